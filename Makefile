@@ -1,0 +1,52 @@
+# The studio's commands. `make run` on a fresh machine needs Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench soak gpu paperworld paperworld-eval clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+run: $(VENV)/.installed  ## install what is missing, start the studio and open the page
+	@exec $(BIN)/python -m webapp run $(ARGS)
+
+test: $(VENV)/.installed-dev  ## install what the tests need (a browser, too) and run them
+	@$(BIN)/python -m tests.chromium
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: $(VENV)/.installed-dev  ## ruff and pyright
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+
+bench: $(VENV)/.installed-dev  ## speed and memory, one JSON line a measurement
+	@for file in tests/bench/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+soak: $(VENV)/.installed-dev  ## hard tests with figures, one table; an hour of steady work: make soak ARGS="--minutes 5 --kills 3"
+	@$(BIN)/python -m tests.soak $(ARGS)
+
+gpu: $(VENV)/.installed-dev  ## speed and memory at SD 1.5's real size beside diffusers; goes on where it was (a GPU)
+	@$(BIN)/python tests/bench/bench_sd15.py --out runs/gpu.jsonl --models runs/gpu-models $(ARGS)
+
+paperworld: $(VENV)/.installed  ## train the embedded model; resumable: make paperworld ARGS="--minutes 9"
+	@$(BIN)/python -m paperworld.train $(ARGS)
+
+paperworld-eval: $(VENV)/.installed  ## measure the embedded model on held-out scenes, into docs/
+	@$(BIN)/python -m paperworld.evaluate $(ARGS)
+
+clean:  ## remove the environment (drawings and pictures in data/ stay)
+	rm -rf $(VENV)
+
+$(VENV)/.installed: requirements.txt
+	@echo "Installing into $(VENV)/ (once; about 1.5 GB with a CPU build of torch) ..."
+	@start=$$(date +%s); \
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet --upgrade pip && \
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt && \
+	echo "Installed in $$(( $$(date +%s) - start )) s." && touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt && touch $@
