@@ -1,0 +1,312 @@
+"""Data sets on disk, read where they lie:
+
+    the original tutorial's       prompt.json, one line {"source", "target", "prompt"} a pair, beside the pictures
+    two folders                   source/ (or control, conditioning_images) and target/ (or images); equal names make a
+                                  pair, its prompt is a .txt beside the target
+    Hugging Face, image folder    metadata.jsonl with file_name, conditioning_image_file_name and text
+    Hugging Face, table           *.parquet or *.arrow with pictures in two columns and text in a third
+
+Only positions are held in memory, 8 bytes a pair, never lines or pictures. The library `datasets` is not needed.
+"""
+
+# pyarrow publishes no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from controlnet_core import store
+from controlnet_core.datasets.pairs import PROMPT_MAX, Entry, Listed
+from controlnet_core.errors import InputError, NoSpace
+
+LINE_MAX_BYTES = 64 * 1024
+"""A line of a data set is a few hundred bytes; more than this is no line but a mistake."""
+_BLOCK_BYTES = 1 << 20
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+_SOURCES = ("source", "control", "controls", "conditioning", "conditioning_images", "conditioning_image", "hint")
+_TARGETS = ("target", "targets", "images", "image")
+_KEYS = {
+    "source": ("source", "conditioning_image_file_name", "conditioning_image", "control_file_name", "control"),
+    "target": ("target", "file_name", "image_file_name", "image"),
+    "prompt": ("prompt", "text", "caption"),
+}
+
+
+def open_folder(folder: Path) -> Listed:
+    """The data set in a folder, whatever its layout. Raises InputError that says which layouts are known."""
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}.", "Choose the folder of a data set.")
+    for name in ("prompt.json", "metadata.jsonl"):
+        if (folder / name).is_file():
+            return Lines(folder, name)
+    for split in (folder, folder / "train", folder / "data"):
+        if (split / "metadata.jsonl").is_file():
+            return Lines(split, "metadata.jsonl")
+        tables = sorted([*split.glob("*.parquet"), *split.glob("*.arrow")])
+        if tables:
+            return Table(folder, tables)
+    source, target = _one_of(folder, _SOURCES), _one_of(folder, _TARGETS)
+    if source and target:
+        return Folders(folder, source, target)
+    raise InputError(
+        f"{folder} holds no data set of a known layout.",
+        "Known: prompt.json with source/ and target/; two folders of equal names; metadata.jsonl; parquet files.",
+    )
+
+
+class Lines(Listed):
+    """One JSON object a line, beside the pictures that it names."""
+
+    def __init__(self, folder: Path, file: str) -> None:
+        super().__init__(folder.name)
+        self.folder, self.file = folder, folder / file
+        with self.file.open("rb") as stream:
+            self.offsets = array("Q", _line_starts(stream))
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def name(self, index: int) -> str:
+        """The line's number: what it names may be unreadable."""
+        return f"line {index + 1}"
+
+    def entry(self, index: int) -> Entry:
+        """See `Listed.entry`."""
+        with self.file.open("rb") as stream:
+            stream.seek(self.offsets[index])
+            line = stream.readline(LINE_MAX_BYTES + 1)
+        known = _object(line)
+        target = _field(known, "target")
+        return Entry(target, self._inside(_field(known, "source")), self._inside(target), prompt_of(known))
+
+    def set_prompt(self, index: int, prompt: str, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
+        """Give pair `index` another prompt; the other lines stay byte for byte. Raises InputError and NoSpace."""
+        with self.file.open("rb") as stream:
+            stream.seek(self.offsets[index])
+            line = stream.readline(LINE_MAX_BYTES + 1)
+            fields = _object(line)
+            key = next((key for key in _KEYS["prompt"] if key in fields), _KEYS["prompt"][0])
+            fields[key] = checked_prompt(prompt)
+            end = self.offsets[index] + len(line.rstrip(b"\r\n"))
+            part = self.file.with_name(f".{self.file.name}.part")
+            written = json.dumps(fields, ensure_ascii=False).encode()
+            _spliced(self.file, part, self.offsets[index], end, written, free_min_bytes)
+        with self.file.open("rb") as stream:
+            self.offsets = array("Q", _line_starts(stream))
+
+    def _inside(self, name: str) -> Path:
+        path = (self.folder / name).resolve()
+        if not path.is_relative_to(self.folder.resolve()):
+            raise InputError("It names a file outside of its folder.")
+        return path
+
+
+class Folders(Listed):
+    """Two folders; files whose names are equal up to the suffix are a pair."""
+
+    def __init__(self, folder: Path, source: Path, target: Path) -> None:
+        super().__init__(folder.name)
+        self.source, self.target = source, target
+        found = [path.name for side in (source, target) for path in _pictures(side)]
+        self.stems = sorted({Path(name).stem for name in found})
+
+    def __len__(self) -> int:
+        return len(self.stems)
+
+    def name(self, index: int) -> str:
+        """The name that the two files share."""
+        return self.stems[index]
+
+    def entry(self, index: int) -> Entry:
+        """See `Listed.entry`."""
+        stem = self.stems[index]
+        source, target = self._file(self.source, stem), self._file(self.target, stem)
+        caption = self.target / f"{stem}.txt"
+        try:
+            with caption.open(encoding="utf-8") as file:
+                prompt = file.read(PROMPT_MAX + 1).strip()
+        except FileNotFoundError:
+            prompt = ""
+        except (OSError, ValueError) as error:
+            raise InputError(f"The prompt {caption.name} cannot be read.") from error
+        return Entry(stem, source, target, checked_prompt(prompt))
+
+    def set_prompt(self, index: int, prompt: str, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
+        """Give pair `index` another prompt. Raises InputError and NoSpace."""
+        written = checked_prompt(prompt).encode() + b"\n"
+        store.write(self.target / f"{self.stems[index]}.txt", written, free_min_bytes=free_min_bytes)
+
+    def _file(self, side: Path, stem: str) -> Path:
+        found = [path for suffix in _PICTURES if (path := side / f"{stem}{suffix}").is_file()]
+        if len(found) > 1:
+            raise InputError(f"There are {len(found)} files called {stem} in {side.name}.", "Keep one of them.")
+        return found[0] if found else side / f"{stem}.png"
+
+
+class Table(Listed):
+    """Tables of Apache Arrow, as the library `datasets` and the Hugging Face hub keep them."""
+
+    def __init__(self, folder: Path, files: list[Path]) -> None:
+        super().__init__(folder.name)
+        self.folder, self.files = folder, files
+        self.blocks = [(file, number, rows) for file in files for number, rows in enumerate(_block_rows(file))]
+        self.ends = array("Q")
+        for _, _, rows in self.blocks:
+            self.ends.append(rows + (self.ends[-1] if self.ends else 0))
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def name(self, index: int) -> str:
+        """The row's number."""
+        return f"row {index + 1}"
+
+    def entry(self, index: int) -> Entry:
+        """See `Listed.entry`."""
+        block = bisect_right(self.ends, index)
+        file, number, rows = self.blocks[block]
+        row: dict[str, Any] = _block(file, number).slice(index - (self.ends[block] - rows), 1).to_pylist()[0]
+        return Entry(f"row {index + 1}", self._bytes(row, "source"), self._bytes(row, "target"), prompt_of(row))
+
+    def _bytes(self, row: dict[str, Any], role: str) -> bytes | Path:
+        value = next((row[key] for key in _KEYS[role] if key in row), None)
+        if isinstance(value, dict):
+            cell = cast("dict[str, Any]", value)
+            value = cell.get("bytes") or cell.get("path")
+        if isinstance(value, bytes):
+            return value
+        if isinstance(value, str):
+            return self.folder / Path(value).name
+        raise InputError(f"The row has no {role} picture.", f"Columns are called {' or '.join(_KEYS[role])}.")
+
+
+def prompt_of(fields: dict[str, Any]) -> str:
+    """The prompt among the fields of a pair. Raises InputError when it is empty, too long or no text."""
+    value = next((fields[key] for key in _KEYS["prompt"] if key in fields), "")
+    if not isinstance(value, str):
+        raise InputError("The prompt is not a text.")
+    return checked_prompt(value)
+
+
+def checked_prompt(prompt: str) -> str:
+    """A prompt that can be learnt from; else InputError."""
+    if not prompt.strip():
+        raise InputError("The prompt is empty.")
+    if len(prompt) > PROMPT_MAX:
+        raise InputError(f"The prompt has more than {PROMPT_MAX} characters.")
+    return prompt.strip()
+
+
+def _field(fields: dict[str, Any], role: str) -> str:
+    value = next((fields[key] for key in _KEYS[role] if key in fields), None)
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise InputError(f"It does not name its {role}.")
+    return value
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """The JSON object of a line. Raises InputError when it is none, or far too long for one."""
+    if len(line) > LINE_MAX_BYTES:
+        raise InputError(f"The line is longer than {LINE_MAX_BYTES >> 10} KiB.", "Each pair is a line of its own.")
+    try:
+        fields: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError("The line is not JSON.") from error
+    if not isinstance(fields, dict):
+        raise InputError("The line is not a JSON object.")
+    return cast("dict[str, Any]", fields)
+
+
+def _line_starts(stream: BinaryIO) -> Iterator[int]:
+    """Where lines that hold something start, in one pass and one block of memory."""
+    at, start, blank = 0, 0, True
+    while block := stream.read(_BLOCK_BYTES):
+        position = 0
+        while (end := block.find(b"\n", position)) >= 0:
+            if not (blank and not block[position:end].strip()):
+                yield start
+            position, start, blank = end + 1, at + end + 1, True
+        blank = blank and not block[position:].strip()
+        at += len(block)
+    if not blank:
+        yield start
+
+
+def _spliced(file: Path, part: Path, start: int, end: int, middle: bytes, free_min_bytes: int) -> None:
+    """Replace the bytes from `start` to `end` of a file of any length, all or nothing."""
+    try:
+        if shutil.disk_usage(file.parent).free < free_min_bytes + file.stat().st_size:
+            raise OSError("too little space")
+        with file.open("rb") as old, part.open("wb") as new:
+            left = start
+            while left and (block := old.read(min(left, _BLOCK_BYTES))):
+                new.write(block)
+                left -= len(block)
+            new.write(middle)
+            old.seek(end)
+            shutil.copyfileobj(old, new, _BLOCK_BYTES)
+            new.flush()
+            os.fsync(new.fileno())
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise NoSpace(f"{file.name} could not be written.", "Free some space and try again.") from error
+
+
+def _one_of(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
+
+
+def _block_rows(file: Path) -> list[int]:
+    """Rows in each part of a table that is read at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if file.suffix == ".parquet":
+            about: Any = pq.ParquetFile(file).metadata
+            return [about.row_group(number).num_rows for number in range(about.num_row_groups)]
+        return [batch.num_rows for batch in _arrow_batches(file)]
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"The table {file.name} is damaged.", "Download it again.") from error
+
+
+@lru_cache(maxsize=4)
+def _block(file: Path, number: int) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if file.suffix == ".parquet":
+            return pq.ParquetFile(file).read_row_group(number)
+        return _arrow_batches(file)[number]
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"The table {file.name} is damaged.", "Download it again.") from error
+
+
+@lru_cache(maxsize=16)
+def _arrow_batches(file: Path) -> list[Any]:
+    """The batches of an Arrow file, mapped and not read."""
+    import pyarrow as pa
+
+    mapped = pa.memory_map(str(file))
+    try:
+        reader: Any = pa.ipc.open_stream(mapped)
+        return list(reader)
+    except pa.ArrowInvalid:
+        whole: Any = pa.ipc.open_file(mapped)
+        return [whole.get_batch(number) for number in range(whole.num_record_batches)]

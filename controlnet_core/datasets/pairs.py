@@ -1,0 +1,101 @@
+"""What a data set is to everybody else: pairs by their number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from controlnet_core import picture
+from controlnet_core.control import Rgb
+from controlnet_core.errors import InputError
+
+PROMPT_MAX = 4000
+ENDLESS = 2**31
+"""The length of a data set that makes its pairs when asked."""
+
+
+class Example(NamedTuple):
+    """A pair as arrays: `source` is the control picture, `target` what it belongs to; uint8 H,W,3 RGB of one size."""
+
+    source: Rgb
+    target: Rgb
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A pair as bytes not yet looked at: PNG, JPEG or WebP files, or their content. `name` is what the pair is called."""
+
+    name: str
+    source: Path | bytes
+    target: Path | bytes
+    prompt: str
+
+
+class Pairs(Protocol):
+    """A data set. Safe to read from several threads."""
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        ...
+
+    def __len__(self) -> int:
+        """How many pairs there are; `ENDLESS` for a data set that makes them."""
+        ...
+
+    def name(self, index: int) -> str:
+        """What pair `index` is called: a file name or a line number."""
+        ...
+
+    def read(self, index: int) -> Example:
+        """Pair `index`. Raises InputError, in a sentence, when it cannot be used."""
+        ...
+
+
+class Listed:
+    """A data set of entries; its subclasses say where entry `index` lies."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def entry(self, index: int) -> Entry:
+        """Pair `index` as files. Raises InputError when its description is damaged."""
+        raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        """See `Pairs.name`."""
+        return self.entry(index).name
+
+    def read(self, index: int) -> Example:
+        """See `Pairs.read`. Sizes that differ raise; `size_of` tells them without decoding."""
+        entry = self.entry(index)
+        source, target = decoded(entry.source, "control picture"), decoded(entry.target, "picture")
+        if source.shape != target.shape:
+            raise InputError(
+                f"The control picture is {source.shape[1]} x {source.shape[0]} px, "
+                f"its picture {target.shape[1]} x {target.shape[0]} px."
+            )
+        return Example(source, target, entry.prompt)
+
+
+def decoded(file: Path | bytes, what: str) -> Rgb:
+    """The picture in a file. Raises InputError that says `what` is missing or damaged."""
+    try:
+        data = file if isinstance(file, bytes) else file.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"The {what} {_shown(file)} is missing.") from error
+    except OSError as error:
+        raise InputError(f"The {what} {_shown(file)} cannot be read: {error.strerror}.") from error
+    try:
+        return picture.open_picture(data)
+    except InputError as error:
+        raise InputError(f"The {what} {_shown(file)} cannot be used. {error.message}") from error
+
+
+def _shown(file: Path | bytes) -> str:
+    return "" if isinstance(file, bytes) else f"{file.parent.name}/{file.name}"

@@ -1,0 +1,281 @@
+"""Runs recipes on one local device: from words and pictures to pictures.
+
+Holds the loaded models and walks down a ladder of cheaper plans when memory runs out. The loop itself is `sampling`,
+controls come from `wiring`, models from `catalog` and `loading`. One run at a time; not for use by two threads.
+"""
+# torch and diffusers publish partial types.
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from controlnet_core import codec, memory, preflight, quick, schedulers, start
+from controlnet_core.adapters import Adapters
+from controlnet_core.catalog import TOKENIZER, Catalog, Kind, ModelCard
+from controlnet_core.control import ControlType, Rgb
+from controlnet_core.diffusion import ControlNetModel
+from controlnet_core.errors import OutOfMemory, RecipeError
+from controlnet_core.job import OnStep, Step
+from controlnet_core.loading import Base, Hints, Vae, load_base, load_control, load_tokenizer
+from controlnet_core.loading.extras import load_embedding, load_vae
+from controlnet_core.places import Places
+from controlnet_core.recipe import SEED_MAX, ControlUnit, Recipe
+from controlnet_core.sampling import Denoiser, Predicts, Progress, sample
+from controlnet_core.schedulers import Noise
+from controlnet_core.text import Reading, encode
+from controlnet_core.wiring import Wired, Wiring
+
+M = TypeVar("M", bound=nn.Module)
+OnLoad = Callable[[str], None]
+_PREVIEW_VAE = "taesd"
+"""The card of the small decoder that shows previews on a GPU, where it is installed."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What one call of `run` was asked for."""
+
+    recipe: Recipe
+    card: ModelCard
+    units: list[ControlUnit]
+    pictures: Mapping[str, Rgb]
+    on_step: OnStep
+    announce: OnLoad
+
+
+@dataclass
+class _Loaded:
+    """A base model, the LoRAs that are in it, and its preview, which is fitted when somebody looks."""
+
+    base: Base
+    adapters: Adapters
+    previews: dict[str, Callable[[Tensor], Rgb]] = field(default_factory=dict[str, "Callable[[Tensor], Rgb]"])
+    """By the card of the autoencoder; "" is the model's own."""
+    vae: str = ""
+
+
+class LocalEngine:
+    """The `Engine` for one device of this machine.
+
+    `controls` says, by key, what the controls of recipes are. `device` None takes the GPU when there is one.
+    """
+
+    def __init__(
+        self, catalog: Catalog, controls: Mapping[str, ControlType], device: torch.device | str | None = None
+    ) -> None:
+        self.catalog = catalog
+        self.controls = controls
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._models: memory.Cache[Any] = memory.Cache(memory.budget(self.device))
+        self._wiring = Wiring(catalog, controls)
+        self._graphs = quick.Graphs(self.device)
+        if self.device.type == "cuda":
+            # TF32 convolutions would move float32 results away from those of other devices.
+            torch.backends.cudnn.allow_tf32 = False
+
+    def run(
+        self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep, on_load: OnLoad | None = None
+    ) -> list[Rgb]:
+        """Return `recipe.images` pictures, uint8 RGB at the recipe's size.
+
+        `pictures` holds what `recipe.pictures` names. `on_step` is called after every step; what it raises ends the run
+        and leaves the engine usable. `on_load` hears what is being loaded. Raises RecipeError, ModelError and OutOfMemory.
+        """
+        card = self._card(recipe.model, "base", "cannot make pictures by itself", "Choose a base model.")
+        units = self._wiring.check(recipe, pictures)
+        request = _Request(recipe, card, units, pictures, on_step, on_load or (lambda _text: None))
+        first = preflight.chosen(recipe, self.catalog, self.controls, self.device.type, memory.room(self.device))
+        for plan in memory.plans(self.device, first):
+            try:
+                return self._attempt(request, plan)
+            except Exception as error:
+                if not memory.is_exhausted(error):
+                    raise
+            # Outside the except block: the exception holds the tensors that have to go.
+            self._graphs.clear()
+            memory.release(self.device)
+        self._models.clear()
+        memory.release(self.device)
+        raise OutOfMemory(
+            f"{recipe.width} x {recipe.height} px with {len(units)} controls needs more memory than this machine has.",
+            "Make the picture smaller or use fewer controls.",
+        )
+
+    def _attempt(self, request: _Request, plan: memory.Plan) -> list[Rgb]:
+        loaded = self._base(request)
+        loaded.adapters.use([(self._file(lora.key, "lora"), lora.weight) for lora in request.recipe.loras])
+        loaded = self._with_vae(request, loaded)
+        wired = [self._wire(unit, loaded.base, request) for unit in request.units]
+        places = Places(self.device, plan)
+        try:
+            return self._made(request, loaded, wired, places)
+        finally:
+            if places.changed:  # the weights are no longer those of the files
+                for name in (request.card.id, *(self._stamped(wire.card) for wire in wired)):
+                    self._models.drop(name)
+
+    def _made(self, request: _Request, loaded: _Loaded, wired: Sequence[Wired], places: Places) -> list[Rgb]:
+        recipe, base, plan = request.recipe, loaded.base, places.plan
+        codec.tile(base.vae, plan.tiled)
+        done: list[Rgb] = []
+        with torch.inference_mode():
+            conditional, unconditional = self._texts(request, base, places)
+            with places.present(base.vae, when=recipe.source is not None or base.inpaints):
+                began = start.prepare(recipe, base, request.pictures, self.device)
+            while len(done) < recipe.images:
+                with places.present(base.unet, *(wire.network for wire in wired)):
+                    controls = [wire.control(self.device) for wire in wired]
+                    denoiser = Denoiser(base.unet, conditional, unconditional, recipe.guidance, controls, began.beside)
+                    which = range(recipe.images)[len(done) :][: plan.batch]
+                    with self._graphs.quickened(denoiser, still=plan.still) as quickened:
+                        latent = self._latents(request, loaded, quickened, began, which)
+                with places.present(base.vae):
+                    done += [began.finish(made) for made in codec.to_rgb(codec.decode(base.vae, latent))]
+        return done
+
+    def _texts(self, request: _Request, base: Base, places: Places) -> tuple[Tensor, Tensor | None]:
+        recipe = request.recipe
+        reading = Reading(
+            weighted=recipe.version > 1,
+            clip_skip=recipe.clip_skip,
+            embeddings={key: load_embedding(self._file(key, "embedding")) for key in recipe.embeddings},
+        )
+        texts = [recipe.text] if recipe.guidance == 1 else [recipe.text, recipe.negative]
+        with places.present(base.text_encoder):
+            conditional, *rest = encode(base, texts, reading)
+        return conditional, rest[0] if rest else None
+
+    def _latents(
+        self, request: _Request, loaded: _Loaded, denoiser: Predicts, began: start.Start, which: range
+    ) -> Tensor:
+        """The clean latents of the pictures numbered `which`."""
+        recipe, base = request.recipe, loaded.base
+        strength = recipe.source.strength if recipe.source else 1.0
+        sampler = schedulers.make(recipe.sampler, base.schedule, recipe.steps, self.device, strength)
+        steps = sampler.steps - sampler.first
+        noise = _noise(recipe, which, self.device)
+        shape = (base.channels, recipe.height // base.cell, recipe.width // base.cell)
+
+        def tell(progress: Progress) -> None:
+            step = which.start * steps + (progress.index + 1) * len(which)
+            request.on_step(Step(step, recipe.images * steps, partial(self._look, loaded, progress)))
+
+        return sample(denoiser, sampler, noise, noise.start(shape), eta=recipe.eta, kept=began.kept, on_step=tell)
+
+    def _look(self, loaded: _Loaded, progress: Progress) -> Rgb:
+        """A rough picture of what a step aims at."""
+        if loaded.vae not in loaded.previews:
+            loaded.previews[loaded.vae] = self._preview(loaded.base)
+        return loaded.previews[loaded.vae](progress.clean()[0])
+
+    def _preview(self, base: Base) -> Callable[[Tensor], Rgb]:
+        # A decoder costs a CPU more than a step does.
+        if self.device.type == "cuda" and base.family in ("sd15", "sd21"):
+            card = self.catalog.card(_PREVIEW_VAE)
+            if self.catalog.installed(card):
+                small = load_vae(self.catalog.locate(card), base.unet.dtype)
+                cast("Any", small).to(self.device)
+                return lambda latent: codec.to_rgb(codec.decode(small, latent[None]))[0]
+        return codec.Preview(base.vae, base.cell)
+
+    def _card(self, key: str, kind: Kind, otherwise: str, hint: str) -> ModelCard:
+        card = self.catalog.card(key)
+        if card.kind != kind:
+            raise RecipeError(f"{card.title} {otherwise}.", hint)
+        return card
+
+    def _file(self, key: str, kind: Kind) -> Path:
+        return self.catalog.locate(self._card(key, kind, f"is no {kind}", f"Choose one of the installed {kind}s."))
+
+    def _wire(self, unit: ControlUnit, base: Base, request: _Request) -> Wired:
+        def load(card: ModelCard) -> ControlNetModel:
+            return self._network(card, base, request.announce)
+
+        return self._wiring.wire(unit, request.recipe, request.card, base, request.pictures, load)
+
+    def _base(self, request: _Request) -> _Loaded:
+        card = request.card
+
+        def load() -> _Loaded:
+            path = self.catalog.locate(card)
+            request.announce(f"Loading {card.title} ...")
+            base = load_base(path, self._dtype(path), Hints(prediction=card.prediction))
+            if base.tokenizer is None:
+                # Single files bring no vocabulary; those of the published families share CLIP's.
+                base.tokenizer = load_tokenizer(self.catalog.locate(self.catalog.card(TOKENIZER)), base)
+            for module in (base.unet, base.vae):
+                _quicken(module)
+            quick.prepared(base.unet)
+            return _Loaded(base, Adapters(base))
+
+        return self._models.get(card.id, load, lambda one: memory.size_of(_modules(one.base)))
+
+    def _with_vae(self, request: _Request, loaded: _Loaded) -> _Loaded:
+        """The model with the autoencoder that the recipe asks for."""
+        key = request.recipe.vae
+        if key is None:
+            return loaded
+        card = self._card(key, "vae", "is no VAE", "Choose one of the installed VAEs.")
+
+        def load() -> Vae:
+            request.announce(f"Loading {card.title} ...")
+            return _quicken(load_vae(self.catalog.locate(card), loaded.base.unet.dtype))
+
+        vae: Vae = self._models.get(key, load, lambda one: memory.size_of([one]))
+        base = replace(loaded.base, vae=vae)
+        if base.cell != loaded.base.cell or _channels(vae) != _channels(loaded.base.vae):
+            raise RecipeError(f"{card.title} does not fit {request.card.title}.", "Choose a VAE of the same family.")
+        return replace(loaded, base=base, vae=key)
+
+    def _network(self, card: ModelCard, base: Base, announce: OnLoad) -> ControlNetModel:
+        def load() -> ControlNetModel:
+            announce(f"Loading {card.title} ...")
+            network = _quicken(load_control(self.catalog.locate(card), base.unet.dtype))
+            quick.prepared(network)
+            return network
+
+        return self._models.get(self._stamped(card), load, lambda one: memory.size_of([one]))
+
+    def _stamped(self, card: ModelCard) -> str:
+        """What a ControlNet is called in the cache: trained further under the same name, it is another one."""
+        return f"{card.id}@{self.catalog.locate(card).stat().st_mtime_ns}"
+
+    def _dtype(self, path: Path) -> torch.dtype:
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        small = sum(file.stat().st_size for file in files) < preflight.SMALL_BYTES
+        return torch.float32 if self.device.type == "cpu" or small else torch.float16
+
+
+def _noise(recipe: Recipe, which: range, device: torch.device) -> Noise:
+    """The random numbers of the pictures numbered `which`: of their seeds, or of one seed and their variations."""
+
+    def counted(first: int) -> list[int]:
+        return [(first + number) % (SEED_MAX + 1) for number in which]
+
+    if not recipe.variation_strength:
+        return Noise(counted(recipe.seed), device)
+    same = [recipe.seed] * len(which)
+    return Noise(same, device, counted(recipe.variation_seed), recipe.variation_strength)
+
+
+def _quicken(module: M) -> M:
+    """Keep the weights of convolutions in the order that CPUs and GPUs read fastest; a tenth of a step here."""
+    cast("Any", module).to(memory_format=torch.channels_last)
+    return module
+
+
+def _modules(base: Base) -> tuple[nn.Module, ...]:
+    return (base.unet, base.vae, base.text_encoder)
+
+
+def _channels(vae: Vae) -> int:
+    return int(vae.config["latent_channels"])
