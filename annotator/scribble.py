@@ -1,0 +1,84 @@
+"""Scribble: strokes of any width, white on black, from a pen, a drawing or the soft edges of a photo."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from annotator import ink, softedge
+from controlnet_core.control import ControlType, Detector, Param, Rgb, Values
+from controlnet_core.document import Document
+
+DRAWING_PARAMS = (
+    Param("threshold", "Ink threshold", 127, 1, 254, help="What is darker than this in any channel is ink."),
+    Param("light", "Light ink on dark paper", False, help="For chalk: what is lighter than the threshold is ink."),
+)
+STRENGTH = Param("strength", "Strength", 1.7, 0.2, 4.0, 0.1, help="Higher draws weaker contours too.")
+XDOG_PARAMS = (
+    Param("sigma", "Stroke scale", 1.4, 0.5, 4, 0.1, unit="px"),
+    Param("amount", "Amount of ink", 0.9, 0.5, 1.0, 0.01),
+)
+
+
+def _from_drawing(picture: Rgb, values: Values) -> Document:
+    limit = int(values["threshold"])
+    inked = picture.max(axis=2) > limit if values["light"] else picture.min(axis=2) < limit
+    return ink.found(np.where(inked, 255, 0).astype(np.uint8), "ink")
+
+
+def _from_hed(picture: Rgb, values: Values) -> Document:
+    return ink.found(ink.fake_scribble(softedge.hed(picture)), "edge")
+
+
+def _from_gradient(picture: Rgb, values: Values) -> Document:
+    return ink.found(ink.fake_scribble(ink.multiscale_gradient(picture, float(values["strength"]))), "edge")
+
+
+def _from_xdog(picture: Rgb, values: Values) -> Document:
+    soft = ink.line_drawing(picture, float(values["sigma"]), 4.0, float(values["amount"]))
+    strokes = np.where(soft > 127, 255, 0).astype(np.uint8)
+    return ink.found(np.asarray(cv2.dilate(strokes, np.ones((2, 2), np.uint8)), np.uint8), "line")
+
+
+CONTROL = ControlType(
+    key="scribble",
+    title="Scribble",
+    icon=":material/draw:",
+    group="draw",
+    order=10,
+    help="Rough strokes say where things are; the prompt says what they are.",
+    document="mask",
+    editor="scribble",
+    render=ink.render_hard,
+    truth=ink.outlines_truth,
+    networks={"paperworld": "paperworld-control", "sd15": "sd15-scribble-v11"},
+    detectors=(
+        Detector(
+            "hed",
+            "Fake scribble (HED)",
+            _from_hed,
+            "Strokes along the contours that the HED network finds.",
+            (ink.RESOLUTION,),
+            ("hed",),
+        ),
+        Detector(
+            "gradient",
+            "Fake scribble (gradient)",
+            _from_gradient,
+            "Strokes along strong colour changes; needs no weights.",
+            (ink.RESOLUTION, STRENGTH),
+        ),
+        Detector(
+            "drawing", "A drawing", _from_drawing, "Takes the ink of a drawing on paper.", DRAWING_PARAMS, reads="map"
+        ),
+        Detector(
+            "xdog",
+            "Line drawing (XDoG)",
+            _from_xdog,
+            "Fine strokes as with a fountain pen.",
+            (ink.RESOLUTION, *XDOG_PARAMS),
+        ),
+    ),
+    nearest=True,
+    placeholder="a turtle in a river",
+)
