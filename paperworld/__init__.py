@@ -1,0 +1,15 @@
+"""The picture world: seeded scenes as flat illustrations, with captions and the exact truth of every condition.
+
+    scene = compose(seed)                # vectors in a unit frame
+    truth = render(scene, 256, 256)      # picture, classes, depth, normal, outlines, edges, lines, skeleton
+    text = caption(scene, rng)
+
+`freehand` roughens a truth into what a hand would draw. Training lives in its own modules and is not imported here.
+"""
+
+from paperworld import freehand
+from paperworld.caption import WORDS, Facts, caption, facts
+from paperworld.rendering import Rendering, render
+from paperworld.scene import Scene, compose
+
+__all__ = ["WORDS", "Facts", "Rendering", "Scene", "caption", "compose", "facts", "freehand", "render"]

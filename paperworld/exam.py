@@ -1,0 +1,167 @@
+"""Exams: held-out scenes with their controls, and how far pictures agree with them, condition by condition.
+
+Does not know where pictures come from, nor which figures stand in the report (`evaluate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+import paperworld
+from controlnet_core.control import Rgb
+from paperworld import measures
+from paperworld.caption import PLACES_SAID, TIMES_SAID, Facts
+from paperworld.examples import HELD_OUT, control_of, scene_of
+from paperworld.judge import COLOURED, GRID, Judge, cells_of
+from paperworld.palette import NAMED, PALETTES
+from paperworld.rendering import Rendering
+
+HAND_DRAWN = ("scribble", "seg", "pose")
+"""Conditions that people draw; the others come from pictures, exact."""
+LINE_CONDITIONS = ("scribble", "canny", "softedge")
+CONDITIONS = (*LINE_CONDITIONS, "lines", "seg", "pose", "depth", "normal")
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Held-out scenes with captions and the exact and (where people draw it) hand-drawn controls of one condition."""
+
+    truths: list[Rendering]
+    prompts: list[str]
+    exact: list[Rgb]
+    hand: list[Rgb]
+
+
+Agree = Callable[[Sequence[Rgb], Exam], float]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How pictures are held against an exam. `least` is the value of pictures that have nothing to do with it."""
+
+    name: str
+    agree: Agree
+    least: float = 0.0
+
+    def share(self, generated: float, ceiling: float) -> float:
+        """How much of what true pictures reach is reached."""
+        return (generated - self.least) / (ceiling - self.least)
+
+
+def exam(key: str, count: int, first: int = HELD_OUT, side_px: int = 256) -> Exam:
+    """The first `count` held-out scenes that condition `key` has something to say about."""
+    truths, prompts, exact, hand = [], [], [], []
+    seed = first
+    while len(truths) < count:
+        rng = np.random.default_rng(seed)
+        scene = paperworld.compose(seed)
+        truth = paperworld.render(scene, side_px, side_px)
+        control = control_of(truth, key, rng, False)
+        if control.any():
+            truths.append(truth)
+            prompts.append(paperworld.caption(scene, rng))
+            exact.append(control)
+            hand.append(control_of(truth, key, rng, True) if key in HAND_DRAWN else control)
+        seed += 1
+    return Exam(truths, prompts, exact, hand)
+
+
+def edge_agreement(pictures: Sequence[Rgb], controls: Sequence[Rgb]) -> float:
+    """Mean F1 within 2 px of pictures' edges and controls' line centres."""
+    pairs = zip(pictures, controls, strict=True)
+    return float(
+        np.mean([measures.edge_f1(measures.edges_of(a), measures.centres_of(control)) for a, control in pairs])
+    )
+
+
+def _by_edges(pictures: Sequence[Rgb], test: Exam) -> float:
+    return edge_agreement(pictures, test.exact)
+
+
+def _by_lines(pictures: Sequence[Rgb], test: Exam) -> float:
+    pairs = zip(pictures, test.exact, strict=True)
+    return float(
+        np.mean([measures.lines_recall(measures.lines_of(a), measures.centres_of(control)) for a, control in pairs])
+    )
+
+
+def measure_of(key: str, judge: Judge | None) -> Measure:
+    """The measure of a condition; those that need a judge ask for it."""
+    if key in LINE_CONDITIONS:
+        return Measure("edge F1 within 2 px", _by_edges)
+    if key == "lines":
+        return Measure("share of straight lines that a line detector finds within 2 px", _by_lines)
+    assert judge is not None
+
+    def by_layout(pictures: Sequence[Rgb], test: Exam) -> float:
+        found = [opinion.classes for opinion in judge.look(pictures)]
+        return float(np.mean(list(measures.iou(found, [cells_of(t.classes) for t in test.truths]).values())))
+
+    def by_joints(pictures: Sequence[Rgb], test: Exam) -> float:
+        pairs = zip(judge.look(pictures), test.truths, strict=True)
+        counts = [measures.joints_found(seen.joints, GRID, truth.skeleton) for seen, truth in pairs]
+        return sum(found for found, _ in counts) / max(1, sum(total for _, total in counts))
+
+    def by_depth(pictures: Sequence[Rgb], test: Exam) -> float:
+        pairs = zip(judge.look(pictures), test.truths, strict=True)
+        return float(np.mean([measures.rank_correlation(seen.depth, cells_of(t.depth)) for seen, t in pairs]))
+
+    def by_normal(pictures: Sequence[Rgb], test: Exam) -> float:
+        pairs = zip(judge.look(pictures), test.truths, strict=True)
+        return float(np.mean([measures.mean_angle(seen.normal, cells_of(t.normal)) for seen, t in pairs]))
+
+    return {
+        "seg": Measure("mean IoU over the classes present", by_layout),
+        "pose": Measure("PCK at 0.1 of the trunk, people of at least 64 px", by_joints),
+        "depth": Measure("rank correlation", by_depth),
+        # Unrelated directions are at right angles.
+        "normal": Measure("mean angle in degrees", by_normal, least=90.0),
+    }[key]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt and the facts that it asks for: an object, its colour, and mostly a time of day."""
+
+    prompt: str
+    asked: tuple[str, ...]
+
+
+def questions(count: int, first: int = HELD_OUT + 5000) -> tuple[list[Question], list[Rgb]]:
+    """Prompts that ask for one coloured object and a time of day, and pictures in which they are true."""
+    asked: list[Question] = []
+    pictures: list[Rgb] = []
+    seed = first
+    while len(asked) < count:
+        scene, truth = scene_of(seed)
+        question = _question(paperworld.facts(scene))
+        if question is not None:
+            asked.append(question)
+            pictures.append(truth.picture)
+        seed += 1
+    return asked, pictures
+
+
+def _question(known: Facts) -> Question | None:
+    for seen in known.objects:
+        if seen.colour and seen.count == 1 and seen.name in COLOURED:
+            prompt = f"a {seen.colour} {seen.name} {PLACES_SAID[known.place][0]}, {TIMES_SAID[known.time][0]}"
+            time = () if known.place == "room" else (known.time,)
+            return Question(prompt, (seen.name, f"{seen.colour} {seen.name}", *time))
+    return None
+
+
+def answered(judge: Judge, pictures: Sequence[Rgb], asked: Sequence[Question]) -> dict[str, float]:
+    """Shares of what was asked for: objects that the judge finds likelier than not, colours and times of day that it finds
+    the likeliest; and all of these together."""
+    hits: dict[str, list[bool]] = {"object": [], "colour": [], "time of day": []}
+    for seen, question in zip(judge.look(pictures), asked, strict=True):
+        name, colour, *time = question.asked
+        hits["object"].append(seen.facts[name] > 0.5)
+        hits["colour"].append(max((f"{each} {name}" for each in NAMED), key=seen.facts.__getitem__) == colour)
+        hits["time of day"] += [max(PALETTES, key=seen.facts.__getitem__) == each for each in time]
+    shares = {kind: float(np.mean(found)) for kind, found in hits.items()}
+    return shares | {"all": float(np.mean([hit for found in hits.values() for hit in found]))}

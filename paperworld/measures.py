@@ -1,0 +1,134 @@
+"""How far a picture agrees with a control or a scene: formulae. What a picture shows is the matter of `judge`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from controlnet_core.control import Rgb
+from controlnet_core.document import Skeleton
+
+TOLERANCE_PX = 2
+EDGE_BLUR_PX = 1.2
+EDGE_LOW, EDGE_HIGH = 40, 90
+
+
+def edges_of(picture: Rgb) -> NDArray[np.bool_]:
+    """H,W edges of a picture: Canny (1986) on a slightly blurred copy, so that texture and noise do not count."""
+    smooth = cv2.GaussianBlur(picture, (0, 0), EDGE_BLUR_PX)
+    return cv2.Canny(smooth, EDGE_LOW, EDGE_HIGH) > 0
+
+
+def centres_of(control: Rgb) -> NDArray[np.bool_]:
+    """H,W centres of the light lines on black in a control picture: ridges of the distance to the dark."""
+    depth = cv2.distanceTransform((control.max(2) > 127).astype(np.uint8), cv2.DIST_L2, 5)
+    return (depth > 0) & (depth >= cv2.dilate(depth, np.ones((3, 3), np.uint8)) - 0.2)
+
+
+def edge_f1(found: NDArray[np.bool_], wanted: NDArray[np.bool_], tolerance_px: int = TOLERANCE_PX) -> float:
+    """F1 of two edge maps: precision and recall count pixels with a counterpart within `tolerance_px`."""
+    if not found.any() or not wanted.any():
+        return float(not found.any() and not wanted.any())
+    precision = (_distance(wanted)[found] <= tolerance_px).mean()
+    recall = (_distance(found)[wanted] <= tolerance_px).mean()
+    return float(2 * precision * recall / (precision + recall + 1e-9))
+
+
+def _distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5), np.float32)
+
+
+def lines_of(picture: Rgb) -> NDArray[np.bool_]:
+    """H,W straight lines in a picture: line segment detector (Grompone von Gioi et al. 2010), at least 1/20 of a side long."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    found = cv2.createLineSegmentDetector(cv2.LSD_REFINE_STD).detect(grey)[0]
+    sheet = np.zeros(grey.shape, np.uint8)
+    for x0, y0, x1, y1 in found.reshape(-1, 4) if found is not None else ():
+        if np.hypot(x1 - x0, y1 - y0) >= max(grey.shape) / 20:
+            cv2.line(sheet, (round(x0), round(y0)), (round(x1), round(y1)), 255, 1)
+    return sheet > 0
+
+
+def iou(found: Sequence[NDArray[np.uint8]], wanted: Sequence[NDArray[np.uint8]]) -> dict[int, float]:
+    """Intersection over union of every class that is present in `wanted`, over all maps."""
+    ours, theirs = np.stack(found), np.stack(wanted)
+    return {
+        int(index): float(((ours == index) & (theirs == index)).sum() / ((ours == index) | (theirs == index)).sum())
+        for index in np.unique(theirs)
+    }
+
+
+def lines_recall(found: NDArray[np.bool_], wanted: NDArray[np.bool_], tolerance_px: int = TOLERANCE_PX) -> float:
+    """Share of the wanted lines with a found one within `tolerance_px`. A control of straight lines says nothing about the
+    rest of the picture: what else is found there is no fault."""
+    return float((_distance(found)[wanted] <= tolerance_px).mean()) if wanted.any() and found.any() else 0.0
+
+
+PCK_SHARE = 0.1
+PERSON_MIN_PX = 64
+NECK, RIGHT_HIP, LEFT_HIP = 1, 8, 11
+
+
+def joints_found(
+    heat: NDArray[np.float32], cell_px: int, wanted: Skeleton, share: float = PCK_SHARE
+) -> tuple[int, int]:
+    """How many visible joints of people of at least 64 px are found, and how many there are (PCK, Yang & Ramanan 2013).
+
+    `heat` 18,h,w is looked up inside each person's bounding box, widened by a quarter. A joint is found when the best
+    place, refined to the centre of mass of its surroundings, is at most `share` of the trunk (neck to middle of the hips)
+    away.
+    """
+    found = total = 0
+    for person in wanted.people:
+        seen = [point for point in person.body if point.confidence > 0]
+        trunk = [person.body[index] for index in (NECK, RIGHT_HIP, LEFT_HIP)]
+        if not seen or min(point.confidence for point in trunk) <= 0:
+            continue
+        xs, ys = np.array([point.x for point in seen]), np.array([point.y for point in seen])
+        if ys.max() - ys.min() < PERSON_MIN_PX:
+            continue
+        long = np.hypot(trunk[0].x - (trunk[1].x + trunk[2].x) / 2, trunk[0].y - (trunk[1].y + trunk[2].y) / 2)
+        room = 0.25 * np.array([np.ptp(xs), np.ptp(ys)])
+        low = np.array([xs.min(), ys.min()]) - room
+        high = np.array([xs.max(), ys.max()]) + room
+        for number, point in enumerate(person.body):
+            if point.confidence > 0 and 0 <= point.x < wanted.width and 0 <= point.y < wanted.height:
+                place = _peak(heat[number], cell_px, low, high)
+                total += 1
+                found += int(np.hypot(place[0] - point.x, place[1] - point.y) <= share * long)
+    return found, total
+
+
+def _peak(
+    heat: NDArray[np.float32], cell_px: int, low: NDArray[np.float64], high: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """x, y in pixels of the best place of `heat` between two corners."""
+    rows, columns = heat.shape
+    x0, y0 = np.clip((low // cell_px).astype(int), 0, (columns - 1, rows - 1))
+    x1, y1 = np.clip((high // cell_px).astype(int) + 1, (x0 + 1, y0 + 1), (columns, rows))
+    y, x = np.unravel_index(int(heat[y0:y1, x0:x1].argmax()), (y1 - y0, x1 - x0))
+    y, x = y + y0, x + x0
+    top, left = max(y - 2, 0), max(x - 2, 0)
+    near = heat[top : y + 3, left : x + 3].astype(np.float64) + 1e-9
+    weight = near / near.sum()
+    centre = np.array(
+        [(weight.sum(0) * np.arange(near.shape[1])).sum(), (weight.sum(1) * np.arange(near.shape[0])).sum()]
+    )
+    return (centre + np.array([left, top])) * cell_px + (cell_px - 1) / 2
+
+
+def rank_correlation(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
+    """Spearman's rank correlation of two maps; 0 when one of them is flat."""
+    a, b = rankdata(ours.ravel()), rankdata(theirs.ravel())
+    if a.std() == 0 or b.std() == 0:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def mean_angle(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
+    """Mean angle in degrees between two maps ...,3 of unit normals."""
+    return float(np.degrees(np.arccos(np.clip((ours * theirs).sum(-1), -1, 1))).mean())

@@ -1,0 +1,257 @@
+"""The embedded model: its sizes, its networks, how they learn, and how they are written to disk.
+
+All networks are ordinary classes of diffusers and transformers. UNet, text encoder and ControlNet learn together from
+nothing, which is far cheaper than one after the other. Does not know where examples come from (`examples`) nor how long
+to train (`controlnet_core.training`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from paperworld.tokens import LENGTH
+
+CHANNELS_LAST = torch.channels_last
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the networks are, and what they predict.
+
+    `cross` says at which levels pictures look at the prompt. `noise` multiplies the betas of Stable Diffusion. A network
+    with few samples behind it does best when it predicts the picture itself under much noise: it then is close to a
+    regression from control and prompt, and its errors are blur. Predicting v, it has to hand every cell's noise through,
+    and its errors are mosaics.
+
+    `gain` makes the control louder than it was trained: a regression hedges between what the control says and what it
+    might have meant, and a person who draws a line wants it there.
+    """
+
+    patch: int = 16
+    latents: int = 24
+    blocks: tuple[int, ...] = (64, 96, 128)
+    cross: tuple[bool, ...] = (False, True, False)
+    layers: int = 1
+    text: int = 128
+    text_layers: int = 2
+    hint: tuple[int, ...] = (4, 8, 16, 64, 64)
+    decoder: int = 32
+    prediction: Literal["sample", "v_prediction"] = "sample"
+    noise: float = 10.0
+    gain: float = 1.4
+
+
+SIZES = {
+    "cpu": Size(),
+    "gpu": Size(
+        patch=8,
+        latents=12,
+        blocks=(64, 128, 192),
+        cross=(False, True, True),
+        text=192,
+        text_layers=3,
+        hint=(8, 16, 48, 96),
+        decoder=48,
+        prediction="v_prediction",
+        noise=1.0,
+        gain=1.0,
+    ),
+}
+
+
+def schedule(size: Size) -> DDIMScheduler:
+    """The noise schedule: the last step is pure noise (zero terminal SNR, Lin et al. 2023)."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085 * size.noise,
+        beta_end=0.012 * size.noise,
+        beta_schedule="scaled_linear",
+        prediction_type=size.prediction,
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=0,
+    )
+
+
+class Studio(nn.Module):
+    """Text encoder, UNet and ControlNet as one module whose forward pass is the training loss."""
+
+    def __init__(self, size: Size, vocabulary: int, side_px: int = 256) -> None:
+        super().__init__()
+        self.size = size
+        shape: dict[str, Any] = {
+            "in_channels": size.latents,
+            "block_out_channels": size.blocks,
+            "layers_per_block": size.layers,
+            "norm_num_groups": 8,
+            "cross_attention_dim": size.text,
+            # diffusers reads this as the number of heads.
+            "attention_head_dim": 4,
+        }
+        down = tuple("CrossAttnDownBlock2D" if cross else "DownBlock2D" for cross in size.cross)
+        up = tuple("CrossAttnUpBlock2D" if cross else "UpBlock2D" for cross in reversed(size.cross))
+        self.text: Any = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=vocabulary,
+                hidden_size=size.text,
+                intermediate_size=3 * size.text,
+                num_hidden_layers=size.text_layers,
+                num_attention_heads=4,
+                max_position_embeddings=LENGTH,
+                projection_dim=size.text,
+                bos_token_id=vocabulary - 2,
+                eos_token_id=vocabulary - 1,
+                pad_token_id=vocabulary - 1,
+            )
+        )
+        self.unet: Any = UNet2DConditionModel(
+            sample_size=side_px // size.patch,
+            out_channels=size.latents,
+            down_block_types=down,
+            up_block_types=up,
+            **shape,
+        )
+        # The control reads no prompt: what is where is its matter, what it looks like is the UNet's.
+        self.control: Any = ControlNetModel(
+            down_block_types=("DownBlock2D",) * len(size.blocks),
+            conditioning_embedding_out_channels=size.hint,
+            **shape,
+        )
+        self.unet.to(memory_format=CHANNELS_LAST)
+        self.control.to(memory_format=CHANNELS_LAST)
+
+    def predict(self, noisy: Tensor, times: Tensor, prompt: Tensor, hint: Tensor, keep: Tensor) -> Tensor:
+        """What the UNet predicts for noisy codes B,C,h,w; `hint` is the embedded control, `keep` B is 0 where it is left out."""
+        embedding, self.control.controlnet_cond_embedding = self.control.controlnet_cond_embedding, nn.Identity()
+        try:
+            downs, middle = self.control(noisy, times, prompt, controlnet_cond=hint, return_dict=False)
+        finally:
+            self.control.controlnet_cond_embedding = embedding
+        gate = keep.view(-1, 1, 1, 1)
+        return self.unet(
+            noisy,
+            times,
+            prompt,
+            down_block_additional_residuals=[down * gate for down in downs],
+            mid_block_additional_residual=middle * gate,
+        ).sample
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Mean weighted squared error. Every example is noised several times; its control and prompt are read once."""
+        repeat = batch["times"].shape[0] // batch["codes"].shape[0]
+        codes = batch["codes"].repeat(repeat, 1, 1, 1)
+        prompt = self.text(batch["tokens"]).last_hidden_state.repeat(repeat, 1, 1)
+        empty = self.text(batch["empty"]).last_hidden_state
+        prompt = torch.where(batch["mute"].view(-1, 1, 1), empty, prompt)
+        hint = self.control.controlnet_cond_embedding(batch["hint"]).repeat(repeat, 1, 1, 1)
+        signal, sigma = batch["signal"].view(-1, 1, 1, 1), batch["sigma"].view(-1, 1, 1, 1)
+        noisy = signal * codes + sigma * batch["noise"]
+        target = codes if self.size.prediction == "sample" else signal * batch["noise"] - sigma * codes
+        error = self.predict(noisy, batch["times"], prompt, hint, batch["keep"]) - target
+        return (error.square().mean((2, 3)) * batch["weight"]).mean()
+
+
+def awaken(studio: Studio, hints: Tensor) -> None:
+    """Make the control audible from the first step, for training from nothing.
+
+    ControlNet's zero convolutions protect a trained base; here there is none, and they only delay. The condition
+    embedding starts as patch extraction (strided taps fan brightness out into channels) at unit variance on `hints`.
+    """
+    embedding = studio.control.controlnet_cond_embedding
+    layers = [embedding.conv_in, *embedding.blocks]
+    x = hints.contiguous(memory_format=CHANNELS_LAST)
+    with torch.no_grad():
+        bright = 1
+        for layer in layers:
+            bright = _extract(layer, bright)
+            x = _to_unit_variance(layer, x)
+            x = F.silu(x)
+        nn.init.normal_(embedding.conv_out.weight, std=0.02)
+        _to_unit_variance(embedding.conv_out, x)
+        for zero in [*studio.control.controlnet_down_blocks, studio.control.controlnet_mid_block]:
+            nn.init.normal_(zero.weight, std=0.5 * zero.weight.shape[1] ** -0.5)
+
+
+def _extract(layer: Any, bright: int) -> int:
+    # Channels 0..bright-1 carry brightness, one pixel phase each; the rest start as random features.
+    wide, narrow = layer.weight.shape[:2]
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    if layer.stride[0] == 1:
+        count = min(bright, wide)
+        layer.weight[:count] *= 0.1
+        for index in range(count):
+            layer.weight[index, :, 1, 1] += 0.6 if narrow == 3 else 0
+            if narrow > 3:
+                layer.weight[index, index, 1, 1] += 1
+        return count
+    count = 0
+    for phase in range(4):
+        for index in range(bright):
+            if count < wide:
+                layer.weight[count] *= 0.1
+                layer.weight[count, index, 1 + phase // 2, 1 + phase % 2] += 1
+                count += 1
+    return count
+
+
+def _to_unit_variance(layer: Any, x: Tensor) -> Tensor:
+    y = layer(x)
+    layer.weight.div_(y.std((0, 2, 3)).clamp_min(1e-2).view(-1, 1, 1, 1))
+    return layer(x)
+
+
+@torch.no_grad()
+def amplify(control: Any, gain: float) -> None:
+    """Make a trained ControlNet `gain` times as loud: what strength `gain` would do, kept in its weights."""
+    for last in [*control.controlnet_down_blocks, control.controlnet_mid_block]:
+        last.weight.mul_(gain)
+        last.bias.mul_(gain)
+
+
+class Noise:
+    """Draws what a training step needs beside examples: times, noise, and what is left out.
+
+    `ends` is the share of draws at pure noise, where the task is plain regression from control and prompt; the rest
+    prefers early times: under much noise, late ones are hardly different from the end.
+    """
+
+    def __init__(
+        self, size: Size, weight: np.ndarray, repeat: int, ends: float, mute: float = 0.1, drop: float = 0.1
+    ) -> None:
+        self.signals = schedule(size).alphas_cumprod.sqrt()
+        self.weight = torch.as_tensor(weight, dtype=torch.float32)
+        self.repeat, self.ends, self.mute, self.drop = repeat, ends, mute, drop
+
+    def draw(self, codes: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """The random part of a batch for `codes` B,C,h,w."""
+        count = codes.shape[0] * self.repeat
+        times = (torch.rand(count, generator=generator) ** 2 * 1000).long()
+        times[torch.rand(count, generator=generator) < self.ends] = 999
+        signal = self.signals[times]
+        return {
+            "times": times,
+            "signal": signal,
+            "sigma": (1 - signal**2).sqrt(),
+            "noise": torch.randn((count, *codes.shape[1:]), generator=generator).contiguous(
+                memory_format=CHANNELS_LAST
+            ),
+            "keep": (torch.rand(count, generator=generator) >= self.drop).float(),
+            "mute": torch.rand(count, generator=generator) < self.mute,
+            "weight": self.weight,
+        }
+
+
+def tokens_of(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
+    """Token indices N,LENGTH of captions."""
+    return tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt")["input_ids"]

@@ -1,0 +1,35 @@
+"""The picture world as a data set without end: scene n with the truth of one condition as its control picture."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import paperworld
+from controlnet_core.control import ControlType, values
+from controlnet_core.datasets.pairs import ENDLESS, Example
+
+HELD_OUT = 10_000_000
+"""Scenes from here on are never trained on."""
+
+
+class WorldPairs:
+    """Scenes from number `first` on, `size` px a side, for one condition. Pair n depends on n alone."""
+
+    def __init__(self, control: ControlType, size: int = 256, first: int = 0) -> None:
+        self.title = f"Paperworld: {control.title}"
+        self.control, self.size, self.first = control, size, first
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def name(self, index: int) -> str:
+        """See `Pairs.name`."""
+        return f"scene {self.first + index}"
+
+    def read(self, index: int) -> Example:
+        """See `Pairs.read`."""
+        seed = self.first + index
+        scene = paperworld.compose(seed)
+        truth = paperworld.render(scene, self.size, self.size)
+        source = self.control.render(self.control.truth(truth), values(self.control.params, {}))
+        return Example(source, truth.picture, paperworld.caption(scene, np.random.default_rng((seed, 3))))
