@@ -1,0 +1,97 @@
+/**
+ * The container that documents travel in, byte for byte that of controlnet_core/document.py:
+ *
+ *     "CNSD1" | header length, uint32 little-endian | header, UTF-8 JSON | zlib-compressed pixels (rasters only)
+ *
+ * A raster is {kind: "mask" | "classes" | "rgb", width, height, pixels: Uint8Array}, a skeleton
+ * {kind: "skeleton", width, height, people: [...]}. No DOM: runs in browsers and in node.
+ */
+
+const MAGIC = new TextEncoder().encode("CNSD1");
+const CHANNELS = { mask: 1, classes: 1, rgb: 3 };
+const SIDE_MAX_PX = 2048;
+const HEADER_MAX_BYTES = 1 << 20;
+
+/** An error whose message may be shown to people as it is. */
+export class DocumentError extends Error {}
+
+/** A raster without a mark on it. */
+export function blank(kind, width, height, value = 0) {
+  return { kind, width, height, pixels: new Uint8Array(width * height * CHANNELS[kind]).fill(value) };
+}
+
+/** Pack a document into its container; resolves to a Uint8Array. */
+export async function encode(document) {
+  if (document.kind === "skeleton") {
+    const { width, height, people } = document;
+    return pack({ kind: "skeleton", width, height, people }, new Uint8Array(0));
+  }
+  const { kind, width, height, pixels } = document;
+  return pack({ kind, width, height }, await pipe(pixels, new CompressionStream("deflate"), Infinity));
+}
+
+/** Unpack a container; rejects with a DocumentError for anything that is not a well-formed document. */
+export async function decode(bytes) {
+  if (bytes.length < 9 || MAGIC.some((byte, i) => bytes[i] !== byte)) {
+    throw new DocumentError("This is not a document of the studio.");
+  }
+  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(5, true);
+  if (length > HEADER_MAX_BYTES || 9 + length > bytes.length) {
+    throw new DocumentError("The document is cut off or damaged.");
+  }
+  try {
+    const header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(9, 9 + length)));
+    checkSize(header);
+    if (header.kind === "skeleton") return { ...header, people: header.people ?? [] };
+    const size = header.width * header.height * CHANNELS[header.kind];
+    if (!Number.isInteger(size)) throw new Error("unknown kind");
+    const pixels = await pipe(bytes.subarray(9 + length), new DecompressionStream("deflate"), size);
+    if (pixels.length !== size) throw new Error("pixel count differs");
+    return { kind: header.kind, width: header.width, height: header.height, pixels };
+  } catch {
+    throw new DocumentError("The document is damaged: its content does not fit its description.");
+  }
+}
+
+function checkSize({ width, height }) {
+  for (const side of [width, height]) {
+    if (!Number.isInteger(side) || side < 1 || side > SIDE_MAX_PX) throw new Error("size out of range");
+  }
+}
+
+function pack(header, payload) {
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const bytes = new Uint8Array(9 + text.length + payload.length);
+  bytes.set(MAGIC);
+  new DataView(bytes.buffer).setUint32(5, text.length, true);
+  bytes.set(text, 9);
+  bytes.set(payload, 9 + text.length);
+  return bytes;
+}
+
+/** Run bytes through a transform; never reads more than `limit` + one chunk: a few kilobytes can hold gigabytes. */
+async function pipe(bytes, transform, limit) {
+  const writer = transform.writable.getWriter();
+  const written = writer.write(bytes).then(() => writer.close());
+  written.catch(() => {}); // The reader below meets the same error.
+  const reader = transform.readable.getReader();
+  const chunks = [];
+  let total = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    chunks.push(value);
+    total += value.length;
+    if (total > limit) {
+      await reader.cancel();
+      throw new DocumentError("The document holds more pixels than it announces.");
+    }
+  }
+  const result = new Uint8Array(total);
+  let offset = 0;
+  for (const chunk of chunks) {
+    result.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return result;
+}

@@ -1,0 +1,61 @@
+/**
+ * Undo and redo in bounded memory.
+ *
+ * The history holds patches and does not know what they mean: whoever pushes a patch also applies it, backwards for
+ * undo and forwards for redo. Ways to make small patches stand in patch.js.
+ */
+
+export const STEPS_MAX = 2000;
+export const BYTES_MAX = 96 << 20;
+
+export class History {
+  /** `apply(patch, direction)` is called with direction -1 (undo) or +1 (redo). */
+  constructor(apply, { stepsMax = STEPS_MAX, bytesMax = BYTES_MAX } = {}) {
+    this.apply = apply;
+    this.stepsMax = stepsMax;
+    this.bytesMax = bytesMax;
+    this.clear();
+  }
+
+  clear() {
+    this.entries = [];
+    this.position = 0; // entries before it can be undone, the others redone
+    this.bytes = 0;
+  }
+
+  /** Remember a patch that has just been applied; what could be redone is forgotten. `patch.bytes` is its size. */
+  push(patch) {
+    for (const { bytes } of this.entries.splice(this.position)) this.bytes -= bytes;
+    const bytes = 64 + (patch.bytes ?? 0);
+    this.entries.push({ patch, bytes });
+    this.bytes += bytes;
+    while (this.entries.length > this.stepsMax || (this.bytes > this.bytesMax && this.entries.length > 1)) {
+      this.bytes -= this.entries.shift().bytes;
+    }
+    this.position = this.entries.length;
+  }
+
+  get canUndo() {
+    return this.position > 0;
+  }
+
+  get canRedo() {
+    return this.position < this.entries.length;
+  }
+
+  /** Returns whether there was anything to undo. */
+  undo() {
+    if (!this.canUndo) return false;
+    this.position -= 1;
+    this.apply(this.entries[this.position].patch, -1);
+    return true;
+  }
+
+  /** Returns whether there was anything to redo. */
+  redo() {
+    if (!this.canRedo) return false;
+    this.apply(this.entries[this.position].patch, +1);
+    this.position += 1;
+    return true;
+  }
+}

@@ -1,0 +1,80 @@
+/** What lies over a drawing while one draws: outlines of what is coming, brushes, the mirror's axis. In stage pixels; changes nothing. */
+
+const LIGHT = "rgb(255 255 255 / .9)";
+const DARK = "rgb(20 20 24 / .85)";
+
+/** A path through document points. */
+export function trace(context, view, corners, closed) {
+  context.beginPath();
+  for (const { x, y } of corners) {
+    const at = view.toStage(x, y);
+    context.lineTo(at.x, at.y);
+  }
+  if (closed) context.closePath();
+}
+
+/** The present path as a line that is seen on every ground: dark inside light. */
+export function twoTone(context, light = 3, dark = 1.25) {
+  for (const [colour, width] of [[LIGHT, light], [DARK, dark]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = width;
+    context.stroke();
+  }
+}
+
+/** What will be drawn: an area in `colour`, edged so that it is seen on itself, or a line `size` document pixels wide. */
+export function paintOutline(context, view, corners, { colour, size, filled, closed }) {
+  trace(context, view, corners, closed);
+  context.lineJoin = context.lineCap = "round";
+  context.fillStyle = context.strokeStyle = colour;
+  if (filled) {
+    context.globalAlpha = 0.8;
+    context.fill();
+    context.globalAlpha = 1;
+    return twoTone(context);
+  }
+  context.lineWidth = Math.max(1, size * view.zoom);
+  return context.stroke();
+}
+
+/** The corner that closes a polygon. */
+export function paintCorner(context, view, { x, y }) {
+  const at = view.toStage(x, y);
+  context.beginPath();
+  context.arc(at.x, at.y, 5, 0, 2 * Math.PI);
+  context.fillStyle = "#fff";
+  context.fill();
+  twoTone(context);
+}
+
+/** Where a brush of `size` document pixels will draw; `mirror` shows its twin too, paler. */
+export function paintBrush(context, view, { x, y }, { size, round = true, mirror = false }) {
+  brush(context, view, x, y, size, round);
+  if (!mirror) return;
+  context.globalAlpha = 0.5;
+  brush(context, view, view.width - x, y, size, round);
+  context.globalAlpha = 1;
+}
+
+function brush(context, view, x, y, size, round) {
+  context.beginPath();
+  if (round) {
+    const at = view.toStage(x, y);
+    context.arc(at.x, at.y, Math.max(2, (size / 2) * view.zoom), 0, 2 * Math.PI);
+  } else {
+    const corner = view.toStage(Math.round(x - size / 2), Math.round(y - size / 2));
+    context.rect(corner.x, corner.y, Math.max(3, size * view.zoom), Math.max(3, size * view.zoom));
+  }
+  twoTone(context, 2.5, 1);
+}
+
+/** The line about which drawing is mirrored. */
+export function paintAxis(context, view) {
+  const x = Math.round(view.toStage(view.width / 2, 0).x) + 0.5;
+  context.beginPath();
+  context.setLineDash([4, 4]);
+  context.moveTo(x, Math.max(0, view.y));
+  context.lineTo(x, Math.min(view.stageHeight, view.y + view.height * view.zoom));
+  twoTone(context);
+  context.setLineDash([]);
+}

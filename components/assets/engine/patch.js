@@ -1,0 +1,177 @@
+/**
+ * Small descriptions of changes, for the history.
+ *
+ * Pixels: the exclusive-or of before and after inside a rectangle, run-length coded. One patch serves undo and redo,
+ * and as most of a rectangle around a stroke is unchanged it takes a few kilobytes. Values (anything JSON): the two
+ * texts without what they have in common at both ends.
+ *
+ * A rectangle is [x0, y0, x1, y1] in pixels, ends excluded, null = nothing.
+ */
+
+const ZEROS = 0;
+const REPEAT = 1;
+const LITERAL = 2;
+
+/** The smallest rectangle around two. */
+export function union(a, b) {
+  if (!a) return b;
+  if (!b) return a;
+  return [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[2], b[2]), Math.max(a[3], b[3])];
+}
+
+/** The part of a rectangle that lies on a canvas; null when none does. */
+export function clip(rect, width, height) {
+  if (!rect) return null;
+  const [x0, y0] = [Math.max(0, Math.floor(rect[0])), Math.max(0, Math.floor(rect[1]))];
+  const [x1, y1] = [Math.min(width, Math.ceil(rect[2])), Math.min(height, Math.ceil(rect[3]))];
+  return x0 < x1 && y0 < y1 ? [x0, y0, x1, y1] : null;
+}
+
+/** What changed between two equally large one-channel rasters within `rect`; null when nothing did. */
+export function diffPixels(before, after, width, rect) {
+  if (!rect) return null;
+  const [x0, y0, x1, y1] = rect;
+  const delta = new Uint8Array((x1 - x0) * (y1 - y0));
+  let changed = 0;
+  let i = 0;
+  for (let y = y0; y < y1; y++) {
+    for (let p = y * width + x0, end = y * width + x1; p < end; p++, i++) {
+      changed |= delta[i] = before[p] ^ after[p];
+    }
+  }
+  if (!changed) return null;
+  const packed = packRuns(delta);
+  return { type: "pixels", rect, packed, bytes: packed.length };
+}
+
+/** Undo or redo (it is the same) a pixel patch in place. */
+export function applyPixels(pixels, width, patch) {
+  const [x0, y0, x1, y1] = patch.rect;
+  const columns = x1 - x0;
+  const delta = unpackRuns(patch.packed, columns * (y1 - y0));
+  let i = 0;
+  for (let y = y0; y < y1; y++) {
+    for (let p = y * width + x0, end = p + columns; p < end; p++, i++) pixels[p] ^= delta[i];
+  }
+}
+
+/** Run-length code bytes: varint (length << 2 | kind), then nothing, the repeated byte, or the bytes themselves. */
+export function packRuns(bytes) {
+  let out = new Uint8Array(256);
+  let size = 0;
+  const reserve = (count) => {
+    if (size + count <= out.length) return;
+    const larger = new Uint8Array(Math.max(out.length * 2, size + count));
+    larger.set(out.subarray(0, size));
+    out = larger;
+  };
+  const token = (kind, length) => {
+    reserve(6);
+    let value = length * 4 + kind;
+    while (value > 127) {
+      out[size++] = (value % 128) | 128;
+      value = Math.floor(value / 128);
+    }
+    out[size++] = value;
+  };
+  const literal = (from, to) => {
+    if (from === to) return;
+    token(LITERAL, to - from);
+    reserve(to - from);
+    out.set(bytes.subarray(from, to), size);
+    size += to - from;
+  };
+  let pending = 0; // start of the bytes not yet written
+  let i = 0;
+  while (i < bytes.length) {
+    const value = bytes[i];
+    let end = i + 1;
+    while (end < bytes.length && bytes[end] === value) end++;
+    if (end - i >= 4) {
+      literal(pending, i);
+      token(value === 0 ? ZEROS : REPEAT, end - i);
+      if (value !== 0) {
+        reserve(1);
+        out[size++] = value;
+      }
+      pending = end;
+    }
+    i = end;
+  }
+  literal(pending, bytes.length);
+  return out.slice(0, size);
+}
+
+/** The inverse of packRuns; `length` is the number of bytes that come out. */
+export function unpackRuns(packed, length) {
+  const out = new Uint8Array(length);
+  let position = 0;
+  let i = 0;
+  while (i < packed.length) {
+    let value = 0;
+    let scale = 1;
+    while (packed[i] > 127) {
+      value += (packed[i++] - 128) * scale;
+      scale *= 128;
+    }
+    value += packed[i++] * scale;
+    const kind = value % 4;
+    const run = (value - kind) / 4;
+    if (kind === REPEAT) out.fill(packed[i++], position, position + run);
+    else if (kind === LITERAL) {
+      out.set(packed.subarray(i, i + run), position);
+      i += run;
+    }
+    position += run;
+  }
+  return out;
+}
+
+/** A whole raster replaced by another, of another size perhaps. */
+export function replaceRaster(before, after) {
+  const half = ({ width, height, pixels }) => ({ width, height, packed: packRuns(pixels), length: pixels.length });
+  const patch = { type: "raster", before: half(before), after: half(after) };
+  return { ...patch, bytes: patch.before.packed.length + patch.after.packed.length };
+}
+
+/** {width, height, pixels} from before (direction -1) or after (+1) a replaceRaster. */
+export function replacedRaster(patch, direction) {
+  const { width, height, packed, length } = direction < 0 ? patch.before : patch.after;
+  return { width, height, pixels: unpackRuns(packed, length) };
+}
+
+/** What changed between two JSON values; null when nothing did. */
+export function diffValue(before, after) {
+  const [a, b] = [JSON.stringify(before), JSON.stringify(after)];
+  if (a === b) return null;
+  const shorter = Math.min(a.length, b.length);
+  let start = 0;
+  while (start < shorter && a[start] === b[start]) start++;
+  let tail = 0;
+  while (tail < shorter - start && a[a.length - 1 - tail] === b[b.length - 1 - tail]) tail++;
+  const removed = a.slice(start, a.length - tail);
+  const inserted = b.slice(start, b.length - tail);
+  return { type: "value", start, removed, inserted, bytes: 2 * (removed.length + inserted.length) };
+}
+
+/** The value after undoing (-1) or redoing (+1) a diffValue patch on the present one. */
+export function applyValue(value, patch, direction) {
+  const text = JSON.stringify(value);
+  const [gone, come] = direction < 0 ? [patch.inserted, patch.removed] : [patch.removed, patch.inserted];
+  return JSON.parse(text.slice(0, patch.start) + come + text.slice(patch.start + gone.length));
+}
+
+/** A whole document replaced by another. */
+export function documentPatch(before, after) {
+  if (before.kind === "skeleton") {
+    const texts = { before: JSON.stringify(before), after: JSON.stringify(after) };
+    return { type: "document", ...texts, bytes: 2 * (texts.before.length + texts.after.length) };
+  }
+  return { ...replaceRaster(before, after), type: "document", kind: before.kind };
+}
+
+/** The document from before (direction -1) or after (+1) a documentPatch. */
+export function patchedDocument(patch, direction) {
+  if (patch.kind) return { kind: patch.kind, ...replacedRaster(patch, direction) };
+  return JSON.parse(direction < 0 ? patch.before : patch.after);
+}

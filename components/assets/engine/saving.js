@@ -1,0 +1,85 @@
+/** A drawing's way to browser and server, and what people are asked when two drawings claim one place. See sync.js. */
+
+import { decode, encode } from "./document.js";
+import { Sync } from "./sync.js";
+
+const WORDS = { saved: "saved", saving: "saving…", offline: "not saved: reconnecting", conflict: "not saved: choose" };
+
+export class Saving {
+  constructor(shell) {
+    this.shell = shell;
+    const { slot, upload_url: url, rev } = shell.props;
+    this.sync = new Sync({
+      slot, rev, url: new URL(url, document.baseURI).href,
+      encode: () => encode(shell.editor.document()),
+      store: shell.store,
+      channel: globalThis.BroadcastChannel ? new BroadcastChannel("controlnet-studio") : null,
+      onState: (state) => shell.frame.tellSaved(state, WORDS[state]),
+      onConflict: (conflict) => this.ask(conflict),
+      onOtherTab: (other) => this.#askOtherTab(other),
+    });
+  }
+
+  /** Show what is newest: the server's document (`bytes`) or the browser's own copy of it. */
+  async open(bytes) {
+    const begun = await this.sync.begin();
+    const restored = begun.source === "browser" ? await decoded(begun.bytes) : null;
+    this.shell.show(restored ?? (await decode(bytes)));
+    if (restored) {
+      this.shell.toast("Restored your drawing");
+      this.sync.changed();
+    } else if (begun.source === "both") this.#offerUnsaved(begun.bytes);
+  }
+
+  /** The server's drawing at `rev` in place of the present one, which undo brings back. */
+  async adopt(rev, bytes) {
+    if (this.shell.replaceQuietly(await decode(bytes))) await this.sync.adopt(rev, bytes);
+  }
+
+  /** The server holds another drawing at `rev`: people choose. */
+  ask({ rev }) {
+    this.closeQuestion?.();
+    this.closeQuestion = this.shell.toast("A newer drawing was saved elsewhere.", [
+      ["Keep this one", () => this.sync.keepMine(rev)],
+      ["Show the other", () => this.#showTheirs()],
+    ]);
+  }
+
+  async #showTheirs() {
+    try {
+      const { rev, bytes } = await this.sync.theirs();
+      await this.adopt(rev, bytes);
+      this.shell.toast("This is the other drawing. Undo brings yours back.");
+    } catch {
+      this.shell.toast("The other drawing could not be fetched.", [["Try again", () => this.#showTheirs()]]);
+    }
+  }
+
+  #askOtherTab(other) {
+    const asked = this.other;
+    this.other = other;
+    if (asked || this.sync.state === "conflict") return;
+    this.closeQuestion = this.shell.toast("This drawing was changed in another tab.", [
+      ["Keep this one", () => {}],
+      ["Show the other", async () => {
+        const { rev, bytes } = this.other;
+        this.other = null;
+        await this.adopt(rev, bytes);
+      }],
+    ]);
+  }
+
+  #offerUnsaved(bytes) {
+    this.shell.toast("This browser holds a drawing that was never saved.", [
+      ["Open it", async () => {
+        const unsaved = await decoded(bytes);
+        if (unsaved) this.shell.replace(unsaved);
+      }],
+      ["Leave it", () => {}],
+    ]);
+  }
+}
+
+function decoded(bytes) {
+  return decode(bytes).catch(() => null);
+}

@@ -1,0 +1,11 @@
+/** The shapes that a canvas comes in: [name, across, down]. No DOM. */
+
+export const SHAPES = [["Square", 1, 1], ["Portrait 3:4", 3, 4], ["Portrait 2:3", 2, 3], ["Portrait 9:16", 9, 16],
+  ["Landscape 4:3", 4, 3], ["Landscape 3:2", 3, 2], ["Landscape 16:9", 16, 9]];
+
+/** Sides with the ratio `across` : `down` whose longer one is `longest`, on multiples of `step` within [min, max]. */
+export function shapeSides(across, down, longest, { min = 256, max = 1024, step = 64 } = {}) {
+  const round = (value) => Math.min(max, Math.max(min, Math.round(value / step) * step));
+  const scale = longest / Math.max(across, down);
+  return [round(across * scale), round(down * scale)];
+}

@@ -1,0 +1,90 @@
+/**
+ * Whole-raster transformations: another size, a picture as a drawing. No DOM.
+ */
+
+/**
+ * A one-channel raster on a canvas of another size, scaled to lie inside it as large as possible, centred on `paper`.
+ * `smooth` averages (coverage), otherwise the nearest pixel is taken (class indices).
+ */
+export function fitInto(raster, width, height, { smooth = true, paper = 0 } = {}) {
+  const out = new Uint8Array(width * height).fill(paper);
+  const scale = Math.min(width / raster.width, height / raster.height);
+  const [w, h] = [Math.round(raster.width * scale), Math.round(raster.height * scale)];
+  const [left, top] = [Math.floor((width - w) / 2), Math.floor((height - h) / 2)];
+  const columns = smooth ? shares(raster.width, w) : nearest(raster.width, w);
+  const rows = smooth ? shares(raster.height, h) : nearest(raster.height, h);
+  for (let y = 0; y < h; y++) {
+    for (let x = 0; x < w; x++) {
+      let [sum, weight] = [0, 0];
+      for (const [sy, wy] of rows[y]) {
+        for (const [sx, wx] of columns[x]) {
+          sum += raster.pixels[sy * raster.width + sx] * wx * wy;
+          weight += wx * wy;
+        }
+      }
+      out[(top + y) * width + left + x] = Math.round(sum / weight);
+    }
+  }
+  return { width, height, pixels: out };
+}
+
+/** For every target pixel, the source pixels that make it up with their weights: area mean down, linear up. */
+function shares(source, target) {
+  const scale = source / target;
+  return Array.from({ length: target }, (_, i) => {
+    const list = [];
+    if (scale <= 1) {
+      const centre = Math.min(source - 1, Math.max(0, (i + 0.5) * scale - 0.5));
+      const low = Math.floor(centre);
+      list.push([low, 1 - (centre - low)]);
+      if (centre > low) list.push([low + 1, centre - low]);
+    } else {
+      const [from, to] = [i * scale, Math.min(source, (i + 1) * scale)];
+      for (let s = Math.floor(from); s < to; s++) list.push([s, Math.min(to, s + 1) - Math.max(from, s)]);
+    }
+    return list;
+  });
+}
+
+function nearest(source, target) {
+  return Array.from({ length: target }, (_, i) => [[Math.min(source - 1, Math.floor(((i + 0.5) * source) / target)), 1]]);
+}
+
+/**
+ * Ink coverage of a picture of a drawing (RGBA bytes): dark on light or light on dark, told by the border, or pen
+ * on a transparent ground. Returns {pixels, found: "dark on light" | "light on dark" | "transparent"}.
+ */
+export function maskFromRgba(rgba, width, height) {
+  const border = borderIndices(width, height);
+  const pixels = new Uint8Array(width * height);
+  if (median(border.map((i) => rgba[4 * i + 3])) < 128) {
+    for (let i = 0; i < pixels.length; i++) pixels[i] = rgba[4 * i + 3];
+    return { pixels, found: "transparent" };
+  }
+  for (let i = 0; i < pixels.length; i++) {
+    const alpha = rgba[4 * i + 3] / 255;
+    const light = 0.299 * rgba[4 * i] + 0.587 * rgba[4 * i + 1] + 0.114 * rgba[4 * i + 2]; // ITU-R BT.601
+    pixels[i] = Math.round(light * alpha + 255 * (1 - alpha));
+  }
+  // A frame drawn along the edge must not decide: where the border is half and half, the whole picture does.
+  const edge = median(border.map((i) => pixels[i]));
+  const whole = median(pixels);
+  const paper = edge > 96 && edge < 160 ? whole : edge;
+  if (paper < 128) return { pixels, found: "light on dark" };
+  for (let i = 0; i < pixels.length; i++) pixels[i] = 255 - pixels[i];
+  return { pixels, found: "dark on light" };
+}
+
+function borderIndices(width, height) {
+  const indices = [];
+  for (let x = 0; x < width; x++) indices.push(x, (height - 1) * width + x);
+  for (let y = 1; y < height - 1; y++) indices.push(y * width, y * width + width - 1);
+  return indices;
+}
+
+function median(values) {
+  const counts = new Uint32Array(256);
+  for (const value of values) counts[value]++;
+  let rank = values.length / 2;
+  return counts.findIndex((count) => (rank -= count) <= 0);
+}

@@ -1,0 +1,49 @@
+/** What lies under the pointer: a joint before a limb, the chosen person before others, the front before the back. No DOM. */
+
+import { segmentDistance } from "./group.js";
+import { LIMBS, PARTS, present } from "./skeleton.js";
+
+export const REACH_PX = 14;
+export const TOUCH_REACH_PX = 22;
+const LIMB_REACH_PX = 7;
+const LOYALTY_PX = 6; // how much farther a joint of the chosen person may be than another's
+const DETAIL_PX = 2; // and how much farther a body joint may be than a fingertip
+
+/** `point` in document pixels; {kind: "joint", person, ref} or {kind: "limb", person, limb}, or null. */
+export function pick(people, point, zoom, { touch = false, current = -1 } = {}) {
+  return pickJoint(people, point, zoom, touch, current) ?? pickLimb(people, point, zoom, touch, current);
+}
+
+function pickJoint(people, point, zoom, touch, current) {
+  const reach = touch ? TOUCH_REACH_PX : REACH_PX;
+  let best = null;
+  people.forEach((person, index) => {
+    if (!person.visible) return;
+    for (const [letter, part] of Object.entries(PARTS)) {
+      person[part]?.forEach((place, i) => {
+        const away = Math.hypot(place.x - point.x, place.y - point.y) * zoom;
+        if (away > reach || !present(place)) return;
+        const cost = away - (index === current ? LOYALTY_PX : 0) + (letter === "b" ? 0 : DETAIL_PX);
+        if (!best || cost <= best.cost) best = { kind: "joint", person: index, ref: letter + i, cost };
+      });
+    }
+  });
+  return best && { kind: best.kind, person: best.person, ref: best.ref };
+}
+
+function pickLimb(people, point, zoom, touch, current) {
+  const reach = Math.max(touch ? TOUCH_REACH_PX * 0.7 : LIMB_REACH_PX, 4 * zoom + 2);
+  let best = null;
+  people.forEach((person, index) => {
+    if (!person.visible) return;
+    LIMBS.forEach(([a, b], limb) => {
+      const [from, to] = [person.body[a], person.body[b]];
+      if (!present(from) || !present(to) || person.hidden.includes(a) || person.hidden.includes(b)) return;
+      const away = segmentDistance(point, from, to) * zoom;
+      if (away > reach) return;
+      const cost = away - (index === current ? LOYALTY_PX : 0);
+      if (!best || cost <= best.cost) best = { kind: "limb", person: index, limb, cost };
+    });
+  });
+  return best && { kind: best.kind, person: best.person, limb: best.limb };
+}

@@ -1,0 +1,61 @@
+/**
+ * What is known about a running job, from its events: pure bookkeeping for the result pane. No DOM.
+ *
+ * A state is {phase, fraction, text, hint, preview, pictures}: phase "idle", "waiting", "running", "done", "failed" or
+ * "cancelled"; `fraction` 0..1 or null where it cannot be told.
+ */
+
+export const IDLE = Object.freeze({ phase: "idle", fraction: null, text: "", hint: "", preview: null, pictures: [] });
+
+/** The state in which a job begins, before anything was heard of it. */
+export function begun() {
+  return { ...IDLE, phase: "waiting", text: "Starting…" };
+}
+
+/** The state after an event with the fields of controlnet_core.job.Event; unknown kinds change nothing. */
+export function next(state, event) {
+  if (["done", "failed", "cancelled"].includes(state.phase)) return state;
+  switch (event.kind) {
+    case "queued":
+      return { ...state, phase: "waiting", fraction: null, text: queueWords(event.ahead) };
+    case "loading":
+      return { ...state, phase: "waiting", fraction: event.steps > 0 ? Math.min(1, event.step / event.steps) : null, text: event.text || "Loading the model…" };
+    case "step": {
+      const { step, steps } = event;
+      const preview = event.preview ? pictureUrl(event.preview) : state.preview;
+      return { ...state, phase: "running", fraction: steps > 0 ? Math.min(1, step / steps) : null, text: `Step ${step} of ${steps}`, preview };
+    }
+    case "done":
+      return { ...IDLE, phase: "done", pictures: (event.pictures ?? []).map(pictureOf), text: tookWords(event.seconds) };
+    case "failed":
+      return { ...state, phase: "failed", fraction: null, text: event.text || "This did not work.", hint: event.hint ?? "" };
+    case "cancelled":
+      return { ...state, phase: "cancelled", fraction: null, text: event.text || "Stopped." };
+    default:
+      return state;
+  }
+}
+
+/** An event's picture as {url, name, seed}. */
+export function pictureOf(picture) {
+  return typeof picture === "string" ? { url: picture, name: "picture.png", seed: null } : picture;
+}
+
+/** Base64 of a JPEG as an address; addresses stay as they are. */
+export function pictureUrl(text) {
+  return /^(data:|blob:|https?:|\.{0,2}\/[a-z.])/i.test(text) && !text.startsWith("/9j/") ? text : `data:image/jpeg;base64,${text}`;
+}
+
+/** "12 s", "1:05". */
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+function queueWords(ahead) {
+  return ahead > 0 ? `Waiting: ${ahead} ahead` : "Next in line";
+}
+
+function tookWords(seconds) {
+  return seconds > 0 ? `Took ${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s` : "";
+}

@@ -1,0 +1,290 @@
+/**
+ * The result pane: the place where the next picture will be, filled in turn by a friendly word, the wait, the live preview and
+ * the pictures. Listens to the job's events by itself; Python hears only of what people press, and of the end.
+ */
+
+import { COMPARE_STYLE, Compare } from "./compare.js";
+import { element, iconButton, slider, tooltips } from "./engine/controls.js";
+import { icon } from "./engine/icons.js";
+import { STYLE } from "./engine/style.js";
+import { followTheme } from "./engine/theme.js";
+import { follow } from "./events.js";
+import { mounted } from "./mounted.js";
+import { begun, clock, IDLE, next, pictureOf } from "./progress.js";
+import { RESULT_STYLE } from "./results-style.js";
+
+const ACTIONS = {
+  keep: ["Keep this seed", "pin"], vary: ["Vary: same settings, new seed", "dice"],
+  reopen: ["Bring its settings back", "reopen"], photo: ["Use as photo", "camera"],
+};
+const told = new Set(); // jobs whose end Python has heard of
+
+export const mount = mounted(
+  (host) => new Pane(host),
+  (pane, data, trigger) => {
+    pane.tell = (action) => trigger("action", action);
+    pane.update(data);
+  },
+);
+
+class Pane {
+  constructor(host) {
+    this.state = IDLE;
+    this.index = 0;
+    this.overlaid = false;
+    this.comparing = false;
+    this.opacity = 0.5;
+    this.earlier = null; // the picture that was here before the present ones
+    this.other = null; // the one that is compared with
+    this.#build(host);
+  }
+
+  update(data) {
+    const before = this.data;
+    this.data = data;
+    this.root.style.height = `${data.height_px}px`;
+    this.root.style.setProperty("--ratio", data.aspect[0] / data.aspect[1]);
+    this.root.dataset.images = data.images > 1 ? "several" : "one";
+    if (data.job !== before?.job || data.events_url !== before?.events_url) this.#follow();
+    if (JSON.stringify(data.pictures) !== JSON.stringify(before?.pictures) && this.state.phase !== "done") this.index = 0;
+    this.#show();
+  }
+
+  destroy() {
+    this.#unfollow();
+    this.stopTheme();
+    this.root.remove();
+  }
+
+  // ---- listening
+
+  #follow() {
+    this.#unfollow();
+    this.stopping = false;
+    this.earlier = this.pictures[this.index] ?? this.earlier;
+    this.other = null;
+    this.comparing = false;
+    this.state = IDLE;
+    const { job, events_url: url } = this.data;
+    if (!job || !url) return;
+    this.state = begun();
+    this.started = performance.now();
+    this.timer = setInterval(() => this.#tick(), 250);
+    this.endStream = follow(url, (event) => event.job === job && this.#heard(event),
+      { state: (connected) => this.root.classList.toggle("away", !connected) });
+  }
+
+  #unfollow() {
+    clearInterval(this.timer);
+    this.endStream?.();
+    this.endStream = null;
+    this.root.classList.remove("away");
+  }
+
+  #heard(event) {
+    this.state = next(this.state, event);
+    const { phase } = this.state;
+    if (["done", "failed", "cancelled"].includes(phase)) {
+      this.#unfollow();
+      if (phase === "done") this.index = 0;
+      if (phase !== "failed" && !told.has(event.job)) {
+        told.add(event.job);
+        this.tell({ kind: phase === "done" ? "finished" : "cancelled", picture: 0, job: event.job });
+      }
+    }
+    this.#show();
+  }
+
+  async #cancel() {
+    this.stopping = true;
+    this.#show();
+    try {
+      const answer = await fetch(new URL(this.data.cancel_url, document.baseURI), { method: "POST" });
+      if (!answer.ok && answer.status !== 404) throw new Error(String(answer.status));
+    } catch {
+      this.stopping = false;
+      this.state = { ...this.state, text: "Could not reach the server to stop it." };
+      this.#show();
+    }
+  }
+
+  // ---- showing
+
+  get pictures() {
+    return this.state.phase === "done" ? this.state.pictures : this.data.pictures.map(pictureOf);
+  }
+
+  get busy() {
+    return this.state.phase === "waiting" || this.state.phase === "running";
+  }
+
+  #build(host) {
+    const { image, ghost, control } = Object.fromEntries(["image", "ghost", "control"].map((name) => [name, element("img", { class: name, alt: "", hidden: true })]));
+    Object.assign(this, { image, ghost, control });
+    this.words = element("div", { class: "words" });
+    this.compare = new Compare();
+    this.frame = element("div", { class: "frame" }, image, ghost, control, this.compare.root, this.words);
+    this.bar = element("div", { class: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 }, element("i"));
+    this.strip = element("div", { class: "strip", role: "listbox", "aria-label": "Pictures", "aria-orientation": "horizontal" });
+    this.status = element("span", { class: "hint", role: "status" });
+    this.elapsed = element("span", { class: "elapsed" });
+    this.buttons = element("span", { class: "buttons" });
+    this.stop = element("button", { type: "button", class: "text stop", onclick: () => this.#cancel() }, icon("stop", 16), "Cancel");
+    this.fader = slider({ id: "overlay-opacity", label: "Control", min: 0, max: 1, step: 0.05, value: this.opacity,
+      format: (value) => `${Math.round(value * 100)} %`, onInput: (value) => {
+        this.opacity = value;
+        this.control.style.opacity = value;
+      } });
+    this.foot = element("div", { class: "foot" }, this.status, this.fader, this.elapsed, this.stop, this.buttons);
+    this.root = element("div", { class: "studio results", role: "region", "aria-label": "Result", tabindex: "0" },
+      element("div", { class: "room" }, this.frame), this.strip, this.bar, this.foot);
+    host.append(element("style", {}, STYLE + RESULT_STYLE + COMPARE_STYLE), this.root);
+    this.stopTheme = followTheme(this.root);
+    tooltips(this.root);
+    image.addEventListener("error", () => {
+      if (image.getAttribute("src")) this.#speak("warning", "This picture is no longer there.", "Generate it again: the recipe is kept.");
+    });
+    this.root.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  #show() {
+    const { phase, preview } = this.state;
+    const picture = this.busy ? null : this.pictures[this.index] ?? null;
+    const failed = phase === "failed";
+    this.root.dataset.phase = phase;
+    this.#picture(this.image, failed ? null : picture?.url);
+    this.image.alt = picture ? `Picture ${this.index + 1} of ${this.pictures.length}` : "";
+    this.#picture(this.ghost, this.busy ? preview : null);
+    this.#picture(this.control, this.overlaid && picture && !failed ? this.data.control_url : null);
+    this.control.style.opacity = this.opacity;
+    this.#showCompared(failed ? null : picture);
+    if (failed) this.#speak("warning", this.state.text, this.state.hint);
+    else if (!picture && !this.busy) this.#speak("picture", ...this.data.empty);
+    else this.words.replaceChildren();
+    this.#showProgress();
+    this.#showStrip(failed || this.busy ? [] : this.pictures);
+    this.#showButtons(failed ? null : picture);
+  }
+
+  /** The present picture against another: the one that was pointed out, a sibling, or what was here before. */
+  #showCompared(picture) {
+    const siblings = this.pictures.filter((one) => one.url !== picture?.url);
+    const rivals = [this.other, this.earlier, ...siblings].filter((one) => one && one.url !== picture?.url);
+    this.rival = rivals[0] ?? null;
+    this.comparing &&= !!(picture && this.rival);
+    const name = (one) => (one.seed === null ? "" : `Seed ${one.seed}`);
+    this.compare.show(this.comparing && { url: this.rival.url, name: name(this.rival) }, this.comparing && { url: picture.url, name: name(picture) });
+  }
+
+  #showProgress() {
+    const { fraction, text } = this.state;
+    this.bar.classList.toggle("shown", this.busy);
+    this.bar.classList.toggle("vague", this.busy && fraction === null);
+    this.bar.firstChild.style.transform = `scaleX(${fraction ?? 1})`;
+    if (fraction === null) this.bar.removeAttribute("aria-valuenow");
+    else this.bar.setAttribute("aria-valuenow", Math.round(fraction * 100));
+    this.status.textContent = this.stopping && this.busy ? "Stopping…" : this.state.phase === "failed" ? "" : text;
+    this.stop.hidden = !this.busy || !this.data.cancel_url;
+    this.stop.disabled = this.stopping;
+    this.#tick();
+  }
+
+  #tick() {
+    this.elapsed.hidden = !this.busy;
+    if (this.busy) this.elapsed.textContent = clock((performance.now() - this.started) / 1000);
+  }
+
+  #showStrip(pictures) {
+    const several = pictures.length > 1;
+    this.strip.classList.toggle("shown", several);
+    this.strip.replaceChildren(...(several ? pictures : []).map((picture, index) => {
+      const image = element("img", { src: new URL(picture.url, document.baseURI), alt: "", loading: "lazy" });
+      return element("button", { type: "button", role: "option", "aria-selected": String(index === this.index),
+        "aria-label": `Picture ${index + 1}`, onclick: (event) => (event.shiftKey ? this.#compareWith(picture) : this.#look(index)) }, image);
+    }));
+  }
+
+  #showButtons(picture) {
+    const key = JSON.stringify([picture, this.overlaid, this.comparing, !!this.rival, this.data.actions, this.data.control_url]);
+    if (key === this.buttonsKey) return;
+    this.buttonsKey = key;
+    this.fader.hidden = !(picture && this.overlaid);
+    if (!picture) return this.buttons.replaceChildren();
+    const act = (kind) => this.tell({ kind, picture: this.index, job: this.data.job });
+    const list = this.data.actions.filter((kind) => ACTIONS[kind]).map((kind) =>
+      iconButton({ id: kind, label: ACTIONS[kind][0], icon: ACTIONS[kind][1], run: () => act(kind) }));
+    if (this.data.control_url) {
+      const overlay = iconButton({ id: "overlay", label: "Lay the control over it", icon: "layers", keys: ["O"], run: () => this.#toggleOverlay() });
+      overlay.setAttribute("aria-pressed", String(this.overlaid));
+      list.unshift(overlay);
+    }
+    if (this.rival) {
+      const compare = iconButton({ id: "compare", label: "Compare with the one before", icon: "contrast", keys: ["C"], run: () => this.#toggleCompare() });
+      compare.setAttribute("aria-pressed", String(this.comparing));
+      list.unshift(compare);
+    }
+    list.push(iconButton({ id: "download", label: "Download PNG", icon: "download", keys: ["S"], run: () => this.#download() }));
+    return this.buttons.replaceChildren(...list);
+  }
+
+  #speak(name, title, text) {
+    this.words.replaceChildren(icon(name, 32), element("strong", {}, title), element("span", {}, text));
+  }
+
+  #picture(image, url) {
+    const address = url ? new URL(url, document.baseURI).href : "";
+    image.hidden = !address;
+    if (image.getAttribute("src") === address) return;
+    if (address) image.src = address;
+    else image.removeAttribute("src");
+  }
+
+  // ---- doing
+
+  #look(index) {
+    this.index = Math.min(Math.max(index, 0), this.pictures.length - 1);
+    this.#show();
+    this.tell({ kind: "open", picture: this.index, job: this.data.job });
+  }
+
+  #toggleCompare() {
+    this.comparing = !this.comparing && !!this.rival;
+    if (this.comparing) this.overlaid = false;
+    this.#show();
+  }
+
+  #compareWith(picture) {
+    this.other = picture;
+    this.comparing = true;
+    this.overlaid = false;
+    this.#show();
+  }
+
+  #toggleOverlay() {
+    this.overlaid = !this.overlaid;
+    if (this.overlaid) this.comparing = false;
+    this.#show();
+  }
+
+  #download() {
+    const picture = this.pictures[this.index];
+    if (!picture) return;
+    const link = element("a", { href: new URL(picture.url, document.baseURI), download: picture.name || "picture.png" });
+    this.root.append(link);
+    link.click();
+    link.remove();
+  }
+
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches?.("input")) return;
+    const run = {
+      ArrowLeft: () => this.#look(this.index - 1), ArrowRight: () => this.#look(this.index + 1),
+      o: () => this.data.control_url && this.#toggleOverlay(), c: () => this.#toggleCompare(), s: () => this.#download(),
+      Escape: () => this.busy && this.data.cancel_url && this.#cancel(),
+    }[event.key];
+    if (!run) return;
+    event.stopPropagation();
+    event.preventDefault();
+    if (event.key === "Escape" || this.pictures.length) run();
+  }
+}
