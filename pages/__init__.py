@@ -1,0 +1,1 @@
+"""The pages: thin arrangements of what `webapp` offers. One studio page serves every condition."""

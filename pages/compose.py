@@ -1,0 +1,47 @@
+"""Several controls in one picture: left the layers, in the middle the editor of one of them, right the result."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from webapp import beginning, compose, composition, panels, tuning
+from webapp.composition import Composition
+from webapp.words import told
+
+
+def page() -> None:
+    """Draw the Compose page."""
+    with told():
+        _body(compose.open_composition())
+
+
+@st.fragment
+def _body(at: Composition) -> None:
+    composition.align(at)
+    make, base = partial(compose.recipe, at), panels.model_card()
+    with st.container(key="compose"):
+        layers, editor, result = st.columns([3, 8, 5], gap="medium")
+    with layers:
+        with st.container(key="compose-list"):
+            compose.layer_list(at)
+        with st.container(key="compose-properties"):
+            compose.properties(at, base, make)
+    with result:
+        pressed = panels.prompt(at)
+        place = st.container()
+        picture = tuning.Section("Picture", partial(beginning.section, at, at.frame))
+        tuning.settings(at, base, (picture,))
+        panels.model_line()
+    with editor:
+        if beginning.painting(at):
+            pressed = beginning.editor(at, at.frame, compose.EDITOR_HEIGHT_PX) or pressed
+        else:
+            pressed = compose.middle(at) or pressed
+    with place:
+        if pressed:
+            panels.generate(at, make)
+        panels.prospect(at, at.frame, [(layer.control, layer.network) for layer in at.acting])
+        panels.results(at, make, at.frame, compose.overlaid(at), compose.RESULT_HEIGHT_PX)
+    panels.keep(at)

@@ -1,0 +1,19 @@
+"""Make data sets of photos, pairs to train on; and look through those that are there."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from webapp import datasets, pairs
+from webapp.words import told
+
+
+def page() -> None:
+    """Draw the page of data sets."""
+    make, look = st.tabs(["Make", "Look through"], key="data.tabs", on_change="rerun")
+    if make.open:
+        with make, told():
+            datasets.show()
+    if look.open:
+        with look, told():
+            pairs.show()

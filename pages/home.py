@@ -1,0 +1,52 @@
+"""The script that Streamlit runs for every page: frame, menu (from the registry of conditions), chosen page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from controlnet_core.control import ControlType
+from pages import compose, datasets, gallery, maps, models, studio, training
+from webapp import drawer, look, reopen, services
+
+
+def navigation() -> Any:
+    """Set up the page frame and return the chosen page, ready to run."""
+    st.set_page_config(page_title="ControlNet Studio", page_icon=look.ICON, layout="wide")
+    st.logo(look.ICON, size="medium")
+    st.html(look.CSS)
+    controls = services.studio().controls.values()
+    drawn = [_studio(control) for control in controls if control.group == "draw"]
+    found = [_studio(control) for control in controls if control.group == "photo"]
+    shelves = [
+        _page(compose.page, "Compose", ":material/layers:", "compose"),
+        _page(gallery.page, "Gallery", ":material/photo_library:", "gallery"),
+        _page(datasets.page, "Data", ":material/dataset:", "datasets"),
+        _page(training.page, "Train", ":material/model_training:", "train"),
+        _page(models.page, "Models", ":material/deployed_code:", "models"),
+    ]
+    found.append(_page(maps.page, "All maps", ":material/grid_view:", "maps"))
+    # Pages under "" stand in the bar by themselves: drawing is one click away, the rest folds.
+    reopen.know([*drawn, *found, *shelves])
+    return st.navigation({"": [*drawn, *shelves], "Photo": found}, position="top")
+
+
+def _studio(control: ControlType) -> Any:
+    page = partial(studio.page, control.key)
+    return _page(page, control.title, control.icon, control.key, default=control.key == "scribble")
+
+
+def _page(page: Callable[[], None], title: str, icon: str, path: str, *, default: bool = False) -> Any:
+    def run() -> None:
+        page()
+
+    run.__name__ = path  # Streamlit tells pages apart by their functions' names
+    return st.Page(run, title=title, icon=icon, url_path=path, default=default)
+
+
+chosen = navigation()
+drawer.show(chosen.url_path)
+chosen.run()

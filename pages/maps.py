@@ -1,0 +1,12 @@
+"""One photo, all its maps side by side, each one click from its editor or from a picture."""
+
+from __future__ import annotations
+
+from webapp import maps
+from webapp.words import told
+
+
+def page() -> None:
+    """Draw the page of all maps."""
+    with told():
+        maps.show()

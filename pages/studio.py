@@ -1,0 +1,47 @@
+"""The page of every condition: left its editor, right what to make of it. The same places on each."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from webapp import beginning, panels, shapes, sources, tuning
+from webapp.session import Desk
+from webapp.words import told
+
+
+def page(control_key: str) -> None:
+    """Draw the studio page of one condition."""
+    with told():
+        _body(panels.open_desk(control_key))
+
+
+@st.fragment
+def _body(at: Desk) -> None:
+    # One fragment: Generate reruns editor and result, not the frame around them.
+    canvas = panels.canvas_of(at.token)
+    make = partial(panels.recipe, at)
+    editor, result = st.columns([8, 5], gap="medium")
+    with result:
+        pressed = panels.prompt(at, panels.placeholder(at)) or sources.generates(at)
+        place = st.container()
+        control = tuning.Section("Control", partial(panels.control_settings, at, make))
+        picture = tuning.Section("Picture", partial(beginning.section, at, canvas))
+        tuning.settings(at, panels.model_card(), (control, picture))
+        panels.model_line()
+    with editor:
+        if beginning.painting(at):
+            pressed = beginning.editor(at, canvas, panels.EDITOR_HEIGHT_PX) or pressed
+        elif (way := sources.source_bar(at)) == "Shapes":
+            shapes.canvas(at)
+        elif way == "Photo":
+            sources.from_photo(at, panels.EDITOR_HEIGHT_PX)
+        else:
+            pressed = panels.editor(at) or pressed
+    with place:
+        if pressed:
+            panels.generate(at, make)
+        panels.prospect(at, canvas, [(at.control, panels.network(at))])
+        panels.results(at, make, canvas, at.token)
+    panels.keep(at)

@@ -1,0 +1,12 @@
+"""Train a ControlNet, and watch it learn."""
+
+from __future__ import annotations
+
+from webapp import training
+from webapp.words import told
+
+
+def page() -> None:
+    """Draw the training page."""
+    with told():
+        training.show()

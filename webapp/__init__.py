@@ -1,0 +1,1 @@
+"""The web app: pages' parts, services, our own routes, and the command line."""

@@ -1,0 +1,5 @@
+"""`python -m webapp` is `studio`."""
+
+from webapp.cli import main
+
+main()

@@ -1,0 +1,48 @@
+"""The web app's composition root: Streamlit's pages and our own routes in one ASGI app.
+
+`streamlit run webapp/app.py`, `uvicorn webapp.app:app` and `python -m webapp` all serve this `app`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:  # `streamlit run` puts only this file's folder there
+    sys.path.insert(0, str(ROOT))
+
+from streamlit.starlette import App  # noqa: E402
+
+from webapp.routes import middleware, routes  # noqa: E402
+from webapp.services import studio  # noqa: E402
+
+
+@asynccontextmanager
+async def lifespan(_app: App) -> AsyncIterator[dict[str, Any] | None]:
+    """Start the worker in the background, so that its model is warm by the time of the first drawing; stop it at the end."""
+    studio().start()
+    try:
+        yield None
+    finally:
+        studio().stop()
+
+
+def on_script_error(error: Exception) -> bool:
+    """Log what no page expected and say so in a sentence; the browser never sees a traceback."""
+    from webapp.words import unexpected
+
+    unexpected(error)
+    return True
+
+
+app = App(
+    ROOT / "pages" / "home.py",
+    routes=routes(),
+    middleware=middleware(),
+    lifespan=lifespan,
+    on_script_error=on_script_error,
+)

@@ -1,0 +1,197 @@
+"""`studio annotate`: a photo to its map, or a folder, zip or JSONL of photos to a data set."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from webapp.cli.words import told
+
+if TYPE_CHECKING:
+    from annotator.dataset import Plan, Progress
+    from controlnet_core.control import ControlType, Detector, Param, Value
+    from controlnet_core.document import Document
+    from webapp.services import Studio
+
+MANY = (".zip", ".jsonl", ".json")
+
+
+def annotate(
+    context: typer.Context,
+    control: Annotated[str, typer.Argument(help="A condition: scribble, pose, seg, canny, ...")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A photo; or a folder, zip or JSONL of photos.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="A PNG; or the folder of the data set.")],
+    detector: Annotated[str, typer.Option(help="How; by default the first that this machine can run.")] = "",
+    size: Annotated[
+        int, typer.Option(min=-1, max=1024, help="Shorter side in px; 0: the photo's own. By default 0; data sets 512.")
+    ] = -1,
+    caption: Annotated[str, typer.Option(help="Prompt of the photos of a data set that have none.")] = "",
+    machine: Annotated[bool, typer.Option("--json", help="Tell the progress in lines of JSON.")] = False,
+) -> None:
+    """Turn photos into control pictures. Every parameter of the condition is an option: --low 50.
+
+    A folder, zip or JSONL becomes source/, target/ and prompt.json; what was stopped goes on where it was.
+    """
+    with told():
+        from annotator import detection as detecting
+        from annotator.dataset import Plan
+        from controlnet_core.control import values
+        from webapp.services import studio
+
+        here = studio()
+        kind = here.control(control)
+        found = detecting.detector(kind, detector) if detector else runnable(here, kind)
+        given = _values(context.args, (*found.params, *kind.params))
+        drawn = values(kind.params, {key: one for key, one in given.items() if key in {p.key for p in kind.params}})
+        own = values(found.params, {key: one for key, one in given.items() if key in {p.key for p in found.params}})
+        if source.is_dir() or source.suffix.lower() in MANY:
+            plan = Plan(control, found.key, own, drawn, 512 if size < 0 else size, caption)
+            _data_set(here, source, target, plan, found, machine)
+        else:
+            _one(here, kind, found, source, target, own, drawn, max(size, 0))
+
+
+def _one(
+    here: Studio,
+    kind: ControlType,
+    detector: Detector,
+    source: Path,
+    target: Path,
+    given: dict[str, Value],
+    drawn: dict[str, Value],
+    size: int,
+) -> None:
+    from controlnet_core import store
+    from controlnet_core.errors import InputError
+    from controlnet_core.picture import to_png
+
+    if not source.is_file():
+        raise InputError(f"There is no {source}.")
+    document = document_of(kind, detector, source, given, size)
+    place = target / f"{source.stem}.png" if target.is_dir() else target.with_suffix(".png")
+    store.write(place, to_png(here.render(kind.key, document, drawn)), free_min_bytes=here.settings.free_min_bytes)
+    print(f"{source} -> {place}")
+
+
+def _data_set(here: Studio, source: Path, target: Path, plan: Plan, detector: Detector, machine: bool) -> None:
+    from annotator import detection as detecting
+    from annotator import weights
+    from annotator.dataset import make
+    from annotator.photos import photos
+    from controlnet_core.errors import InputError
+
+    listed = photos(source)
+    if detector.weights:
+        weights.provide(detector.weights, partial(_load, machine), here.settings.free_min_bytes)
+    find = partial(detecting.detect, here.control(plan.control), detector)
+    free = here.settings.free_min_bytes
+    done = make(
+        listed,
+        target,
+        plan,
+        lambda rgb, width, height: find(rgb, plan.values, width, height),
+        partial(_tell, machine),
+        free_min_bytes=free,
+    )
+    for name, why in done.skipped:
+        print(f"{name}: {why}", file=sys.stderr)
+    print(f"{done.done} pairs in {target}" if not machine else "", end="" if machine else "\n")
+    if done.skipped:
+        raise InputError(f"{len(done.skipped)} of {done.total} pictures could not be annotated.")
+
+
+def _load(machine: bool, text: str, done: int = 0, total: int = 0) -> None:
+    if machine:
+        print(json.dumps({"text": text, "done": done, "total": total}), flush=True)
+    else:
+        print(f"\r{text}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+
+
+def _tell(machine: bool, progress: Progress) -> None:
+    if machine:
+        text = f"{progress.seen} of {progress.total} photos"
+        print(
+            json.dumps(
+                {"text": text, "done": progress.seen, "total": progress.total, "skipped": len(progress.skipped)}
+            ),
+            flush=True,
+        )
+    elif sys.stderr.isatty():
+        end = "\n" if progress.seen == progress.total else ""
+        print(f"\r\x1b[K{progress.seen} of {progress.total} {progress.name}", end=end, file=sys.stderr, flush=True)
+
+
+def runnable(here: Studio, kind: ControlType) -> Detector:
+    """The first detector of photos whose networks are on this machine; else the first, whose networks have to come."""
+    from controlnet_core.errors import InputError
+
+    photos = [one for one in kind.detectors if one.reads == "photo"]
+    if not photos:
+        raise InputError(f"{kind.title} has no detector.", "Draw the map by hand.")
+    catalog = here.catalog
+    ready = (one for one in photos if all(catalog.installed(catalog.card(card)) for card in one.weights))
+    return next(ready, photos[0])
+
+
+def document_of(kind: ControlType, detector: Detector, path: Path, given: dict[str, Value], size: int = 0) -> Document:
+    """What a detector of `kind` finds in the picture file at `path`; `size` is the shorter side, 0 the picture's own.
+
+    Networks that are not on this machine are fetched. Raises InputError for a file that is no picture, or in which there is
+    nothing to find.
+    """
+    from annotator import detection as detecting
+    from annotator import weights
+    from annotator.dataset import pair_size
+    from controlnet_core.errors import InputError
+    from controlnet_core.picture import open_picture
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    picture = open_picture(data)
+    if detector.weights:
+        weights.provide(detector.weights, partial(_load, False))
+    width, height = pair_size(picture.shape[0], picture.shape[1], size)
+    return detecting.detect(kind, detector, picture, given, width, height)
+
+
+def _values(args: list[str], params: tuple[Param, ...]) -> dict[str, Value]:
+    """The options that are parameters: --low 50, --low=50, and --light or --light true for a switch."""
+    from controlnet_core.errors import InputError
+
+    known = {param.key: param for param in params}
+    values: dict[str, Value] = {}
+    waiting = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--") else [arg])]
+    while waiting:
+        name = waiting.pop(0)
+        key = name.removeprefix("--").replace("-", "_")
+        if not name.startswith("--") or key not in known:
+            listed = ", ".join(f"--{one.replace('_', '-')}" for one in known) or "none"
+            raise InputError(f"There is no option {name!r} here.", f"Known: {listed}.")
+        param = known[key]
+        if isinstance(param.default, bool) and (not waiting or waiting[0].startswith("--")):
+            values[key] = True
+        elif not waiting:
+            raise InputError(f"{name} needs a value.")
+        else:
+            values[key] = param.check(_typed(param, waiting.pop(0)))
+    return values
+
+
+def _typed(param: Param, text: str) -> object:
+    if param.choices:
+        return text
+    if isinstance(param.default, bool):
+        return {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}.get(
+            text.lower(), text
+        )
+    try:
+        return int(text) if isinstance(param.default, int) else float(text)
+    except ValueError:
+        return text  # the parameter says what it wants

@@ -1,0 +1,249 @@
+"""`studio generate`: a recipe from the command line, run in this process."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from webapp.cli.annotate import document_of, runnable
+from webapp.cli.words import told
+
+if TYPE_CHECKING:
+    from controlnet_core.catalog import ModelCard
+    from controlnet_core.control import ControlType, Detector
+    from controlnet_core.job import Step
+    from controlnet_core.recipe import Lora, Recipe, Source
+    from webapp.services import Draft, Studio
+
+_UNIT = re.compile(
+    r"(?P<key>[a-z0-9_-]+)(\.(?P<detector>[a-z0-9_-]+))?=(?P<path>.+?)"
+    r"(:(?P<weight>\d*\.?\d+)(:(?P<start>\d*\.?\d+)-(?P<end>\d*\.?\d+))?)?"
+    r"(?P<more>(,(mask|mode|resize|network)=[^,]+)*)"
+)
+_LORA = re.compile(r"(?P<key>[^:]+)(:(?P<weight>-?\d*\.?\d+))?")
+_UNIT_HINT = "Write KEY=PICTURE[:WEIGHT[:START-END]][,mask=FILE][,mode=control], e.g. scribble=house.png:0.8:0-0.7"
+
+
+def generate(
+    prompt: Annotated[str, typer.Option(help="What the picture shows; (word:1.3) gives a word more weight.")] = "",
+    control: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="KEY[.DETECTOR]=PICTURE[:WEIGHT[:START-END]], and after commas mask=FILE (where it acts), "
+            "mode=balanced|prompt|control, resize=stretch|crop|fit, network=ID. Up to four times."
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option(help="A base model of `studio models list`; the first one by default.")] = "",
+    steps: Annotated[int | None, typer.Option(min=1, max=100)] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, max=30)] = None,
+    sampler: Annotated[str, typer.Option(help="As on the page; the model's own by default.")] = "",
+    negative: Annotated[str | None, typer.Option(help="What the picture should not show.")] = None,
+    added: Annotated[str | None, typer.Option(help="Added to the prompt; the model's own words by default.")] = None,
+    seed: Annotated[int, typer.Option(min=-1, max=2**32 - 1, help="-1 draws one.")] = -1,
+    number: Annotated[int, typer.Option("-n", min=1, max=12, help="How many pictures.")] = 1,
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in pixels, multiples of 64.")] = "",
+    eta: Annotated[float, typer.Option(min=0, max=1, help="Noise that DDIM adds in every step.")] = 0.0,
+    source: Annotated[Path | None, typer.Option(help="The picture to start from.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="What of the source is made anew: white.")] = None,
+    strength: Annotated[float, typer.Option(min=0.01, max=1, help="How far to go from the source.")] = 0.75,
+    blur: Annotated[int, typer.Option(min=0, max=64, help="Softness of the mask's edge in pixels.")] = 4,
+    fill: Annotated[str, typer.Option(help="What the mask's part starts from: original or noise.")] = "original",
+    lora: Annotated[list[str] | None, typer.Option(help="KEY[:WEIGHT], as often as needed.")] = None,
+    embedding: Annotated[
+        list[str] | None, typer.Option(help="A textual inversion; the prompt calls it by name.")
+    ] = None,
+    vae: Annotated[str, typer.Option(help="Another autoencoder of `studio models list`.")] = "",
+    clip_skip: Annotated[int, typer.Option(min=1, max=12, help="2 leaves out the text encoder's last layer.")] = 1,
+    variation: Annotated[str, typer.Option(help="SEED:STRENGTH, e.g. 7:0.2 for a picture near that of --seed.")] = "",
+    recipe: Annotated[Path | None, typer.Option(help="Make a picture again: a PNG or JSON of the studio.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path(),
+) -> None:
+    """Make pictures without a browser; each PNG carries its recipe."""
+    with told():
+        from webapp.services import studio
+
+        here = studio()
+        if recipe is not None:
+            _make(here, _recipe_in(recipe), out)
+            return
+        card = _base(here, model)
+        start = card.defaults
+        width, height = _size(size) if size else (start.width, start.height)
+        variation_seed, variation_strength = _variation(variation)
+        _make(here, here.new_recipe(
+            [_draft(here, given) for given in control or []],
+            model=card.id,
+            prompt=prompt,
+            added_prompt=start.added_prompt if added is None else added,
+            negative=start.negative if negative is None else negative,
+            width=width,
+            height=height,
+            images=number,
+            steps=steps or start.steps,
+            guidance=start.guidance if guidance is None else guidance,
+            sampler=sampler or start.sampler,
+            seed=seed,
+            eta=eta,
+            source=_source(here, source, mask, strength, blur, fill),
+            loras=tuple(_lora(given) for given in lora or []),
+            embeddings=tuple(embedding or []),
+            vae=vae or None,
+            clip_skip=clip_skip,
+            variation_seed=variation_seed,
+            variation_strength=variation_strength,
+        ), out)  # fmt: skip
+
+
+def _make(here: Studio, recipe: Recipe, out: Path) -> None:
+    """Run a recipe and write its pictures."""
+    from controlnet_core import gallery, preflight, store
+    from controlnet_core.engine import LocalEngine
+    from controlnet_core.picture import open_picture
+
+    pictures = {digest: open_picture(here.blobs.get(digest)) for digest in recipe.pictures}
+    title = here.catalog.card(recipe.model).title
+    print(
+        f"{title}, {recipe.width} x {recipe.height} px, {recipe.steps} steps, seed {recipe.seed}",
+        flush=True,
+    )
+    engine = LocalEngine(here.catalog, here.controls)
+    device = engine.device.type
+    facts = preflight.facts_of(recipe, here.catalog, here.controls)
+    print(preflight.estimate(recipe, facts, device, preflight.room(device)).text, flush=True)
+    made = engine.run(recipe, pictures, _progress, on_load=lambda text: print(text, flush=True))
+    for index, rgb in enumerate(made):
+        alone = gallery.alone(recipe, index)
+        name = f"{alone.seed}-{alone.variation_seed}" if alone.variation_strength else str(alone.seed)
+        path = out / f"{recipe.model}-{name}.png"
+        store.write(path, gallery.to_png(rgb, alone), free_min_bytes=here.settings.free_min_bytes)
+        print(path)
+
+
+def _base(here: Studio, model: str) -> ModelCard:
+    from controlnet_core.errors import ModelMissing
+
+    installed = here.catalog.bases()
+    if not model and not installed:
+        raise ModelMissing("There is no base model on this machine.", "See studio models list.")
+    return here.catalog.card(model) if model else installed[0]
+
+
+def _recipe_in(path: Path) -> Recipe:
+    """The recipe of a PNG or a JSON file."""
+    from controlnet_core.errors import RecipeError
+    from controlnet_core.gallery import recipe_of
+    from controlnet_core.recipe import parse
+
+    data = _read(path)
+    if not data.startswith(b"\x89PNG"):
+        return parse(data)
+    found = recipe_of(data)
+    if found is None:
+        raise RecipeError(f"{path} carries no recipe.", "Choose a picture that the studio made.")
+    return found
+
+
+def _read(path: Path) -> bytes:
+    from controlnet_core.errors import InputError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _kept(here: Studio, path: Path) -> str:
+    """The blob of a picture file, as the pages would keep it."""
+    from controlnet_core.picture import open_picture, to_png
+
+    return here.blobs.put(to_png(open_picture(_read(path))))
+
+
+def _source(here: Studio, path: Path | None, mask: Path | None, strength: float, blur: int, fill: str) -> Source | None:
+    from pydantic import ValidationError
+
+    from controlnet_core.errors import InputError
+    from controlnet_core.recipe import Source, refusal
+
+    if path is None:
+        if mask is not None:
+            raise InputError("--mask says what of the --source is made anew.", "Give a --source as well.")
+        return None
+    fields: dict[str, Any] = {"strength": strength, "blur_px": blur, "fill": fill}
+    try:
+        return Source(picture=_kept(here, path), mask=None if mask is None else _kept(here, mask), **fields)
+    except ValidationError as error:
+        raise refusal(error) from error
+
+
+def _lora(given: str) -> Lora:
+    from pydantic import ValidationError
+
+    from controlnet_core.errors import InputError
+    from controlnet_core.recipe import Lora, refusal
+
+    match = _LORA.fullmatch(given)
+    if match is None:
+        raise InputError(f"{given!r} is not a LoRA.", "Write KEY[:WEIGHT], e.g. paper-style:0.7.")
+    try:
+        return Lora(key=match["key"], weight=float(match["weight"] or 1))
+    except ValidationError as error:
+        raise refusal(error) from error
+
+
+def _variation(given: str) -> tuple[int, float]:
+    from controlnet_core.errors import InputError
+
+    match = re.fullmatch(r"(\d{1,10}):(\d*\.?\d+)", given) if given else None
+    if given and match is None:
+        raise InputError(f"{given!r} is not a variation.", "Write SEED:STRENGTH, e.g. 7:0.2.")
+    return (int(match[1]), float(match[2])) if match else (0, 0.0)
+
+
+def _draft(here: Studio, given: str) -> Draft:
+    from annotator import detection as detecting
+    from controlnet_core.errors import InputError
+    from webapp.services import Draft
+
+    match = _UNIT.fullmatch(given)
+    if match is None:
+        raise InputError(f"{given!r} is not a control.", _UNIT_HINT)
+    more: dict[str, Any] = dict(part.split("=", 1) for part in match["more"].split(",") if part)
+    if "mask" in more:
+        more["mask"] = _kept(here, Path(more["mask"]))
+    kind = here.control(match["key"])
+    found = detecting.detector(kind, match["detector"]) if match["detector"] else _map_reader(here, kind)
+    document = document_of(kind, found, Path(match["path"]), {})
+    return Draft(
+        kind.key,
+        document,
+        weight=float(match["weight"] or 1),
+        start=float(match["start"] or 0),
+        end=float(match["end"] or 1),
+        **more,
+    )
+
+
+def _map_reader(here: Studio, kind: ControlType) -> Detector:
+    """What reads a picture that is drawn already; a detector when the condition has nothing of the kind."""
+    for one in kind.detectors:
+        if one.reads == "map":
+            return one
+    return runnable(here, kind)
+
+
+def _size(text: str) -> tuple[int, int]:
+    from controlnet_core.errors import InputError
+
+    match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
+    if match is None:
+        raise InputError(f"{text!r} is not a size.", "Write WIDTHxHEIGHT, e.g. 512x768.")
+    return int(match[1]), int(match[2])
+
+
+def _progress(step: Step) -> None:
+    end = "\n" if step.step == step.steps else ""
+    print(f"\rstep {step.step} of {step.steps}", end=end, flush=True)

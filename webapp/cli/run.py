@@ -1,0 +1,117 @@
+"""`studio run`: start the server, say where it is and open the page."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import urllib.request
+import webbrowser
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from webapp.cli.words import told
+
+if TYPE_CHECKING:
+    from controlnet_core.job import Event
+    from webapp.services import Studio
+
+_BEGUN = time.perf_counter()
+PORTS_TRIED = 50
+_QUIET = {"logger.hideWelcomeMessage": True}
+
+
+def run(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port; the next free one when it is taken.")] = 8501,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 opens the studio to your network.")
+    ] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option(help="Open the page when it is ready.")] = True,
+    base: Annotated[
+        str, typer.Option(metavar="PATH", help="Path below which a proxy shows the studio, e.g. draw.")
+    ] = "",
+    name: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Name under which a proxy shows it; may be repeated.")
+    ] = None,
+) -> None:
+    """Start the studio and open its page."""
+    with told():
+        _use_absolute_folders()
+        # Streamlit looks for the server's configuration here.
+        os.chdir(Path(__file__).resolve().parent.parent.parent)
+        free = _free_port(host, port)
+        if free != port:
+            print(f"Port {port} is taken, using {free}.")
+        from webapp.services import studio
+
+        studio().claim()
+        studio().on_first_picture = _tell_first_picture
+        print(f"Starting ControlNet Studio. Drawings and pictures: {studio().settings.data}", flush=True)
+        from webapp.app import app as server
+        from webapp.guard import LOOPBACK
+
+        base = base.strip("/")
+        threading.Thread(target=_announce, args=(host, free, base, browser, studio()), daemon=True).start()
+        options = {"server.port": free, "server.address": host, "server.headless": True, "server.baseUrlPath": base}
+        if name:
+            options |= {"server.allowedHosts": [*name, *LOOPBACK], "browser.serverAddress": name[0]}
+        with suppress(KeyboardInterrupt):  # the server has ended by then; Ctrl-C is the ordinary way to stop it
+            server.run(config=options | _QUIET)
+        print("The studio has stopped.")
+
+
+def _tell_first_picture(event: Event) -> None:
+    print(
+        f"first picture: {event.seconds:.1f} s of work, {time.perf_counter() - _BEGUN:.0f} s after the start",
+        flush=True,
+    )
+
+
+def _use_absolute_folders() -> None:
+    for name in ("STUDIO_DATA", "STUDIO_MODELS"):
+        if os.environ.get(name):
+            os.environ[name] = str(Path(os.environ[name]).resolve())
+
+
+def _free_port(host: str, first: int) -> int:
+    from controlnet_core.errors import StudioError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in range(first, min(first + PORTS_TRIED, 65536)):
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                return port
+            except OSError:
+                continue
+    raise StudioError(f"No port from {first} on is free on {host}.", "Choose another one: studio run --port N.")
+
+
+def _announce(host: str, port: int, base: str, browser: bool, here: Studio) -> None:
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}/{base + '/' if base else ''}"
+    while not _answers(f"{url}_stcore/health"):
+        time.sleep(0.05)
+    print(f"ready at {url} in {time.perf_counter() - _BEGUN:.1f} s", flush=True)
+    if browser:
+        webbrowser.open(url)
+    while here.supervisor.status.state in ("starting", "stopped"):
+        time.sleep(0.25)
+    status = here.supervisor.status
+    if status.state == "broken":
+        print(f"The worker cannot draw yet: {status.text}", flush=True)
+    else:
+        print(f"The worker is ready on {status.device} after {time.perf_counter() - _BEGUN:.1f} s", flush=True)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False

@@ -1,0 +1,36 @@
+"""What the worker process runs: the local engine over this machine's models, and the detectors. Only the worker imports this
+module."""
+
+from __future__ import annotations
+
+import annotator
+from annotator import detection as detecting
+from controlnet_core.catalog import Catalog
+from controlnet_core.control import Rgb
+from controlnet_core.detection import Detection
+from controlnet_core.document import Document
+from controlnet_core.engine import LocalEngine
+from controlnet_core.job import OnLoad
+from controlnet_core.recipe import Recipe
+from webapp.settings import Settings
+
+
+class StudioEngine(LocalEngine):
+    """Makes pictures as `LocalEngine` does, and finds documents in photos."""
+
+    def detect(self, detection: Detection, picture: Rgb, on_load: OnLoad) -> Document:
+        """What `detection` finds in its photo; networks that are not here yet are fetched first, see `annotator.detection`."""
+        return detecting.run(detection, picture, on_load, Settings.from_environment().free_min_bytes)
+
+
+def build() -> StudioEngine:
+    """The engine, with the default model in memory so that the first picture does not wait for it."""
+    settings = Settings.from_environment()
+    catalog = Catalog(settings.models)
+    engine = StudioEngine(catalog, annotator.controls())
+    bases = catalog.bases()
+    if bases:
+        side = min(bases[0].defaults.width, 256)
+        # One step is the cheapest way to load every part and to let the device choose its kernels.
+        engine.run(Recipe(model=bases[0].id, width=side, height=side, steps=1, guidance=1.0), {}, lambda _step: None)
+    return engine

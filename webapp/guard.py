@@ -1,0 +1,189 @@
+"""What stands before every route of ours: host, origin, pace, size; and the words and headers of every answer.
+
+Decides nothing about what is behind a route.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from controlnet_core.errors import InputError, NoSpace, QueueFull, StudioError
+from webapp.hub import Unknown
+
+PRIVATE = {"Cache-Control": "no-store"}
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
+}
+"""On every answer of a route of ours: nothing of it may be run, framed or read by another site."""
+PAGE = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; "
+    "connect-src 'self' ws: wss: data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-src 'self'; frame-ancestors 'self'",
+}
+"""On every page. Streamlit builds functions from text and modules from blobs, so these stay allowed; what remains is that a
+page neither loads from nor tells anything to another server, and stands in no other site's frame."""
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+JSON_MAX_BYTES = 256 * 1024
+log = logging.getLogger("studio.routes")
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class TooFast(StudioError):
+    """More requests than a person makes."""
+
+
+class TooLarge(StudioError):
+    """A body over its limit."""
+
+
+class Foreign(StudioError):
+    """A request from another site's page."""
+
+
+_STATUS: list[tuple[type[StudioError], int]] = [
+    (Unknown, 404),
+    (TooFast, 429),
+    (TooLarge, 413),
+    (Foreign, 403),
+    (QueueFull, 429),
+    (NoSpace, 507),
+    (InputError, 400),
+]
+
+
+class Pace:
+    """A token bucket for each key: `per_s` in the long run, `burst` at once."""
+
+    def __init__(self, per_s: float, burst: float, keys_max: int = 4096) -> None:
+        self.per_s, self.burst, self.keys_max = per_s, burst, keys_max
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def check(self, key: str) -> None:
+        """Count one; raises TooFast when it is too many."""
+        now = time.monotonic()
+        left, at = self._left.pop(key, (self.burst, now))
+        left = min(self.burst, left + (now - at) * self.per_s)
+        self._left[key] = (max(0.0, left - 1), now)
+        while len(self._left) > self.keys_max:
+            self._left.popitem(last=False)
+        if left < 1:
+            raise TooFast("Too many changes at once.", "Wait a second.")
+
+
+def guarded(method: str, path: str, endpoint: Endpoint) -> Route:
+    """A route behind its checks, whose every failure is a sentence."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            check_host(request)
+            if method not in ("GET", "HEAD"):
+                check_origin(request)
+            response = await endpoint(request)
+        except StudioError as error:
+            response = _refusal(error)
+        except ClientDisconnect:
+            response = Response(status_code=400)
+        except Exception:
+            reference = secrets.token_hex(4)
+            log.exception("%s %s failed, reference %s", method, request.url.path, reference)
+            words = {
+                "error": "Something went wrong on the server.",
+                "hint": f"studio.log says what it was, under {reference}.",
+            }
+            response = JSONResponse(words, 500, PRIVATE)
+        for name, value in SECURITY.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return Route(path, answer, methods=[method])
+
+
+def check_host(request: Request) -> None:
+    """Refuse a name that this server does not have: another site's name may be made to point at this machine."""
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    allowed: list[str] = option("server.allowedHosts") or []
+    if allowed:
+        from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
+
+        if not is_host_allowed(request.headers.get("host")):
+            raise Foreign("This address of the server is not allowed.", "Add it to server.allowedHosts.")
+    elif option("server.address") in LOOPBACK and host not in (*LOOPBACK, "testserver"):
+        raise Foreign(f"This server does not know the address {host[:80]!r}.", "Add it to server.allowedHosts.")
+
+
+def check_origin(request: Request) -> None:
+    """Refuse what another site's page wants changed here."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        same = request.headers.get("sec-fetch-site") == "same-origin"
+    else:
+        same = bool(origin) and urlsplit(origin).netloc == request.headers.get("host")
+    if not same:
+        raise Foreign("Only the studio's own pages may do this.")
+
+
+async def body(
+    request: Request, max_bytes: int, name: str = "drawing", hint: str = "Make the canvas smaller."
+) -> bytes:
+    """The body of a request, of which never more than `max_bytes` are taken. Raises TooLarge."""
+    size_max = f"{max_bytes >> 20} MB" if max_bytes >= 1 << 20 else f"{max_bytes >> 10} KB"
+    too_large = TooLarge(f"The {name} is larger than {size_max}.", hint)
+    announced = request.headers.get("content-length", "0")
+    if not announced.isdecimal() or int(announced) > max_bytes:
+        raise too_large
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > max_bytes:
+            raise too_large
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """A body of JSON, an object of at most 256 KB. Raises TooLarge, InputError."""
+    data = await body(request, JSON_MAX_BYTES, "message", "")
+    try:
+        told = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError("This message cannot be read.") from error
+    if not isinstance(told, dict):
+        raise InputError("This message cannot be read.")
+    return told
+
+
+def option(name: str) -> Any:
+    """An option of Streamlit's configuration; "" when it is not set."""
+    from streamlit import config
+
+    return config.get_option(name) or ""
+
+
+def _refusal(error: StudioError) -> JSONResponse:
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
+    response = JSONResponse({"error": error.message, "hint": error.hint}, status, PRIVATE)
+    if isinstance(error, TooLarge):
+        response.headers["Connection"] = "close"  # or the rest of it would still be received
+    return response

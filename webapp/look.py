@@ -1,0 +1,56 @@
+"""The page frame's looks: what the theme in .streamlit/config.toml cannot say. Editors bring their own style."""
+
+from pathlib import Path
+
+ICON = str(Path(__file__).with_name("icon.png"))
+
+CSS = """
+<style>
+/* One screen, no scroll at 1440x900: the editor gets the height that Streamlit's own padding would take. */
+[data-testid="stMainBlockContainer"] { padding: 4.25rem 1.5rem 1rem; max-width: none; }
+[data-testid="stHeader"] { height: 3.25rem; border-bottom: 1px solid var(--st-border-color, rgba(128,128,128,.2)); }
+[data-testid="stVerticalBlock"] { gap: 0.75rem; }
+[data-testid="stTopNavLink"] span, [data-testid="stTopNavSection"] span { font-size: 0.925rem; }
+[data-testid="stDecoration"], footer { display: none; }
+.stElementContainer:has(> .stHtml style) { display: none; }
+textarea { line-height: 1.4; }
+[data-testid="stHeading"] h3 { font-size: 1.15rem; padding: 0.25rem 0 0.4rem; }
+/* Contrast of 4.5 : 1 where Streamlit's shades of a theme miss it. */
+[data-testid="stCaptionContainer"] { color: inherit; opacity: .8; }
+button[data-selected="true"] p { color: light-dark(color-mix(in srgb, currentColor 80%, #000), currentColor); }
+button[kind^="primary"]:not(:disabled) p { color: light-dark(#fff, #17181c); }
+/* The Jobs drawer stands in the bar, where the menu leaves it room, and takes no place on the page. */
+[data-testid="stHeader"] { padding-right: 6.5rem; }
+@media (max-width: 1000px) { [data-testid="stHeader"] { padding-right: 4rem; } }
+.st-key-drawer { position: absolute; height: 0; }
+[data-testid="stLayoutWrapper"]:has(> .st-key-drawer) { position: absolute; }
+/* Compose: the row of the layer in the editor stands out; on narrow screens the layers lie above the editor. */
+[class*="st-key-compose-layer-"] { padding: 2px 8px 2px 6px; border-radius: 8px; border: 1px solid transparent; }
+[class*="st-key-compose-layer-"][class*="-on"] {
+  background: var(--st-secondary-background-color); border-color: var(--st-border-color); }
+[class*="st-key-compose-name-"] button > div { justify-content: flex-start; width: 100%; padding-left: 4px; }
+[class*="st-key-compose-icon-"] [data-testid="stMarkdownContainer"] {
+  position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.layer { display: block; width: 36px; height: 36px; border-radius: 6px; overflow: hidden; background: #000;
+  border: 2px solid var(--tint); }
+.layer img { width: 100%; height: 100%; object-fit: cover; display: block; }
+.layer.faint, .seen .faint { opacity: .4; }
+.seen { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 16px; }
+.seen figure { margin: 0; }
+.seen figure > div { position: relative; background: #000; border-radius: 8px; overflow: hidden;
+  border-bottom: 4px solid var(--tint); }
+.seen img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: fill; }
+.seen img.veil { mix-blend-mode: multiply; }
+.seen figcaption { margin-top: 6px; font-size: 14px; }
+@media (max-width: 1180px) {
+  .st-key-compose > * > [data-testid="stHorizontalBlock"], .st-key-compose > [data-testid="stHorizontalBlock"] {
+    flex-wrap: wrap; }
+  .st-key-compose [data-testid="stColumn"]:has(.st-key-compose-list) { flex: 1 1 100%; }
+  .st-key-compose [data-testid="stColumn"]:has(.st-key-compose-list) > [data-testid="stVerticalBlock"] {
+    flex-direction: row; gap: 32px; }
+  .st-key-compose-properties { display: grid; grid-template-columns: 1fr 1fr; gap: 8px 24px; align-items: center; }
+  .st-key-compose-properties > :first-child { grid-column: 1 / -1; }
+}
+img.begin { display: block; max-width: 100%; max-height: 180px; border-radius: 6px; }
+</style>
+"""

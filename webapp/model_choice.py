@@ -1,0 +1,46 @@
+"""The base model that a workspace draws with: kept over a restart, and always one that is here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controlnet_core.catalog import ModelCard
+from controlnet_core.errors import ModelMissing
+from webapp import kept, services
+from webapp.session import remember, remembered
+
+FIRST = "paperworld"
+
+
+@dataclass
+class Chosen:
+    """What is kept."""
+
+    model: str = FIRST
+
+
+def base_model() -> ModelCard:
+    """The base model in use. One that is gone is replaced by the program's own."""
+    catalog = services.studio().catalog
+    id = remembered("model", "")
+    if not id:
+        id = (kept.recall("model", Chosen) or Chosen()).model
+        remember("model", id)
+    try:
+        card = catalog.card(id)
+        if card.kind == "base" and not card.trouble and catalog.installed(card):
+            return card
+    except ModelMissing:
+        pass
+    return catalog.card(FIRST)
+
+
+def use(id: str) -> None:
+    """Draw with another base model from now on. Raises ModelMissing for one that is not here."""
+    catalog = services.studio().catalog
+    card = catalog.card(id)
+    catalog.locate(card)
+    if card.kind != "base" or card.trouble:
+        raise ModelMissing(f"{card.title} cannot make pictures by itself.", "Choose a base model.")
+    remember("model", id)
+    kept.keep("model", Chosen(id))

@@ -1,0 +1,207 @@
+"""Trainings as the pages see them: their folders, their processes, what they cost.
+
+A training is a process of its own (`studio train`) in a session of its own: it outlives the browser and this server,
+which finds it again by its files. It stands back behind other programs, and waits while pictures are made. No torch here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+from controlnet_core import runs
+from controlnet_core.catalog import Catalog, ModelCard
+from controlnet_core.errors import InputError, ModelError, NoSpace
+from controlnet_core.header import read_header
+from controlnet_core.runs import Config, Run
+from webapp import services
+from webapp.settings import ROOT, Settings
+
+NICE = 10
+BUILT_IN = {"circles": "Circles (the tutorial's task)", "world": "Picture world (endless)", "gallery": "My gallery"}
+_MIB = 1 << 20
+_FLOPS_PER_S = {"cpu": 12e9, "cuda": 40e12}
+"""What training reaches on two cores, and on a GPU of a few years' age: for estimates before anything was measured."""
+_SHARE = 0.114
+"""A U-Net's operations, as a share of parameters times cells: its many deep parameters see few cells (SD 1.5)."""
+_FREE_MIN_BYTES = 256 * _MIB
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training takes: memory of the device, seconds a step, and whether those were measured on this machine."""
+
+    memory_mib: int
+    step_s: float
+    measured: bool
+
+
+class Trainings:
+    """The trainings under a data folder. Safe across threads."""
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self.settings, self.catalog = settings, catalog
+        self.folder = settings.data / "training"
+        self._lock = threading.Lock()
+
+    def all(self) -> list[Run]:
+        """Every training, the newest first."""
+        return runs.runs(self.folder)
+
+    def run(self, name: str) -> Run:
+        """The training called `name`. Raises InputError."""
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,47}", name) or not (self.folder / name / "config.toml").is_file():
+            raise InputError("There is no such training.")
+        return Run(self.folder / name)
+
+    def running(self) -> Run | None:
+        """The training whose process lives; None when the device is free of them."""
+        return next((run for run in self.all() if run.alive()), None)
+
+    def start(self, config: Config) -> Run:
+        """Start a process that trains, or goes on from the checkpoint. Raises InputError when one trains already."""
+        with self._lock:
+            busy = self.running()
+            if busy is not None:
+                raise InputError(
+                    f"{busy.name} is training.", "Stop it or wait for it: the device can do one at a time."
+                )
+            self.folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.folder).free
+            if free < self.settings.free_min_bytes + _FREE_MIN_BYTES:
+                raise NoSpace("The disk has too little room for a training.", "Free some space first.")
+            run = Run(self.folder / config.name)
+            held = run.claim()
+            run.create(config)
+            run.want("run")
+            run.tell(runs.Status(state="starting", steps=config.training.steps, text="Starting its process"))
+            try:
+                self._spawn(run, held)
+            finally:
+                run.release()
+        return run
+
+    def _spawn(self, run: Run, held: int) -> None:
+        where = {"STUDIO_DATA": str(self.settings.data), "STUDIO_MODELS": str(self.settings.models)}
+        where[runs.HOLDS] = str(held)
+        command = [sys.executable, "-m", "webapp", "train", str(run.folder / "config.toml"), "--nice", str(NICE)]
+        with run.log.open("ab") as log:
+            # A session of its own: neither Ctrl-C in the server's terminal nor its end reaches the training.
+            child = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=os.environ | where,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[held],
+            )
+        # Somebody has to wait for a child, or it stays in the process table when it is dead.
+        threading.Thread(target=child.wait, name=f"training {run.name}", daemon=True).start()
+
+    def sources(self) -> dict[str, str]:
+        """What can be learnt from: the built-in sets, then the folders under datasets/; title by source."""
+        folders = sorted(path for path in (self.settings.data / "datasets").glob("*") if path.is_dir())
+        return BUILT_IN | {str(path): path.name for path in folders}
+
+    def cost(self, config: Config, device: str) -> Cost:
+        """What a training will take: estimated from the models' files, measured where one like it has run."""
+        base = self.catalog.card(config.base)
+        found = self.catalog.locate(base)
+        parameters = _parameters(found)
+        control = round(parameters.unet * 0.42)
+        how = config.training
+        trained = control + (0 if how.locked else round(parameters.unet * 0.5))
+        moments = 2 if how.optimizer == "adamw8bit" else 8
+        frozen = (parameters.unet + parameters.rest) * (4 if how.precision == "no" else 2)
+        cells = (config.data.size / parameters.cell) ** 2
+        # Activations: about 20 bytes a parameter-and-cell of the shallow levels; checkpointing keeps a fifth.
+        kept = (parameters.unet + control) * cells * how.batch * _SHARE * (0.002 if how.checkpointing else 0.01)
+        memory = frozen + trained * (8 + moments + (4 if how.ema else 0)) + kept * (4 if how.precision == "no" else 2)
+        # Forward through both, backward through the control and the U-Net's decoder.
+        flops = 2 * _SHARE * cells * how.batch * how.accumulate * (2.0 * parameters.unet + 3 * control)
+        kind = "cuda" if device.startswith("cuda") else "cpu"
+        measured = self._measured(config)
+        base_mib = 500 if kind == "cpu" else 600
+        return Cost(round(memory / _MIB) + base_mib, measured or flops / _FLOPS_PER_S[kind], bool(measured))
+
+    def _measured(self, config: Config) -> float:
+        """Seconds a step of the newest training of this base and size, for as many examples; 0 when there is none."""
+        for run in self.all():
+            try:
+                other = run.config()
+            except InputError:
+                continue
+            points = run.curve()[-200:]
+            if (other.base, other.data.size) != (config.base, config.data.size) or len(points) < 10:
+                continue
+            spans = [late.seconds - early.seconds for early, late in pairwise(points)]
+            examples = other.training.batch * other.training.accumulate
+            return sorted(spans)[len(spans) // 2] * config.training.batch * config.training.accumulate / examples
+        return 0.0
+
+
+@cache
+def trainings() -> Trainings:
+    """The trainings of this process's studio."""
+    studio = services.studio()
+    return Trainings(studio.settings, studio.catalog)
+
+
+def starts(catalog: Catalog, base: ModelCard) -> list[ModelCard]:
+    """The installed ControlNets that a training for `base` can start from."""
+    cards = (card for card in catalog.cards() if card.kind == "controlnet" and card.family == base.family)
+    return [card for card in cards if catalog.installed(card)]
+
+
+def suggested(base: ModelCard, steps: int) -> dict[str, float | int]:
+    """What suits a base model: the original's values, or for a miniature (it lists its words) larger steps."""
+    if not base.words:
+        return {"rate": 1e-5, "batch": 4, "clip": 0.0, "warmup": 0, "decay": 0.0, "ema": 0.0}
+    return {"rate": 1e-3, "batch": 8, "clip": 1.0, "warmup": min(50, steps // 10), "decay": 0.4, "ema": 0.99}
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    unet: int
+    rest: int
+    cell: int
+
+
+@cache
+def _parameters(path: Path) -> _Sizes:
+    """Numbers of parameters of a base model, from its files' headers; SD 1.5's where they cannot tell."""
+    if path.is_dir():
+        unet, rest = _count(path / "unet"), _count(path / "vae") + _count(path / "text_encoder")
+        cell = 16 if unet and unet < 20_000_000 else 8
+        return _Sizes(unet or 859_500_000, rest or 206_800_000, cell)
+    return _Sizes(859_500_000, 206_800_000, 8)
+
+
+def _count(folder: Path) -> int:
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        try:
+            total += sum(
+                _product(entry["shape"]) for name, entry in read_header(file).items() if name != "__metadata__"
+            )
+        except (ModelError, KeyError, TypeError, OSError):
+            continue
+    return total
+
+
+def _product(shape: Sequence[int]) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size
