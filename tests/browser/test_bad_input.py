@@ -1,0 +1,98 @@
+"""Bad input on a page: one clear sentence each, the drawing as it was, the session alive."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from struct import pack
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server
+from tests.browser.test_first_way import open_scribble, sheet_of
+
+pytestmark = pytest.mark.browser
+
+
+def png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def huge_png() -> bytes:
+    """A PNG of a few bytes that claims to have 100 megapixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return pack(">I", len(data)) + kind + data + pack(">I", zlib.crc32(kind + data))
+
+    head = pack(">IIBBBBB", 10_000, 10_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+WHOLE = png(Image.fromarray(np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)))
+BAD = {
+    "not a picture": b"these are only words, whatever the name says",
+    "cut off": WHOLE[: len(WHOLE) // 2],
+    "100 megapixels": huge_png(),
+    "empty": b"",
+}
+
+
+def upload(page: Page, data: bytes) -> None:
+    page.get_by_text("From a photo").click()
+    page.locator('input[type="file"][aria-label="Photo"]').set_input_files(
+        {"name": "photo.png", "mimeType": "image/png", "buffer": data}
+    )
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_an_upload_that_cannot_be_used_is_refused_in_a_sentence(page: Page, server: Server, kind: str) -> None:
+    open_scribble(page, server.url)
+    page.wait_for_timeout(1000)
+    before = sheet_of(page)
+    upload(page, BAD[kind])
+    refusal = page.locator(".photo .problem")
+    expect(refusal).to_be_visible()
+    text = refusal.inner_text()
+    assert "Traceback" not in text
+    assert len(text) > 20
+    refusal.get_by_role("button", name="Make it by hand").click()
+    expect(page.locator(".rail")).to_be_visible()
+    page.wait_for_timeout(500)
+    assert np.abs(sheet_of(page).astype(int) - before).mean() < 2
+
+
+def test_an_upload_of_26_mb_is_refused(page: Page, server: Server) -> None:
+    open_scribble(page, server.url)
+    upload(page, b"\x89PNG\r\n\x1a\n" + bytes(26 << 20))
+    expect(page.get_by_text("The file is larger than 25 MB.")).to_be_visible()
+    expect(page.get_by_role("button", name="Generate")).to_be_visible()
+
+
+def test_a_prompt_of_10000_characters_is_refused_and_kept(page: Page, server: Server) -> None:
+    open_scribble(page, server.url)
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill("a house " * 1250)
+    prompt.blur()
+    expect(page.get_by_text(re.compile("10000 characters; 4000"))).to_be_visible()
+    assert len(prompt.input_value()) == 10_000
+
+
+@pytest.mark.parametrize("words", ["<img src=x onerror=alert(1)> a house", "a house 🏠 и дерево"])
+def test_html_and_emoji_in_a_prompt_are_only_words(page: Page, server: Server, words: str) -> None:
+    warned: list[str] = []
+    page.on("dialog", lambda dialog: (warned.append(dialog.message), dialog.dismiss()))
+    open_scribble(page, server.url)
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill(words)
+    prompt.blur()
+    page.get_by_role("button", name="Generate").click()
+    expect(page.locator('img[src*="/studio/pictures/"]').first).to_be_visible(timeout=120_000)
+    page.get_by_role("link", name="Gallery").click()
+    expect(page.get_by_text(words).first).to_be_visible()
+    assert not warned

@@ -1,0 +1,172 @@
+"""Compose: several controls in one frame, drawn with the mouse, in one picture; and back again after a reload."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from controlnet_core.gallery import recipe_of
+from controlnet_core.recipe import Recipe
+from tests.browser.conftest import Server
+from tests.browser.test_bad_input import png
+from tests.browser.test_first_way import READY, Stroke, comes_to_show, draw, saved, sheet_of
+
+pytestmark = pytest.mark.browser
+
+LINE: list[Stroke] = [[(0.1, 0.2), (0.9, 0.2)]]
+BLOT: list[Stroke] = [[(0.3, 0.7), (0.5, 0.7)]]
+
+
+def open_page(page: Page, server: Server, path: str) -> None:
+    page.goto(f"{server.url}/{path}")
+    page.wait_for_selector(READY)
+    page.wait_for_selector(".studio[data-ready]")
+
+
+def few_steps(page: Page, steps: int = 3) -> None:
+    """Open the settings and take only a few steps."""
+    page.get_by_text("Settings", exact=True).click()
+    slider = page.get_by_role("slider", name="Steps")
+    slider.focus()
+    slider.press("Home")
+    for _ in range(steps - 1):
+        slider.press("ArrowRight")
+    expect(slider).to_have_value(str(steps))
+    settled(page)
+
+
+def settled(page: Page) -> None:
+    """What was asked for last has been drawn."""
+    page.wait_for_timeout(400)
+    page.wait_for_selector(READY)
+
+
+def made(page: Page, server: Server) -> tuple[NDArray[np.uint8], Recipe, bytes]:
+    """Press Generate and fetch what comes: the pixels, the recipe inside, the file."""
+    pictures = page.locator('img.image[src*="/studio/pictures/"]')
+    before = pictures.first.get_attribute("src") if pictures.count() else None
+    page.get_by_role("button", name="Generate").click()
+    deadline = time.monotonic() + 240
+    source = None
+    while not source or source == before:
+        assert time.monotonic() < deadline, "no picture came"
+        page.wait_for_timeout(200)
+        source = pictures.first.get_attribute("src") if pictures.count() else None
+    file = httpx.get(f"{server.url}/studio/{source.split('/studio/')[1].split('?')[0]}").content
+    recipe = recipe_of(file)
+    assert recipe is not None
+    return np.asarray(Image.open(io.BytesIO(file)).convert("RGB")), recipe, file
+
+
+def blob(server: Server, digest: str | None) -> NDArray[np.uint8]:
+    assert digest is not None
+    return np.asarray(Image.open(server.data / "blobs" / digest[:2] / digest).convert("L"))
+
+
+def layer(page: Page, title: str) -> Locator:
+    return page.get_by_role("button", name=title, exact=True)
+
+
+def test_two_controls_make_one_picture_and_stay(page: Page, server: Server) -> None:
+    open_page(page, server, "compose")
+    expect(layer(page, "Pose")).to_be_visible()
+    expect(layer(page, "Segmentation")).to_be_visible()
+    page.get_by_role("button", name="Add a control").click()
+    page.get_by_role("menuitem", name="Scribble").or_(page.get_by_role("option", name="Scribble")).first.click()
+    expect(layer(page, "Scribble")).to_be_visible()
+    page.wait_for_selector('[aria-label="scribble editor"][data-ready]')
+    assert page.locator(".paper .layers img").count() == 2  # the other two lie under it
+    draw(page, LINE)
+    saved(page)
+    page.get_by_role("button", name="Leave out Segmentation").click()
+    settled(page)
+    few_steps(page)
+    picture, recipe, _ = made(page, server)
+    assert picture.shape == (recipe.height, recipe.width, 3)
+    assert [unit.control for unit in recipe.controls] == ["scribble", "pose"]
+    inked = blob(server, recipe.controls[0].picture)
+    height, width = inked.shape
+    assert (inked[round(0.2 * height), round(0.15 * width) : round(0.85 * width)] > 128).mean() > 0.95
+    assert (inked > 128).mean() < 0.05
+
+    drawn = sheet_of(page)
+    page.get_by_role("link", name="Models").click()
+    expect(page.get_by_role("link", name="Models")).to_be_visible()
+    page.get_by_role("link", name="Compose").click()
+    comes_to_show(page, drawn)
+    page.reload()
+    page.wait_for_selector(READY)
+    comes_to_show(page, drawn)
+    expect(page.get_by_role("button", name="Use Segmentation again")).to_be_visible()
+    expect(page.locator('img.image[src*="/studio/pictures/"]')).to_be_visible()
+
+
+def test_a_control_acts_where_it_is_painted(page: Page, server: Server) -> None:
+    open_page(page, server, "compose")
+    page.get_by_text("Only in a part").click()
+    expect(page.get_by_text("Where it acts", exact=True)).to_be_visible()
+    page.wait_for_selector('[aria-label="scribble editor"][data-ready]')
+    draw(page, BLOT)
+    saved(page)
+    few_steps(page)
+    _, recipe, _ = made(page, server)
+    pose = next(unit for unit in recipe.controls if unit.control == "pose")
+    mask = blob(server, pose.mask)
+    height, width = mask.shape
+    assert mask[round(0.7 * height), round(0.4 * width)] > 200
+    assert mask[: height // 2].max() == 0
+    assert all(unit.mask is None for unit in recipe.controls if unit.control != "pose")
+    page.get_by_text("What the model sees").click()
+    expect(page.locator(".seen figure")).to_have_count(2)
+    expect(page.locator(".seen img.veil")).to_have_count(1)
+
+
+def test_strengths_are_compared_and_one_is_taken(page: Page, server: Server) -> None:
+    open_page(page, server, "compose")
+    few_steps(page, 2)
+    page.get_by_role("button", name="Compare strengths").click()
+    dialog = page.get_by_role("dialog")
+    counts = dialog.get_by_role("slider", name="How many")
+    counts.nth(1).focus()
+    counts.nth(1).press("Home")
+    settled(page)
+    counts.nth(0).focus()
+    counts.nth(0).press("Home")
+    counts.nth(0).press("ArrowRight")
+    dialog.get_by_role("button", name=re.compile("Make 2 pictures")).click()
+    expect(dialog.locator("button.cell:not([disabled])")).to_have_count(2, timeout=240_000)
+    dialog.get_by_role("button", name="Take over strength 0.5, end 100%").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("slider", name="Control strength")).to_have_value("0.5")
+
+
+def test_a_layer_is_filled_from_the_photo(page: Page, server: Server) -> None:
+    open_page(page, server, "compose")
+    page.get_by_role("button", name="Add a control").click()
+    page.get_by_role("menuitem", name="Edges").or_(page.get_by_role("option", name="Edges")).first.click()
+    page.wait_for_selector('[aria-label="scribble editor"][data-ready]')
+    page.locator(".st-key-compose-photo button").click()
+    photo = Image.new("RGB", (400, 200), (250, 250, 250))
+    photo.paste((20, 60, 20), (150, 50, 250, 150))
+    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(
+        {"name": "box.png", "mimeType": "image/png", "buffer": png(photo)}
+    )
+    page.get_by_role("button", name="Fill the layer from the photo").click()
+    page.keyboard.press("Escape")
+    pixels = (
+        "shell => { const { width, pixels } = shell.editor.document(); return [width, pixels.filter(v => v).length]; }"
+    )
+    root = page.locator('[aria-label="scribble editor"]')
+    deadline = time.monotonic() + 60
+    while root.evaluate(f"root => ({pixels})(root.studio)")[1] < 500:  # the box's outline, about 1000 px long
+        assert time.monotonic() < deadline, "nothing was found"
+        page.wait_for_timeout(200)
+    assert root.evaluate(f"root => ({pixels})(root.studio)")[0] == 512

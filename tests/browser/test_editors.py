@@ -1,0 +1,140 @@
+"""The editors on the studio's own pages: for everybody's eyes and keys, against a killed server and against a hostile browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from tests.browser.conftest import WAIT_MS, Server
+
+pytestmark = pytest.mark.browser
+
+READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+STUDIO = (
+    "[...document.querySelectorAll('*')].map(n => n.shadowRoot?.querySelector('.studio[data-ready]') ?? "
+    "(n.matches?.('.studio[data-ready]') ? n : null)).find(Boolean).studio"
+)
+PATHS = {"scribble": "", "seg": "seg", "pose": "pose"}
+HOSTILE = [
+    "1e999",
+    "-1",
+    "NaN",
+    "'x'.repeat(100000)",
+    "{ rev: { a: [] } }",
+    "[1, 2]",
+    "true",
+    "null",
+    "'<img onerror=1>'",
+]
+
+
+def opened(page: Page, server: Server, kind: str) -> Page:
+    page.goto(f"{server.url}/{PATHS[kind]}")
+    page.wait_for_selector(".studio[data-ready]")
+    page.wait_for_selector(READY)
+    return page
+
+
+def js(page: Page, what: str) -> Any:
+    return page.evaluate(f"() => {STUDIO}.{what}")
+
+
+def drawing(page: Page) -> str:
+    """The drawing as text to compare."""
+    return page.evaluate(
+        f"() => {{ const {{ pixels, people }} = {STUDIO}.editor.document(); "
+        "return people ? JSON.stringify(people) : String(pixels.reduce((hash, v) => (Math.imul(hash, 31) + v) | 0, 7)); }"
+    )
+
+
+def stroke(page: Page, kind: str, step: int) -> None:
+    """Draw, or move a wrist, with the mouse."""
+    box = page.locator(".stage").first.bounding_box()
+    assert box is not None
+    start, end = {"x": 60, "y": 60 + 40 * step}, {"x": 450, "y": 70 + 40 * step}
+    if kind == "pose":
+        start = js(page, "editor.people[0].body[4]")
+        end = {"x": start["x"] - 5 - step, "y": start["y"] + 12}
+    places = [js(page, f"view.toStage({place['x']}, {place['y']})") for place in (start, end)]
+    page.mouse.move(box["x"] + places[0]["x"], box["y"] + places[0]["y"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + places[1]["x"], box["y"] + places[1]["y"], steps=5)
+    page.mouse.up()
+
+
+def saved(page: Page) -> None:
+    told = f"() => {STUDIO}.sync.state === 'saved' && !{STUDIO}.sync.dirty"
+    page.wait_for_function(told, polling=200, timeout=3 * WAIT_MS)
+
+
+@pytest.mark.parametrize(("look", "width"), [("light", 1440), ("dark", 1440), ("light", 900)])
+def test_an_accessibility_check_finds_nothing(browser: Browser, server: Server, look: Any, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=look)
+    context.set_default_timeout(WAIT_MS)
+    for kind in PATHS:
+        page = opened(context.new_page(), server, kind)
+        if kind == "pose":
+            page.locator("[data-person]").first.click()
+        page.locator("[data-id=more]").first.click()
+        page.wait_for_timeout(600)
+        faults = Axe().run(page).response["violations"]
+        told = [(fault["id"], node["target"], node["html"][:120]) for fault in faults for node in fault["nodes"]]
+        assert not told, f"{kind}, {look}, {width} px: {told}"
+        page.close()
+    context.close()
+
+
+def test_a_killed_server_and_other_pages_lose_nothing(own_server: Server, page: Page) -> None:
+    kept = {}
+    for kind in ("scribble", "seg", "pose"):
+        opened(page, own_server, kind)
+        stroke(page, kind, 0)
+        saved(page)
+        kept[kind] = drawing(page)
+    own_server.kill()
+    stroke(page, "pose", 3)
+    page.get_by_text("not saved: reconnecting").wait_for()
+    assert drawing(page) != kept["pose"]
+    kept["pose"] = drawing(page)
+    own_server.start()
+    opened(page, own_server, "pose")
+    assert drawing(page) == kept["pose"], "drawn while nobody answered"
+    saved(page)
+    for kind in ("seg", "scribble", "pose"):
+        opened(page, own_server, kind)
+        assert drawing(page) == kept[kind], kind
+
+
+@pytest.mark.parametrize("kind", ["scribble", "seg", "pose"])
+def test_whatever_a_browser_claims_the_drawing_stays(kind: str, page: Page, server: Server) -> None:
+    opened(page, server, kind)
+    stroke(page, kind, 1)
+    saved(page)
+    before = drawing(page)
+    for value in HOSTILE:
+        js(page, f"tell('generate', {value})")
+        js(page, f"tell('no such event', {value})")
+        page.wait_for_timeout(150)
+    page.evaluate(
+        """() => new Promise((done) => {
+            const socket = new WebSocket(location.origin.replace("http", "ws") + "/_stcore/stream");
+            socket.onopen = () => {
+                const noise = [new Uint8Array(5000).fill(255), new Uint8Array([10, 255, 255, 255, 15])];
+                for (const data of ["{}", "\\0", ...noise]) socket.send(data);
+                setTimeout(() => { socket.close(); done(); }, 300);
+            };
+            socket.onerror = () => done();
+        })"""
+    )
+    page.wait_for_selector(READY)
+    assert page.locator('[data-testid="stException"]').count() == 0
+    assert drawing(page) == before
+    stroke(page, kind, 4)
+    saved(page)
+    after = drawing(page)
+    assert after != before
+    opened(page, server, kind)
+    assert drawing(page) == after

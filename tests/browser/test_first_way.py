@@ -1,0 +1,181 @@
+"""The first way through: draw with the mouse, say what it is, get a picture that follows the lines."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Sequence
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from controlnet_core.gallery import recipe_of
+from tests.browser.conftest import Server
+
+pytestmark = pytest.mark.browser
+
+READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+Stroke = Sequence[tuple[float, float]]
+HOUSE: list[Stroke] = [
+    [(0.3, 0.5), (0.3, 0.8), (0.7, 0.8), (0.7, 0.5), (0.3, 0.5)],
+    [(0.25, 0.5), (0.5, 0.22), (0.75, 0.5)],
+    [(0.46, 0.8), (0.46, 0.62), (0.54, 0.62), (0.54, 0.8)],
+    [(0.0, 0.7), (0.29, 0.7)],
+    [(0.71, 0.7), (1.0, 0.7)],
+]
+SEA: list[Stroke] = [
+    [(0.0, 0.45), (1.0, 0.45)],
+    [(0.55, 0.6), (0.9, 0.6), (0.84, 0.7), (0.62, 0.7), (0.55, 0.6)],
+    [(0.72, 0.6), (0.72, 0.2), (0.88, 0.55), (0.72, 0.55)],
+    [(0.1, 0.85), (0.4, 0.88)],
+]
+
+
+def open_scribble(page: Page, url: str) -> None:
+    page.goto(url)
+    page.wait_for_selector(READY)
+    expect(page.get_by_role("button", name="Generate")).to_be_visible()
+    page.wait_for_selector(".paper canvas")
+
+
+def paper(page: Page) -> dict[str, float]:
+    """Where the sheet lies on the screen, in CSS pixels."""
+    box = page.locator(".paper").bounding_box()
+    assert box is not None
+    assert box["width"] > 300
+    return dict(box)
+
+
+def clear(page: Page) -> None:
+    page.get_by_role("button", name=re.compile("^Clear")).click()
+
+
+def draw(page: Page, strokes: list[Stroke]) -> None:
+    sheet = paper(page)
+    for stroke in strokes:
+        points = [(sheet["x"] + x * sheet["width"], sheet["y"] + y * sheet["height"]) for x, y in stroke]
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for x, y in points[1:]:
+            page.mouse.move(x, y, steps=12)
+        page.mouse.up()
+
+
+def saved(page: Page) -> None:
+    expect(page.get_by_text("saved", exact=True)).to_be_visible()
+
+
+def generate(page: Page, server: Server) -> NDArray[np.uint8]:
+    """Press Generate, wait for the new picture, fetch it as the browser would."""
+    pictures = page.locator('img[src*="/studio/pictures/"]')
+    before = pictures.first.get_attribute("src") if pictures.count() else None
+    page.get_by_role("button", name="Generate").click()
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        source = pictures.first.get_attribute("src") if pictures.count() else None
+        if source and source != before:
+            break
+        page.wait_for_timeout(200)
+    else:
+        raise TimeoutError("no picture came")
+    cookies = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
+    answer = httpx.get(f"{server.url}/studio/{source.split('/studio/')[1].split('?')[0]}", cookies=cookies)
+    assert answer.status_code == 200
+    recipe = recipe_of(answer.content)
+    assert recipe is not None
+    assert recipe.controls[0].control == "scribble"
+    return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"))
+
+
+def follows(picture: NDArray[np.uint8], strokes: list[Stroke]) -> float:
+    """Share of the drawn lines that have an edge of the picture within 4 pixels."""
+    height, width = picture.shape[:2]
+    drawn = np.zeros((height, width), np.uint8)
+    for stroke in strokes:
+        points = np.round(np.array(stroke) * (width - 1, height - 1)).astype(np.int32)
+        cv2.polylines(drawn, [points], False, 255, 1)
+    edges = cv2.Canny(cv2.GaussianBlur(picture, (3, 3), 0), 40, 100)
+    distance = cv2.distanceTransform(255 - edges, cv2.DIST_L2, 5)
+    return float((distance[drawn > 0] <= 4).mean())
+
+
+def test_the_picture_follows_the_strokes(page: Page, server: Server) -> None:
+    open_scribble(page, server.url)
+    made = {}
+    for name, strokes, words in (("house", HOUSE, "a red house, hills, sunny day"), ("sea", SEA, "a boat on the sea")):
+        clear(page)
+        draw(page, strokes)
+        saved(page)
+        page.get_by_label("Prompt", exact=True).fill(words)
+        page.get_by_label("Prompt", exact=True).blur()
+        made[name] = generate(page, server)
+    assert follows(made["house"], HOUSE) > follows(made["sea"], HOUSE)
+    assert follows(made["sea"], SEA) > follows(made["house"], SEA)
+
+
+def test_a_run_can_be_cancelled(page: Page, server: Server) -> None:
+    open_scribble(page, server.url)
+    page.get_by_text("Settings").click()
+    steps = page.get_by_role("slider", name="Steps")
+    steps.focus()
+    steps.press("End")
+    page.get_by_role("button", name="Generate").click()
+    stop = page.get_by_role("button", name=re.compile("Cancel"))
+    stop.click()
+    began = time.monotonic()
+    expect(page.get_by_text("Stopped.", exact=True)).to_be_visible()
+    assert time.monotonic() - began < 5
+
+
+def test_a_drawing_survives_reload_and_page_switch(page: Page, server: Server) -> None:
+    open_scribble(page, server.url)
+    clear(page)
+    draw(page, HOUSE[:2])
+    saved(page)
+    before = sheet_of(page)
+    page.reload()
+    comes_to_show(page, before)
+    page.get_by_role("link", name="Models").click()
+    expect(page.get_by_role("heading", name="Base models")).to_be_visible()
+    page.get_by_role("link", name="Scribble").click()
+    comes_to_show(page, before)
+
+
+def test_a_drawing_survives_a_killed_server(page: Page, own_server: Server) -> None:
+    open_scribble(page, own_server.url)
+    clear(page)
+    draw(page, HOUSE[:1])
+    saved(page)
+    page.wait_for_timeout(1200)
+    before = sheet_of(page)
+    own_server.kill()
+    draw(page, HOUSE[1:2])  # drawn while nobody answers
+    unsaved = sheet_of(page)
+    assert np.abs(unsaved.astype(int) - before).mean() > 0.1
+    own_server.start()
+    page.reload()
+    comes_to_show(page, unsaved)
+
+
+def comes_to_show(page: Page, wanted: NDArray[np.uint8]) -> None:
+    """Wait until the sheet shows a drawing; a note may lie over it for a moment."""
+    page.wait_for_selector(".paper canvas")
+    deadline = time.monotonic() + 60
+    while (difference := np.abs(sheet_of(page).astype(int) - wanted).mean()) >= 2:
+        assert time.monotonic() < deadline, f"the sheet differs by {difference:.1f} levels"
+        page.wait_for_timeout(300)
+
+
+def sheet_of(page: Page) -> NDArray[np.uint8]:
+    """What the sheet shows, from a screenshot, with the pointer out of the way."""
+    page.mouse.move(2, 2)
+    sheet = paper(page)
+    shot = page.screenshot(clip={key: sheet[key] for key in ("x", "y", "width", "height")})
+    grey = np.asarray(Image.open(io.BytesIO(shot)).convert("L"))
+    return cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,222 @@
+"""The picture wall, the Jobs drawer and reopening, as a person uses them: on the tests' engine, with pictures made beforehand."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+from playwright.sync_api import Browser, Page, expect
+
+from controlnet_core.document import Raster
+from controlnet_core.index import Query
+from controlnet_core.job import Job
+from controlnet_core.metadata import to_png
+from tests.soak.server import Running, running
+from webapp.services import Draft, Studio
+from webapp.settings import Settings
+
+pytestmark = pytest.mark.browser
+
+WORKSPACE = "ab" * 16
+COUNT = 150
+WAIT_MS = 60_000
+
+
+def cross(number: int) -> Raster:
+    pixels = np.zeros((256, 256), np.uint8)
+    cv2.line(pixels, (20, 20 + number % 200), (230, 230), 255, 6)
+    return Raster("mask", pixels)
+
+
+def fill(data: Path) -> None:
+    """A gallery of scribbles, and one picture of two controls."""
+    studio = Studio(Settings(data=data, models=data / "models", free_min_bytes=0))
+    for number in range(COUNT):
+        drafts = [Draft("scribble", cross(number), weight=0.75)]
+        if number == COUNT - 2:
+            drafts.append(Draft("canny", cross(3)))
+        recipe = studio.new_recipe(
+            drafts,
+            model="paperworld",
+            prompt=f"a {'boat' if number % 10 == 0 else 'house'} number {number}",
+            negative="dull",
+            width=256,
+            height=256,
+            steps=7,
+            seed=number,
+        )
+        rgb = np.full((256, 256, 3), (number % 256, 120, 200 - number), np.uint8)
+        studio.gallery.add(Job(f"job-{number:08d}", "before", recipe, owner=WORKSPACE), [to_png(rgb, recipe)])
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    data = tmp_path_factory.mktemp("gallery")
+    fill(data)
+    with running(data) as here:
+        yield here
+
+
+@pytest.fixture
+def page(browser: Browser, studio: Running) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.add_cookies([{"name": "studio_workspace", "value": WORKSPACE, "url": studio.url}])
+    context.set_default_timeout(WAIT_MS)
+    yield context.new_page()
+    context.close()
+
+
+def open_wall(page: Page, studio: Running) -> None:
+    page.goto(f"{studio.url}/gallery")
+    expect(page.locator(".tile img").first).to_be_visible(timeout=WAIT_MS)
+
+
+def says(page: Page, text: str) -> None:
+    expect(page.locator(".count")).to_have_text(text, timeout=WAIT_MS)
+
+
+def test_the_wall_scrolls_to_the_end_with_few_elements(page: Page, studio: Running) -> None:
+    open_wall(page, studio)
+    says(page, f"{COUNT} pictures")
+    for _ in range(12):
+        page.locator(".scroll").evaluate("one => one.scrollTo(0, one.scrollHeight)")
+        page.wait_for_timeout(150)
+    expect(page.get_by_role("button", name="a boat number 0", exact=True)).to_be_visible(timeout=WAIT_MS)
+    assert page.locator(".tile").count() < 110
+
+
+def test_search_star_delete_undo_and_download(page: Page, studio: Running) -> None:
+    open_wall(page, studio)
+    page.get_by_label("Search prompts").fill("BOAT")
+    says(page, "15 pictures")
+    for number in (0, 1):
+        page.locator(".mark.pick").nth(number).click(force=True)
+    expect(page.get_by_text("2 chosen")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download", exact=True).click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert len(archive.namelist()) == 2
+    page.get_by_role("button", name="Delete", exact=True).click()
+    says(page, "13 pictures")
+    page.get_by_role("button", name="Undo").click()
+    says(page, "15 pictures")
+    page.locator("button.look").first.focus()
+    page.keyboard.press("f")
+    page.get_by_role("button", name="Starred").click()
+    says(page, "1 picture")
+    page.locator("button.look").first.focus()
+    page.keyboard.press("Delete")
+    says(page, "0 pictures")
+    page.get_by_role("button", name="Bin (1)").click()
+    says(page, "1 picture")
+    page.locator("button.look").first.click()
+    page.get_by_role("button", name="Put back").click()
+    says(page, "0 pictures")
+
+
+def test_large_view_by_keys_recipe_compare_and_overlay(page: Page, studio: Running) -> None:
+    open_wall(page, studio)
+    page.locator("button.look").nth(4).focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Picture")
+    expect(dialog.get_by_text("5 of")).to_be_visible()
+    expect(dialog.get_by_text("Negative prompt")).to_be_visible()
+    expect(dialog.get_by_text("strength 0.75")).to_be_visible()
+    page.keyboard.press("o")
+    overlay = dialog.locator('.frame > img[src*="/control/0.png"]')
+    expect(overlay).to_be_visible()
+    dialog.get_by_role("slider", name="Opacity").fill("0.25")
+    assert overlay.evaluate("one => one.style.opacity") == "0.25"
+    dialog.get_by_role("button", name="Compare").focus()
+    page.keyboard.press("c")
+    page.keyboard.press("ArrowRight")
+    expect(dialog.get_by_role("slider", name="Divider between the two pictures")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    assert page.evaluate("document.activeElement.shadowRoot?.activeElement?.dataset.index") == "5"
+
+
+def test_reopen_brings_words_settings_and_drawing_back(page: Page, studio: Running) -> None:
+    open_wall(page, studio)
+    page.get_by_label("Search prompts").fill("number 7")
+    page.get_by_role("button", name="a house number 7", exact=True).click()
+    page.get_by_role("button", name="Reopen in its editor").click()
+    expect(page.get_by_text("Everything is back as it was made.")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a house number 7", timeout=WAIT_MS)
+    page.wait_for_selector(".paper canvas")
+    page.get_by_text("Settings").click()
+    expect(page.get_by_role("spinbutton", name="Seed")).to_have_value("7")
+    expect(page.get_by_text("256 × 256").first).to_be_visible()
+
+
+def test_several_controls_reopen_in_compose(page: Page, studio: Running) -> None:
+    open_wall(page, studio)
+    page.get_by_role("button", name=f"a house number {COUNT - 2}", exact=True).click()
+    page.get_by_role("button", name="Reopen in its editor").click()
+    page.wait_for_url("**/compose")
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value(f"a house number {COUNT - 2}", timeout=WAIT_MS)
+    for title in ("Scribble", "Edges"):
+        expect(page.get_by_role("button", name=title).first).to_be_visible()
+
+
+DROP = """([name, bytes, selector]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+  const find = (root) => root.querySelector(selector)
+    ?? [...root.querySelectorAll("*")].map((one) => one.shadowRoot && find(one.shadowRoot)).find(Boolean);
+  for (const type of ["dragenter", "dragover", "drop"])
+    find(document).dispatchEvent(new DragEvent(type, { bubbles: true, composed: true, cancelable: true, dataTransfer: data }));
+}"""
+
+
+def dropped(page: Page, png: bytes, selector: str) -> None:
+    page.evaluate(DROP, ["picture.png", list(png), selector])
+
+
+def a1111() -> bytes:
+    info = PngImagePlugin.PngInfo()
+    text = "castle on a hill\nNegative prompt: fog\nSteps: 31, Sampler: Euler a, CFG scale: 6.5, Seed: 99, Size: 512x512, Model: x"
+    info.add_text("parameters", text)
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def test_a_picture_made_here_dropped_on_any_page_comes_back(page: Page, studio: Running) -> None:
+    look = Studio(Settings(data=studio.data, models=studio.data / "models", free_min_bytes=0))
+    png = look.gallery.find(Query(WORKSPACE, "number 77"), 1)[0].png.read_bytes()
+    page.goto(f"{studio.url}/models")
+    expect(page.get_by_text("Paperworld").first).to_be_visible(timeout=WAIT_MS)
+    dropped(page, png, '[data-testid="stMain"]')
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a house number 77", timeout=WAIT_MS)
+    page.wait_for_selector(".paper canvas")
+    dropped(page, a1111(), ".stage")
+    page.get_by_role("button", name="Bring them back").click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("castle on a hill", timeout=WAIT_MS)
+    page.get_by_text("Settings").click()
+    expect(page.get_by_role("spinbutton", name="Seed")).to_have_value("99")
+
+
+def test_the_drawer_follows_jobs_cancels_and_survives_a_reload(page: Page, studio: Running) -> None:
+    page.goto(studio.url)
+    page.wait_for_selector(".paper canvas")
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill("slow=3 first")
+    prompt.blur()
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_role("button", name="Jobs, 1 open")).to_be_visible(timeout=WAIT_MS)
+    page.reload()
+    page.get_by_role("button", name="Jobs, 1 open").click()
+    sheet = page.get_by_role("dialog", name="Jobs")
+    expect(sheet.get_by_text("Running", exact=True).first).to_be_visible()
+    expect(sheet.get_by_text("Step")).to_be_visible(timeout=WAIT_MS)
+    sheet.get_by_role("button", name="Cancel").click()
+    expect(sheet.get_by_text("Stopped.").first).to_be_visible(timeout=WAIT_MS)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Jobs", exact=True)).to_be_visible()

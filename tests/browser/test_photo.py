@@ -1,0 +1,124 @@
+"""From a photo to an editable map in one click: the photo view, its divider and sliders, and all maps of a photo."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server
+from tests.browser.test_first_way import READY, open_scribble
+
+pytestmark = pytest.mark.browser
+
+
+def photo() -> bytes:
+    rgb = np.full((240, 360, 3), 225, np.uint8)
+    rgb[60:200, 90:270] = (40, 80, 60)
+    rgb[100:150, 150:210] = (200, 60, 40)
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def choose(page: Page, data: bytes) -> None:
+    page.locator('input[type="file"][aria-label="Photo"]').set_input_files(
+        {"name": "photo.png", "mimeType": "image/png", "buffer": data}
+    )
+
+
+def map_of(page: Page) -> np.ndarray:
+    """The map as the browser shows it, grey."""
+    data = page.locator(".photo img.map").evaluate(
+        """async (image) => {
+          await image.decode();
+          const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+          canvas.getContext("2d").drawImage(image, 0, 0);
+          return Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)
+            .filter((_, index) => index % 4 === 0);
+        }"""
+    )
+    return np.array(data)
+
+
+def test_a_photo_becomes_a_map_that_follows_the_slider_and_opens_in_its_editor(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/canny")
+    page.wait_for_selector(READY)
+    expect(page.get_by_text("Drop a photo here")).to_be_visible()
+    choose(page, photo())
+    expect(page.get_by_text("768 × 512 px, found in")).to_be_visible()
+    expect(page.get_by_text("Drop a photo here")).to_be_hidden()
+    edges = (map_of(page) > 0).sum()
+    assert 500 < edges < 5000
+    divider = page.get_by_role("slider", name="Divider between photo and map")
+    expect(divider).to_have_attribute("aria-valuenow", "50")
+    divider.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(divider).to_have_attribute("aria-valuenow", "48")
+    before = page.locator(".photo img.map").get_attribute("src")
+    high, low = (page.get_by_label(f"{side} threshold") for side in ("High", "Low"))
+    low.fill("255")
+    high.fill("255")
+    expect(page.locator(".photo img.map")).not_to_have_attribute("src", before or "")
+    page.get_by_role("button", name="Edit the map").click()
+    expect(page.locator(".rail")).to_be_visible()
+    expect(page.get_by_text("768 × 512")).to_be_visible()
+    page.get_by_role("radio", name="Photo").click()
+    expect(page.get_by_label("High threshold")).to_have_value("255")
+    page.get_by_role("button", name="Bring back what was drawn before").click()
+    expect(page.get_by_text("Your earlier drawing is back.")).to_be_visible()
+
+
+def test_a_scribble_from_a_pasted_photo_opens_in_its_editor_by_itself(page: Page, server: Server) -> None:
+    open_scribble(page, server.url)
+    page.get_by_role("radio", name="From a photo").click()
+    expect(page.get_by_text("Drop a photo here")).to_be_visible()
+    page.evaluate(
+        """(bytes) => {
+          const clipboardData = new DataTransfer();
+          clipboardData.items.add(new File([new Uint8Array(bytes)], "a.png", { type: "image/png" }));
+          document.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+        }""",
+        list(photo()),
+    )
+    expect(page.locator(".rail")).to_be_visible()
+    expect(page.get_by_text("768 × 512")).to_be_visible()
+
+
+def test_a_network_that_cannot_come_is_said_and_another_way_offered(
+    page: Page, own_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own_server.stop()
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    own_server.start()
+    page.goto(f"{own_server.url}/softedge")
+    page.wait_for_selector(READY)
+    choose(page, photo())
+    page.get_by_label("Detector", exact=True).select_option("hed")
+    page.get_by_role("button", name="Download 28 MB and detect").click()
+    problem = page.locator(".photo .problem")
+    expect(problem).to_contain_text("HED soft edges cannot be downloaded", timeout=240_000)
+    problem.get_by_role("button", name="Use Gradient").click()
+    expect(page.get_by_text("768 × 512 px, found in")).to_be_visible()
+
+
+def test_all_maps_of_a_photo_lead_to_an_editor_and_to_a_picture(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/maps")
+    page.wait_for_selector(READY)
+    choose(page, photo())
+    cards = page.locator("article[data-control]")
+    expect(cards).to_have_count(10)
+    for control in ("scribble", "canny", "lines", "softedge", "lineart", "lineart_anime"):
+        expect(page.locator(f"article[data-control={control}] .shown img")).to_be_visible()
+    expect(page.locator("article[data-control=pose]").get_by_role("button", name="Download")).to_be_visible()
+    page.get_by_role("button", name="Edit the Edges map").click()
+    expect(page.locator(".rail")).to_be_visible()
+    expect(page.get_by_text("768 × 512")).to_be_visible()
+    page.go_back()
+    page.get_by_role("button", name="Generate from the Soft edge map").click()
+    expect(page.locator('img[src*="/studio/pictures/"]').first).to_be_visible(timeout=180_000)

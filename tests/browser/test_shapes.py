@@ -1,0 +1,43 @@
+"""Shapes mode: a box drawn with the mouse stays movable until it is stamped onto the drawing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server
+from tests.browser.test_first_way import clear, open_scribble, saved, sheet_of
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_box_is_stamped_onto_the_drawing(page: Page, server: Server) -> None:
+    open_scribble(page, server.url)
+    clear(page)
+    saved(page)
+    blank = sheet_of(page)
+    page.get_by_text("Shapes", exact=True).click()
+    canvas = page.locator("canvas.upper-canvas").first
+    canvas.wait_for()
+    stamp = page.get_by_role("button", name="Stamp onto the drawing")
+    expect(stamp).to_be_disabled()
+    box = canvas.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.25 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.75 * box["height"], steps=8)
+    page.mouse.up()
+    expect(stamp).to_be_enabled()
+    stamp.click()
+    expect(stamp).to_be_disabled()
+    page.get_by_text("Draw", exact=True).click()
+    page.wait_for_selector(".paper canvas")
+    page.wait_for_timeout(1500)
+    darker = blank.astype(int) - sheet_of(page) > 60
+    rows, columns = np.nonzero(darker)
+    assert abs(rows.min() - 32) <= 3
+    assert abs(rows.max() - 96) <= 3
+    assert abs(columns.min() - 32) <= 3
+    assert abs(columns.max() - 96) <= 3
+    assert not darker[40:88, 40:88].any()

@@ -1,0 +1,179 @@
+"""The catalog: shipped cards are sound, own files appear by themselves, missing models say where to get them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from controlnet_core.catalog import CARDS, TOKENIZER, Catalog, ModelCard, shipped
+from controlnet_core.errors import InputError, ModelMissing
+
+CROSS = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+
+
+def base_tensors(width):
+    """What the table of contents of a base model is known by."""
+    parts = ("first_stage_model.decoder.conv_in.weight", "cond_stage_model.transformer.x.weight")
+    return {CROSS: torch.zeros(8, width), **{name: torch.zeros(1) for name in parts}}
+
+
+def test_shipped_cards_are_sound():
+    cards = shipped()
+    assert {"paperworld", "paperworld-control", "sd15"} <= cards.keys()
+    for control in ("canny", "lines", "softedge", "scribble", "pose", "seg", "depth", "normal"):
+        for version in ("v10", "v11"):
+            assert cards[f"sd15-{control}-{version}"].family == "sd15"
+    assert list(CARDS.glob("*.toml"))
+    for card in cards.values():
+        assert card.hub or card.family == "paperworld"
+        assert card.licence
+        assert not card.path.startswith(("/", ".."))
+
+
+def test_a_missing_model_says_where_to_get_it_and_where_to_put_it(tmp_path):
+    catalog = Catalog(tmp_path)
+    card = catalog.card("sd15-canny-v11")
+    assert not catalog.installed(card)
+    with pytest.raises(ModelMissing) as caught:
+        catalog.locate(card)
+    assert "lllyasviel/control_v11p_sd15_canny" in caught.value.hint
+    assert str(tmp_path / "controlnet") in caught.value.hint
+    with pytest.raises(ModelMissing, match="no model called"):
+        catalog.card("nothing")
+
+
+def test_known_files_are_found_under_any_suffix_and_not_twice(tmp_path):
+    (tmp_path / "controlnet").mkdir()
+    catalog = Catalog(tmp_path)
+    card = catalog.card("sd15-canny-v11")
+    file = tmp_path / "controlnet" / "control_v11p_sd15_canny.pth"
+    file.write_bytes(b"x")
+    assert catalog.locate(card) == file
+    assert not [own for own in catalog.cards() if own.own]
+
+
+def test_own_files_appear_without_a_restart_with_their_family(tmp_path):
+    catalog = Catalog(tmp_path)
+    assert catalog.bases() == []
+    (tmp_path / "checkpoints").mkdir()
+    for width, family in ((768, "sd15"), (1024, "sd21"), (64, "")):
+        save_file(base_tensors(width), tmp_path / "checkpoints" / f"My Model, {width}.safetensors")
+        card = catalog.card(f"my-model-{width}")
+        assert (card.kind, card.family, card.own, card.title) == ("base", family, True, f"My Model, {width}")
+        assert catalog.locate(card).is_file()
+    assert len(catalog.bases()) == 3
+    (tmp_path / "checkpoints" / "my-model-64.ckpt").write_bytes(b"x")
+    assert catalog.card("my-model-64-2").path == "checkpoints/my-model-64.ckpt"
+    (tmp_path / "checkpoints" / "notes.txt").write_text("no model")
+    assert len(catalog.bases()) == 4
+
+
+def test_own_files_lie_in_folders_too_and_say_what_they_are(tmp_path):
+    """A ControlNet among checkpoints is a ControlNet; a model for SDXL says why it cannot be used."""
+    deep = tmp_path / "checkpoints" / "from a friend" / "2024"
+    deep.mkdir(parents=True)
+    hint = {"control_model.input_hint_block.0.weight": torch.zeros(1)}
+    save_file(
+        {CROSS.replace("model.diffusion_model", "control_model"): torch.zeros(8, 768), **hint}, deep / "a.safetensors"
+    )
+    save_file({CROSS: torch.zeros(8, 2048)}, deep / "b.safetensors")
+    catalog = Catalog(tmp_path)
+    control, large = catalog.card("a"), catalog.card("b")
+    assert (control.kind, control.family, control.trouble) == ("controlnet", "sd15", "")
+    assert "SDXL" in large.trouble
+    assert catalog.bases() == []
+
+
+def test_a_changed_file_is_looked_at_again(tmp_path):
+    catalog, path = Catalog(tmp_path), tmp_path / "checkpoints" / "a.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"\xff" * 100)
+    assert catalog.card("a").trouble
+    save_file(base_tensors(768), path)
+    assert not catalog.card("a").trouble
+
+
+def test_added_cards_stay_and_get_free_ids(tmp_path):
+    catalog = Catalog(tmp_path)
+    card = ModelCard(id="sd15", title="Mine", kind="base", path="checkpoints/mine", hub="me/mine")
+    kept = catalog.add(card)
+    assert kept.id == "sd15-2"
+    again = Catalog(tmp_path)
+    assert again.card("sd15-2") == kept
+    assert again.add(card) == kept, "the same repository twice is one card"
+    assert again.added(kept)
+    again.forget(kept)
+    assert not again.added(kept)
+    with pytest.raises(InputError):
+        catalog.add(card.model_copy(update={"path": "../elsewhere"}))
+    (tmp_path / "cards").mkdir(exist_ok=True)
+    (tmp_path / "cards" / "bad.json").write_text("{")
+    assert again.cards()
+
+
+def test_damaged_own_files_do_not_break_the_list(tmp_path):
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "broken.safetensors").write_bytes(b"\xff" * 100)
+    (tmp_path / "vae" / "folder").mkdir()
+    (tmp_path / "vae" / "folder" / "config.json").write_text("[")
+    assert {card.id: card.family for card in Catalog(tmp_path).cards() if card.own} == {"broken": "", "folder": ""}
+
+
+def test_the_catalog_needs_no_torch():
+    code = "import sys, controlnet_core.catalog, controlnet_core.resize; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_single_file_lacks_its_words_until_somebody_brings_them(tmp_path):
+    """The vocabulary has a card of its own; a folder of the same family lends its words."""
+    catalog = Catalog(tmp_path)
+    words = catalog.card(TOKENIZER)
+    (tmp_path / "checkpoints").mkdir()
+    save_file(base_tensors(768), tmp_path / "checkpoints" / "mine.safetensors")
+    assert catalog.lacks(catalog.card("mine")) == words
+    with pytest.raises(ModelMissing, match="vocabulary of CLIP") as caught:
+        catalog.locate(words)
+    assert "studio models download clip-tokenizer" in caught.value.hint
+    lent = tmp_path / "checkpoints" / "folder" / "tokenizer"
+    lent.mkdir(parents=True)
+    (lent / "vocab.json").write_text("{}")
+    (lent / "merges.txt").write_text("")
+    assert catalog.locate(words) == lent
+    assert catalog.lacks(catalog.card("mine")) is None
+    (tmp_path / "tokenizers" / "clip").mkdir(parents=True)
+    assert catalog.locate(words) == tmp_path / "tokenizers" / "clip"
+
+
+def test_the_words_of_the_card_are_a_tokenizer(tmp_path, monkeypatch):
+    """What the card fetches, in the form that the hub has it, is read by the loader: one vocabulary for single files."""
+    from controlnet_core.download import fetch
+    from controlnet_core.loading import load_tokenizer
+    from tests.core.hub_server import Hub, serve
+
+    card = shipped()[TOKENIZER]
+    letters = [f"{letter}{end}" for letter in "abcdefghijklmnopqrstuvwxyz," for end in ("", "</w>")]
+    tokens = [*letters, "ca", "cat</w>", "<|startoftext|>", "<|endoftext|>"]
+    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+    files = {
+        "vocab.json": json.dumps({token: number for number, token in enumerate(tokens)}).encode(),
+        "merges.txt": b"#version: 0.2\nc a\nca t</w>\n",
+        "tokenizer_config.json": json.dumps({**special, "pad_token": "<|endoftext|>", "model_max_length": 77}).encode(),
+        "special_tokens_map.json": json.dumps({**special, "pad_token": "<|endoftext|>"}).encode(),
+        "config.json": b'{"model_type": "clip", "architectures": ["CLIPModel"]}',
+    }
+    hub = Hub({card.hub: files})
+    server = serve(hub)
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    try:
+        fetch(card, tmp_path, free_min_bytes=0)
+    finally:
+        server.shutdown()
+        server.server_close()
+    tokenizer = load_tokenizer(Catalog(tmp_path).locate(card))
+    ids = tokenizer("a cat", padding="max_length", max_length=77)["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids[:4]) == ["<|startoftext|>", "a</w>", "cat</w>", "<|endoftext|>"]
+    assert len(ids) == 77

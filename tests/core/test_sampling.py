@@ -1,0 +1,212 @@
+"""The loop and its samplers on plain tensors."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controlnet_core import codec, schedulers
+from controlnet_core.loading import load_base
+from controlnet_core.resize import fit
+from controlnet_core.sampling import Control, Denoiser, level_scales, sample
+from controlnet_core.schedulers import Noise
+
+SCHEDULE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "set_alpha_to_one": False,
+}
+ZERO_SNR = {
+    **SCHEDULE,
+    "steps_offset": 0,
+    "set_alpha_to_one": True,
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+    "prediction_type": "v_prediction",
+}
+SAMPLERS = ("ddim", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "unipc", "lcm", "tcd")
+CLEAN = torch.linspace(-1, 1, 48).reshape(1, 3, 4, 4)
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, ZERO_SNR], ids=["leading", "zero-snr"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_takes_exactly_as_many_steps_as_asked(name, schedule):
+    for steps in (*range(1, 33), 36, 37, 49, 50, 51, 63, 99, 100):
+        times = schedulers.make(name, schedule, steps).times
+        assert len(times) == steps
+        assert (times.diff() <= 0).all()
+        assert 0 <= times.min() <= times.max() <= 1000
+
+
+class Oracle:
+    """A network that knows the clean latent: every sampler must end there, whatever it predicts."""
+
+    def __init__(self, sampler):
+        self.sampler = sampler
+        alphas = getattr(sampler, "_alphas", None)
+        self.all = alphas if len(alphas) == 1000 else None
+
+    def predict(self, seen, time, index, steps):
+        alpha = self.sampler._alphas[index if self.all is None else int(time)]
+        noise = (seen - alpha.sqrt() * CLEAN) / (1 - alpha).sqrt()
+        if self.sampler.prediction == "epsilon":
+            return noise
+        return alpha.sqrt() * noise - (1 - alpha).sqrt() * CLEAN
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, ZERO_SNR], ids=["leading", "zero-snr"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_perfect_network_leads_to_the_clean_latent(name, schedule):
+    sampler = schedulers.make(name, schedule, 20)
+    noise = Noise([3])
+    seen = []
+    latent = sample(Oracle(sampler), sampler, noise, noise.draw((3, 4, 4)), on_step=lambda p: seen.append(p.clean()))  # type: ignore[arg-type]
+    assert len(seen) == 20
+    assert (seen[10] - CLEAN).abs().max() < 0.02
+    # The original's last noise level is not quite zero, nor is TCD's.
+    assert (latent - CLEAN).abs().max() < (0.12 if schedule is SCHEDULE or name == "tcd" else 0.02)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_predictions_are_three_words_for_one_thing(prediction):
+    alpha = torch.tensor(0.3)
+    clean, noise = torch.randn(2, 3), torch.randn(2, 3)
+    seen = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+    output = {
+        "epsilon": noise,
+        "sample": clean,
+        "v_prediction": alpha.sqrt() * noise - (1 - alpha).sqrt() * clean,
+    }[prediction]
+    found = schedulers.clean_and_noise(prediction, alpha, seen, output)
+    assert torch.allclose(found[0], clean, atol=1e-5)
+    assert torch.allclose(found[1], noise, atol=1e-5)
+
+
+@given(weight=st.floats(0, 2), levels=st.integers(2, 20))
+def test_level_scales(weight, levels):
+    assert level_scales(weight, "balanced", levels) == (weight,) * levels
+    scales = level_scales(weight, "control", levels)
+    assert scales == level_scales(weight, "prompt", levels)
+    assert scales[-1] == weight
+    assert scales[0] == pytest.approx(weight * 0.825 ** (levels - 1))
+    assert all(low <= high for low, high in itertools.pairwise(scales))
+
+
+@given(start=st.floats(0, 1), end=st.floats(0, 1), steps=st.integers(1, 100))
+def test_windows_act_on_a_block_of_steps(start, end, steps):
+    control = Control(None, None, (1.0,), start=start, end=end)  # type: ignore[arg-type]
+    acting = [index for index in range(steps) if control.acts(index, steps)]
+    assert acting == list(range(acting[0], acting[-1] + 1)) if acting else True
+    assert len(acting) <= max(0, math.ceil((end - start) * steps + 1e-9))
+    if (start, end) == (0, 1):
+        assert len(acting) == steps
+    assert not Control(None, None, (0.0, 0.0)).acts(0, steps)  # type: ignore[arg-type]
+
+
+def test_noise_depends_on_the_seed_alone():
+    together = Noise([1, 2, 3])
+    first, second = together.draw((4, 2, 2)), together.draw((4, 2, 2))
+    alone = Noise([2])
+    assert torch.equal(alone.draw((4, 2, 2))[0], first[1])
+    assert torch.equal(alone.draw((4, 2, 2))[0], second[1])
+    assert not torch.equal(first[0], first[1])
+
+
+@pytest.fixture(scope="module")
+def base(small_model):
+    return load_base(small_model)
+
+
+def test_guidance_of_one_runs_the_conditional_half_alone(base, monkeypatch):
+    batches: list[int] = []
+    plain = base.unet.forward
+    monkeypatch.setattr(
+        base.unet, "forward", lambda seen, *a, **k: (batches.append(len(seen)), plain(seen, *a, **k))[1]
+    )
+    cond, uncond = torch.randn(1, 77, 32), torch.randn(1, 77, 32)
+    seen, time = torch.randn(2, 4, 8, 8), torch.tensor(500)
+    with torch.inference_mode():
+        alone = Denoiser(base.unet, cond).predict(seen, time)
+        one = Denoiser(base.unet, cond, uncond, guidance=1.0).predict(seen, time)
+        three = Denoiser(base.unet, cond, uncond, guidance=3.0).predict(seen, time)
+        free = Denoiser(base.unet, uncond).predict(seen, time)
+    assert batches == [2, 2, 4, 2]
+    assert torch.equal(alone, one)
+    assert torch.allclose(three, free + 3 * (alone - free), atol=1e-4)
+
+
+def test_whatever_a_callback_raises_ends_the_run():
+    sampler = schedulers.make("ddim", SCHEDULE, 10)
+    done = []
+
+    def stop(progress):
+        done.append(progress.index)
+        if progress.index == 3:
+            raise KeyError("enough")
+
+    with pytest.raises(KeyError):
+        sample(Oracle(sampler), sampler, Noise([0]), torch.randn(1, 3, 4, 4), on_step=stop)  # type: ignore[arg-type]
+    assert done == [0, 1, 2, 3]
+
+
+def test_preview_follows_a_linear_autoencoder():
+    """With latents that are patch colours the fitted map must be nearly the truth."""
+
+    class Patches(torch.nn.Module):
+        dtype = torch.float32
+
+        def __init__(self):
+            super().__init__()
+            self.config = {"scaling_factor": 2.0, "shift_factor": 0.5}
+            self.one = torch.nn.Parameter(torch.ones(1))
+
+        def encode(self, pictures, return_dict):
+            assert not return_dict
+            latents = torch.nn.functional.avg_pool2d(pictures, 8)
+            return (torch.cat([latents, latents[:, :1] - latents[:, 1:2]], 1),)
+
+    vae = Patches()
+    preview = codec.Preview(vae, 8)  # type: ignore[arg-type]
+    colours = torch.rand(1, 3, 4, 6) * 1.6 - 0.8
+    smooth = torch.nn.functional.interpolate(colours, scale_factor=16, mode="nearest")
+    shown = preview(codec.encode(vae, smooth)[0])  # type: ignore[arg-type]
+    assert shown.shape == (64, 96, 3)
+    wanted = codec.to_rgb(smooth)[0]
+    inner = (slice(6, None, 16), slice(6, None, 16))
+    assert np.abs(shown[inner].astype(int) - wanted[inner].astype(int)).mean() < 12
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    width=st.sampled_from([64, 128, 192]),
+    height=st.sampled_from([64, 128]),
+    tall=st.integers(1, 150),
+    wide=st.integers(1, 150),
+    resize=st.sampled_from(["stretch", "crop", "fit"]),
+)
+def test_control_pictures_fit_without_new_colours(width, height, tall, wide, resize):
+    palette = np.array([[4, 200, 3], [120, 120, 80], [140, 140, 140]], np.uint8)
+    picture = palette[np.random.default_rng(tall * wide).integers(0, 3, (tall, wide))]
+    fitted = fit(picture, width, height, resize, nearest=True)
+    assert fitted.shape == (height, width, 3)
+    assert {tuple(colour) for colour in fitted.reshape(-1, 3)} <= {tuple(colour) for colour in palette}
+    assert fit(picture, width, height, resize).shape == (height, width, 3)
+
+
+def test_fit_keeps_the_aspect_and_fills_with_the_border():
+    picture = np.zeros((50, 100, 3), np.uint8)
+    picture[20:30, 40:60] = 255
+    fitted = fit(picture, 128, 128, "fit")
+    assert not fitted[:32].any()
+    assert not fitted[96:].any()
+    assert fitted[64, 64].tolist() == [255, 255, 255]
+    cropped = fit(picture, 128, 128, "crop")
+    assert cropped[64, 64].tolist() == [255, 255, 255]
+    assert np.array_equal(fit(picture, 100, 50, "crop"), picture)

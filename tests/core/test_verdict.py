@@ -1,0 +1,135 @@
+"""What files are is said in one true sentence: usable ones by kind and family, others with the reason."""
+
+import json
+import pickle
+import struct
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from controlnet_core.verdict import check, judge
+from tests.core.small import save_small_model
+
+UNET = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+WHOLE = {"first_stage_model.decoder.conv_in.weight": (8, 4, 3, 3), "cond_stage_model.x.weight": (1,)}
+LORA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight"
+CONTROL = {
+    "control_model.input_hint_block.0.weight": (16, 3, 3, 3),
+    "control_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+}
+DIFFUSERS = {
+    "controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3),
+    "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight": (320, 1024),
+}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "kind", "family", "words"),
+    [
+        ({UNET: (320, 768), **WHOLE}, "base", "sd15", "A base model for SD 1.5."),
+        ({UNET: (320, 1024), **WHOLE}, "base", "sd21", "SD 2.1"),
+        ({UNET: (320, 64), **WHOLE}, "base", "", "no published size"),
+        ({UNET: (320, 768), **WHOLE, **CONTROL}, "base", "sd15", "with a ControlNet in it"),
+        ({UNET: (320, 768), **WHOLE, "model.diffusion_model.input_blocks.0.0.weight": (320, 9, 3, 3)}, "base", "sd15",
+         "inpainting"),
+        (CONTROL, "controlnet", "sd15", "A ControlNet for SD 1.5."),
+        ({k.removeprefix("control_model."): v for k, v in CONTROL.items()}, "controlnet", "sd15", "ControlNet"),
+        (DIFFUSERS, "controlnet", "sd21", "SD 2.1"),
+        ({LORA: (8, 768)}, "lora", "sd15", "A LoRA for SD 1.5."),
+        ({"decoder.conv_in.weight": (8, 4, 3, 3)}, "vae", "", "autoencoder"),
+        ({"emb_params": (4, 768)}, "embedding", "sd15", "4 vectors"),
+    ],
+)  # fmt: skip
+def test_usable_files_by_kind_and_family(shapes, kind, family, words):
+    verdict = judge("x", shapes)
+    assert verdict.ok
+    assert (verdict.kind, verdict.family) == (kind, family)
+    assert words in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({UNET: (320, 2048), **WHOLE}, "SDXL"),
+        ({"conditioner.embedders.0.x": (1,)}, "SDXL"),
+        ({LORA: (8, 2048)}, "SDXL"),
+        ({"lora_te2_x.lora_down.weight": (1, 2)}, "SDXL"),
+        ({"lllite_unet_x": (1,)}, "in the style of a LoRA"),
+        ({"lora_controlnet": (0,), "x": (1,)}, "in the style of a LoRA"),
+        ({"ip_adapter.1.to_k": (1,)}, "IP-Adapter"),
+        ({"adapter.body.0.x": (1,)}, "T2I-Adapter"),
+        ({"model.diffusion_model.joint_blocks.0.x": (1,)}, "SD 3"),
+        ({"double_blocks.0.x": (1,)}, "Flux"),
+        ({"x.hada_w1_a": (1,)}, "LoHa"),
+        ({**CONTROL, "difference": (0,)}, "difference"),
+        ({UNET: (320, 768)}, "without autoencoder and text encoder"),
+        ({UNET: (320, 768), **WHOLE, "model.diffusion_model.input_blocks.0.0.weight": (320, 8, 3, 3)}, "8 channels"),
+        ({"some.weight": (3, 3)}, "nothing that is known"),
+        ({}, "nothing that is known"),
+    ],
+)
+def test_others_are_refused_with_the_reason(shapes, words):
+    verdict = judge("x", shapes)
+    assert not verdict.ok
+    assert words in verdict.sentence
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def hostile(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Evil()))
+        archive.writestr("archive/version", "3")
+
+
+def test_files_that_are_no_models_say_so(tmp_path, capfd):
+    whole = tmp_path / "whole.safetensors"
+    save_file({"decoder.conv_in.weight": torch.zeros(8, 4, 3, 3)}, whole)
+    data = whole.read_bytes()
+    cases = {
+        "empty.safetensors": (b"", "is empty"),
+        "cut.safetensors": (data[:-5], "cut off"),
+        "page.safetensors": (b"<!DOCTYPE html><html>", "web page"),
+        "pointer.ckpt": (b"version https://git-lfs.github.com/spec/v1\n", "git-LFS"),
+        "noise.ckpt": (b"\x01\x02\x03" * 100, "not a model file"),
+        "lying.safetensors": (struct.pack("<Q", 1 << 40) + b"{" * 50, "table of contents"),
+        "shapeless.safetensors": (_with_header({"a": {"data_offsets": [0, 0]}}), "table of contents"),
+        "cut.ckpt": (pickle.dumps({"a": 1}, 2)[:-3], "cut off or damaged"),
+    }
+    for name, (content, words) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        verdict = check(tmp_path / name)
+        assert not verdict.ok, name
+        assert words in verdict.sentence, (name, verdict.sentence)
+    hostile(tmp_path / "hostile.ckpt")
+    verdict = check(tmp_path / "hostile.ckpt")
+    assert not verdict.ok
+    assert "program code" in verdict.sentence
+    assert "executed" not in capfd.readouterr().out
+    assert "not there" in check(tmp_path / "nothing.ckpt").sentence
+
+
+def _with_header(table: dict) -> bytes:
+    text = json.dumps(table).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+def test_real_files_and_folders(tmp_path, checkpoints):
+    assert check(checkpoints["wrapped"]).sentence == check(checkpoints["safetensors"]).sentence
+    assert check(checkpoints["safetensors"]).kind == "base"
+    folder = save_small_model(tmp_path / "small")
+    assert check(folder).kind == "base"
+    assert check(folder / "controlnet").kind == "controlnet"
+    assert check(folder / "vae").kind == "vae"
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"{}")
+    assert not check(folder).ok
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    assert "incomplete" in check(folder).sentence
+    (folder / "text_encoder_2").mkdir()
+    assert "SDXL" in check(folder).sentence
+    assert not check(tmp_path).ok

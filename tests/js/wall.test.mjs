@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { textOf } from "../../components/assets/png-text.js";
+import { between, below, dayOf, layOut } from "../../components/assets/wall/layout.js";
+
+const RULES = { width: 1000, target: 200, gap: 8 };
+const picture = (width = 512, height = 512, day = "Today") => ({ width, height, day });
+
+test("full rows fill the width exactly and keep every picture once, in order", () => {
+  const pictures = Array.from({ length: 500 }, (_, k) => picture(256 + 64 * ((k * 7) % 12), 256 + 64 * ((k * 5) % 9)));
+  const { lines, height } = layOut(pictures, RULES);
+  const rows = lines.filter((line) => line.tiles);
+  assert.deepEqual(rows.flatMap((row) => row.tiles.map((tile) => tile.index)), pictures.map((_, k) => k));
+  for (const row of rows.slice(0, -1)) {
+    const last = row.tiles.at(-1);
+    assert.ok(Math.abs(last.left + last.width - RULES.width) < 1e-6);
+    assert.ok(row.height <= RULES.target + 1e-6);
+  }
+  for (let k = 1; k < lines.length; k++) assert.ok(lines[k].top >= lines[k - 1].top + lines[k - 1].height);
+  assert.equal(height, lines.at(-1).top + lines.at(-1).height);
+});
+
+test("every day has one heading, and no row mixes days", () => {
+  const pictures = ["a", "a", "b", "b", "b", "c"].map((day) => picture(512, 512, day));
+  const { lines } = layOut(pictures, RULES);
+  assert.deepEqual(lines.filter((line) => line.day).map((line) => line.day), ["a", "b", "c"]);
+  for (const line of lines.filter((one) => one.tiles)) assert.equal(new Set(line.tiles.map(({ index }) => pictures[index].day)).size, 1);
+});
+
+test("degenerate pictures still get a place", () => {
+  const { lines } = layOut([picture(1, 4000), picture(4000, 1), picture(0, 0)], RULES);
+  for (const tile of lines.flatMap((line) => line.tiles ?? [])) assert.ok(tile.width > 40 && Number.isFinite(tile.width));
+  assert.deepEqual(layOut([], RULES), { lines: [], height: 0 });
+});
+
+test("between finds what a look at every line finds", () => {
+  const { lines, height } = layOut(Array.from({ length: 300 }, () => picture()), RULES);
+  for (const from of [-100, 0, 137, height / 2, height - 1, height + 50]) {
+    const slow = lines.filter((line) => line.top + line.height >= from && line.top <= from + 900);
+    assert.deepEqual(between(lines, from, from + 900), slow);
+  }
+});
+
+test("up and down stay in the column and end at the ends", () => {
+  const { lines } = layOut(Array.from({ length: 20 }, () => picture()), RULES);
+  const across = lines.find((line) => line.tiles).tiles.length;
+  assert.equal(below(lines, 1, 1), 1 + across);
+  assert.equal(below(lines, 1 + across, -1), 1);
+  assert.equal(below(lines, 1, -1), 1);
+  assert.equal(below(lines, 19, 1), 19);
+});
+
+test("days by their names", () => {
+  const now = new Date(2026, 4, 20, 12);
+  const at = (...date) => new Date(...date).getTime() / 1000;
+  assert.equal(dayOf(at(2026, 4, 20, 0, 1), now), "Today");
+  assert.equal(dayOf(at(2026, 4, 19, 23, 59), now), "Yesterday");
+  assert.equal(dayOf(at(2026, 4, 3), now, "en-GB"), "Sunday 3 May");
+  assert.equal(dayOf(at(2024, 4, 3), now, "en-GB"), "3 May 2024");
+});
+
+function png(...chunks) {
+  const parts = [Uint8Array.of(137, 80, 78, 71, 13, 10, 26, 10)];
+  for (const [kind, data] of chunks) {
+    const head = new Uint8Array(8);
+    new DataView(head.buffer).setUint32(0, data.length);
+    head.set(new TextEncoder().encode(kind), 4);
+    parts.push(head, data, new Uint8Array(4));
+  }
+  return Uint8Array.from(parts.flatMap((part) => [...part]));
+}
+const text = (words) => new TextEncoder().encode(words);
+
+test("texts of a PNG: ours first, whatever stands first", () => {
+  const both = png(["tEXt", text("parameters\0Steps: 20")], ["iTXt", text('studio\0\0\0en\0studio\0{"prompt": "é 🏠"}')]);
+  assert.deepEqual(textOf(both, ["studio", "parameters"]), { name: "studio", text: '{"prompt": "é 🏠"}' });
+  assert.deepEqual(textOf(png(["tEXt", Uint8Array.of(...text("parameters\0"), 0xe9)]), ["studio", "parameters"]), { name: "parameters", text: "é" });
+});
+
+test("damaged, compressed and foreign files have none", () => {
+  const names = ["studio", "parameters"];
+  assert.equal(textOf(png(["iTXt", text("studio\0\x01\0\0\0x")]), names), null);
+  assert.equal(textOf(png(["tEXt", text("comment\0studio")]), names), null);
+  assert.equal(textOf(text("GIF89a"), names), null);
+  assert.equal(textOf(new Uint8Array(), names), null);
+  const whole = png(["tEXt", text("studio\0{}")]);
+  for (let cut = 0; cut < whole.length; cut++) textOf(whole.subarray(0, cut), names);
+  assert.equal(textOf(png(["tEXt", new Uint8Array(200_000).fill(65)]), names), null);
+});

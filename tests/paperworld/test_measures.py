@@ -1,0 +1,122 @@
+"""The measures of the evaluation: exact where the answer is known, and low for pictures that show nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import paperworld
+from controlnet_core.document import Person, Point, Skeleton
+from paperworld import evaluate, measures
+from paperworld import judge as judging
+from paperworld.exam import CONDITIONS, HAND_DRAWN, exam, measure_of, questions
+from paperworld.examples import HELD_OUT, scene_of
+from paperworld.judge import FACTS, GRID, LABELS, Judge, Opinion, cells_of, facts_of, heat_of
+
+PEOPLE = "pose"
+
+
+class Oracle(Judge):
+    """A judge that knows the truth of every picture that it may be shown."""
+
+    def __init__(self, truths: list[paperworld.Rendering]) -> None:
+        super().__init__()
+        self.truths = truths
+
+    def look(self, pictures: object) -> list[Opinion]:
+        return [
+            Opinion(cells_of(t.classes), np.log(cells_of(t.depth)), cells_of(t.normal), heat_of(t), {})  # type: ignore[arg-type]
+            for t in self.truths
+        ]
+
+
+@pytest.mark.parametrize("key", ["seg", "pose", "depth", "normal"])
+def test_an_oracle_is_right_and_another_scene_is_not(key: str) -> None:
+    test = exam(key, 4)
+    pictures = [truth.picture for truth in test.truths]
+    measure = measure_of(key, Oracle(test.truths))
+    best = measure.agree(pictures, test)
+    assert measure.share(best, best) == 1
+    other = measure_of(key, Oracle([*test.truths[1:], test.truths[0]])).agree(pictures, test)
+    if key == "normal":
+        assert best == pytest.approx(0, abs=0.5) and other > 5
+    else:
+        assert best >= 0.98
+        # Far things are above near ones in most scenes: ranks of depth agree by themselves.
+        assert other < (0.95 if key == "depth" else 0.8) * best
+
+
+def test_joints_count_only_near_and_on_people_that_are_large_enough() -> None:
+    truth = exam(PEOPLE, 1).truths[0]
+    heat = heat_of(truth)
+    found, total = measures.joints_found(heat, GRID, truth.skeleton)
+    assert found == total > 0
+    away = np.roll(heat, 6, axis=2)
+    assert measures.joints_found(away, GRID, truth.skeleton)[0] < total / 2
+    small = Person(body=tuple(Point(x=9.0 + n, y=9.0 + n) for n in range(18)))
+    assert measures.joints_found(heat, GRID, Skeleton(width=256, height=256, people=(small,))) == (0, 0)
+
+
+def test_line_detector_finds_the_lines_of_true_pictures_and_none_in_noise() -> None:
+    test = exam("lines", 4)
+    measure = measure_of("lines", None)
+    noise = [np.random.default_rng(n).integers(0, 256, (256, 256, 3), np.uint8) for n in range(4)]
+    assert measure.agree([truth.picture for truth in test.truths], test) > 0.7
+    assert measure.agree(noise, test) < 0.1
+
+
+def test_rank_correlation_ignores_scale_and_knows_flat_maps() -> None:
+    depth = np.random.default_rng(0).random((8, 8)) + 1
+    assert measures.rank_correlation(np.log(depth), depth) == pytest.approx(1)
+    assert measures.rank_correlation(-depth, depth) == pytest.approx(-1)
+    assert measures.rank_correlation(np.ones((8, 8)), depth) == 0
+
+
+@pytest.mark.parametrize("key", CONDITIONS)
+def test_exams_show_every_condition_and_roughen_what_people_draw(key: str) -> None:
+    test = exam(key, 2)
+    assert all(control.any() for control in test.exact)
+    same = all(np.array_equal(a, b) for a, b in zip(test.exact, test.hand, strict=True))
+    assert same == (key not in HAND_DRAWN)
+
+
+def test_questions_ask_for_what_their_pictures_show() -> None:
+    asked, pictures = questions(3)
+    assert len(asked) == len(pictures) == 3
+    for question in asked:
+        assert set(question.asked) <= set(FACTS)
+        assert question.asked[1].split()[0] in question.prompt
+
+
+def test_every_class_and_fact_of_the_world_is_known_to_the_judge() -> None:
+    for seed in range(HELD_OUT, HELD_OUT + 12):
+        scene, truth = scene_of(seed)
+        assert set(np.unique(truth.classes).tolist()) <= set(LABELS)
+        assert facts_of(paperworld.facts(scene))
+
+
+def test_judge_learns_from_true_pictures_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    first = judging.load(tmp_path, minutes=0.02)
+    steps = torch.load(tmp_path / "judge.pt")["step"]
+    assert steps > 0
+    again = judging.load(tmp_path, minutes=0)
+    picture = scene_of(HELD_OUT)[1].picture
+    one, two = first.look([picture])[0], again.look([picture])[0]
+    assert np.array_equal(one.classes, two.classes)
+    assert one.classes.shape == (64, 64) and one.joints.shape == (18, 64, 64)
+    assert np.linalg.norm(one.normal, axis=-1) == pytest.approx(np.ones((64, 64)), abs=1e-3)
+
+
+def test_report_keeps_finished_parts_and_forgets_those_of_other_weights(tmp_path: Path) -> None:
+    kept = tmp_path / "figures.json"
+    report = evaluate.Report(None, None, 1, 1, kept, "a")  # type: ignore[arg-type]
+    report.part("x", lambda: {"generated": 0.123456})
+    assert json.loads(kept.read_text())["figures"] == {"x": {"generated": 0.1235}}
+    again = evaluate.Report(None, None, 1, 1, kept, "a")  # type: ignore[arg-type]
+    again.part("x", lambda: pytest.fail("measured twice"))
+    assert evaluate.Report(None, None, 1, 1, kept, "b").figures == {}  # type: ignore[arg-type]

@@ -1,0 +1,61 @@
+"""The larger preset in short: from scenes to weights on disk, stopped and resumed on the way."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from controlnet_core.errors import ModelError
+from controlnet_core.training import read
+from paperworld import codec, examples, ship, train
+from paperworld.examples import render_shard, scene_of
+from paperworld.latents import fit
+from paperworld.model import SIZES
+from paperworld.sampling import Painter
+
+SIZE = SIZES["gpu"]
+
+
+def test_larger_preset_trains_stops_resumes_and_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.setattr(examples, "SHARD", 4)
+    monkeypatch.setattr(ship, "SCENES", 1)
+    monkeypatch.setattr(codec, "begin", functools.partial(codec.begin, scenes=6))
+    folder, target = tmp_path / "run", tmp_path / "shipped"
+    folder.mkdir()
+    basis = fit([scene_of(seed)[1].picture for seed in range(6)], SIZE.patch, SIZE.latents)
+    basis.save(folder / f"basis-{SIZE.patch}-{SIZE.latents}.npz")
+    render_shard(0, folder, basis, list(train.MIX))
+    options = argparse.Namespace(
+        batch=2,
+        repeat=1,
+        ends=0.4,
+        conditions=",".join(train.MIX),
+        workers=0,
+        first=4,
+        seed=0,
+        steps=1,
+        rate=1e-3,
+        decay=1.0,
+        scenes=0,
+    )
+    for steps in (1, 2):
+        options.steps = steps
+        train.teach(folder, SIZE, options, 1.0, Accelerator(cpu=True))
+        assert read(folder / "studio.pt")["step"] == steps
+    assert "shipped" in ship.ship(folder, SIZE, target)
+    assert Painter.load(target).paint(["a red house"], steps=1)[0].shape == (256, 256, 3)
+    sizes = [path.stat().st_size for path in target.rglob("*.safetensors")]
+    assert max(sizes) <= 16 << 20 and sum(sizes) <= 60 << 20
+
+    (folder / "studio.pt").write_bytes((folder / "studio.pt").read_bytes()[:5000])
+    with pytest.raises(ModelError, match=r"studio\.pt is damaged"):
+        train.teach(folder, SIZE, options, 1.0, Accelerator(cpu=True))
+    next(folder.glob("shard-*")).write_bytes(b"")
+    with pytest.raises(ModelError, match="damaged"):
+        examples.Library(folder).refresh()

@@ -1,0 +1,131 @@
+"""The trainer goes on where it stopped, refuses what is damaged, and the tokenizer knows the world's words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import paperworld
+from controlnet_core.errors import ModelError
+from controlnet_core.training import Plan, Progress, read, train
+from paperworld import tokens
+
+
+class Line(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 1))
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return F.mse_loss(self.layers(batch["x"]), batch["y"])
+
+
+def batch_at(number: int) -> dict[str, Tensor]:
+    x = torch.randn(16, 4, generator=torch.Generator().manual_seed(number))
+    return {"x": x, "y": x.sum(1, keepdim=True)}
+
+
+class Losses:
+    """Collects every step's loss, report by report."""
+
+    def __init__(self) -> None:
+        self.all: list[float] = []
+
+    def __call__(self, progress: Progress, average: object) -> None:
+        self.all += progress.losses
+
+
+def run(plan: Plan, checkpoint: Path, until: int | None = None) -> tuple[list[float], Line]:
+    """Train from nothing or from `checkpoint`; with `until`, the machine dies before that batch."""
+    losses, module = Losses(), Line()
+
+    def batches(number: int) -> dict[str, Tensor]:
+        if until is not None and number >= until:
+            raise KeyboardInterrupt
+        return batch_at(number)
+
+    with contextlib.suppress(KeyboardInterrupt):
+        train(module, batches, plan, checkpoint, report=losses)
+    return losses.all, module
+
+
+def constant_rate(steps: int) -> Plan:
+    # Without decay the length of the plan does not change the rate, so a short plan is the start of a long one.
+    return Plan(steps=steps, rate=1e-2, warmup=5, decay=0.0)
+
+
+def test_resumed_training_takes_the_same_steps(tmp_path: Path) -> None:
+    whole, straight = run(constant_rate(40), tmp_path / "whole.pt")
+    first, _ = run(constant_rate(15), tmp_path / "parts.pt")
+    rest, resumed = run(constant_rate(40), tmp_path / "parts.pt")
+    assert whole[-1] < whole[0] / 2, "it learns"
+    assert (len(first), len(rest)) == (15, 25)
+    assert first + rest == pytest.approx(whole, rel=1e-5)
+    for ours, theirs in zip(resumed.parameters(), straight.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_crash_between_saves_costs_only_the_steps_since(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "studio.pt"
+    train(Line(), batch_at, Plan(steps=10, rate=1e-2), checkpoint)
+    before = checkpoint.read_bytes()
+    run(Plan(steps=40, rate=1e-2), checkpoint, until=17)
+    assert checkpoint.read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
+    losses, _ = run(Plan(steps=40, rate=1e-2), checkpoint)
+    assert len(losses) == 30
+    assert read(checkpoint)["step"] == 40
+
+
+def test_averages_lie_between_first_and_last_weights(tmp_path: Path) -> None:
+    train(Line(), batch_at, Plan(steps=60, rate=1e-2, average=0.9), tmp_path / "a.pt")
+    state = read(tmp_path / "a.pt")
+    start = Line().state_dict()
+    for name, last in state["module"].items():
+        assert not torch.equal(state["average"][name], start[name])
+        assert (state["average"][name] - last).norm() < (start[name] - last).norm()
+
+
+def test_time_limit_stops_in_good_order(tmp_path: Path) -> None:
+    progress = train(Line(), batch_at, Plan(steps=10**9, minutes=0.01), tmp_path / "t.pt")
+    assert 0 < progress.step < 10**9
+    assert read(tmp_path / "t.pt")["step"] == progress.step
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" * len(data)]
+)
+def test_damaged_checkpoint_is_refused_in_a_sentence(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "studio.pt"
+    train(Line(), batch_at, Plan(steps=2), path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ModelError, match=r"studio\.pt is damaged"):
+        train(Line(), batch_at, Plan(steps=4), path)
+
+
+def test_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    train(Line(), batch_at, Plan(steps=2), tmp_path / "s.pt")
+    with pytest.raises(ModelError, match="another network"):
+        train(nn.Linear(3, 3), batch_at, Plan(steps=4), tmp_path / "s.pt")
+
+
+def test_every_word_of_the_world_is_one_token() -> None:
+    tokenizer = tokens.build(paperworld.WORDS)
+    assert [word for word in paperworld.WORDS if not tokens.is_whole(tokenizer, word)] == []
+
+
+@pytest.mark.parametrize("prompt", ["", "häuser 🙂 дом", "tree " * 300, "A RED House!"])
+def test_any_prompt_becomes_tokens(prompt: str) -> None:
+    tokenizer = tokens.build(paperworld.WORDS)
+    ids = tokenizer(prompt, padding="max_length", truncation=True)["input_ids"]
+    assert len(ids) == tokens.LENGTH
+    assert ids[0] == tokenizer.bos_token_id and tokenizer.eos_token_id in ids
+    assert max(ids) < len(tokenizer)
+    assert tokenizer("a red house")["input_ids"] == tokenizer("A RED house")["input_ids"]

@@ -1,0 +1,73 @@
+"""Queue, worker and gallery in a process of their own, which may be told to die at a moment: `python -m tests.soak.shop`.
+
+    FOLDER PROMPTS [MOMENT NTH]
+
+Submits a job for every line of the file PROMPTS (the same ones again with every start), ends when all are over. MOMENT "claim"
+kills the process right after it took its NTH job, "write" at its NTH flush of a file to the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from controlnet_core import store
+from controlnet_core.gallery import Gallery
+from controlnet_core.job import Job
+from controlnet_core.jobs import Queue
+from controlnet_core.recipe import Recipe
+from controlnet_core.store import Blobs
+from controlnet_core.supervisor import Supervisor
+
+LIMIT_S = 120.0
+
+
+def dying(plain: Any, nth: int) -> Any:
+    """A function that does its work and, at the `nth` time, is the last that its process does."""
+    left = nth
+
+    def call(*args: Any) -> Any:
+        nonlocal left
+        done = plain(*args)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    return call
+
+
+def main(folder: Path, prompts: list[str], moment: str = "", nth: int = 0) -> None:
+    store.sweep(folder)
+    queue = Queue(folder / "jobs.sqlite", Blobs(folder / "blobs"), session_max=1000, queued_max=1000)
+    if moment == "claim":
+        queue.claim = dying(queue.claim, nth)
+    if moment == "write":
+        store.os.fsync = dying(os.fsync, nth)  # type: ignore[attr-defined]
+    gallery = Gallery(folder / "gallery", free_min_bytes=0)
+    supervisor = Supervisor(
+        queue,
+        "tests.soak.engine:build",
+        keep=gallery.add,
+        tell=lambda _session, _event: None,
+        log=folder / "studio.log",
+    )
+    supervisor.start()
+    ids = [f"job-{number:05d}" for number in range(len(prompts))]
+    for number, (id, prompt) in enumerate(zip(ids, prompts, strict=True)):
+        recipe = Recipe(model="paperworld", width=64, height=64, steps=4, seed=number, images=2, prompt=prompt)
+        queue.submit(Job(id, "soak", recipe, owner="soak"))
+    supervisor.wake()
+    end = time.monotonic() + LIMIT_S + 5 * len(prompts)
+    while not all(queue.get(id).over for id in ids) and time.monotonic() < end:
+        time.sleep(0.02)
+    supervisor.stop()
+    queue.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]).read_text().splitlines(), *sys.argv[3:4], *map(int, sys.argv[4:5]))

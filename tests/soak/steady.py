@@ -1,0 +1,126 @@
+"""Hours of use: tabs come and go, pictures are made, the gallery is looked at. Memory, threads and descriptors stay flat."""
+
+from __future__ import annotations
+
+import random
+import re
+import statistics
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.soak.row import Row
+from tests.soak.server import Running, running
+from tests.soak.tab import open_tab
+
+VISITORS = 3
+LOOKS = 2.0
+"""Seconds between two looks at the processes."""
+WARM_SHARE = 0.4
+GROWTH_MIB = 48.0
+"""What may come on top of one hour: caches that fill (pages, thumbnails, SQLite), not what grows for ever."""
+PAGES = ("", "pose", "seg", "gallery", "models")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a studio held at a moment: web process and worker together."""
+
+    rss_mib: float
+    threads: int
+    descriptors: int
+
+
+def look(studio: Running) -> Look:
+    processes = [psutil.Process(studio.process.pid), *studio.workers()]
+    with_memory = [(one.memory_info().rss, one.num_threads(), one.num_fds()) for one in processes]
+    return Look(sum(one[0] for one in with_memory) / 2**20, *(sum(one[k] for one in with_memory) for k in (1, 2)))
+
+
+def visit(studio: Running, rng: random.Random) -> int:
+    """One tab: a page, a picture, the gallery, a star, a deletion; returns how many pictures came."""
+    workspace = f"{rng.randrange(8):032x}"
+    with open_tab(studio.url, workspace) as tab, httpx.Client(base_url=studio.url, timeout=60) as client:
+        headers = {"Origin": studio.url}
+        for page in rng.sample(PAGES, 2):
+            tab.run(page)
+        tab.run()
+        tab.run(
+            **{
+                "scribble.prompt": ("string_value", f"calm {rng.random()}"),
+                "scribble.generate": ("trigger_value", True),
+            }
+        )
+        with client.stream("GET", f"/studio/events/{tab.stream}") as events:
+            for line in events.iter_lines():
+                if re.search(r'"kind": "(done|failed|cancelled)"', line):
+                    break
+        told = client.get(f"/studio/gallery/{tab.stream}", params={"n": 60}).json()
+        for picture in told["pictures"][:10]:
+            client.get(picture["url"].removeprefix("."), params={"thumb": ""}).raise_for_status()
+        ids = [picture["id"] for picture in told["pictures"]]
+        client.post(f"/studio/gallery/{tab.stream}/star", json={"ids": ids[:1]}, headers=headers).raise_for_status()
+        if len(ids) > 20:
+            client.post(
+                f"/studio/gallery/{tab.stream}/delete", json={"ids": ids[10:]}, headers=headers
+            ).raise_for_status()
+            client.post(f"/studio/gallery/{tab.stream}/empty", json={}, headers=headers).raise_for_status()
+        client.get(f"/studio/jobs/{tab.stream}").raise_for_status()
+        return len(ids)
+
+
+def check(folder: Path, seconds: float) -> list[Row]:
+    """Work for `seconds`; what is held in the last part is compared with the part right after the warm-up."""
+    failures: list[str] = []
+    visits = 0
+    looks: list[tuple[float, Look]] = []
+    lock = threading.Lock()
+    with running(folder) as studio:
+        begun = time.monotonic()
+
+        def come_and_go(seed: int) -> None:
+            nonlocal visits
+            rng = random.Random(seed)
+            while time.monotonic() - begun < seconds:
+                try:
+                    visit(studio, rng)
+                except Exception as error:
+                    failures.append(f"{type(error).__name__}: {error}")
+                with lock:
+                    visits += 1
+
+        threads = [threading.Thread(target=come_and_go, args=(seed,)) for seed in range(VISITORS)]
+        for thread in threads:
+            thread.start()
+        while time.monotonic() - begun < seconds:
+            looks.append((time.monotonic() - begun, look(studio)))
+            time.sleep(LOOKS)
+        for thread in threads:
+            thread.join()
+    warm = [one for at, one in looks if at >= WARM_SHARE * seconds]
+    third = max(1, len(warm) // 3)
+    first, last = warm[:third], warm[-third:]
+    grown = {name: _median(last, name) - _median(first, name) for name in ("rss_mib", "threads", "descriptors")}
+    flat = (
+        grown["rss_mib"] <= GROWTH_MIB * max(0.25, seconds / 3600)
+        and grown["threads"] <= 4
+        and grown["descriptors"] <= 12
+    )
+    figure = (
+        f"{_median(last, 'rss_mib'):.0f} MiB ({grown['rss_mib']:+.0f}), {_median(last, 'threads'):.0f} threads "
+        f"({grown['threads']:+.0f}), {_median(last, 'descriptors'):.0f} descriptors ({grown['descriptors']:+.0f})"
+    )
+    amount = f"{seconds / 60:.1f} min, {visits} visits"
+    rows = [Row("steady work", amount, figure, flat)]
+    rows.append(
+        Row("visits that failed", amount, f"{len(failures)} {failures[0][:50] if failures else ''}", not failures)
+    )
+    return rows
+
+
+def _median(looks: list[Look], name: str) -> float:
+    return statistics.median(getattr(one, name) for one in looks)

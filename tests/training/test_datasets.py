@@ -1,0 +1,223 @@
+"""Every layout gives the same pairs, and every kind of bad pair is named."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import annotator
+from controlnet_core import picture
+from controlnet_core.datasets import Pairs, checks, open_folder
+from controlnet_core.datasets.circles import COLOURS, Circles, verdict
+from controlnet_core.datasets.layouts import LINE_MAX_BYTES, Lines
+from controlnet_core.errors import InputError, NoSpace
+from paperworld.pairs import WorldPairs
+from tests.training.conftest import add_line, add_pair
+
+
+def same(ours: Pairs, theirs: Pairs, count: int) -> None:
+    assert len(ours) == count
+    for index in range(count):
+        mine, other = ours.read(index), theirs.read(index)
+        assert mine.prompt == other.prompt
+        np.testing.assert_array_equal(mine.source, other.source)
+        np.testing.assert_array_equal(mine.target, other.target)
+
+
+def test_the_tutorials_layout(tutorial: Path) -> None:
+    same(open_folder(tutorial), Circles(64), 10)
+
+
+def test_two_folders_of_equal_names(tmp_path: Path) -> None:
+    circles = Circles(64)
+    for side in ("conditioning_images", "images"):
+        (tmp_path / side).mkdir()
+    for index in range(5):
+        source, target, prompt = circles.read(index)
+        (tmp_path / "conditioning_images" / f"{index}.png").write_bytes(picture.to_png(source))
+        (tmp_path / "images" / f"{index}.png").write_bytes(picture.to_png(target))
+        (tmp_path / "images" / f"{index}.txt").write_text(prompt + "\n")
+    same(open_folder(tmp_path), circles, 5)
+
+
+def test_an_image_folder_of_hugging_face(tutorial: Path) -> None:
+    lines = [json.loads(line) for line in (tutorial / "prompt.json").read_text().splitlines()]
+    (tutorial / "prompt.json").unlink()
+    names = {"target": "file_name", "source": "conditioning_image_file_name", "prompt": "text"}
+    renamed = [{names[key]: value for key, value in line.items()} for line in lines]
+    (tutorial / "metadata.jsonl").write_text("\n".join(json.dumps(line) for line in renamed))
+    same(open_folder(tutorial), Circles(64), 10)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_a_table_of_hugging_face(tmp_path: Path, suffix: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = []
+    for index in range(7):
+        source, target, prompt = Circles(64).read(index)
+        cells = {"image": target, "conditioning_image": source}
+        rows.append(
+            {key: {"bytes": picture.to_png(rgb), "path": None} for key, rgb in cells.items()} | {"text": prompt}
+        )
+    table = pa.Table.from_pylist(rows)
+    file = tmp_path / f"train-00000.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(table, file, row_group_size=3)
+    else:
+        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=3)
+    same(open_folder(tmp_path), Circles(64), 7)
+
+
+def test_the_gallery_gives_its_pictures_with_their_drawings(tmp_path: Path) -> None:
+    from controlnet_core.datasets.kept import KeptPairs
+    from controlnet_core.gallery import Gallery, to_png
+    from controlnet_core.job import Job
+    from controlnet_core.recipe import ControlUnit, Recipe
+    from controlnet_core.store import Blobs
+
+    source, target, prompt = Circles(128).read(3)
+    blobs = Blobs(tmp_path / "blobs", free_min_bytes=0)
+    unit = ControlUnit(control="scribble", picture=blobs.put(picture.to_png(source)))
+    gallery = Gallery(tmp_path / "gallery", free_min_bytes=0)
+    for number, units in enumerate([(unit,), ()]):
+        recipe = Recipe(model="paperworld", prompt=prompt, controls=units, width=128, height=128, seed=number)
+        gallery.add(Job(f"job-{number:08d}", "session", recipe), [to_png(target, recipe)])
+    pairs = KeptPairs(gallery, blobs, "scribble")
+    assert len(pairs) == 1
+    example = pairs.read(0)
+    np.testing.assert_array_equal(example.source, source)
+    np.testing.assert_array_equal(example.target, target)
+    assert example.prompt == prompt
+    assert len(KeptPairs(gallery, blobs, "canny")) == 0
+
+
+@pytest.mark.parametrize("key", ["scribble", "pose", "seg", "depth"])
+def test_the_world_gives_every_condition_without_end(key: str) -> None:
+    pairs = WorldPairs(annotator.control(key), 128)
+    assert checks.is_endless(pairs)
+    one, again, other = pairs.read(5), pairs.read(5), pairs.read(6)
+    assert one.source.shape == one.target.shape == (128, 128, 3) and one.prompt
+    np.testing.assert_array_equal(one.source, again.source)
+    assert (one.target != other.target).any()
+
+
+def test_every_bad_pair_is_named(tutorial: Path) -> None:
+    add_pair(tutorial, "empty", prompt="  ")
+    add_pair(tutorial, "unequal")
+    (tutorial / "source" / "unequal.png").write_bytes(picture.to_png(np.zeros((64, 96, 3), np.uint8)))
+    add_pair(tutorial, "gone")
+    (tutorial / "source" / "gone.png").unlink()
+    add_pair(tutorial, "cut")
+    whole = (tutorial / "target" / "0.png").read_bytes()
+    (tutorial / "target" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    add_line(tutorial, {"source": "source/0.png", "target": "target/0.png", "prompt": "again"})
+    add_line(tutorial, {"source": "../../etc/passwd", "target": "target/0.png", "prompt": "outside"})
+    add_line(tutorial, ["no", "object"])
+    with (tutorial / "prompt.json").open("a") as file:
+        file.write('{"source": \n\n')
+    report = checks.check(open_folder(tutorial))
+    assert (report.count, report.good) == (18, 10)
+    found = {problem.name: problem.text for problem in report.problems}
+    assert list(found) == [f"line {number}" for number in range(11, 19)]
+    words = ["prompt is empty", "96 x 64", "source/gone.png is missing", "target/cut.png", "Another line", "outside"]
+    for text, word in zip(found.values(), [*words, "not a JSON object", "not JSON"], strict=True):
+        assert word in text
+    assert report.usable() == list(range(10))
+    assert report.sizes == {(64, 64): 11}, "the duplicate is whole"
+
+
+def test_a_line_of_300_megabytes_costs_no_memory(tutorial: Path) -> None:
+    with (tutorial / "prompt.json").open("r+b") as file:
+        file.seek(0, 2)
+        file.write(b'{"prompt": "')
+        file.seek(300 << 20, 1)  # a hole: the file is as long as that, the disk is not
+        file.write(b'"}\n')
+    add_pair(tutorial, "after")
+    tracemalloc.start()
+    pairs = open_folder(tutorial)
+    report = checks.check(pairs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (report.count, [problem.name for problem in report.problems]) == (12, ["line 11"])
+    assert str(LINE_MAX_BYTES >> 10) in report.problems[0].text
+    assert pairs.read(11).prompt == "a red house"
+    assert peak < 8 << 20
+
+
+def test_two_files_of_one_name_are_named(tmp_path: Path) -> None:
+    for side in ("source", "target"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "one.png").write_bytes(picture.to_png(np.zeros((64, 64, 3), np.uint8)))
+    (tmp_path / "target" / "one.jpg").write_bytes(picture.to_jpeg(np.zeros((64, 64, 3), np.uint8)))
+    (tmp_path / "target" / "one.txt").write_text("a house")
+    report = checks.check(open_folder(tmp_path))
+    assert [problem.name for problem in report.problems] == ["one"] and "2 files" in report.problems[0].text
+
+
+@pytest.mark.parametrize("content", [None, {}, {"readme.txt": b"hello"}])
+def test_what_is_no_data_set_is_refused_in_a_sentence(tmp_path: Path, content: dict[str, bytes] | None) -> None:
+    folder = tmp_path / "set"
+    if content is not None:
+        folder.mkdir()
+        for name, data in content.items():
+            (folder / name).write_bytes(data)
+    with pytest.raises(InputError):
+        open_folder(folder)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=400))
+def test_any_bytes_as_prompt_json_raise_nothing_of_their_own(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "prompt.json").write_bytes(data)
+    report = checks.check(open_folder(folder))
+    assert report.good == 0
+    assert report.count == len([line for line in data.split(b"\n") if line.strip()])
+
+
+def test_held_out_pairs_are_never_trained_on() -> None:
+    trained, held = checks.split(list(range(5, 105)), 10, seed=3)
+    assert sorted([*trained, *held]) == list(range(5, 105)) and len(held) == 10
+    assert checks.split(list(range(5, 105)), 10, seed=3) == (trained, held)
+    assert checks.split(list(range(5, 105)), 10, seed=4)[1] != held
+    with pytest.raises(InputError):
+        checks.split([1, 2], 2, seed=0)
+
+
+def test_the_verdict_on_circles_knows_right_from_wrong() -> None:
+    circles = Circles(128)
+    for index in range(20):
+        circle = circles.circle(index)
+        right = verdict(circles.read(index).target, circle)
+        assert right.iou > 0.97 and right.colour and right.ground
+        blank = np.full((128, 128, 3), COLOURS[circle.ground], np.uint8)
+        assert verdict(blank, circle).iou == 0 and not verdict(blank, circle).colour
+        assert verdict(circles.read(index + 1).target, circle).iou < 0.8
+
+
+def test_a_prompt_is_changed_and_nothing_else(tutorial: Path) -> None:
+    pairs = open_folder(tutorial)
+    before = (tutorial / "prompt.json").read_bytes().splitlines()
+    assert isinstance(pairs, Lines)
+    pairs.set_prompt(4, "  ein größerer Kreis ", free_min_bytes=0)
+    after = (tutorial / "prompt.json").read_bytes().splitlines()
+    assert [index for index in range(10) if before[index] != after[index]] == [4]
+    assert [pairs.read(index).prompt for index in (4, 5)] == ["ein größerer Kreis", Circles(64).read(5).prompt]
+    assert open_folder(tutorial).read(9).prompt == Circles(64).read(9).prompt
+    with pytest.raises(InputError):
+        pairs.set_prompt(4, "  ", free_min_bytes=0)
+    with pytest.raises(NoSpace):
+        pairs.set_prompt(4, "no room", free_min_bytes=1 << 60)
+    assert (tutorial / "prompt.json").read_bytes().splitlines() == after
+    assert not list(tutorial.glob(".*"))

@@ -1,0 +1,165 @@
+"""The pages' side of a training: its process, found again after a restart; its cost, curves, pictures; the command line."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from controlnet_core.catalog import Catalog
+from controlnet_core.errors import InputError, NoSpace
+from controlnet_core.runs import Status
+from tests.training.test_runs import Studio, config, wait_for
+from webapp import curves
+from webapp.cli import app
+from webapp.trainings import Trainings, suggested
+
+
+@pytest.fixture
+def studio(tmp_path: Path, models: Path) -> Studio:
+    return Studio(tmp_path / "studio", models)
+
+
+def trainings(studio: Studio) -> Trainings:
+    return Trainings(studio.settings, Catalog(studio.settings.models))
+
+
+def test_a_training_outlives_the_server_that_started_it(studio: Studio, tutorial: Path) -> None:
+    first = trainings(studio)
+    assert first.running() is None and first.all() == []
+    run = first.start(config(tutorial, steps=100_000))
+    assert run.alive(), "from its first moment on, before its process has said a word"
+    with pytest.raises(InputError, match="is training"):
+        first.start(config(tutorial, "other"))
+    wait_for("steps", lambda: len(run.curve()) >= 3)
+    pid = run.status().pid
+    assert os.getsid(pid) != os.getsid(0), "a terminal's Ctrl-C does not reach it"
+    assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+
+    again = trainings(studio)  # as after a restart: nothing but files
+    found = again.running()
+    assert found is not None and found.name == "mine" and found.status().state == "training"
+    found.want("stop")
+    wait_for("the end", lambda: not found.alive())
+    assert again.running() is None and found.status().state == "stopped"
+    assert [card.title for card in again.catalog.cards() if card.own and card.kind == "controlnet"] == ["Mine"]
+
+
+def test_names_from_a_browser_stay_in_their_folder(studio: Studio) -> None:
+    for name in ("..", "../../etc", "a/b", "", "gone", "A", "x" * 60):
+        with pytest.raises(InputError):
+            trainings(studio).run(name)
+
+
+def test_a_training_needs_room(studio: Studio, tutorial: Path) -> None:
+    from dataclasses import replace
+
+    crowded = Trainings(replace(studio.settings, free_min_bytes=1 << 60), studio.catalog)
+    with pytest.raises(NoSpace):
+        crowded.start(config(tutorial))
+
+
+def test_costs_grow_with_what_is_asked_and_shrink_with_what_saves(studio: Studio) -> None:
+    def cost(**training: object) -> tuple[int, float]:
+        asked = config("circles", **training)
+        large = asked.model_copy(update={"base": "paperworld", "data": asked.data.model_copy(update={"size": 256})})
+        found = Trainings(studio.settings, Catalog(Path("models").resolve())).cost(large, "cpu")
+        assert not found.measured
+        return found.memory_mib, found.step_s
+
+    memory, step = cost(batch=8)
+    assert 300 < memory < 1500 and 0.05 < step < 5, "the embedded model trains on a laptop"
+    assert cost(batch=64)[1] == pytest.approx(8 * step)
+    assert cost(batch=64)[0] > memory > cost(batch=8, checkpointing=True)[0]
+    assert cost(batch=8, ema=0.0)[0] < memory < cost(batch=8, locked=False)[0]
+
+
+def test_costs_are_measured_once_something_has_run(studio: Studio, tutorial: Path) -> None:
+    studio.train(config(tutorial, steps=12))
+    found = trainings(studio).cost(config(tutorial, batch=4), "cpu")
+    points = studio.run(config(tutorial)).curve()
+    assert found.measured and found.step_s == pytest.approx(2 * points[-1].seconds / 12, rel=1.0)
+
+
+def test_what_suits_a_model() -> None:
+    catalog = Catalog(Path("models").resolve())
+    assert suggested(catalog.card("sd15"), 5000)["rate"] == 1e-5
+    assert suggested(catalog.card("paperworld"), 5000)["rate"] > 1e-4
+
+
+def drawing(html: str) -> ElementTree.Element:
+    found = re.search(r"base64,([^\"]+)", html)
+    assert found
+    return ElementTree.fromstring(base64.b64decode(found[1]))
+
+
+def test_curves_show_every_extreme_and_stay_small() -> None:
+    values = [2.0 / (1 + step / 100) for step in range(5000)]
+    html = curves.curve("Loss", list(range(1, 5001)), values, log=True, smooth=True)
+    lines = drawing(html).findall("{http://www.w3.org/2000/svg}polyline")
+    assert len(lines) == 2 and len(html) < 20_000
+    heights = [float(point.split(",")[1]) for point in lines[1].attrib["points"].split()]
+    assert heights == sorted(heights), "what falls, falls on the page"
+    assert (
+        curves.curve("<b>", [1], [float("nan")]) == '<figure class="curve"><figcaption>&lt;b&gt;</figcaption></figure>'
+    )
+    assert (
+        "polyline"
+        in base64.b64decode(re.findall(r"base64,([^\"]+)", curves.curve("x", [3], [0.0], log=True))[0]).decode()
+    )
+
+
+def test_smoothing_has_no_bias_at_the_start() -> None:
+    assert curves.smoothed([5.0] * 300) == pytest.approx([5.0] * 300)
+
+
+def test_a_dead_process_is_said(studio: Studio, tutorial: Path) -> None:
+    run = studio.run(config(tutorial))
+    run.create(config(tutorial))
+    run.tell(Status(state="training", step=3, steps=9, pid=4))
+    assert run.status().state == "stopped" and "process ended" in run.status().text
+    (run.folder / "status.json").write_text("{")
+    assert run.status() == Status()
+    (run.folder / "wish").write_text("rm -rf")
+    assert run.wish() == "run"
+
+
+def test_the_command_line_checks_data_and_makes_the_tutorials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIO_FREE_MB", "0")
+    folder = str(tmp_path / "fill")
+    runner = CliRunner()
+    assert runner.invoke(app, ["dataset", "circles", folder, "-n", "5", "--size", "64"]).exit_code == 0
+    whole = runner.invoke(app, ["dataset", "check", folder])
+    assert whole.exit_code == 0 and "5 of 5 pairs can be used" in whole.output
+    (tmp_path / "fill" / "source" / "2.png").unlink()
+    broken = runner.invoke(app, ["dataset", "check", folder])
+    assert broken.exit_code == 1 and "line 3: The control picture source/2.png is missing." in broken.output
+    assert runner.invoke(app, ["dataset", "circles", folder]).exit_code == 1
+    nothing = runner.invoke(app, ["train", str(tmp_path / "no.toml")])
+    assert nothing.exit_code == 1 and "cannot be read" in nothing.output
+
+
+def test_samples_are_served_and_nothing_else(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    from starlette.applications import Starlette
+    from starlette.testclient import TestClient
+
+    from webapp import training_routes
+    from webapp.guard import guarded
+    from webapp.services import Studio as Services
+
+    asked = config("circles", steps=1)
+    run = studio.run(asked)
+    run.create(asked)
+    (run.samples() / "control-0.png").write_bytes(b"png")
+    (run.folder / "secret.png").write_bytes(b"secret")
+    services = Services(studio.settings)
+    routes = [guarded(*route) for route in training_routes.table(lambda: services)]
+    client = TestClient(Starlette(routes=routes))
+    assert client.get("/training/mine/control-0.png").content == b"png"
+    for path in ("mine/target-0", "mine/secret", "mine/..%2Fsecret", "other/control-0", "..%2Fmine/control-0"):
+        assert client.get(f"/training/{path}.png").status_code in (400, 404), path

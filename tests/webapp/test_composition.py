@@ -1,0 +1,232 @@
+"""Compositions, layers and settings as data: what they become in a recipe, and what survives."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from controlnet_core import document as documents
+from controlnet_core.catalog import ModelCard
+from controlnet_core.document import MISSING, Person, Point, Raster, Skeleton
+from controlnet_core.picture import open_picture
+from tests.webapp.conftest import WORKSPACE, mask
+from webapp import composition, kept, panels, services
+from webapp.choices import Choices, Start, called
+from webapp.composition import FRAMES, LAYERS_MAX, Composition
+from webapp.layers import layer_png, placed
+from webapp.services import Studio
+from webapp.session import Wish
+
+EMPTY_KEPT = b"{not json"
+
+
+@pytest.fixture
+def at(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> Iterator[Composition]:
+    """The composition of a newcomer, in a browser and tab of its own."""
+    monkeypatch.setattr(services, "studio", lambda: quiet)
+    monkeypatch.setattr(services, "workspace", lambda: WORKSPACE)
+    monkeypatch.setattr(services, "session", lambda: "a-tab-of-the-tests")
+    kept._shelf.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    yield composition.load()
+    kept._shelf.cache_clear()  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_newcomer_finds_a_layout_and_people_that_fit(at: Composition) -> None:
+    assert [layer.control for layer in at.layers] == ["pose", "seg"]
+    assert at.layer is at.layers[0]
+    assert at.prompt
+    recipe = panels.recipe_of(replace(at, model="paperworld"), composition.drafts(at, base()), at.frame)
+    assert [unit.control for unit in recipe.controls] == ["pose", "seg"]
+    people = open_picture(services.studio().blobs.get(recipe.controls[0].picture)).max(axis=2) > 0
+    person = documents.decode(services.studio().blobs.get(recipe.controls[1].document or ""))
+    assert isinstance(person, Raster)
+    assert (person.pixels[people] == 12).mean() > 0.8  # ADE20K's "person"
+
+
+def test_layers_come_go_and_move(at: Composition) -> None:
+    first = composition.add(at, "scribble")
+    second = composition.add(at, "scribble")
+    assert first and second and first.slot != second.slot
+    assert len(at.layers) == LAYERS_MAX
+    assert composition.add(at, "depth") is None
+    assert at.layer is second
+    composition.move(at, second.slot, 1)
+    assert at.layers[:2] == [first, second]
+    composition.move(at, first.slot, -1)
+    assert at.layers[0] is first
+    drawn = mask(3, at.frame[0])
+    composition.put(first, drawn)
+    composition.remove(at, first.slot)
+    assert first not in at.layers
+    again = composition.add(at, "scribble")
+    assert again and again.slot == first.slot
+    back = services.studio().hub.latest(composition.token(again, at.frame))[1]
+    assert isinstance(back, Raster) and np.array_equal(back.pixels, drawn.pixels)
+    for layer in list(at.layers):
+        composition.remove(at, layer.slot)
+    assert at.layer is None and composition.drafts(at, base()) == []
+
+
+def test_every_document_follows_the_frame(at: Composition) -> None:
+    hub = services.studio().hub
+    at.layers[0].masked = True
+    at.frame = FRAMES["Portrait 2:3"]
+    composition.align(at)
+    for layer in at.layers:
+        document = hub.latest(composition.token(layer, at.frame))[1]
+        assert (document.width, document.height) == at.frame
+    revs = [hub.read(composition.token(layer, at.frame))[0] for layer in at.layers]
+    composition.align(at)
+    assert revs == [hub.read(composition.token(layer, at.frame))[0] for layer in at.layers]
+
+
+def test_a_layer_acts_where_its_mask_is_painted(at: Composition) -> None:
+    layer = at.layers[0]
+    assert composition.mask_of(layer, at.frame) is None
+    layer.masked = True
+    assert composition.mask_of(layer, at.frame) is None  # nothing painted: everywhere
+    painted = np.zeros(at.frame[::-1], np.uint8)
+    painted[:100] = 255
+    token = composition.token(layer, at.frame, mask=True)
+    services.studio().hub.replace(token, documents.encode(Raster("mask", painted)))
+    (first, second) = composition.drafts(at, base())
+    assert first.mask is not None and second.mask is None
+    assert np.array_equal(open_picture(services.studio().blobs.get(first.mask))[:, :, 0], painted)
+
+
+def test_a_layer_that_is_left_out_is_not_in_the_recipe(at: Composition) -> None:
+    at.layers[0].shown = False
+    assert [draft.control for draft in composition.drafts(at, base())] == ["seg"]
+
+
+def test_a_page_comes_back_as_it_was_left(at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "remembered", lambda _name, default: default)
+    at.choices.loras = {"ink": 0.5}
+    at.begin = Start("a" * 64, strength=0.4, masked=True)
+    at.layers[1].weight = 0.35
+    kept.keep(composition.KEY, at)
+    assert composition.load() == at
+    kept._shelf().put(WORKSPACE, composition.KEY, 1, EMPTY_KEPT)  # pyright: ignore[reportPrivateUsage]
+    assert kept.recall(composition.KEY, Composition) is None
+    assert kept.recall("never", Wish) is None
+
+
+def test_the_photo_lies_in_the_frame_for_every_detector(at: Composition) -> None:
+    studio = services.studio()
+    photo = np.zeros((90, 300, 3), np.uint8)
+    photo[:, 150:] = 255
+    at.photo = studio.photos.keep(cv2.imencode(".png", photo)[1].tobytes())
+    digest = composition.photo_in_frame(at)
+    assert digest is not None
+    framed = open_picture(studio.blobs.get(digest))
+    assert framed.shape == (*at.frame[::-1], 3)
+    assert framed[:, : at.frame[0] // 2 - 4].max() == 0  # filled and cropped about its middle
+    detection = studio.photos.detection("canny", "canny", digest, size=at.frame)
+    found = studio.photos.find(detection)
+    assert isinstance(found, Raster)
+    assert (found.width, found.height) == at.frame
+    assert (found.pixels[:, at.frame[0] // 2 - 3 : at.frame[0] // 2 + 3] > 0).any()
+
+
+def base() -> ModelCard:
+    return services.studio().catalog.card("paperworld")
+
+
+# ---- bringing documents into a frame
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "fit"])
+@pytest.mark.parametrize("kind", ["mask", "classes", "rgb"])
+def test_rasters_come_into_a_frame(kind: documents.RasterKind, resize: str) -> None:
+    pixels = np.zeros((60, 120, 3) if kind == "rgb" else (60, 120), np.uint8)
+    pixels[20:40, 50:70] = 7
+    result = placed(Raster(kind, pixels), 128, 128, resize)  # type: ignore[arg-type]
+    assert isinstance(result, Raster)
+    assert (result.kind, result.width, result.height) == (kind, 128, 128)
+    assert result.pixels[64, 64].max() == 7
+    if kind == "classes":
+        assert set(np.unique(result.pixels)) == {0, 7}
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(64, 900), st.integers(64, 900)),
+    frame=st.tuples(st.integers(64, 1024), st.integers(64, 1024)),
+    resize=st.sampled_from(["stretch", "crop", "fit"]),
+)
+def test_people_move_as_pictures_do(size: tuple[int, int], frame: tuple[int, int], resize: str) -> None:
+    width, height = size
+    points = (Point(x=width / 2, y=height / 2), Point(x=0, y=0), Point(x=width, y=height), *[MISSING] * 15)
+    before = Skeleton(width=width, height=height, people=(Person(body=points),))
+    after = placed(before, *frame, resize)  # type: ignore[arg-type]
+    assert isinstance(after, Skeleton)
+    assert (after.width, after.height) == frame
+    middle, corner, other = after.people[0].body[:3]
+    assert (middle.x, middle.y) == pytest.approx((frame[0] / 2, frame[1] / 2))
+    assert after.people[0].body[5] == MISSING
+    wide, tall = other.x - corner.x, other.y - corner.y
+    if resize == "stretch":
+        assert (wide, tall) == pytest.approx(frame)
+    else:
+        assert wide / tall == pytest.approx(width / height)
+        inside = wide <= frame[0] + 1e-6 and tall <= frame[1] + 1e-6
+        covers = wide >= frame[0] - 1e-6 and tall >= frame[1] - 1e-6
+        assert inside if resize == "fit" else covers
+
+
+def test_layers_are_clear_where_nothing_is() -> None:
+    strokes = np.zeros((8, 8, 3), np.uint8)
+    strokes[2] = 255
+    layer = pixels_of(layer_png(strokes, "mask", (10, 20, 30)))
+    assert layer.shape == (8, 8, 4)
+    assert layer[2, 0].tolist() == [10, 20, 30, 255]
+    assert layer[0, 0, 3] == 0
+    people = np.zeros((8, 8, 3), np.uint8)
+    people[3, 3] = (200, 0, 0)
+    layer = pixels_of(layer_png(people, "skeleton", (1, 2, 3)))
+    assert layer[3, 3].tolist() == [200, 0, 0, 200]
+    assert pixels_of(layer_png(people, "rgb", (1, 2, 3))).shape == (8, 8, 3)
+
+
+def pixels_of(png: bytes) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+# ---- settings
+
+
+def card(id: str, kind: str, family: str = "sd15") -> ModelCard:
+    return ModelCard.model_validate({"id": id, "title": id, "kind": kind, "family": family, "path": f"{kind}/{id}"})
+
+
+def test_embeddings_are_called_by_name() -> None:
+    cards = [card("easynegative", "embedding"), card("old-ink", "embedding")]
+    assert called("a house, (EasyNegative:1.2)", cards) == ["easynegative"]
+    assert called("old-ink, a house.", cards) == ["old-ink"]
+    assert called("easy negative, bold-ink", cards) == []
+
+
+def test_what_a_model_cannot_use_stays_out_of_its_recipe(quiet: Studio) -> None:
+    chosen = Choices(loras={"ink": 0.5}, vae="other", clip_skip=2)
+    fields = chosen.fields(quiet.catalog, quiet.catalog.card("paperworld"), "a house")
+    assert (fields["loras"], fields["vae"]) == ((), None)
+
+
+def test_installed_loras_of_the_family_are_used(quiet: Studio) -> None:
+    place = quiet.settings.models / "loras"
+    place.mkdir(parents=True)
+    (place / "ink.pt").write_bytes(b"x")
+    chosen = Choices(loras={"ink": 0.5, "gone": 1.0})
+    (lora,) = chosen.fields(quiet.catalog, card("mine", "base"), "")["loras"]
+    assert (lora.key, lora.weight) == ("ink", 0.5)
+    assert Choices(loras={"ink": 0.0}).fields(quiet.catalog, card("mine", "base"), "")["loras"] == ()

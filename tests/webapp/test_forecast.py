@@ -1,0 +1,78 @@
+"""What a page says before Generate: times from this machine's own runs, memory only where it decides."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from controlnet_core import preflight
+from controlnet_core.supervisor import Status
+from tests.webapp.conftest import WORKSPACE, mask
+from webapp import forecast, services
+from webapp.choices import Choices, Start
+from webapp.services import Draft, Studio
+from webapp.session import Wish
+
+SIZE = (64, 64)
+
+
+def wish(**chosen: object) -> Wish:
+    return Wish("scribble", "a house", replace(Choices(steps=10, guidance=2.0), **chosen), "paperworld")  # type: ignore[arg-type]
+
+
+def test_times_come_from_runs_of_the_same_shape(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "studio", lambda: studio)
+    base = studio.catalog.card("paperworld")
+    fields = {"model": "paperworld", "width": 64, "height": 64, "steps": 40, "guidance": 2.0, "seed": 1}
+    recipe = studio.new_recipe([Draft("scribble", mask())], prompt="slow=0.05", **fields)
+    job = studio.submit("forecaster", recipe, owner=WORKSPACE)
+    end = time.monotonic() + 60
+    while not studio.queue.get(job).over and time.monotonic() < end:
+        time.sleep(0.02)
+    entry = studio.queue.get(job)
+    assert entry.state == "done" and entry.started and entry.ended
+    took = entry.ended - entry.started
+    controls = [("scribble", None)]
+    assert forecast.latest_picture_s("paperworld") == pytest.approx(took)
+    same = forecast.sentence(wish(steps=40), base, SIZE, controls)
+    assert same == f"64 × 64 px, {forecast.duration(took)}."
+    more = forecast.sentence(wish(steps=40, images=12), base, SIZE, controls)
+    assert more == f"64 × 64 px, 12 pictures, {forecast.duration(12 * took)}."
+    at = wish(steps=40, images=12)
+    at.begin = Start("a" * 64, strength=0.5)
+    assert forecast.sentence(at, base, SIZE, controls).endswith(f"{forecast.duration(6 * took)}.")
+    assert forecast.sentence(wish(), base, SIZE, [*controls, ("pose", None)]) == "64 × 64 px."
+
+
+def test_memory_is_said_where_it_decides(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "studio", lambda: quiet)
+    facts = preflight.Facts(controls=(361_279_120,))
+    monkeypatch.setattr(forecast, "_facts", lambda *_about: facts)
+    quiet.supervisor.status = Status("ready", "cuda:0", pid=1)
+    base, controls = quiet.catalog.card("paperworld"), [("scribble", None)]
+    said: dict[float, str] = {}
+    for gigabytes in (0, 80, 2.6, 0.1):
+        monkeypatch.setattr(forecast, "_ROOM", Room(int(gigabytes * 1e9)))
+        said[gigabytes] = forecast.sentence(wish(), base, (512, 512), controls)
+    assert said[0] == said[80] == "512 × 512 px."
+    assert "2.6 GB are free" in said[2.6] and "moving" in said[2.6]
+    assert "make the picture smaller" in said[0.1]
+
+
+def test_a_model_that_is_missing_says_nothing_here(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "studio", lambda: quiet)
+    quiet.supervisor.status = Status("ready", "cpu", pid=1)
+    assert forecast.sentence(wish(), quiet.catalog.card("sd15"), (512, 512), [("scribble", None)]) == "512 × 512 px."
+
+
+class Room:
+    """A machine with so many free bytes."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+    def bytes(self, device: str, pid: int) -> int:
+        assert (device, pid) == ("cuda", 1)
+        return self.free

@@ -1,0 +1,94 @@
+"""Whatever a browser sends, a gate returns a safe value or one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controlnet_core.errors import InputError
+from webapp import gates
+
+ANYTHING = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=40)
+    | st.binary(max_size=9)
+    | st.lists(st.integers(), max_size=3)
+    | st.dictionaries(st.text(max_size=3), st.integers(), max_size=2)
+)
+
+
+def test_values_in_range_pass_unchanged() -> None:
+    assert gates.text("a house 🏠\nat dusk", 100) == "a house 🏠\nat dusk"
+    assert gates.number(3, 0, 10) == 3.0
+    assert gates.whole(10, 0, 10) == 10
+    assert gates.flag(True) is True
+    assert gates.choice("b", ["a", "b"]) == "b"
+    assert gates.choice(512, [256, 512]) == 512
+    assert gates.colour("2f6fde") == (0x2F, 0x6F, 0xDE)
+    assert gates.job_id("0123456789abcdef") == "0123456789abcdef"
+    assert gates.workspace("ab" * 16) == "ab" * 16
+
+
+@pytest.mark.parametrize(
+    ("gate", "value"),
+    [
+        (lambda v: gates.text(v, 4000), "x" * 10_000),
+        (lambda v: gates.text(v, 4000), 7),
+        (lambda v: gates.number(v, 0, 1), math.nan),
+        (lambda v: gates.number(v, 0, 1), math.inf),
+        (lambda v: gates.number(v, 0, 1), True),
+        (lambda v: gates.number(v, 0, 1), "0.5"),
+        (lambda v: gates.whole(v, 1, 12), 1.0),
+        (lambda v: gates.whole(v, 1, 12), True),
+        (lambda v: gates.whole(v, 1, 12), 13),
+        (gates.flag, 1),
+        (lambda v: gates.choice(v, ["a"]), ["a"]),
+        (lambda v: gates.choice(v, [1]), True),
+        (gates.colour, "2F6FDE"),
+        (gates.colour, "#2f6fde"),
+        (gates.colour, 0x2F6FDE),
+        (gates.job_id, "../../x"),
+        (gates.job_id, "short"),
+    ],
+)
+def test_everything_else_is_a_sentence(gate: Callable[[Any], object], value: object) -> None:
+    with pytest.raises(InputError) as refused:
+        gate(value)
+    assert refused.value.message.endswith(".")
+
+
+def test_control_characters_and_broken_surrogates_do_not_pass() -> None:
+    assert gates.text("a\x00b\x1b[31m\ud800c", 100) == "ab[31mc"
+
+
+@pytest.mark.parametrize("value", ["AB" * 16, "ab" * 15, "ab" * 16 + "\n", "../" * 10, "", None, 5, b"ab" * 16])
+def test_only_hexadecimal_is_a_workspace(value: object) -> None:
+    assert gates.workspace(value) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=ANYTHING)
+def test_only_our_error_comes_out(value: object) -> None:
+    gate: list[Callable[[Any], object]] = [
+        lambda v: gates.text(v, 20).encode(),
+        lambda v: gates.number(v, -5, 5),
+        lambda v: gates.whole(v, -5, 5),
+        gates.flag,
+        lambda v: gates.choice(v, ["a", 1, 2.5]),
+        gates.colour,
+        gates.job_id,
+        gates.workspace,
+    ]
+    for one in gate:
+        try:
+            one(value)
+        except InputError as error:
+            assert error.message

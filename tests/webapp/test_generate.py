@@ -1,0 +1,114 @@
+"""`studio generate` with everything a recipe can say: what it writes is what the engine makes of the same recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from controlnet_core.gallery import recipe_of
+from controlnet_core.picture import open_picture, to_png
+from tests.core.small import save_small_model
+from webapp import cli, services
+from webapp.services import Studio
+from webapp.settings import Settings
+
+RANDOM = np.random.default_rng(2)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures, and a models folder with a small model, a ControlNet, a LoRA and an embedding."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("generate")
+    for name in ("photo", "edges"):
+        (folder / f"{name}.png").write_bytes(to_png(RANDOM.integers(0, 256, (64, 64, 3), np.uint8)))
+    mask = np.zeros((64, 64, 3), np.uint8)
+    mask[:, :32] = 255
+    (folder / "left.png").write_bytes(to_png(mask))
+    models = folder / "models"
+    save_small_model(models / "checkpoints" / "small")
+    (models / "controlnet").mkdir()
+    (models / "controlnet" / "control").symlink_to(models / "checkpoints" / "small" / "controlnet")
+    layer = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    (models / "loras").mkdir()
+    save_file(
+        {f"{layer}.lora_up.weight": torch.randn(32, 2), f"{layer}.lora_down.weight": torch.randn(2, 32)},
+        models / "loras" / "style.safetensors",
+    )
+    (models / "embeddings").mkdir()
+    save_file({"emb_params": torch.randn(2, 32)}, models / "embeddings" / "calm.safetensors")
+    return folder
+
+
+@pytest.fixture
+def here(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    studio = Studio(Settings(data=tmp_path / "data", models=files / "models"))
+    monkeypatch.setattr(services, "studio", lambda: studio)
+    return studio
+
+
+def generate(*args: object):
+    return CliRunner().invoke(cli.app, ["generate", *map(str, args)])
+
+
+def test_everything_a_recipe_can_say(files: Path, here: Studio, tmp_path: Path) -> None:
+    from controlnet_core.engine import LocalEngine
+
+    control = (
+        f"canny={files / 'edges.png'}:0.8:0.0-0.7,mask={files / 'left.png'},mode=prompt,resize=fit,network=control"
+    )
+    done = generate(
+        "--model", "small", "--prompt", "a (red:1.4) calm house", "--negative", "sea", "--added", "", "--control", control,
+        "--source", files / "photo.png", "--mask", files / "left.png", "--strength", 0.6, "--blur", 0, "--fill", "noise",
+        "--lora", "style:0.5", "--embedding", "calm", "--steps", 4, "--seed", 3, "--variation", "9:0.25", "--eta", 0.5,
+        "--size", "64x64", "-n", 2, "--out", tmp_path,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    png = (tmp_path / "small-3-10.png").read_bytes()
+    recipe = recipe_of(png)
+    assert recipe is not None
+    (unit,), source = recipe.controls, recipe.source
+    assert (unit.weight, unit.end, unit.mode, unit.resize, unit.network) == (0.8, 0.7, "prompt", "fit", "control")
+    assert source is not None
+    assert (source.strength, source.blur_px, source.fill, source.mask) == (0.6, 0, "noise", unit.mask)
+    assert [(lora.key, lora.weight) for lora in recipe.loras] == [("style", 0.5)]
+    assert (recipe.embeddings, recipe.eta, recipe.variation_seed) == (("calm",), 0.5, 10)
+    assert np.array_equal(open_picture(png)[:, 32:], open_picture((files / "photo.png").read_bytes())[:, 32:])
+
+    engine = LocalEngine(here.catalog, here.controls, "cpu")
+    pictures = {digest: open_picture(here.blobs.get(digest)) for digest in recipe.pictures}
+    assert np.array_equal(engine.run(recipe, pictures, lambda step: None)[0], open_picture(png))
+
+    again = generate("--recipe", tmp_path / "small-3-10.png", "--out", tmp_path / "again")
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "again" / "small-3-10.png").read_bytes() == png
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (("--control", "canny=x.png,mask=nothing.png"), "nothing.png cannot be read"),
+        (("--mask", "left.png"), "Give a --source as well."),
+        (("--source", "nothing.png"), "nothing.png cannot be read"),
+        (("--lora", "nothing"), "There is no model called 'nothing'."),
+        (("--lora", "style:5"), "weight: input should be less than or equal to 2"),
+        (("--lora", "style:much"), "is not a LoRA"),
+        (("--embedding", "style"), "style is no embedding"),
+        (("--vae", "small"), "is no VAE"),
+        (("--variation", "3"), "is not a variation"),
+        (("--recipe", "photo.png"), "carries no recipe"),
+        (("--recipe", "nothing.png"), "cannot be read"),
+    ],
+)
+def test_mistakes_are_said_in_a_sentence(args, sentence, files: Path, here: Studio, monkeypatch) -> None:
+    monkeypatch.chdir(files)
+    model = () if args[0] == "--recipe" else ("--model", "small", "--size", "64x64", "--steps", 1)
+    done = generate(*model, *args)
+    assert done.exit_code == 1
+    assert sentence in done.output
+    assert isinstance(done.exception, SystemExit)

@@ -1,0 +1,115 @@
+"""`studio models`: the same things as on the page, in words on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from controlnet_core.header import read_header
+from tests.core.hub_server import Hub, serve
+from tests.webapp.test_library import CONTROL, SDXL, safetensors
+from webapp import services
+from webapp.cli import app
+
+Studio = Callable[..., Result]
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def studio(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
+    """The command line on folders of its own, with a hub that has one model."""
+    config = b'{"_class_name": "ControlNetModel", "cross_attention_dim": 768}'
+    hub = Hub({"me/control": {"config.json": config, "diffusion_pytorch_model.safetensors": CONTROL}})
+    server = serve(hub)
+    for name, value in {
+        "STUDIO_DATA": str(tmp_path / "data"),
+        "STUDIO_MODELS": str(models),
+        "STUDIO_FREE_MB": "0",
+        "HF_ENDPOINT": hub.url,
+    }.items():
+        monkeypatch.setenv(name, value)
+    services.studio.cache_clear()
+    yield lambda *words: CliRunner().invoke(app, ["models", *map(str, words)])
+    services.studio.cache_clear()
+    server.shutdown()
+    server.server_close()
+
+
+def test_add_download_list_delete_undo(studio: Studio, models: Path) -> None:
+    assert "studio models download control" in studio("add", "me/control").stdout
+    done = studio("download", "control")
+    assert done.exit_code == 0, done.output
+    assert "100.0 %" in done.stdout
+    assert str(models / "controlnet" / "control") in done.stdout
+    assert "is here" in studio("download", "control").stdout
+    lines = studio("list", "controlnet").stdout.splitlines()
+    assert any("installed" in line and " control " in line for line in lines)
+    assert all(line.startswith("controlnet") for line in lines)
+    assert studio("delete", "control", "--yes").exit_code == 0
+    assert not (models / "controlnet" / "control").exists()
+    assert "is back" in studio("undo").stdout
+    assert studio("delete", "control", "--yes").exit_code == 0
+    assert "MB are free again" in studio("empty").stdout
+
+
+def test_check_says_a_sentence_for_each_and_fails_for_bad_ones(studio: Studio, tmp_path: Path) -> None:
+    (tmp_path / "good.safetensors").write_bytes(CONTROL)
+    (tmp_path / "bad.safetensors").write_bytes(SDXL)
+    good = studio("check", tmp_path / "good.safetensors")
+    assert good.exit_code == 0
+    assert "A ControlNet for SD 1.5" in good.stdout
+    both = studio("check", tmp_path / "good.safetensors", tmp_path / "bad.safetensors")
+    assert both.exit_code == 1
+    assert len(both.stdout.splitlines()) == 2
+    assert "SDXL" in both.stdout
+
+
+def test_transfer_extract_and_fresh_controls(studio: Studio, tmp_path: Path) -> None:
+    parts = {"input_blocks.0.0.weight": [8, 4, 3, 3], "input_blocks.3.0.op.weight": [8, 8, 3, 3]}
+    unet = {f"model.diffusion_model.{name}": shape for name, shape in parts.items()}
+    control = {f"control_model.{name}": shape for name, shape in parts.items()}
+    control["control_model.input_hint_block.0.weight"] = [16, 3, 3, 3]
+    given, origin, target = (tmp_path / f"{name}.safetensors" for name in ("given", "origin", "target"))
+    given.write_bytes(safetensors({**control, **unet}))
+    for base in (origin, target):
+        base.write_bytes(safetensors(unet))
+    done = studio("transfer", given, target, tmp_path / "made", "--from", origin)
+    assert done.exit_code == 0, done.output
+    assert "100 %" in done.stdout
+    assert "2 weights moved" in done.stdout
+    header = read_header(tmp_path / "made.safetensors")
+    assert header["__metadata__"]["target"] == "target.safetensors"
+    assert header.keys() == {*control, "__metadata__"}
+    again = studio("transfer", given, target, tmp_path / "made", "--from", origin)
+    assert again.exit_code == 1
+    assert "is there already" in again.stderr
+    assert studio("extract", given, tmp_path / "alone", "--half").exit_code == 0
+    assert {one.get("dtype") for one in read_header(tmp_path / "alone.safetensors").values()} == {"F16", None}
+    assert studio("add-control", target, tmp_path / "fresh").exit_code == 0
+    assert "control_model.input_hint_block.14.weight" in read_header(tmp_path / "fresh.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("download", "nothing"), "no model called"),
+        (("check", "nothing"), "no model called"),
+        (("delete", "sd15", "--yes"), "not on this machine"),
+        (("undo",), "empty"),
+        (("add", "me/none"), "any more"),
+        (("add", "me/control", "--kind", "detector"), "no kind of model"),
+        (("transfer", "sd15-canny-v11", "sd15", "x"), "studio models download sd15"),
+    ],
+)
+def test_refusals_are_sentences(studio: Studio, words: tuple[str, ...], said: str) -> None:
+    done = studio(*words)
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.output

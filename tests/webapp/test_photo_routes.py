@@ -1,0 +1,208 @@
+"""The routes of the photo view and of all maps: a photo in, the drawing changed; what was there comes back."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from controlnet_core.document import Raster, decode, encode
+from controlnet_core.picture import open_picture, to_png
+from tests.webapp.conftest import mask
+from webapp import routes
+from webapp.services import Studio
+
+DARK = np.full((64, 96, 3), 230, np.uint8)
+DARK[16:48, 24:72] = 20
+
+
+@pytest.fixture(scope="module")
+def client(studio: Studio) -> Iterator[TestClient]:
+    app = Starlette(routes=routes.routes(lambda: studio))
+    with TestClient(app, headers={"Origin": "http://testserver"}) as client:
+        yield client
+
+
+@pytest.fixture
+def token(studio: Studio) -> str:
+    """A drawing of its own: a hand's strokes."""
+    return studio.hub.open(f"{time.monotonic_ns():032x}", "tab", "canny", encode(mask(3)))
+
+
+def find(client: TestClient, token: str, detector: str = "canny", control: str = "canny", **more: Any) -> Any:
+    body = {"control": control, "detector": detector, "values": {}, "shorter": 256} | more
+    return client.post(f"/studio/detections/{token}", json=body)
+
+
+def test_a_photo_becomes_the_drawing_and_the_hands_work_comes_back(
+    client: TestClient, studio: Studio, token: str
+) -> None:
+    taken = client.post(f"/studio/photos/{token}", content=to_png(DARK)).json()
+    assert (taken["width"], taken["height"]) == (768, 512)
+    shown = client.get(f"/studio/photos/{taken['photo']}/stretch-96x64.jpg")
+    assert shown.headers["content-type"] == "image/jpeg"
+    first = find(client, token).json()
+    assert (first["width"], first["height"], first["job"], first["aside"]) == (384, 256, "", True)
+    rev, found = studio.hub.latest(token)
+    assert rev == first["rev"]
+    assert isinstance(found, Raster)
+    assert found.pixels.shape == (256, 384)
+    assert found.pixels.any()
+    again = find(client, token, values={"low": 10, "high": 20}).json()
+    assert again["rev"] > first["rev"]
+    back = client.post(f"/studio/detections/{token}/undo").json()
+    assert (back["width"], back["height"], back["aside"]) == (64, 64, False)
+    drawn = studio.hub.latest(token)[1]
+    assert isinstance(drawn, Raster)
+    assert np.array_equal(drawn.pixels, mask(3).pixels)
+    assert client.post(f"/studio/detections/{token}/undo").status_code == 400
+
+
+def test_what_a_hand_made_of_a_map_is_set_aside_too(client: TestClient, studio: Studio, token: str) -> None:
+    client.post(f"/studio/photos/{token}", content=to_png(DARK))
+    rev = find(client, token).json()["rev"]
+    studio.hub.write(token, encode(mask(8)), rev)
+    find(client, token, values={"low": 10, "high": 20})
+    client.post(f"/studio/detections/{token}/undo")
+    drawn = studio.hub.latest(token)[1]
+    assert isinstance(drawn, Raster)
+    assert np.array_equal(drawn.pixels, mask(8).pixels)
+
+
+def test_a_network_looks_in_the_worker_and_its_find_lands(client: TestClient, studio: Studio, token: str) -> None:
+    client.post(f"/studio/photos/{token}", content=to_png(DARK))
+    asked = find(client, token, "hed", "softedge").json()
+    assert asked["job"]
+    end = time.monotonic() + 30
+    while not studio.queue.get(asked["job"]).over and time.monotonic() < end:
+        time.sleep(0.02)
+    assert studio.queue.get(asked["job"]).state == "done"
+    found = studio.hub.latest(token)[1]
+    assert (found.width, found.height) == (384, 256)
+    assert find(client, token, "hed", "softedge").json()["job"] == ""  # known by now
+
+
+def test_all_maps_of_a_photo(client: TestClient, studio: Studio) -> None:
+    stream = studio.hub.stream("maps-tab")
+    photo = client.post(f"/studio/maps/{stream}", content=to_png(DARK)).json()["photo"]
+    edges = open_picture(client.get(f"/studio/maps/{photo}/canny/canny.png").content)
+    assert edges.shape == (512, 768, 3)
+    assert set(np.unique(edges)) == {0, 255}
+    assert client.get(f"/studio/maps/{photo}/softedge/hed.png").status_code == 404
+    job = client.post(f"/studio/maps/{stream}/{photo}/softedge/hed").json()["job"]
+    end = time.monotonic() + 30
+    while not studio.queue.get(job).over and time.monotonic() < end:
+        time.sleep(0.02)
+    soft = open_picture(client.get(f"/studio/maps/{photo}/softedge/hed.png").content)
+    assert soft.shape == (512, 768, 3)
+    assert client.post(f"/studio/maps/{stream}/{photo}/softedge/hed").json()["job"] == ""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"detector": "nothing"},
+        {"control": "nothing"},
+        {"control": 3},
+        {"values": []},
+        {"values": {"low": 9999}},
+        {"values": {"low": "x"}},
+        {"values": {"evil": 1}},
+        {"shorter": 100_000},
+        {"shorter": True},
+    ],
+)
+def test_wrong_questions_are_refused_in_a_sentence(
+    client: TestClient, studio: Studio, token: str, wrong: dict[str, Any]
+) -> None:
+    client.post(f"/studio/photos/{token}", content=to_png(DARK))
+    answer = find(client, token, **wrong)
+    assert answer.status_code == 400
+    assert answer.json()["error"].endswith(".")
+    assert studio.hub.read(token)[0] == 1
+
+
+def test_strangers_bad_files_and_empty_photos_are_refused(client: TestClient, studio: Studio, token: str) -> None:
+    assert client.post("/studio/photos/unknown", content=to_png(DARK)).status_code == 404
+    assert client.post("/studio/maps/unknown", content=to_png(DARK)).status_code == 404
+    assert client.post(f"/studio/photos/{token}", content=b"words").status_code == 400
+    assert (
+        client.post(f"/studio/photos/{token}", content=to_png(DARK), headers={"Origin": "http://evil"}).status_code
+        == 403
+    )
+    assert find(client, token).json()["error"] == "There is no photo yet."
+    client.post(f"/studio/photos/{token}", content=to_png(np.zeros((64, 64, 3), np.uint8)))
+    answer = find(client, token)
+    assert (answer.status_code, answer.json()["error"]) == (400, "No edge was found in the picture.")
+    assert studio.hub.read(token)[0] == 1
+    assert client.get(f"/studio/maps/{'0' * 64}/canny/canny.png").status_code == 400
+    assert client.get("/studio/maps/x/canny/canny.png").status_code == 400
+
+
+def picture_bytes(image: Image.Image, kind: str = "PNG", **more: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **more)
+    return buffer.getvalue()
+
+
+def upright() -> Image.Image:
+    """Dark left half, light right half: lying, it would have its edge across."""
+    image = np.full((80, 120, 3), 230, np.uint8)
+    image[:, :60] = 20
+    return Image.fromarray(image)
+
+
+def exif(orientation: int) -> Image.Exif:
+    found = Image.Exif()
+    found[0x0112] = orientation
+    return found
+
+
+KINDS = {
+    "rgb": lambda: picture_bytes(upright()),
+    "grey": lambda: picture_bytes(upright().convert("L")),
+    "rgba": lambda: picture_bytes(upright().convert("RGBA")),
+    "palette": lambda: picture_bytes(upright().quantize(4)),
+    "16 bit": lambda: picture_bytes(Image.fromarray(np.asarray(upright().convert("L")).astype(np.uint16) * 257)),
+    "cmyk": lambda: picture_bytes(upright().convert("CMYK"), "JPEG", quality=95),
+    "turned": lambda: picture_bytes(upright().transpose(Image.Transpose.ROTATE_90), exif=exif(6)),
+    "webp": lambda: picture_bytes(upright(), "WEBP", lossless=True),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file_gives_the_same_map(client: TestClient, studio: Studio, token: str, kind: str) -> None:
+    client.post(f"/studio/photos/{token}", content=KINDS[kind]())
+    answer = find(client, token).json()
+    assert (answer["width"], answer["height"]) == (384, 256)
+    found = studio.hub.latest(token)[1]
+    assert isinstance(found, Raster)
+    across = np.flatnonzero(found.pixels.any(axis=0))
+    assert 180 < across.min() <= across.max() < 204
+    assert found.pixels.any(axis=1).mean() > 0.95
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (100, 8000), (8000, 100), (3, 500)])
+@pytest.mark.parametrize(
+    ("control", "detector"),
+    [("canny", "canny"), ("lines", "lsd"), ("softedge", "gradient"), ("scribble", "xdog"), ("lineart", "classical")],
+)
+def test_strips_and_dots_are_handled(
+    client: TestClient, studio: Studio, token: str, height: int, width: int, control: str, detector: str
+) -> None:
+    rgb = np.full((height, width, 3), 240, np.uint8)
+    rgb[:, : width // 2] = 10
+    client.post(f"/studio/photos/{token}", content=to_png(rgb))
+    answer = find(client, token, detector, control)
+    if answer.status_code != 200:
+        assert "was found in the picture" in answer.json()["error"]
+        return
+    found = decode(studio.hub.read(token)[1])
+    assert 256 <= min(found.width, found.height) <= max(found.width, found.height) <= 1024
