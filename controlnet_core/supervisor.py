@@ -67,6 +67,7 @@ class Supervisor:
         self._bell.setblocking(False)
         self._ear.setblocking(False)
         self._lock = threading.Lock()
+        self._telling = threading.RLock()  # one at a time reads the queue and tells what it read
         self._cancels: dict[str, float | None] = {}
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -89,14 +90,15 @@ class Supervisor:
 
     def cancel(self, id: str, session: str | None = None) -> State:
         """Stop a job, waiting or running; returns its state now. Raises InputError when there is no such job."""
-        state = self.queue.cancel(id, session)
+        with self._telling:
+            state = self.queue.cancel(id, session)
+            if state == "cancelled":
+                self._say(self.queue.get(id).session, Event(id, "cancelled"))
+                self._say_places()
         if state == "running":
             with self._lock:
                 self._cancels.setdefault(id, None)
             self.wake()
-        elif state == "cancelled":
-            self._say(self.queue.get(id).session, Event(id, "cancelled"))
-            self._say_places()
         return state
 
     def stop(self) -> None:
@@ -282,9 +284,10 @@ class Supervisor:
 
     def _say_places(self) -> None:
         """Tell everybody who waits how many are ahead now."""
-        for entry in self.queue.open():
-            if entry.state == "queued":
-                self._say(entry.session, Event(entry.id, "queued", ahead=entry.ahead))
+        with self._telling:  # else a job cancelled meanwhile would hear of its place after its end
+            for entry in self.queue.open():
+                if entry.state == "queued":
+                    self._say(entry.session, Event(entry.id, "queued", ahead=entry.ahead))
 
     def _say(self, session: str, event: Event) -> None:
         try:

@@ -268,7 +268,7 @@ def test_cancel_stops_what_runs_and_what_waits_within_a_second(shop: Shop) -> No
     shop.ready()
     shop.put("a", "slow=0.05", steps=100)
     shop.put("b")
-    until(lambda: "step" in shop.kinds("a"))
+    until(lambda: "step" in shop.kinds("a") and "queued" in shop.kinds("b"))
     begun = time.monotonic()
     assert shop.cancel("b") == "cancelled"
     assert shop.last("b").kind == "cancelled"
