@@ -13,6 +13,7 @@ from controlnet_core.errors import InputError
 STYLE = Param("style", "Drawing style", "1.0", choices=("1.0", "1.1"), help="As the 1.0 or the 1.1 models saw it.")
 HANDS = Param("hands", "Hands", True, help="Draw hands where they are known.")
 FACES = Param("faces", "Faces", True, help="Draw faces where they are known.")
+FIND_HANDS = Param("detect_hands", "Find hands", True)
 
 
 def render(document: Document, values: Values) -> Rgb:
@@ -56,6 +57,12 @@ def _openpose(picture: Rgb, values: Values) -> Document:
     return openpose.detect(picture, hands=bool(values["detect_hands"]))
 
 
+def _openpose_full(picture: Rgb, values: Values) -> Document:
+    from annotator.networks import openpose
+
+    return openpose.detect(picture, hands=bool(values["detect_hands"]), faces=True)
+
+
 def _truth(world: Truth) -> Document:
     return world.skeleton
 
@@ -91,8 +98,16 @@ CONTROL = ControlType(
             "OpenPose",
             _openpose,
             "The original's networks. Their licence allows non-commercial use only.",
-            (RESOLUTION, Param("detect_hands", "Find hands", True)),
+            (RESOLUTION, FIND_HANDS),
             ("openpose-body", "openpose-hand"),
+        ),
+        Detector(
+            "openpose_full",
+            "OpenPose with faces",
+            _openpose_full,
+            "Also 70 points of every face. Their licence allows non-commercial use only.",
+            (RESOLUTION, FIND_HANDS),
+            ("openpose-body", "openpose-hand", "openpose-face"),
         ),
     ),
     nearest=True,

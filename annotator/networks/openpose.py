@@ -1,4 +1,4 @@
-"""OpenPose body and hand networks (Cao et al. 2017, Simon et al. 2017) and the way from their maps to people.
+"""OpenPose body, hand and face networks (Cao et al. 2017, Simon et al. 2017) and the way from their maps to people.
 
 Layers are called as in the released files (`conv1_1.weight`). Those weights are for non-commercial use only; their card
 says so.
@@ -7,6 +7,7 @@ says so.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import cv2
 import numpy as np
@@ -20,15 +21,20 @@ from annotator.networks.people import Body, assemble, connect, peaks
 from controlnet_core.control import Rgb
 from controlnet_core.document import MISSING, PEOPLE_MAX, Person, Point, Skeleton
 from controlnet_core.errors import InputError
+from controlnet_core.picture import resize_to
 
 Maps = NDArray[np.float32]
-Hand = tuple[Point, ...]
+Points = tuple[Point, ...]
 
 BOX_PX = 368
 STRIDE_PX = 8
+_HAND_POINTS, _FACE_POINTS = 21, 70
 _HAND_SCALES = (0.5, 1.0, 1.5, 2.0)
-_HAND_THRESHOLD = 0.05
-_HAND_MIN_PX = 20
+_POINT_THRESHOLD = 0.05
+_CROP_MIN_PX = 20
+_FACE_PX = 384
+_FACE_REACH = ((14, 3.0), (15, 3.0), (16, 1.5), (17, 1.5))
+"""Eyes and ears, and how many times its distance from the nose the face reaches around the nose."""
 
 _STEM = (("conv1_1", 3, 64), ("conv1_2", 64, 64), ("", 0, 0), ("conv2_1", 64, 128), ("conv2_2", 128, 128), ("", 0, 0),
          ("conv3_1", 128, 256), ("conv3_2", 256, 256), ("conv3_3", 256, 256), ("conv3_4", 256, 256), ("", 0, 0),
@@ -105,19 +111,19 @@ class BodyNet(_Layers):
         return paf, heat
 
 
-class HandNet(_Layers):
-    """BGR / 256 - 0.5, float32 1,3,H,W (multiples of 8) -> heat 1,22,H/8,W/8 (21 points and background)."""
+class PointNet(_Layers):
+    """BGR / 256 - 0.5, float32 1,3,H,W (multiples of 8) -> heat 1,P+1,H/8,W/8: `points` P, then the background."""
 
-    def __init__(self) -> None:
+    def __init__(self, points: int) -> None:
         super().__init__()
         self.stem()
         for name, inside, outside, kernel in (
             ("conv4_3", 512, 512, 3), ("conv4_4", 512, 512, 3), ("conv5_1", 512, 512, 3), ("conv5_2", 512, 512, 3),
-            ("conv5_3_CPM", 512, 128, 3), ("conv6_1_CPM", 128, 512, 1), ("conv6_2_CPM", 512, 22, 1),
+            ("conv5_3_CPM", 512, 128, 3), ("conv6_1_CPM", 128, 512, 1), ("conv6_2_CPM", 512, points + 1, 1),
         ):  # fmt: skip
             self.layer(name, inside, outside, kernel)
         for number in range(2, 7):
-            self.stage(number, 150, 22)
+            self.stage(number, 128 + points + 1, points + 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the network."""
@@ -126,6 +132,10 @@ class HandNet(_Layers):
         for number in range(2, 7):
             heat = self.run_stage(torch.cat((heat, seen), dim=1), number)
         return heat
+
+
+HandNet = partial(PointNet, _HAND_POINTS)
+FaceNet = partial(PointNet, _FACE_POINTS)
 
 
 def network_input(picture: Rgb, scale: float) -> tuple[Tensor, tuple[int, int]]:
@@ -160,8 +170,8 @@ def bodies(heat: Maps, paf: Maps, height: int, width: int) -> tuple[NDArray[np.f
 
 
 @torch.inference_mode()
-def detect(picture: Rgb, hands: bool) -> Skeleton:
-    """The people of a uint8 RGB picture; with `hands` also their hands. InputError when there is nobody."""
+def detect(picture: Rgb, hands: bool = False, faces: bool = False) -> Skeleton:
+    """The people of a uint8 RGB picture, where asked with their hands and faces. InputError when there is nobody."""
     height, width = picture.shape[:2]
     tensor, _ = network_input(picture, 0.5 * BOX_PX / height)
     paf, heat = loading.network("openpose-body", BodyNet)(tensor)
@@ -170,16 +180,16 @@ def detect(picture: Rgb, hands: bool) -> Skeleton:
         raise InputError(
             "No person was found in the picture.", "Use a picture with larger people, or set the joints by hand."
         )
-    people = [_person(picture, candidates, row, hands) for row in found[:PEOPLE_MAX]]
+    people = [_person(picture, candidates, row, hands, faces) for row in found[:PEOPLE_MAX]]
     return Skeleton(width=width, height=height, people=tuple(people))
 
 
-def _person(picture: Rgb, candidates: NDArray[np.float64], row: NDArray[np.float64], hands: bool) -> Person:
+def _person(
+    picture: Rgb, candidates: NDArray[np.float64], row: NDArray[np.float64], hands: bool, faces: bool
+) -> Person:
     body: Body = tuple(_point(*candidates[int(index)][:3]) if index >= 0 else MISSING for index in row[:18])
-    if not hands:
-        return Person(body=body)
-    left, right = (_hand(picture, body, arm) for arm in ((5, 6, 7), (2, 3, 4)))
-    return Person(body=body, left_hand=left, right_hand=right)
+    left, right = (find_hand(picture, body, arm) if hands else None for arm in ((5, 6, 7), (2, 3, 4)))
+    return Person(body=body, left_hand=left, right_hand=right, face=find_face(picture, body) if faces else None)
 
 
 def _point(x: float, y: float, score: float) -> Point:
@@ -197,42 +207,89 @@ def hand_box(body: Body, arm: tuple[int, int, int], height: int, width: int) -> 
     left = max(wrist.x + 0.33 * (wrist.x - elbow.x) - side / 2, 0)
     top = max(wrist.y + 0.33 * (wrist.y - elbow.y) - side / 2, 0)
     side = min(side, width - left, height - top)
-    return (int(left), int(top), int(side)) if side >= _HAND_MIN_PX else None
+    return (int(left), int(top), int(side)) if side >= _CROP_MIN_PX else None
 
 
-def _hand(picture: Rgb, body: Body, arm: tuple[int, int, int]) -> Hand | None:
+def face_box(body: Body, height: int, width: int) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of where the face should be; None without a nose, or without an eye or ear.
+
+    The rule of ControlNet 1.1: a square around the nose, cut off where the picture ends.
+    """
+    nose = body[0]
+    reach = max(
+        (_apart(nose, body[index]) * times for index, times in _FACE_REACH if body[index].confidence > 0), default=0.0
+    )
+    if nose.confidence <= 0 or 2 * reach < _CROP_MIN_PX:
+        return None
+    left, top = int(max(nose.x - reach, 0)), int(max(nose.y - reach, 0))
+    return left, top, min(left + int(2 * reach), width), min(top + int(2 * reach), height)
+
+
+def _apart(first: Point, second: Point) -> float:
+    return max(abs(first.x - second.x), abs(first.y - second.y))
+
+
+@torch.inference_mode()
+def find_hand(picture: Rgb, body: Body, arm: tuple[int, int, int]) -> Points | None:
+    """21 points of the hand of `arm` (shoulder, elbow, wrist), in pixels of the picture; None where there is none."""
     box = hand_box(body, arm, *picture.shape[:2])
     if box is None:
         return None
     left, top, side = box
     crop = picture[top : top + side, left : left + side]
-    total = np.zeros((*crop.shape[:2], 22), np.float32)
+    total = np.zeros((*crop.shape[:2], _HAND_POINTS + 1), np.float32)
     for factor in _HAND_SCALES:
         tensor, inner = network_input(crop, factor * BOX_PX / crop.shape[0])
         heat = loading.to_array(loading.network("openpose-hand", HandNet)(tensor))[0]
         total += enlarge(heat, inner, *crop.shape[:2]) / len(_HAND_SCALES)
-    points = hand_points(total)
-    if not any(point.confidence > 0 for point in points):
+    return _moved(hand_points(total), left, top)
+
+
+@torch.inference_mode()
+def find_face(picture: Rgb, body: Body) -> Points | None:
+    """70 points of a face (68 of the contours, 2 pupils), in pixels of the picture; None where there is none."""
+    box = face_box(body, *picture.shape[:2])
+    if box is None:
         return None
-    moved = {"x": left, "y": top}
-    return tuple(
-        Point(x=p.x + moved["x"], y=p.y + moved["y"], confidence=p.confidence) if p.confidence > 0 else MISSING
-        for p in points
-    )
+    left, top, right, bottom = box
+    square = resize_to(picture[top:bottom, left:right], _FACE_PX, _FACE_PX)
+    tensor = loading.to_tensor(square[:, :, ::-1], scale=256.0, offset=0.5)
+    heat = loading.network("openpose-face", FaceNet)(tensor)
+    large = F.interpolate(heat, (bottom - top, right - left), mode="bilinear", align_corners=True)
+    return _moved(face_points(loading.to_array(large)[0]), left, top)
 
 
-def hand_points(heat: Maps) -> Hand:
+def hand_points(heat: Maps) -> Points:
     """21 points from hand maps (H,W,22): the peak of the blob with the largest sum in each, missing where all is weak."""
     points: list[Point] = []
-    for part in range(21):
+    for part in range(_HAND_POINTS):
         plane = np.ascontiguousarray(heat[:, :, part])
         smooth = cv2.GaussianBlur(plane, (25, 25), 3, borderType=cv2.BORDER_REFLECT)
-        count, labels = cv2.connectedComponents((np.asarray(smooth) > _HAND_THRESHOLD).astype(np.uint8), connectivity=8)
+        count, labels = cv2.connectedComponents(
+            (np.asarray(smooth) > _POINT_THRESHOLD).astype(np.uint8), connectivity=8
+        )
         if count < 2:
             points.append(MISSING)
             continue
         sums = np.bincount(labels.ravel(), weights=plane.ravel(), minlength=count)[1:]
-        inside = np.where(labels == int(sums.argmax()) + 1, plane, 0)
-        y, x = np.unravel_index(int(inside.argmax()), inside.shape)
-        points.append(_point(float(x), float(y), float(plane[y, x])))
+        points.append(_peak(np.where(labels == int(sums.argmax()) + 1, plane, 0)))
     return tuple(points)
+
+
+def face_points(heat: Maps) -> Points:
+    """70 points from face maps (71,H,W): the maximum of each but the background's, missing where it is weak."""
+    return tuple(_peak(plane) if plane.max() > _POINT_THRESHOLD else MISSING for plane in heat[:_FACE_POINTS])
+
+
+def _peak(plane: Maps) -> Point:
+    y, x = np.unravel_index(int(plane.argmax()), plane.shape)
+    return _point(float(x), float(y), float(plane[y, x]))
+
+
+def _moved(points: Points, left: int, top: int) -> Points | None:
+    """Points of a cut-out as points of the picture; None when all are missing."""
+    if not any(point.confidence > 0 for point in points):
+        return None
+    return tuple(
+        Point(x=p.x + left, y=p.y + top, confidence=p.confidence) if p.confidence > 0 else MISSING for p in points
+    )

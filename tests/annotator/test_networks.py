@@ -109,6 +109,94 @@ def test_hand_points_and_box():
     assert openpose.hand_box(tuple(body), (2, 3, 4), 200, 300) is None
 
 
+def face_file(place):
+    """A file with the keys and shapes of facenet.pth whose answer is known.
+
+    The stem passes blue brightness on in channel 0; stage 6 shows it to point k moved by `moves[k]` cells (of 8 px). Point 69
+    sees nothing, and the background is sure of itself everywhere.
+    """
+    moves = [(k % 7 - 3, k // 7 % 7 - 3) for k in range(69)]
+    keys = {
+        name: torch.zeros_like(tensor, dtype=torch.float16) for name, tensor in openpose.FaceNet().state_dict().items()
+    }
+    for name, tensor in keys.items():
+        if name.endswith(".weight") and "stage6" not in name:
+            tensor[0, 0, tensor.shape[2] // 2, tensor.shape[3] // 2] = 1
+    for k, (dx, dy) in enumerate(moves):
+        keys["Mconv1_stage6.weight"][k, 71, 3 - dy, 3 - dx] = (
+            1  # after the 71 maps of the stage before come the features
+        )
+        for number in range(2, 8):
+            weight = keys[f"Mconv{number}_stage6.weight"]
+            weight[k, k, weight.shape[2] // 2, weight.shape[3] // 2] = 1
+    keys["Mconv7_stage6.bias"][70] = 1
+    torch.save(keys, place)
+    return moves
+
+
+def test_the_face_file_has_the_published_layers():
+    keys = openpose.FaceNet().state_dict()
+    names = [f"conv{a}_{b}" for a, count in ((1, 2), (2, 2), (3, 4), (4, 4), (5, 2)) for b in range(1, count + 1)]
+    names += ["conv5_3_CPM", "conv6_1_CPM", "conv6_2_CPM"]
+    names += [f"Mconv{number}_stage{stage}" for stage in range(2, 7) for number in range(1, 8)]
+    assert set(keys) == {f"{name}.{part}" for name in names for part in ("weight", "bias")}
+    assert keys["conv5_3_CPM.weight"].shape == (128, 512, 3, 3) and keys["conv6_2_CPM.weight"].shape == (71, 512, 1, 1)
+    assert keys["Mconv1_stage2.weight"].shape == (128, 199, 7, 7) and keys["Mconv7_stage6.bias"].shape == (71,)
+
+
+def test_face_points_from_a_file_lie_where_its_weights_put_them(models):
+    moves = face_file(models / "detectors" / "facenet.pth")
+    body = [MISSING] * 18
+    body[0], body[15] = Point(x=300, y=250), Point(x=364, y=240)
+    left, top, right, bottom = openpose.face_box(tuple(body), 512, 600)
+    assert (left, top, right, bottom) == (108, 58, 492, 442), "three times 64 px around the nose"
+    rgb = np.zeros((512, 600, 3), np.uint8)
+    rgb[top + 160 : top + 168, left + 192 : left + 200, 2] = 255  # row 20, column 24 of the 48 x 48 maps
+    rgb[top + 40 : top + 48, left + 40 : left + 48, 0] = 255
+    face = openpose.find_face(rgb, tuple(body))
+    assert face is not None and len(face) == 70 and face[69] == MISSING
+    for point, (dx, dy) in zip(face, moves, strict=False):
+        x, y = left + (24 + dx) * 383 / 47, top + (20 + dy) * 383 / 47
+        assert abs(point.x - x) <= 0.5 and abs(point.y - y) <= 0.5
+        assert 0.44 < point.confidence <= 255 / 256 - 0.5, "cells lie between pixels"
+    assert openpose.find_face(np.zeros_like(rgb), tuple(body)) is None
+
+
+def test_the_box_of_a_face():
+    def box(height=200, width=300, **points):
+        body = [MISSING] * 18
+        for name, (x, y) in points.items():
+            body[{"nose": 0, "eye": 14, "ear": 17}[name]] = Point(x=x, y=y)
+        return openpose.face_box(tuple(body), height, width)
+
+    assert box(nose=(100, 100), eye=(110, 95)) == (70, 70, 130, 130)
+    assert box(nose=(100, 100), eye=(110, 95), ear=(140, 100)) == (40, 40, 160, 160)
+    assert box(nose=(20, 20), ear=(60, 20)) == (0, 0, 120, 120), "shifted into the picture"
+    assert box(nose=(290, 190), ear=(250, 190)) == (230, 130, 300, 200), "cut off at its end"
+    assert box(nose=(100, 100)) is None and box(eye=(110, 95), ear=(140, 100)) is None
+    assert box(nose=(100, 100), eye=(103, 100)) is None, "18 px are no face"
+
+
+def test_faces_of_the_people_that_are_found(oracles, monkeypatch):
+    data = np.load(oracles / "annotators" / "body_postprocess.npz")
+    height, width = data["case0_image_size"].tolist()
+    heat = torch.zeros(1, 71, 48, 48)
+    for part in range(71):
+        heat[0, part, 10 + part // 10, 20 + part % 10] = 0.9
+    body = tuple(torch.from_numpy(data[f"case0_{name}"].astype(np.float32))[None] for name in ("paf", "heat"))
+    answers = {"openpose-body": body, "openpose-face": heat}
+    monkeypatch.setattr(loading, "network", lambda card, _make: lambda _tensor: answers[card])
+    found = openpose.detect(np.zeros((height, width, 3), np.uint8), faces=True)
+    boxes = [openpose.face_box(person.body, height, width) for person in found.people]
+    assert len(boxes) == len(data["case0_subset"]) and any(boxes)
+    for person, box in zip(found.people, boxes, strict=True):
+        assert (person.face is None) == (box is None) and person.left_hand is person.right_hand is None
+        if person.face is not None:
+            assert all(box[0] <= point.x <= box[2] and box[1] <= point.y <= box[3] for point in person.face)
+            assert person.face[0].x < person.face[9].x and person.face[0].y < person.face[69].y
+    assert all(person.face is None for person in openpose.detect(np.zeros((height, width, 3), np.uint8)).people)
+
+
 @pytest.fixture
 def tiny(golden, models):
     shutil.copy(golden / "weights" / "mlsd_tiny_512_fp32.pth", models / "detectors")
