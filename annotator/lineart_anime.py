@@ -7,8 +7,8 @@ from controlnet_core.control import ControlType, Detector, Param, Rgb, Values
 from controlnet_core.document import Document
 
 XDOG_PARAMS = (
-    Param("sigma", "Line scale", 1.0, 0.5, 4, 0.1, unit="px"),
-    Param("amount", "Amount of ink", 0.92, 0.5, 1.0, 0.01),
+    Param("sigma", "Line scale", 1.3, 0.5, 4, 0.1, unit="px"),
+    Param("amount", "Amount of ink", 0.94, 0.5, 1.0, 0.01),
 )
 
 
@@ -19,7 +19,7 @@ def _network(picture: Rgb, values: Values) -> Document:
 
 
 def _xdog(picture: Rgb, values: Values) -> Document:
-    return ink.found(ink.line_drawing(picture, float(values["sigma"]), 4.0, float(values["amount"])), "line")
+    return ink.found(ink.line_drawing(picture, float(values["sigma"]), float(values["amount"])), "line")
 
 
 CONTROL = ControlType(

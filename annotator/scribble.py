@@ -13,10 +13,13 @@ DRAWING_PARAMS = (
     Param("threshold", "Ink threshold", 127, 1, 254, help="What is darker than this in any channel is ink."),
     Param("light", "Light ink on dark paper", False, help="For chalk: what is lighter than the threshold is ink."),
 )
-STRENGTH = Param("strength", "Strength", 1.7, 0.2, 4.0, 0.1, help="Higher draws weaker contours too.")
+CONTOUR_PARAMS = (
+    Param("sigma", "Coarseness", 4.0, 1.5, 10.0, 0.5, unit="px", help="Higher leaves out small shapes and texture."),
+    Param("strength", "Strength", 1.0, 0.2, 4.0, 0.1, help="Higher draws weaker contours too."),
+)
 XDOG_PARAMS = (
-    Param("sigma", "Stroke scale", 1.4, 0.5, 4, 0.1, unit="px"),
-    Param("amount", "Amount of ink", 0.9, 0.5, 1.0, 0.01),
+    Param("sigma", "Stroke scale", 1.6, 0.5, 4, 0.1, unit="px"),
+    Param("amount", "Amount of ink", 0.94, 0.5, 1.0, 0.01),
 )
 
 
@@ -31,12 +34,12 @@ def _from_hed(picture: Rgb, values: Values) -> Document:
 
 
 def _from_gradient(picture: Rgb, values: Values) -> Document:
-    return ink.found(ink.fake_scribble(ink.multiscale_gradient(picture, float(values["strength"]))), "edge")
+    return ink.found(ink.contours(picture, float(values["sigma"]), float(values["strength"])), "edge")
 
 
 def _from_xdog(picture: Rgb, values: Values) -> Document:
-    soft = ink.line_drawing(picture, float(values["sigma"]), 4.0, float(values["amount"]))
-    strokes = np.where(soft > 127, 255, 0).astype(np.uint8)
+    soft = ink.line_drawing(picture, float(values["sigma"]), float(values["amount"]))
+    strokes = ink.without_specks(np.where(soft > 127, 255, 0).astype(np.uint8), 32)
     return ink.found(np.asarray(cv2.dilate(strokes, np.ones((2, 2), np.uint8)), np.uint8), "line")
 
 
@@ -63,10 +66,10 @@ CONTROL = ControlType(
         ),
         Detector(
             "gradient",
-            "Fake scribble (gradient)",
+            "Contours",
             _from_gradient,
             "Strokes along strong colour changes; needs no weights.",
-            (ink.RESOLUTION, STRENGTH),
+            (ink.RESOLUTION, *CONTOUR_PARAMS),
         ),
         Detector(
             "drawing", "A drawing", _from_drawing, "Takes the ink of a drawing on paper.", DRAWING_PARAMS, reads="map"

@@ -170,6 +170,33 @@ def test_line_drawing_inks_the_dark_line_of_a_picture():
         assert found[32, :20].max() < 20, (key, one)
 
 
+def test_contours_are_closed_strokes_around_a_shape_and_leave_texture_out():
+    rgb = np.full((256, 256, 3), (90, 130, 90), np.uint8)
+    rgb[::3, ::3] += 12  # texture
+    cv2.circle(rgb, (128, 128), 70, (150, 100, 90), -1)  # about as bright as what is around it
+    found = run(controls()["scribble"], "gradient", rgb).pixels
+    assert set(np.unique(found)) == {0, 255}
+    y, x = np.mgrid[:256, :256]
+    away = np.abs(np.hypot(x - 128, y - 128) - 70)
+    assert not found[away > 8].any() and found[away < 1].mean() > 250
+    outside = cv2.connectedComponents((found == 0).astype(np.uint8))[1]
+    assert outside[128, 128] != outside[5, 5], "closed"
+    cv2.putText(rgb, "abc", (8, 24), cv2.FONT_HERSHEY_PLAIN, 1, (60, 95, 60))
+    fine = run(controls()["scribble"], "gradient", rgb, sigma=1.5, strength=2.0).pixels
+    coarse = run(controls()["scribble"], "gradient", rgb, sigma=8.0).pixels
+    assert fine[:40, :60].any() and not coarse[:40, :60].any()
+
+
+def test_specks_go_and_lines_stay():
+    mask = np.zeros((40, 40), np.uint8)
+    mask[20, 5:35] = 200
+    mask[21, 5:35] = 40  # the faint border of the line
+    mask[5:7, 5:7] = 255
+    clean = ink.without_specks(mask, 16)
+    assert not clean[:15].any()
+    np.testing.assert_array_equal(clean[15:], mask[15:])
+
+
 def test_chalk_on_a_blackboard():
     rgb = np.zeros((32, 32, 3), np.uint8)
     rgb[10:12] = 255
