@@ -26,6 +26,7 @@ from components.mount import (
     drawer,
     edit,
     results,
+    run_on_return,
     wall,
 )
 from components.version import ASSETS, assets_version, modules
@@ -42,5 +43,6 @@ __all__ = [
     "edit",
     "modules",
     "results",
+    "run_on_return",
     "wall",
 ]

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Literal, cast
 
+import streamlit as st
 from streamlit.components.v2 import component
 
 from components.version import assets_version
@@ -24,6 +25,7 @@ ActionKind = Literal["keep", "vary", "reopen", "photo", "open", "finished", "can
 ACTIONS: tuple[ActionKind, ...] = ("keep", "vary", "reopen", "photo", "open", "finished", "cancelled")
 REV_MAX = 2**53 - 1
 TEXT_MAX = 64 * 1024
+RUN_EVERY_S = 24 * 3600
 
 _BOOTSTRAP = """export default async function (component) {
   const { mount } = await import(new URL("./studio/assets/%s/%s.js", document.baseURI));
@@ -151,7 +153,7 @@ def results(
 def photo(*, key: str, data: Mapping[str, Any]) -> Literal["", "changed", "edit"]:
     """Put the photo view on the page: a photo and its map under a divider, beside a detector's parameters.
 
-    `data` are its settings, see `webapp.photo`. Returns what happened, in the one run that it caused: the drawing was
+    `data` are its settings, see `webapp.drawing.photo`. Returns what happened, in the one run that it caused: the drawing was
     "changed" on the server, or somebody wants to "edit" it.
     """
     mounted = _component("photo", assets_version())(
@@ -161,7 +163,7 @@ def photo(*, key: str, data: Mapping[str, Any]) -> Literal["", "changed", "edit"
 
 
 def maps(*, key: str, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Put all maps of one photo on the page. `data`: see `webapp.maps`.
+    """Put all maps of one photo on the page. `data`: see `webapp.drawing.maps`.
 
     Returns what was wanted of a map, in the one run that it caused: {"kind", "control", "detector", "photo"}, unchecked.
     """
@@ -270,6 +272,16 @@ def pack(props: Mapping[str, Any], document: bytes) -> bytes:
     """Settings and document as one buffer: length of the settings (uint32 little-endian), settings as JSON, document."""
     text = json.dumps(props, allow_nan=False).encode()
     return struct.pack("<I", len(text)) + text + document
+
+
+def run_on_return() -> None:
+    """Have the browser ask for a run of the whole page whenever it comes back to the server.
+
+    A server that was started again knows neither the page's fragments, so that it ignores whatever is pressed in them, nor the
+    addresses that it gave to editors and panes. Streamlit's page asks for a run by itself only where something runs at
+    intervals, so something does.
+    """
+    st.fragment(_nothing, run_every=RUN_EVERY_S)()
 
 
 @lru_cache(maxsize=16)

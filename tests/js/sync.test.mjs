@@ -26,13 +26,13 @@ function answer(status, body, headers = {}) {
 
 /** A tab with its own drawing, the text in `tab.text`. */
 function tab(server, { store = new Store(() => { throw new Error("refused"); }), rev = server.rev, wait } = {}) {
-  const it = { text: "", states: [], conflicts: [], others: [], store };
+  const it = { text: "", states: [], reasons: [], conflicts: [], others: [], store };
   it.sync = new Sync({
     slot: "a", url: "/x", rev, store, fetch: server.fetch, now: () => 5,
     channel: (it.channel = { postMessage: (message) => it.posted = message }),
     encode: async () => new TextEncoder().encode(it.text),
     wait: wait ?? (async () => (server.broken = null)),
-    onState: (state) => it.states.push(state), onConflict: (conflict) => it.conflicts.push(conflict),
+    onState: (state, reason) => it.states.push(state) && it.reasons.push(reason), onConflict: (conflict) => it.conflicts.push(conflict),
     onOtherTab: (other) => it.others.push(other),
   });
   it.draw = (text) => {
@@ -94,6 +94,73 @@ test("an answer that was lost is no conflict", async () => {
   server.broken = "after";
   assert.equal(await it.draw("sent once"), true);
   assert.deepEqual([it.conflicts, it.sync.rev, server.rev], [[], 1, 1]);
+});
+
+test("an answer that was lost is no conflict either when more was drawn since", async () => {
+  const server = new Server();
+  server.broken = "after";
+  let back;
+  const it = tab(server, { wait: () => new Promise((resolve) => (back = resolve)) });
+  const saved = it.draw("sent once");
+  while (!back) await new Promise((resolve) => setTimeout(resolve, 1));
+  server.broken = "before";
+  back = null;
+  it.draw("drawn in the tunnel");
+  while (!back) await new Promise((resolve) => setTimeout(resolve, 1));
+  server.broken = null;
+  it.sync.retry();
+  assert.equal(await saved, true);
+  assert.deepEqual([text(server.bytes), it.conflicts, server.rev], ["drawn in the tunnel", [], 2]);
+});
+
+test("a server that cannot say what it holds is asked again before people are", async () => {
+  const server = new Server();
+  const it = tab(server);
+  const { fetch } = it.sync;
+  let cuts = 2;
+  it.sync.fetch = (url, options) => ((options?.method ?? "GET") === "GET" && cuts-- > 0 ? Promise.reject(new TypeError("cut")) : fetch(url, options));
+  server.broken = "after";
+  assert.equal(await it.draw("sent once"), true);
+  assert.deepEqual([it.conflicts, server.rev, cuts < 0], [[], 1, true]);
+});
+
+test("a server that was started again knows no address: tried until the page brings one, also while a request runs", async () => {
+  const server = new Server();
+  const [asked, stopped] = [[], new Promise(() => {})];
+  const it = tab(server, { wait: () => stopped });
+  const { fetch } = it.sync;
+  it.sync.fetch = async (url, options) => {
+    asked.push(url);
+    if (url === "/new") return fetch(url, options);
+    it.sync.moveTo("/new"); // the page's run ends while the refusal is still on its way
+    return answer(404, { error: "This drawing is no longer open here.", hint: "Reload the page: it is kept." });
+  };
+  assert.equal(await it.draw("one"), true);
+  assert.deepEqual([asked, text(server.bytes), it.reasons], [["/x", "/new"], "one", ["", "", ""]]);
+});
+
+test("what the server says against it is told, once, and it is tried again", async () => {
+  const server = new Server();
+  let full = 3;
+  const it = tab(server);
+  const { fetch } = it.sync;
+  it.sync.fetch = async (url, options) => (full-- > 0 ? answer(507, { error: "The disk is full.", hint: "Make room." }) : fetch(url, options));
+  assert.equal(await it.draw("one"), true);
+  assert.deepEqual([it.states, it.reasons], [["saving", "offline", "saved"], ["", "The disk is full. Make room.", ""]]);
+});
+
+test("a request that nobody answers is given up and made again", async () => {
+  const server = new Server();
+  const it = tab(server);
+  const { fetch } = it.sync;
+  let hung = 0;
+  it.sync.fetch = (url, options) => {
+    assert.ok(options.signal instanceof AbortSignal);
+    if (hung++) return fetch(url, options);
+    return Promise.reject(new DOMException("signal timed out", "TimeoutError"));
+  };
+  assert.equal(await it.draw("one"), true);
+  assert.equal(hung, 2);
 });
 
 test("a server that lost its files is told again", async () => {

@@ -14,10 +14,11 @@ export class Saving {
       encode: () => encode(shell.editor.document()),
       store: shell.store,
       channel: globalThis.BroadcastChannel ? new BroadcastChannel("controlnet-studio") : null,
-      onState: (state) => shell.frame.tellSaved(state, WORDS[state]),
+      onState: (state, reason) => this.#tell(state, reason),
       onConflict: (conflict) => this.ask(conflict),
       onOtherTab: (other) => this.#askOtherTab(other),
     });
+    this.#retryWhenBack();
   }
 
   /** Show what is newest: the server's document (`bytes`) or the browser's own copy of it. */
@@ -31,9 +32,28 @@ export class Saving {
     } else if (begun.source === "both") this.#offerUnsaved(begun.bytes);
   }
 
+  close() {
+    this.stopWatching.abort();
+    this.sync.close();
+  }
+
   /** The server's drawing at `rev` in place of the present one, which undo brings back. */
   async adopt(rev, bytes) {
     if (this.shell.replaceQuietly(await decode(bytes))) await this.sync.adopt(rev, bytes);
+  }
+
+  /** A tab that comes back, or whose network does, saves at once what waits. */
+  #retryWhenBack() {
+    this.stopWatching = new AbortController();
+    const { signal } = this.stopWatching;
+    for (const type of ["online", "pageshow", "focus"]) addEventListener(type, () => this.sync.retry(), { signal });
+    document.addEventListener("visibilitychange", () => document.hidden || this.sync.retry(), { signal });
+  }
+
+  #tell(state, reason) {
+    this.shell.frame.tellSaved(state, reason ? "not saved" : WORDS[state]);
+    if (reason && reason !== this.told) this.shell.toast(`Not saved: ${reason}`);
+    this.told = reason;
   }
 
   /** The server holds another drawing at `rev`: people choose. */

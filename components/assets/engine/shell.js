@@ -219,7 +219,7 @@ export class Shell {
   destroy() {
     this.editor?.destroy?.();
     this.stage.destroy();
-    this.sync?.close();
+    this.saving?.close();
     this.frame.destroy();
   }
 

@@ -4,17 +4,22 @@
  * The browser owns the live drawing. `rev` is the server's revision that it builds upon. A save is a PUT of the container
  * with that number as X-Rev; the server answers {rev} with the new one, or 409 {rev} when it holds another revision than
  * the one built upon. A server that knows less than we do (restarted without its files) is simply told again; one that
- * knows more means that another tab or device drew, and then people choose. No DOM: fetch, store and channel are given.
+ * knows more means that another tab or device drew, and then people choose. A server that was started again does not know
+ * the address either (404): it is tried again until the page brings a new one. No DOM: fetch, store and channel are given.
  */
 
 const RETRY_FIRST_MS = 500;
-const RETRY_LAST_MS = 15_000;
+const RETRY_LAST_MS = 3000; // how long a server that is back may stay unnoticed
+const ANSWER_MS = 10_000; // for the server to answer, beside the time that the bytes take on a slow line
+const UPLOAD_BYTES_PER_MS = 50;
+const DOWNLOAD_MS = 30_000;
 
 export class Sync {
   /**
    * slot: name of the drawing; url: where it is PUT; encode(): resolves to the present container; store, channel:
-   * see store.js and BroadcastChannel; onState("saved" | "saving" | "offline" | "conflict"), onConflict({rev}),
-   * onOtherTab({rev, bytes}) whenever another tab of this browser saved the same slot.
+   * see store.js and BroadcastChannel; onState("saved" | "saving" | "offline" | "conflict", the server's word on why it
+   * was not stored, or ""), onConflict({rev}), onOtherTab({rev, bytes}) whenever another tab of this browser saved the
+   * same slot.
    */
   constructor({ slot, url, rev, encode, store, channel = null, fetch = globalThis.fetch.bind(globalThis), ...events }) {
     Object.assign(this, { slot, url, rev, encode, store, channel, fetch });
@@ -27,9 +32,11 @@ export class Sync {
     this.savedVersion = 0; // the last one that the server has
     this.snapshot = null; // {version, bytes: promise of the container}
     this.state = "saved";
+    this.reason = "";
     this.pushing = null;
     this.keeping = Promise.resolve(); // writes to the store, one after the other
-    this.nudge = () => {};
+    this.wake = () => {};
+    this.hurried = false; // asked to try again while a request was under way
     this.closed = false;
     if (channel) channel.onmessage = ({ data }) => this.#heard(data);
   }
@@ -57,14 +64,20 @@ export class Sync {
   moveTo(url) {
     if (url === this.url) return;
     this.url = url;
-    this.nudge();
+    this.retry();
+  }
+
+  /** Try again now, not after the present wait: the server may be back. */
+  retry() {
+    this.hurried = true;
+    this.wake();
   }
 
   /** The drawing changed: save it here and there. Resolves when the server has it, or when that must wait. */
   changed() {
     this.version += 1;
     this.#keepLatest(this.version);
-    this.nudge();
+    this.retry();
     return this.flush();
   }
 
@@ -86,7 +99,7 @@ export class Sync {
 
   /** The server's drawing: {rev, bytes}. */
   async theirs() {
-    const response = await this.fetch(this.url, { cache: "no-store" });
+    const response = await this.fetch(this.url, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS + DOWNLOAD_MS) });
     if (!response.ok) throw new Error(`The server answered ${response.status}.`);
     return { rev: Number(response.headers.get("X-Rev")), bytes: new Uint8Array(await response.arrayBuffer()) };
   }
@@ -101,23 +114,28 @@ export class Sync {
 
   close() {
     this.closed = true;
+    this.wake();
     this.channel?.close?.();
   }
 
   async #push() {
     let delay = RETRY_FIRST_MS;
-    let lostReply = false;
+    const unanswered = new Map(); // versions that were sent and may have been stored all the same, by fingerprint
     while (this.dirty && !this.closed) {
       if (this.state !== "offline") this.#tell("saving");
       const { version, bytes: promised } = this.#snapshot();
       const bytes = await promised;
-      const answer = await this.#put(bytes);
-      if (answer.kind === "stored" || (answer.kind === "stale" && lostReply && (await this.#isOurs(answer.rev, bytes)))) {
+      this.hurried = false;
+      let answer = await this.#put(bytes);
+      if (answer.kind === "stale" && answer.rev >= this.rev && unanswered.size) answer = await this.#recognised(answer, unanswered);
+      if (answer.kind === "stored") {
+        const stored = { version, bytes, ...answer.found };
         this.rev = answer.rev;
-        this.savedVersion = version;
-        this.channel?.postMessage({ slot: this.slot, rev: this.rev, bytes });
-        await this.#keep({ version, bytes });
-        [delay, lostReply] = [RETRY_FIRST_MS, false];
+        this.savedVersion = stored.version;
+        this.channel?.postMessage({ slot: this.slot, rev: this.rev, bytes: stored.bytes });
+        await this.#keep(stored);
+        delay = RETRY_FIRST_MS;
+        unanswered.clear();
       } else if (answer.kind === "stale" && answer.rev < this.rev) {
         this.rev = answer.rev;
       } else if (answer.kind === "stale") {
@@ -125,13 +143,17 @@ export class Sync {
         this.onConflict({ rev: answer.rev });
         return;
       } else {
-        lostReply = true;
-        this.#tell("offline");
-        await Promise.race([this.wait(delay), new Promise((resolve) => (this.nudge = resolve))]);
+        if (answer.kind === "unanswered") unanswered.set(fingerprint(bytes), version);
+        this.#tell("offline", answer.reason);
+        await this.#pause(delay);
         delay = Math.min(RETRY_LAST_MS, delay * 2);
       }
     }
     if (!this.dirty) this.#tell("saved");
+  }
+
+  async #pause(ms) {
+    if (!this.hurried) await Promise.race([this.wait(ms), new Promise((resolve) => (this.wake = resolve))]);
   }
 
   /** The present version as a container, made once. */
@@ -158,27 +180,31 @@ export class Sync {
   }
 
   async #put(bytes) {
+    const signal = AbortSignal.timeout(ANSWER_MS + Math.ceil(bytes.length / UPLOAD_BYTES_PER_MS));
+    let response = null;
     try {
-      const response = await this.fetch(this.url, {
-        method: "PUT", body: bytes, headers: { "X-Rev": String(this.rev), "Content-Type": "application/octet-stream" },
+      response = await this.fetch(this.url, {
+        method: "PUT", body: bytes, headers: { "X-Rev": String(this.rev), "Content-Type": "application/octet-stream" }, signal,
       });
-      if (response.ok || response.status === 409) {
-        const rev = Number((await response.json()).rev);
-        if (Number.isInteger(rev)) return { kind: response.ok ? "stored" : "stale", rev };
-      }
+      const told = await response.json();
+      const stale = response.status === 409;
+      if ((response.ok || stale) && Number.isInteger(told.rev)) return { kind: stale ? "stale" : "stored", rev: told.rev };
+      if (!response.ok) return { kind: "refused", reason: response.status === 404 ? "" : [told.error, told.hint].filter(Boolean).join(" ") };
     } catch {
-      // No connection, or a cut one: tried again below.
+      // No connection, a cut one, or an answer of somebody else's: tried again.
+      if (response && !response.ok) return { kind: "refused" };
     }
-    return { kind: "failed" };
+    return { kind: "unanswered" };
   }
 
-  /** Whether the server's newer revision is what we sent before the connection broke. */
-  async #isOurs(rev, bytes) {
+  /** The server holds a newer revision, but we sent something that nobody answered: was it that? */
+  async #recognised(stale, unanswered) {
     try {
-      const theirs = await this.theirs();
-      return theirs.rev === rev && theirs.bytes.length === bytes.length && theirs.bytes.every((b, i) => b === bytes[i]);
+      const { rev, bytes } = await this.theirs();
+      const version = unanswered.get(fingerprint(bytes));
+      return version ? { kind: "stored", rev, found: { version, bytes } } : { ...stale, rev };
     } catch {
-      return false;
+      return { kind: "failed" };
     }
   }
 
@@ -187,9 +213,20 @@ export class Sync {
     this.onOtherTab({ rev: message.rev, bytes: message.bytes });
   }
 
-  #tell(state) {
-    if (state === this.state) return;
+  #tell(state, reason = "") {
+    if (state === this.state && reason === this.reason) return;
     this.state = state;
-    this.onState(state);
+    this.reason = reason;
+    this.onState(state, reason);
   }
+}
+
+/** A container in few bytes: its length and two independent 32-bit hashes (multiplicative, of Knuth's and FNV's primes). */
+function fingerprint(bytes) {
+  let [a, b] = [0, 0x811c9dc5];
+  for (const byte of bytes) {
+    a = (Math.imul(a, 0x9e3779b1) + byte) | 0;
+    b = Math.imul(b ^ byte, 0x01000193);
+  }
+  return `${bytes.length} ${a} ${b}`;
 }
