@@ -6,28 +6,31 @@ from functools import partial
 
 import streamlit as st
 
-from webapp import beginning, compose, composition, panels, tuning
-from webapp.composition import Composition
+from webapp.compose import middle, stack, state
+from webapp.compose.state import Composition
+from webapp.generate import beginning, panels, tuning
 from webapp.words import told
+
+RESULT_HEIGHT_PX = 460
 
 
 def page() -> None:
     """Draw the Compose page."""
     with told():
-        _body(compose.open_composition())
+        _body(stack.open_composition())
 
 
 @st.fragment
 def _body(at: Composition) -> None:
-    composition.align(at)
-    make, base = partial(compose.recipe, at), panels.model_card()
+    state.align(at)
+    make, base = partial(stack.recipe, at), panels.model_card()
     with st.container(key="compose"):
         layers, editor, result = st.columns([3, 8, 5], gap="medium")
     with layers:
         with st.container(key="compose-list"):
-            compose.layer_list(at)
+            stack.layer_list(at)
         with st.container(key="compose-properties"):
-            compose.properties(at, base, make)
+            stack.properties(at, base, make)
     with result:
         pressed = panels.prompt(at)
         place = st.container()
@@ -36,12 +39,12 @@ def _body(at: Composition) -> None:
         panels.model_line()
     with editor:
         if beginning.painting(at):
-            pressed = beginning.editor(at, at.frame, compose.EDITOR_HEIGHT_PX) or pressed
+            pressed = beginning.editor(at, at.frame, middle.EDITOR_HEIGHT_PX) or pressed
         else:
-            pressed = compose.middle(at) or pressed
+            pressed = middle.show(at) or pressed
     with place:
         if pressed:
             panels.generate(at, make)
         panels.prospect(at, at.frame, [(layer.control, layer.network) for layer in at.acting])
-        panels.results(at, make, at.frame, compose.overlaid(at), compose.RESULT_HEIGHT_PX)
+        panels.results(at, make, at.frame, middle.overlaid(at), RESULT_HEIGHT_PX)
     panels.keep(at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from webapp import datasets, pairs
+from webapp.datasets import making, pairs
 from webapp.words import told
 
 
@@ -13,7 +13,7 @@ def page() -> None:
     make, look = st.tabs(["Make", "Look through"], key="data.tabs", on_change="rerun")
     if make.open:
         with make, told():
-            datasets.show()
+            making.show()
     if look.open:
         with look, told():
             pairs.show()

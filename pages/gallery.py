@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from webapp import wall
+from webapp.gallery import wall
 from webapp.words import told
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import streamlit as st
 
+import components
 from controlnet_core.control import ControlType
 from pages import compose, datasets, gallery, maps, models, studio, training
-from webapp import drawer, look, reopen, services
+from webapp import look, services
+from webapp.gallery import drawer, reopen
 
 
 def navigation() -> Any:
@@ -48,5 +50,6 @@ def _page(page: Callable[[], None], title: str, icon: str, path: str, *, default
 
 
 chosen = navigation()
+components.run_on_return()
 drawer.show(chosen.url_path)
 chosen.run()

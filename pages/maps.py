@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from webapp import maps
+from webapp.drawing import maps
 from webapp.words import told
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from webapp import making_page, models
+from webapp.models import panels, wizard
 
 
 def page() -> None:
     """Draw the models page."""
-    if models.view() == "making":
-        making_page.wizard()
+    if panels.view() == "making":
+        wizard.wizard()
     else:
-        models.shelf()
+        panels.shelf()

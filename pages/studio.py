@@ -6,7 +6,8 @@ from functools import partial
 
 import streamlit as st
 
-from webapp import beginning, panels, shapes, sources, tuning
+from webapp.drawing import shapes, sources
+from webapp.generate import beginning, panels, tuning
 from webapp.session import Desk
 from webapp.words import told
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from webapp import training
+from webapp.training import panels
 from webapp.words import told
 
 
 def page() -> None:
     """Draw the training page."""
     with told():
-        training.show()
+        panels.show()

@@ -17,7 +17,7 @@ if str(ROOT) not in sys.path:  # `streamlit run` puts only this file's folder th
 
 from streamlit.starlette import App  # noqa: E402
 
-from webapp.routes import middleware, routes  # noqa: E402
+from webapp.routes.table import middleware, routes  # noqa: E402
 from webapp.services import studio  # noqa: E402
 
 

@@ -139,7 +139,6 @@ class Hub:
         self._tokens: dict[_Place, str] = {}
         self._views: dict[str, View] = {}
         self._held: dict[tuple[str, str], _Held] = {}
-        self._callbacks: dict[str, list[Callable[[int], None]]] = {}
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
         self._stream_of: dict[str, str] = {}
         self.closed = False
@@ -240,19 +239,6 @@ class Hub:
                 return held.data
         found = self.shelf.get(workspace, slot)
         return found[1] if found else None
-
-    def subscribe(self, token: str, callback: Callable[[int], None]) -> Callable[[], None]:
-        """Call `callback(rev)` after each change of a document, in the changing thread; returns what ends that."""
-        with self._lock:
-            self._place(token)
-            self._callbacks.setdefault(token, []).append(callback)
-
-        def end() -> None:
-            with self._lock:
-                if callback in self._callbacks.get(token, []):
-                    self._callbacks[token].remove(callback)
-
-        return end
 
     def stream(self, session: str, workspace: str = "") -> str:
         """The token of a session's events. The sessions of one workspace hear each other's."""
@@ -355,11 +341,8 @@ class Hub:
             if rev is not None and rev != held.rev:
                 raise Stale(held.rev)
             held.rev, held.data = held.rev + 1, data
-            new, callbacks = held.rev, list(self._callbacks.get(token, []))
-            self.shelf.put(place.workspace, place.slot, new, data)
-        for callback in callbacks:
-            callback(new)
-        return new
+            self.shelf.put(place.workspace, place.slot, held.rev, data)
+            return held.rev
 
     def _document(self, token: str) -> _Held:
         place = self._place(token)
@@ -380,7 +363,6 @@ class Hub:
         place = self._places.pop(token)
         del self._tokens[place]
         self._views.pop(token, None)
-        self._callbacks.pop(token, None)
         if not any((one.workspace, one.slot) == (place.workspace, place.slot) for one in self._tokens):
             self.shelf.flush()
             del self._held[place.workspace, place.slot]

@@ -41,11 +41,11 @@ from controlnet_core.recipe import SEED_MAX, ControlUnit, Mode, Recipe, Resize, 
 from controlnet_core.store import Blobs
 from controlnet_core.supervisor import Supervisor
 from webapp import gates
-from webapp.detections import Photos
+from webapp.drawing.detections import Photos
+from webapp.drawing.looks import Looks
 from webapp.housekeeping import Housekeeping
 from webapp.hub import Hub, Message
-from webapp.library import Library
-from webapp.looks import Looks
+from webapp.models.library import Library
 from webapp.settings import Settings
 from webapp.shelf import Shelf
 

@@ -15,7 +15,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from controlnet_core.control import Value
-from webapp.choices import Choices, Start
+from webapp.generate.choices import Choices, Start
 
 W = TypeVar("W")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from controlnet_core.gallery import Gallery, Query
-from webapp.gallery_routes import tile
+from webapp.routes.gallery import tile
 
 COUNT = 10_000
 PAGE = 120

@@ -35,7 +35,7 @@ def main() -> None:
     from controlnet_core.datasets.circles import Circles, verdict
     from controlnet_core.picture import to_png
     from controlnet_core.runs import Run
-    from webapp.trainer import HELD_OUT_CIRCLES
+    from webapp.training.setup import HELD_OUT_CIRCLES
 
     run = Run(options.run)
     config, points = run.config(), run.curve()
@@ -98,7 +98,7 @@ def sampled(run, options, held) -> tuple[int, list[np.ndarray]]:
 
 def curve(losses: list[float]) -> np.ndarray:
     """The losses, pale, and their running mean, on a logarithmic height."""
-    from webapp.curves import smoothed
+    from webapp.training.curves import smoothed
 
     width, height = CURVE_PX
     canvas = np.full((height, width, 3), 255, np.uint8)

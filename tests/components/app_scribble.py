@@ -18,7 +18,7 @@ from starlette.routing import Route  # noqa: E402
 from streamlit.starlette import App  # noqa: E402
 
 from components import ASSETS  # noqa: E402
-from webapp.region_routes import packed  # noqa: E402
+from webapp.routes.regions import packed  # noqa: E402
 
 DRAWINGS: dict[str, tuple[int, bytes]] = {}
 

@@ -25,7 +25,7 @@ from controlnet_core.runs import Config, Run, Status, parse, to_toml
 from controlnet_core.training.loop import read
 from tests.training.conftest import ROOT, add_pair
 from webapp.settings import Settings
-from webapp.trainer import Busy, pairs_of
+from webapp.training.setup import Busy, pairs_of
 
 PATIENCE_S = 300
 

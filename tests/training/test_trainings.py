@@ -15,9 +15,9 @@ from controlnet_core.catalog import Catalog
 from controlnet_core.errors import InputError, NoSpace
 from controlnet_core.runs import Status
 from tests.training.test_runs import Studio, config, wait_for
-from webapp import curves
 from webapp.cli import app
-from webapp.trainings import Trainings, suggested
+from webapp.training import curves
+from webapp.training.runs import Trainings, suggested
 
 
 @pytest.fixture
@@ -148,8 +148,8 @@ def test_samples_are_served_and_nothing_else(studio: Studio, monkeypatch: pytest
     from starlette.applications import Starlette
     from starlette.testclient import TestClient
 
-    from webapp import training_routes
-    from webapp.guard import guarded
+    from webapp.routes.guard import guarded
+    from webapp.routes.training import table
     from webapp.services import Studio as Services
 
     asked = config("circles", steps=1)
@@ -158,7 +158,7 @@ def test_samples_are_served_and_nothing_else(studio: Studio, monkeypatch: pytest
     (run.samples() / "control-0.png").write_bytes(b"png")
     (run.folder / "secret.png").write_bytes(b"secret")
     services = Services(studio.settings)
-    routes = [guarded(*route) for route in training_routes.table(lambda: services)]
+    routes = [guarded(*route) for route in table(lambda: services)]
     client = TestClient(Starlette(routes=routes))
     assert client.get("/training/mine/control-0.png").content == b"png"
     for path in ("mine/target-0", "mine/secret", "mine/..%2Fsecret", "other/control-0", "..%2Fmine/control-0"):

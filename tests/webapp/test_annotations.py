@@ -13,7 +13,7 @@ import pytest
 from annotator.dataset import Plan
 from controlnet_core.errors import InputError
 from controlnet_core.picture import to_png
-from webapp.annotations import Annotations, Made
+from webapp.datasets.annotations import Annotations, Made
 from webapp.settings import Settings
 
 PLAN = Plan("canny", "canny", {"low": 50, "high": 100}, {}, 256, "a box")

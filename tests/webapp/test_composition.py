@@ -20,10 +20,12 @@ from controlnet_core.catalog import ModelCard
 from controlnet_core.document import MISSING, Person, Point, Raster, Skeleton
 from controlnet_core.picture import open_picture
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp import composition, kept, panels, services
-from webapp.choices import Choices, Start, called
-from webapp.composition import FRAMES, LAYERS_MAX, Composition
-from webapp.layers import layer_png, placed
+from webapp import kept, services
+from webapp.compose import state
+from webapp.compose.state import FRAMES, LAYERS_MAX, Composition
+from webapp.drawing.layers import layer_png, placed
+from webapp.generate import panels
+from webapp.generate.choices import Choices, Start, called
 from webapp.services import Studio
 from webapp.session import Wish
 
@@ -37,7 +39,7 @@ def at(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> Iterator[Composition]:
     monkeypatch.setattr(services, "workspace", lambda: WORKSPACE)
     monkeypatch.setattr(services, "session", lambda: "a-tab-of-the-tests")
     kept._shelf.cache_clear()  # pyright: ignore[reportPrivateUsage]
-    yield composition.load()
+    yield state.load()
     kept._shelf.cache_clear()  # pyright: ignore[reportPrivateUsage]
 
 
@@ -45,7 +47,7 @@ def test_a_newcomer_finds_a_layout_and_people_that_fit(at: Composition) -> None:
     assert [layer.control for layer in at.layers] == ["pose", "seg"]
     assert at.layer is at.layers[0]
     assert at.prompt
-    recipe = panels.recipe_of(replace(at, model="paperworld"), composition.drafts(at, base()), at.frame)
+    recipe = panels.recipe_of(replace(at, model="paperworld"), state.drafts(at, base()), at.frame)
     assert [unit.control for unit in recipe.controls] == ["pose", "seg"]
     people = open_picture(services.studio().blobs.get(recipe.controls[0].picture)).max(axis=2) > 0
     person = documents.decode(services.studio().blobs.get(recipe.controls[1].document or ""))
@@ -54,59 +56,59 @@ def test_a_newcomer_finds_a_layout_and_people_that_fit(at: Composition) -> None:
 
 
 def test_layers_come_go_and_move(at: Composition) -> None:
-    first = composition.add(at, "scribble")
-    second = composition.add(at, "scribble")
+    first = state.add(at, "scribble")
+    second = state.add(at, "scribble")
     assert first and second and first.slot != second.slot
     assert len(at.layers) == LAYERS_MAX
-    assert composition.add(at, "depth") is None
+    assert state.add(at, "depth") is None
     assert at.layer is second
-    composition.move(at, second.slot, 1)
+    state.move(at, second.slot, 1)
     assert at.layers[:2] == [first, second]
-    composition.move(at, first.slot, -1)
+    state.move(at, first.slot, -1)
     assert at.layers[0] is first
     drawn = mask(3, at.frame[0])
-    composition.put(first, drawn)
-    composition.remove(at, first.slot)
+    state.put(first, drawn)
+    state.remove(at, first.slot)
     assert first not in at.layers
-    again = composition.add(at, "scribble")
+    again = state.add(at, "scribble")
     assert again and again.slot == first.slot
-    back = services.studio().hub.latest(composition.token(again, at.frame))[1]
+    back = services.studio().hub.latest(state.token(again, at.frame))[1]
     assert isinstance(back, Raster) and np.array_equal(back.pixels, drawn.pixels)
     for layer in list(at.layers):
-        composition.remove(at, layer.slot)
-    assert at.layer is None and composition.drafts(at, base()) == []
+        state.remove(at, layer.slot)
+    assert at.layer is None and state.drafts(at, base()) == []
 
 
 def test_every_document_follows_the_frame(at: Composition) -> None:
     hub = services.studio().hub
     at.layers[0].masked = True
     at.frame = FRAMES["Portrait 2:3"]
-    composition.align(at)
+    state.align(at)
     for layer in at.layers:
-        document = hub.latest(composition.token(layer, at.frame))[1]
+        document = hub.latest(state.token(layer, at.frame))[1]
         assert (document.width, document.height) == at.frame
-    revs = [hub.read(composition.token(layer, at.frame))[0] for layer in at.layers]
-    composition.align(at)
-    assert revs == [hub.read(composition.token(layer, at.frame))[0] for layer in at.layers]
+    revs = [hub.read(state.token(layer, at.frame))[0] for layer in at.layers]
+    state.align(at)
+    assert revs == [hub.read(state.token(layer, at.frame))[0] for layer in at.layers]
 
 
 def test_a_layer_acts_where_its_mask_is_painted(at: Composition) -> None:
     layer = at.layers[0]
-    assert composition.mask_of(layer, at.frame) is None
+    assert state.mask_of(layer, at.frame) is None
     layer.masked = True
-    assert composition.mask_of(layer, at.frame) is None  # nothing painted: everywhere
+    assert state.mask_of(layer, at.frame) is None  # nothing painted: everywhere
     painted = np.zeros(at.frame[::-1], np.uint8)
     painted[:100] = 255
-    token = composition.token(layer, at.frame, mask=True)
+    token = state.token(layer, at.frame, mask=True)
     services.studio().hub.replace(token, documents.encode(Raster("mask", painted)))
-    (first, second) = composition.drafts(at, base())
+    (first, second) = state.drafts(at, base())
     assert first.mask is not None and second.mask is None
     assert np.array_equal(open_picture(services.studio().blobs.get(first.mask))[:, :, 0], painted)
 
 
 def test_a_layer_that_is_left_out_is_not_in_the_recipe(at: Composition) -> None:
     at.layers[0].shown = False
-    assert [draft.control for draft in composition.drafts(at, base())] == ["seg"]
+    assert [draft.control for draft in state.drafts(at, base())] == ["seg"]
 
 
 def test_a_page_comes_back_as_it_was_left(at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,10 +116,10 @@ def test_a_page_comes_back_as_it_was_left(at: Composition, monkeypatch: pytest.M
     at.choices.loras = {"ink": 0.5}
     at.begin = Start("a" * 64, strength=0.4, masked=True)
     at.layers[1].weight = 0.35
-    kept.keep(composition.KEY, at)
-    assert composition.load() == at
-    kept._shelf().put(WORKSPACE, composition.KEY, 1, EMPTY_KEPT)  # pyright: ignore[reportPrivateUsage]
-    assert kept.recall(composition.KEY, Composition) is None
+    kept.keep(state.KEY, at)
+    assert state.load() == at
+    kept._shelf().put(WORKSPACE, state.KEY, 1, EMPTY_KEPT)  # pyright: ignore[reportPrivateUsage]
+    assert kept.recall(state.KEY, Composition) is None
     assert kept.recall("never", Wish) is None
 
 
@@ -126,7 +128,7 @@ def test_the_photo_lies_in_the_frame_for_every_detector(at: Composition) -> None
     photo = np.zeros((90, 300, 3), np.uint8)
     photo[:, 150:] = 255
     at.photo = studio.photos.keep(cv2.imencode(".png", photo)[1].tobytes())
-    digest = composition.photo_in_frame(at)
+    digest = state.photo_in_frame(at)
     assert digest is not None
     framed = open_picture(studio.blobs.get(digest))
     assert framed.shape == (*at.frame[::-1], 3)

@@ -10,8 +10,9 @@ import pytest
 from controlnet_core import preflight
 from controlnet_core.supervisor import Status
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp import forecast, services
-from webapp.choices import Choices, Start
+from webapp import services
+from webapp.generate import forecast
+from webapp.generate.choices import Choices, Start
 from webapp.services import Draft, Studio
 from webapp.session import Wish
 

@@ -17,7 +17,8 @@ from starlette.testclient import TestClient
 from controlnet_core.job import Job
 from controlnet_core.metadata import recipe_of, to_png
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp import drawer, gallery_routes, routes
+from webapp.gallery import drawer
+from webapp.routes import gallery, table
 from webapp.services import Draft, Studio
 from webapp.settings import Settings
 
@@ -42,7 +43,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio, li
 
 @pytest.fixture
 def client(shelf: tuple[Studio, list[str]]) -> TestClient:
-    app = Starlette(routes=routes.routes(lambda: shelf[0]))
+    app = Starlette(routes=table.routes(lambda: shelf[0]))
     return TestClient(app, base_url="http://localhost", headers={"Origin": "http://localhost"})
 
 
@@ -121,9 +122,9 @@ def test_another_sites_page_and_unknown_tokens_are_refused(client: TestClient, w
 def test_too_many_deeds_are_slowed_down(
     shelf: tuple[Studio, list[str]], where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gallery_routes, "DEEDS_PER_S", 0.01)
-    monkeypatch.setattr(gallery_routes, "DEEDS_BURST", 3.0)
-    app = TestClient(Starlette(routes=routes.routes(lambda: shelf[0])), base_url="http://localhost")
+    monkeypatch.setattr(gallery, "DEEDS_PER_S", 0.01)
+    monkeypatch.setattr(gallery, "DEEDS_BURST", 3.0)
+    app = TestClient(Starlette(routes=table.routes(lambda: shelf[0])), base_url="http://localhost")
     headers = {"Origin": "http://localhost"}
     answers = [app.post(f"{where}/star", json={"ids": ["0" * 32]}, headers=headers).status_code for _ in range(5)]
     assert answers == [200] * 3 + [429] * 2

@@ -130,18 +130,6 @@ def test_names_of_drawings_are_no_paths(tmp_path: Path, workspace: str, slot: st
         new_hub(tmp_path).open(workspace, "s", slot, container())
 
 
-def test_a_subscriber_hears_every_change_until_it_ends(tmp_path: Path) -> None:
-    hub = new_hub(tmp_path)
-    token = hub.open(WORKSPACE, "s", "scribble", container(0))
-    heard: list[int] = []
-    end = hub.subscribe(token, heard.append)
-    hub.write(token, container(1), 1)
-    hub.replace(token, container(2))
-    end()
-    hub.replace(token, container(3))
-    assert heard == [2, 3]
-
-
 def test_concurrent_writers_lose_no_revision(tmp_path: Path) -> None:
     hub = new_hub(tmp_path)
     token = hub.open(WORKSPACE, "s", "scribble", container(0))

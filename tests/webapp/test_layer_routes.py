@@ -13,13 +13,13 @@ from starlette.testclient import TestClient
 
 from controlnet_core.document import Raster, encode
 from tests.webapp.conftest import WORKSPACE
-from webapp import routes
+from webapp.routes import table
 from webapp.services import Studio
 
 
 @pytest.fixture
 def client(quiet: Studio) -> Iterator[TestClient]:
-    with TestClient(Starlette(routes=routes.routes(lambda: quiet))) as client:
+    with TestClient(Starlette(routes=table.routes(lambda: quiet))) as client:
         yield client
 
 

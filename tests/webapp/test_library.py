@@ -17,9 +17,10 @@ from controlnet_core.catalog import Catalog, ModelCard
 from controlnet_core.errors import InputError, StudioError
 from controlnet_core.remote import describe
 from tests.core.hub_server import Hub, serve
-from webapp import making, routes
-from webapp.library import OVER, Library
-from webapp.making import Making
+from webapp.models import making
+from webapp.models.library import OVER, Library
+from webapp.models.making import Making
+from webapp.routes import table
 from webapp.services import Studio
 
 CROSS = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
@@ -31,15 +32,15 @@ def safetensors(shapes: dict[str, list[int]], fill: bytes = b"") -> bytes:
     """A file of zeros with these tensors, and one of noise so that it is large enough to be cut."""
     import json
 
-    table, offset = {}, 0
+    header, offset = {}, 0
     for name, shape in shapes.items():
         size = 4
         for side in shape:
             size *= side
-        table[name] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + size]}
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + size]}
         offset += size
-    table["noise"] = {"dtype": "U8", "shape": [len(fill)], "data_offsets": [offset, offset + len(fill)]}
-    text = json.dumps(table).encode()
+    header["noise"] = {"dtype": "U8", "shape": [len(fill)], "data_offsets": [offset, offset + len(fill)]}
+    text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + bytes(offset) + fill
 
 
@@ -256,7 +257,7 @@ def test_making_runs_in_a_process_and_reports(library: Library) -> None:
 
 @pytest.fixture
 def client(quiet: Studio) -> TestClient:
-    return TestClient(Starlette(routes=routes.routes(lambda: quiet)), headers={"Origin": "http://testserver"})
+    return TestClient(Starlette(routes=table.routes(lambda: quiet)), headers={"Origin": "http://testserver"})
 
 
 def test_the_routes_serve_the_page(hub: Hub, quiet: Studio, client: TestClient) -> None:

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from controlnet_core.document import Raster, decode, encode
 from controlnet_core.picture import open_picture, to_png
 from tests.webapp.conftest import mask
-from webapp import routes
+from webapp.routes import table
 from webapp.services import Studio
 
 DARK = np.full((64, 96, 3), 230, np.uint8)
@@ -25,7 +25,7 @@ DARK[16:48, 24:72] = 20
 
 @pytest.fixture(scope="module")
 def client(studio: Studio) -> Iterator[TestClient]:
-    app = Starlette(routes=routes.routes(lambda: studio))
+    app = Starlette(routes=table.routes(lambda: studio))
     with TestClient(app, headers={"Origin": "http://testserver"}) as client:
         yield client
 

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.webapp.conftest import WORKSPACE, container
-from webapp import routes
+from webapp.routes import table
 from webapp.services import Studio
 
 ORIGIN = {"Origin": "http://testserver"}
@@ -28,7 +28,7 @@ def png(width: int = 96, height: int = 64) -> bytes:
 
 @pytest.fixture
 def client(quiet: Studio) -> TestClient:
-    return TestClient(Starlette(routes=routes.routes(lambda: quiet)))
+    return TestClient(Starlette(routes=table.routes(lambda: quiet)))
 
 
 def test_every_pixel_gets_a_region_that_keeps_to_the_border(client: TestClient, quiet: Studio) -> None:

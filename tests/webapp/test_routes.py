@@ -35,7 +35,7 @@ from components import ASSETS, assets_version
 from controlnet_core.gallery import recipe_of
 from controlnet_core.picture import open_picture
 from tests.webapp.conftest import WORKSPACE, container, mask
-from webapp import guard, routes
+from webapp.routes import guard, table
 from webapp.services import Draft, Studio
 
 
@@ -50,7 +50,7 @@ def url(studio: Studio) -> Iterator[str]:
         return PlainTextResponse("file")
 
     app = Starlette(
-        routes=[*routes.routes(lambda: studio), Route("/", page), Route("/file", file)], middleware=routes.middleware()
+        routes=[*table.routes(lambda: studio), Route("/", page), Route("/file", file)], middleware=table.middleware()
     )
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -138,7 +138,7 @@ def test_a_link_out_of_the_assets_is_not_followed(
     (tmp_path / "secret.js").write_text("secret")
     (tmp_path / "assets" / "link.js").symlink_to(tmp_path / "secret.js")
     (tmp_path / "assets" / "own.js").write_text("own")
-    monkeypatch.setattr(routes, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(table, "ASSETS", tmp_path / "assets")
     assert client.get("/studio/assets/x/own.js").text == "own"
     refused(client.get("/studio/assets/x/link.js"), 404)
 
@@ -214,7 +214,7 @@ def test_no_more_than_the_limit_is_ever_taken(studio: Studio, token: str) -> Non
     headers = [(b"host", b"localhost"), (b"origin", b"http://localhost"), (b"x-rev", b"1")]
     path = f"/studio/documents/{token}"
     scope = {"type": "http", "method": "PUT", "path": path, "headers": headers, "query_string": b"", "root_path": ""}
-    asyncio.run(Starlette(routes=routes.routes(lambda: studio))(scope, receive, send))
+    asyncio.run(Starlette(routes=table.routes(lambda: studio))(scope, receive, send))
     assert answers[0]["status"] == 413
     assert taken <= (8 << 20) + (1 << 16)
 
@@ -251,9 +251,9 @@ def test_a_name_that_points_here_by_trick_is_refused(client: httpx.Client, token
 
 
 def test_too_many_changes_are_slowed_down(studio: Studio, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "PUTS_PER_S", 5.0)
-    monkeypatch.setattr(routes, "PUTS_BURST", 3.0)
-    app = TestClient(Starlette(routes=routes.routes(lambda: studio)), base_url="http://localhost")
+    monkeypatch.setattr(table, "PUTS_PER_S", 5.0)
+    monkeypatch.setattr(table, "PUTS_BURST", 3.0)
+    app = TestClient(Starlette(routes=table.routes(lambda: studio)), base_url="http://localhost")
     headers = {"Origin": "http://localhost", "X-Rev": "1"}
     answers = [app.put(f"/studio/documents/{token}", content=b"x", headers=headers).status_code for _ in range(5)]
     assert answers[:3] == [400] * 3
@@ -419,9 +419,9 @@ def test_pages_name_the_modules_that_they_are_going_to_need(url: str) -> None:
 
 def test_routes_follow_the_base_path(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"server.baseUrlPath": "/team/", "server.address": "127.0.0.1"}
-    for module in (routes, guard):
+    for module in (table, guard):
         monkeypatch.setattr(module, "option", lambda name: options.get(name, ""))
-    below = TestClient(Starlette(routes=routes.routes(lambda: studio)), base_url="http://localhost")
+    below = TestClient(Starlette(routes=table.routes(lambda: studio)), base_url="http://localhost")
     path = next(ASSETS.rglob("*.js")).relative_to(ASSETS).as_posix()
     assert below.get(f"/team/studio/assets/x/{path}").status_code == 200
     assert below.get(f"/studio/assets/x/{path}").status_code == 404
@@ -443,7 +443,8 @@ SERVER = """
 import sys, contextlib, uvicorn
 from pathlib import Path
 from starlette.applications import Starlette
-from webapp import routes, services, settings
+from webapp import services, settings
+from webapp.routes import table
 studio = services.Studio(settings.Settings(data=Path(sys.argv[1]), engine="tests.core.strokes_engine:build"))
 @contextlib.asynccontextmanager
 async def life(app):
@@ -451,7 +452,7 @@ async def life(app):
     print(studio.hub.stream("s"), flush=True)
     yield
     studio.stop()
-config = uvicorn.Config(Starlette(routes=routes.routes(lambda: studio), lifespan=life), fd=int(sys.argv[2]))
+config = uvicorn.Config(Starlette(routes=table.routes(lambda: studio), lifespan=life), fd=int(sys.argv[2]))
 uvicorn.Server(config).run()
 """
 

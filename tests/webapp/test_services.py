@@ -23,7 +23,9 @@ from webapp.settings import ROOT, Settings
 FIELDS = {"model": "paperworld", "width": 64, "height": 64, "steps": 3}
 
 
-@pytest.mark.parametrize("module", ["webapp.services", "webapp.routes", "webapp.cli", "controlnet_core.supervisor"])
+@pytest.mark.parametrize(
+    "module", ["webapp.services", "webapp.routes.table", "webapp.cli", "controlnet_core.supervisor"]
+)
 def test_the_web_process_imports_no_torch(module: str) -> None:
     code = (
         f"import sys, {module}; print([name for name in ('torch', 'diffusers', 'transformers') if name in sys.modules])"

@@ -10,9 +10,9 @@ import pytest
 from controlnet_core.errors import InputError, QueueFull
 from controlnet_core.recipe import Recipe
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp.forecast import duration, passes
+from webapp.generate.forecast import duration, passes
+from webapp.generate.sweep import CELLS_MAX, IN_FLIGHT_MAX, Sweep, spread, varied
 from webapp.services import Draft, Studio
-from webapp.sweep import CELLS_MAX, IN_FLIGHT_MAX, Sweep, spread, varied
 
 
 def recipe_of(studio: Studio, prompt: str = "a house", **fields: object) -> Recipe:

@@ -98,7 +98,7 @@ def add_model(
     with told():
         from controlnet_core.catalog import Kind
         from controlnet_core.errors import InputError
-        from webapp.library import ADDABLE
+        from webapp.models.library import ADDABLE
         from webapp.services import studio
 
         chosen: Kind | None = next((one for one in ADDABLE if one == kind), None)

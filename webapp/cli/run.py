@@ -52,7 +52,7 @@ def run(
         studio().on_first_picture = _tell_first_picture
         print(f"Starting ControlNet Studio. Drawings and pictures: {studio().settings.data}", flush=True)
         from webapp.app import app as server
-        from webapp.guard import LOOPBACK
+        from webapp.routes.guard import LOOPBACK
 
         base = base.strip("/")
         threading.Thread(target=_announce, args=(host, free, base, browser, studio()), daemon=True).start()

@@ -22,8 +22,8 @@ def train(
     with told():
         from controlnet_core.errors import InputError
         from controlnet_core.runs import Run, parse
-        from webapp import trainer
         from webapp.settings import Settings
+        from webapp.training import setup
 
         try:
             wanted = parse(config.read_bytes())
@@ -34,6 +34,6 @@ def train(
         run = Run(settings.data / "training" / wanted.name)
         if int(os.environ.get("RANK", "0")) == 0:
             print(f"{wanted.title or wanted.name}: {run.folder}", flush=True)
-        status = trainer.main(wanted, settings, lambda text: print(text, flush=True), run)
+        status = setup.main(wanted, settings, lambda text: print(text, flush=True), run)
         if status.result and int(os.environ.get("RANK", "0")) == 0:
             print(settings.models / "controlnet" / status.result)

@@ -1,0 +1,1 @@
+"""Data sets: annotating photos into pairs, and looking through the pairs."""

@@ -1,0 +1,258 @@
+"""Looking through a data set: its pairs, those that cannot be used by name, one pair with its map in the editor.
+
+Data sets are made in `making`; what a pair is, and what is wrong with one, says `controlnet_core.datasets`.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+import components
+from controlnet_core import document as documents
+from controlnet_core import picture, store
+from controlnet_core.control import ControlType, values
+from controlnet_core.datasets import Pairs, checks
+from controlnet_core.datasets.layouts import Folders, Lines
+from controlnet_core.errors import Cancelled, InputError, StudioError
+from controlnet_core.runs import Config
+from webapp import gates, services
+from webapp.session import remember, remembered
+from webapp.training.runs import BUILT_IN, trainings
+from webapp.training.setup import pairs_of
+from webapp.words import plain, refuse, told
+
+SHOWN = 12
+COLUMNS = 6
+REFRESH_S = 1.0
+EDITOR_HEIGHT_PX = 560
+
+
+@dataclass
+class Look:
+    """A check under way: how far it is, and what it found in the end."""
+
+    total: int
+    done: int = 0
+    report: checks.Report | None = None
+    error: StudioError | None = None
+    stopped: bool = field(default=False, repr=False)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.report is not None or self.error is not None
+
+
+class Checks:
+    """Checks of data sets, each in a thread of its own; the last one of a set is remembered. Safe across threads."""
+
+    def __init__(self) -> None:
+        self._looks: dict[str, Look] = {}
+        self._lock = threading.Lock()
+
+    def of(self, source: str) -> Look | None:
+        """The last check of a set."""
+        return self._looks.get(source)
+
+    def start(self, source: str, pairs: Pairs) -> None:
+        """Check a set, unless that is going on already."""
+        with self._lock:
+            look = self._looks.get(source)
+            if look is None or look.over:
+                look = self._looks[source] = Look(len(pairs))
+                threading.Thread(target=self._check, args=(look, pairs), name="check", daemon=True).start()
+
+    def forget(self, source: str) -> None:
+        """A set has changed: what was found does not count any more."""
+        look = self._looks.pop(source, None)
+        if look is not None:
+            look.stopped = True
+
+    def _check(self, look: Look, pairs: Pairs) -> None:
+        def count(done: int, _total: int) -> None:
+            look.done = done
+            if look.stopped:
+                raise Cancelled()
+
+        try:
+            look.report = checks.check(pairs, on_pair=count)
+        except StudioError as error:
+            look.error = error
+
+
+@cache
+def _checks() -> Checks:
+    return Checks()
+
+
+def show() -> None:
+    """Draw the part of the Data page that looks through a set."""
+    sources = trainings().sources()
+    folders = [source for source in sources if source not in BUILT_IN]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        source = st.selectbox("Data set", [*folders, *BUILT_IN], format_func=sources.__getitem__, key="pairs.source")
+        controls = services.studio().controls
+        key = st.selectbox(
+            "Condition", list(controls), format_func=lambda key: controls[key].title, key="pairs.control",
+            help="Whose editor opens a map; for the picture world and the gallery, whose maps are shown.",
+        )  # fmt: skip
+    source = gates.choice(source, sources, "The data set")
+    control = controls[gates.choice(key, controls, "The condition")]
+    pairs = _opened(source, control.key)
+    if not len(pairs):
+        st.info("There is nothing in it yet.", icon=":material/dataset:")
+        return
+    chosen = remembered("pairs.chosen", None)
+    if chosen is not None and chosen[0] == source and chosen[1] < len(pairs):
+        _one(source, pairs, chosen[1], control)
+        return
+    endless = checks.is_endless(pairs)
+    if not endless:
+        _found(source, pairs)
+    _many(source, pairs, endless)
+
+
+def _opened(source: str, control: str) -> Pairs:
+    asked = {"name": "look", "base": "any", "control": control, "data": {"source": source, "size": 256}}
+    return pairs_of(Config.model_validate(asked), trainings().settings)[0]
+
+
+def _found(source: str, pairs: Pairs) -> None:
+    look = _checks().of(source)
+    live = look is not None and not look.over
+    st.fragment(_report, run_every=REFRESH_S if live else None)(source, pairs, live)
+
+
+def _report(source: str, pairs: Pairs, live: bool) -> None:
+    look = _checks().of(source)
+    if live != (look is not None and not look.over):
+        st.rerun()  # the page begins, or ends, to ask again and again
+    if look is None:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{len(pairs)} pairs**")
+            st.button(
+                "Check every pair", key="pairs.check", icon=":material/fact_check:",
+                on_click=_checks().start, args=(source, pairs),
+            )  # fmt: skip
+        return
+    if not look.over:
+        st.progress(look.done / max(1, look.total), text=f"Looked at {look.done} of {look.total} pairs")
+        return
+    if look.report is None:
+        refuse(look.error or StudioError("The check was stopped."))
+        return
+    report = look.report
+    if not report.bad:
+        sizes = ", ".join(f"{width} x {height} px" for width, height in list(report.sizes)[:4])
+        st.success(f"All {report.count} pairs can be used ({sizes}).", icon=":material/check:")
+        return
+    with st.expander(
+        f"{len(report.bad)} of {report.count} pairs cannot be used", icon=":material/warning:", expanded=True
+    ):
+        rows = [{"Pair": problem.name, "What is wrong": problem.text} for problem in report.problems]
+        st.dataframe(rows, hide_index=True, width="stretch", height=min(280, 38 * (len(rows) + 1)))
+
+
+def _many(source: str, pairs: Pairs, endless: bool) -> None:
+    """A page of pairs."""
+    count = len(pairs)
+    last = 999 if endless else (count - 1) // SHOWN
+    asked = st.number_input("Page", 1, last + 1, 1, key=f"pairs.page.{source}", width=140)
+    page = gates.whole(asked, 1, last + 1, "The page") - 1
+    numbers = range(page * SHOWN, min(count, (page + 1) * SHOWN))
+    for start in range(numbers.start, numbers.stop, COLUMNS):
+        columns = st.columns(COLUMNS, gap="medium")
+        for column, index in zip(columns, range(start, min(start + COLUMNS, numbers.stop)), strict=False):
+            with column:
+                _tile(source, pairs, index)
+
+
+def _tile(source: str, pairs: Pairs, index: int) -> None:
+    try:
+        example = pairs.read(index)
+    except InputError as error:
+        st.warning(plain(f"{pairs.name(index)}: {error.message}"))
+    else:
+        one, two = st.columns(2, gap="small")
+        one.image(example.source, width="stretch")
+        two.image(example.target, width="stretch")
+        st.caption(plain(example.prompt if len(example.prompt) < 90 else f"{example.prompt[:87]}..."))
+    if isinstance(pairs, Lines | Folders):
+        st.button(
+            "Open", key=f"pairs.open.{index}", type="tertiary", icon=":material/edit:",
+            on_click=remember, args=("pairs.chosen", (source, index)),
+        )  # fmt: skip
+
+
+def _one(source: str, pairs: Pairs, index: int, control: ControlType) -> None:
+    """One pair, large: its map in the editor, its picture, its prompt."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "All pairs", icon=":material/arrow_back:", type="tertiary", on_click=remember, args=("pairs.chosen", None)
+        )
+        st.markdown(f"**{plain(pairs.name(index))}**")
+    left, right = st.columns([8, 5], gap="medium")
+    try:
+        entry = pairs.entry(index) if isinstance(pairs, Lines | Folders) else None
+    except InputError as error:
+        refuse(error)
+        return
+    if entry is None:
+        return
+    with left, told():
+        _map(source, pairs, index, control)
+    with right, told():
+        if isinstance(entry.target, Path) and entry.target.is_file():
+            st.image(entry.target.read_bytes(), width="stretch")
+        written = st.text_area("Prompt", entry.prompt, key=f"pairs.prompt.{source}.{index}", height=96)
+        if st.button("Keep the prompt", icon=":material/save:", key="pairs.keep.prompt"):
+            here = services.studio().settings
+            assert isinstance(pairs, Lines | Folders)
+            pairs.set_prompt(index, gates.text(written, 4000, "The prompt"), free_min_bytes=here.free_min_bytes)
+            _checks().forget(source)
+            st.toast("The prompt is kept.")
+
+
+def _map(source: str, pairs: Lines | Folders | Any, index: int, control: ControlType) -> None:
+    """The map as a document in its condition's editor, where a map can be read back."""
+    studio, entry = services.studio(), pairs.entry(index)
+    assert isinstance(entry.source, Path)
+    rgb = picture.open_picture(entry.source.read_bytes())
+    reader = next((one for one in control.detectors if one.reads == "map" and not one.weights), None)
+    side = max(rgb.shape[:2])
+    if reader is None or control.editor == "view" or side > documents.SIDE_MAX_PX:
+        st.image(rgb, width="stretch")
+        st.caption(f"Maps of {control.title} cannot be read back into an editor.")
+        return
+    slot = f"pair-{control.key}"
+    place = (source, index, control.key)
+    given = values(reader.params, {"light": True} if any(one.key == "light" for one in reader.params) else {})
+    container = documents.encode(reader.run(rgb, given))
+    token = studio.hub.open(services.workspace(), services.session(), slot, container)
+    if remembered("pairs.place", None) != place:
+        studio.hub.replace(token, container)
+        remember("pairs.place", place)
+    rev, data = studio.hub.read(token)
+    components.edit(
+        control.editor,
+        key=f"pairs.editor.{control.key}",
+        document=data,
+        rev=rev,
+        upload_url=f"./studio/documents/{token}",
+        slot=slot,
+        height_px=EDITOR_HEIGHT_PX,
+        options={"name": slot, "document_kind": control.document, **control.options()},
+    )
+    if st.button("Keep the map", icon=":material/save:", key="pairs.keep.map", type="primary"):
+        drawn = studio.render(control.key, studio.hub.latest(token)[1], {})
+        if drawn.shape != rgb.shape:
+            raise InputError("The map must stay as large as its picture.", "Undo the change of size.")
+        store.write(entry.source, picture.to_png(drawn), free_min_bytes=studio.settings.free_min_bytes)
+        _checks().forget(source)
+        st.toast("The map is kept.")

@@ -1,0 +1,67 @@
+"""The page of all maps: one photo, what every condition makes of it, and the way from each to its editor or to a picture.
+
+Arranges what the browser's part (`components/assets/maps.js`) needs to know and does what is wanted of a map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from components import mount
+from controlnet_core.errors import InputError
+from webapp import gates, services
+from webapp.drawing.photo import described, gallery
+from webapp.drawing.sources import generate_next, open_editor
+from webapp.session import remember, remembered
+
+
+def show() -> None:
+    """Draw the page's part; go to a condition's page when one of its maps is wanted."""
+    studio = services.studio()
+    stream = studio.hub.stream(services.session(), services.workspace())
+    photo = remembered("maps.photo", "")
+    width, height = studio.photos.canvas(photo) if photo else (1, 1)
+    data = {
+        "photo": photo,
+        "size": [width, height],
+        "controls": [
+            {
+                "key": one.key,
+                "title": one.title,
+                "help": one.help,
+                "detectors": [described(detector) for detector in one.detectors if detector.reads == "photo"],
+            }
+            for one in studio.controls.values()
+        ],
+        "photo_url": f"./studio/maps/{stream}",
+        "events_url": f"./studio/events/{stream}",
+        "gallery": gallery(),
+    }
+    wanted = mount.maps(key="maps", data=data)
+    if wanted is not None:
+        _do(wanted)
+
+
+def _do(wanted: Mapping[str, Any]) -> None:
+    studio = services.studio()
+    kind = gates.choice(wanted.get("kind"), ("edit", "generate", "photo"), "The wish")
+    digest = gates.text(wanted.get("photo"), 64, "The photo")
+    studio.photos.photo(digest)
+    remember("maps.photo", digest)
+    if kind == "photo":
+        return
+    control = studio.control(gates.text(wanted.get("control"), 64, "The control"))
+    detection = studio.photos.detection(control.key, gates.text(wanted.get("detector"), 64, "The detector"), digest)
+    found = studio.photos.find(detection)
+    if found is None:
+        raise InputError("This map has not been found yet.", "Press Detect first.")
+    studio.looks.adopt(services.workspace(), control.key, detection, found)
+    if kind == "edit":
+        open_editor(control.key)
+    else:
+        generate_next(control.key)
+    pages = remembered("page_paths", {})
+    st.switch_page(pages[control.key if control.key in pages else next(iter(pages))])

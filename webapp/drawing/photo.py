@@ -1,0 +1,90 @@
+"""The photo view of a condition's page: from a photo to its map, which is the drawing from then on.
+
+Arranges what the browser's part (`components/assets/photo.js`) needs to know. Detects nothing: `looks` does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components import mount
+from controlnet_core.control import Detector, Param
+from webapp import services
+from webapp.drawing.looks import shown
+from webapp.session import Desk
+
+GALLERY_MAX = 24
+
+
+def view(at: Desk, height_px: int) -> bool:
+    """Draw the view; True in the run in which somebody wants to edit the map."""
+    studio = services.studio()
+    control = studio.controls[at.control]
+    rev, document = studio.hub.latest(at.token)
+    studio.hub.view(at.token, control.key, at.params)
+    stream = studio.hub.stream(services.session(), services.workspace())
+    look = studio.looks.of(at.token)
+    size = (document.width, document.height)
+    if look.photo and not look.rev:
+        size = studio.photos.canvas(look.photo, look.shorter)
+    data = {
+        "control": control.key,
+        "help": control.help,
+        "detectors": [described(one) for one in control.detectors],
+        "opens_editor": control.group == "draw",
+        "look": shown(look),
+        "size": size,
+        "sizes": {"min": 256, "max": 1024, "step": 64},
+        "rev": rev,
+        "photo_url": f"./studio/photos/{at.token}",
+        "detect_url": f"./studio/detections/{at.token}",
+        "control_url": f"./studio/control/{at.token}.png",
+        "events_url": f"./studio/events/{stream}",
+        "cancel_url": f"./studio/jobs/{stream}/cancel",
+        "gallery": gallery(),
+        "height_px": height_px,
+    }
+    return mount.photo(key=f"{at.control}.photo-view", data=data) == "edit"
+
+
+def gallery() -> list[dict[str, str]]:
+    """The newest pictures that were made here, to take one of them as the photo."""
+    recent = services.studio().gallery.recent(GALLERY_MAX, services.workspace())
+    return [{"url": services.picture_url(one.id), "name": one.recipe.prompt[:80] or "no prompt"} for one in recent]
+
+
+def described(one: Detector) -> dict[str, Any]:
+    """A detector as JSON: its parameters, and the networks that it needs with their size and licence."""
+    catalog = services.studio().catalog
+    cards = [catalog.card(id) for id in one.weights]
+    return {
+        "key": one.key,
+        "title": one.title,
+        "help": one.help,
+        "reads": one.reads,
+        "params": [_param(param) for param in one.params],
+        "needs": [
+            {
+                "title": card.title,
+                "size_mib": card.size_mib,
+                "licence": card.licence,
+                "here": catalog.installed(card),
+            }
+            for card in cards
+        ],
+    }
+
+
+def _param(param: Param) -> dict[str, Any]:
+    return {
+        "key": param.key,
+        "title": param.title,
+        "default": param.default,
+        "low": param.low,
+        "high": param.high,
+        "step": param.step,
+        "whole": isinstance(param.default, int),
+        "choices": list(param.choices),
+        "unit": param.unit,
+        "help": param.help,
+    }

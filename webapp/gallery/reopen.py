@@ -1,0 +1,212 @@
+"""Brings a picture's recipe back: prompt, settings and every document into the page that made it.
+
+One control opens in its own editor, several open in Compose. What is not here any more (a model, a drawing) is left as it
+is and said in one sentence. Pages are known by their paths; `know` is told of them with every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from components import Wanted
+from controlnet_core import document as documents
+from controlnet_core import picture
+from controlnet_core.document import Raster
+from controlnet_core.errors import InputError, StudioError
+from controlnet_core.metadata import read_parameters
+from controlnet_core.recipe import Recipe, parse
+from webapp import services
+from webapp.compose import stack, state
+from webapp.compose.state import Composition, Layer
+from webapp.drawing.sources import open_editor
+from webapp.generate import panels, tuning
+from webapp.generate.choices import Choices, Start
+from webapp.session import Desk, Wish, remember, remembered, set_widget
+from webapp.words import plain
+
+FIRST = "scribble"
+_SHARED = ("steps", "guidance", "sampler", "eta", "added_prompt", "negative", "clip_skip", "vae")
+
+
+def know(pages: Sequence[Any]) -> None:
+    """The pages of this run (`st.Page`), so that one can be gone to by its path."""
+    remember("page_paths", {page.url_path or FIRST: page for page in pages})
+
+
+def take(wanted: Wanted, page: str) -> None:
+    """Do what the wall or the drawer wants while the page at the path `page` is shown. Raises StudioError."""
+    if wanted.kind == "reopen":
+        recipe(services.studio().gallery.get(wanted.id).recipe, page)
+    elif wanted.kind == "studio":
+        recipe(parse(wanted.text), page)
+    else:
+        parameters(wanted.text, page)
+
+
+def recipe(made: Recipe, page: str) -> None:
+    """Bring a recipe back and go to its page. Raises StudioError."""
+    missing: list[str] = []
+    _use_model(made, missing)
+    if len(made.controls) > 1:
+        at, path = _composition(made, missing), state.KEY
+    else:
+        at, path = _desk(made, missing), made.controls[0].control if made.controls else FIRST
+    at.job = None
+    _words(at, made.prompt)
+    tuning.adopt(at, _choices(made))
+    if made.source is not None:
+        at.begin = _start(made, at, missing)
+    lost = f" Not here any more: {', '.join(missing)}." if missing else ""
+    _go(path, page, f"Everything is back as it was made.{lost}" if not lost else f"Brought back.{lost}")
+
+
+def parameters(text: str, page: str) -> None:
+    """Fill what the settings of another program say into the page that is shown, else into the first. Raises InputError."""
+    found = read_parameters(text)
+    if not found:
+        raise InputError("There are no settings in this picture that can be read.")
+    path = page if page in services.studio().controls or page == state.KEY else FIRST
+    at = stack.open_composition() if path == state.KEY else panels.open_desk(path)
+    _words(at, found.get("prompt", at.prompt))
+    shared = {name: value for name, value in found.items() if name in (*_SHARED, "seed")}
+    size = {"size": min(found["width"], found["height"])} if "width" in found else {}
+    if size and size["size"] not in tuning.SIZES:
+        size["size"] = max(tuning.SIZES[0], size["size"])
+    tuning.adopt(at, replace(at.choices, **shared, **size))
+    names = [name for name in ("prompt", "negative", "steps", "sampler", "guidance", "seed") if name in found]
+    _go(path, page, f"Taken over from another program: {', '.join([*names, *size])}.")
+
+
+def tell_notice() -> None:
+    """Say, once, what the last reopening brought."""
+    notice = remembered("notice", None)
+    if notice:
+        remember("notice", None)
+        st.toast(plain(notice), icon=":material/restore_page:")
+
+
+def _go(path: str, page: str, notice: str) -> None:
+    remember("notice", notice)
+    pages = remembered("page_paths", {})
+    if path != (page or FIRST) and path in pages:
+        st.switch_page(pages[path])
+
+
+def _use_model(made: Recipe, missing: list[str]) -> None:
+    catalog = services.studio().catalog
+    try:
+        here = catalog.installed(catalog.card(made.model))
+    except StudioError:
+        here = False
+    if here:
+        remember("model", made.model)
+    else:
+        missing.append(f"the model {made.model}")
+
+
+def _desk(made: Recipe, missing: list[str]) -> Desk:
+    unit = made.controls[0] if made.controls else None
+    if unit is not None and unit.control not in services.studio().controls:
+        raise InputError(f"This picture was made with a control that is not known here: {unit.control}.")
+    at = panels.open_desk(unit.control if unit else FIRST)
+    if unit is not None and _land(unit.control, unit.document, missing):
+        open_editor(at.key)
+        at.shapes = at.shapes_now = at.shapes_first = None  # they are part of the drawing now
+        at.shapes_round += 1
+    return at
+
+
+def _composition(made: Recipe, missing: list[str]) -> Composition:
+    at = stack.open_composition()
+    layers: list[Layer] = []
+    size = made.width, made.height
+    for unit in made.controls:
+        number = 1 + sum(layer.control == unit.control for layer in layers)
+        slot = f"{state.KEY}.{unit.control}.{number}"
+        size = _land(slot, unit.document, missing) or size
+        if unit.mask is not None:
+            _land_mask(f"{slot}.mask", unit.mask, missing)
+        layers.append(
+            Layer(
+                unit.control,
+                slot,
+                weight=unit.weight,
+                start=unit.start,
+                end=unit.end,
+                mode=unit.mode,
+                resize=unit.resize,
+                network=unit.network,
+                masked=unit.mask is not None,
+            )
+        )
+    at.layers, at.chosen, at.frame, at.view = layers, layers[0].slot, size, "draw"
+    return at
+
+
+def _land(slot: str, digest: str | None, missing: list[str]) -> tuple[int, int] | None:
+    """Put a document into its slot; returns its width and height, None when it is not here any more."""
+    studio = services.studio()
+    try:
+        data = studio.blobs.get(digest or "")
+        document = documents.decode(data)
+    except InputError:
+        missing.append("its drawing")
+        return None
+    studio.hub.land(services.workspace(), slot, data)
+    return document.width, document.height
+
+
+def _land_mask(slot: str, digest: str, missing: list[str]) -> None:
+    studio = services.studio()
+    try:
+        grey = picture.open_picture(studio.blobs.get(digest))[:, :, 0]
+    except InputError:
+        missing.append("a mask")
+        return
+    studio.hub.land(services.workspace(), slot, documents.encode(Raster("mask", grey)))
+
+
+def _choices(made: Recipe) -> Choices:
+    unit = made.controls[0] if len(made.controls) == 1 else None
+    acting: dict[str, Any] = {}
+    if unit is not None:
+        acting = {"weight": unit.weight, "start": unit.start, "end": unit.end, "mode": unit.mode}
+    if not made.controls:
+        acting = {"weight": 0.0}
+    size = max(tuning.SIZES[0], min(made.width, made.height))
+    return Choices(
+        size=size,
+        images=made.images,
+        seed=made.seed,
+        loras={lora.key: lora.weight for lora in made.loras},
+        variation=made.variation_strength,
+        variation_seed=made.variation_seed,
+        **{name: getattr(made, name) for name in _SHARED},
+        **acting,
+    )
+
+
+def _start(made: Recipe, at: Wish, missing: list[str]) -> Start | None:
+    source = made.source
+    if source is None or source.picture not in services.studio().blobs:
+        missing.append("the picture that it started from")
+        return None
+    if source.mask is not None:
+        _land_mask(f"{at.key}.change", source.mask, missing)
+    return Start(
+        source.picture,
+        "from the gallery",
+        strength=source.strength,
+        masked=source.mask is not None,
+        fill=source.fill,
+        blur_px=source.blur_px,
+    )
+
+
+def _words(at: Wish, prompt: str) -> None:
+    at.prompt = prompt
+    set_widget(f"{at.key}.prompt", prompt)

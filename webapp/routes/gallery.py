@@ -1,0 +1,251 @@
+"""The routes of the gallery and the Jobs drawer, under /studio/:
+
+    GET  gallery/{token}                  results, newest first: ?text= &control= &shelf=all|starred|bin &before=ID &n=60
+    POST gallery/{token}/{deed}           {"ids": [...]}: star, unstar, delete, restore; returns the ids that it found
+    POST gallery/{token}/empty            remove what is in the bin for good
+    POST gallery/{token}/vary             {"id": ID, "images": N}: the same recipe from another seed; returns the job
+    POST gallery/{token}/pictures.zip     a form with `ids`, separated by blanks, or the query's fields: PNGs in one file
+    GET  pictures/{id}.json               one result, its recipe in words and as it is
+    GET  pictures/{id}/control/{n}.png    what the model saw of its control `n` (0-based)
+    GET  jobs/{token}                     the jobs of the workspace: running, waiting, over
+
+`token` is that of a session's events; what it opens is its workspace's. The checks before each route stand in `guard`.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import secrets
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast, get_args
+from urllib.parse import parse_qs
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from controlnet_core.errors import InputError
+from controlnet_core.gallery import Query, Result
+from controlnet_core.index import Shelf
+from controlnet_core.recipe import SEED_MAX
+from webapp import gates, services
+from webapp.gallery import drawer
+from webapp.gallery.recipe import described
+from webapp.hub import Message
+from webapp.routes.guard import JSON_MAX_BYTES, PRIVATE, Endpoint, Pace, body, json_body
+
+PAGE_MAX = 200
+IDS_MAX = 4000
+SIBLINGS_MAX = 12
+DEEDS_PER_S = 10.0
+DEEDS_BURST = 40.0
+PIECE_BYTES = 1 << 20
+YEAR_S = 31_536_000
+_SHELVES: tuple[Shelf, ...] = get_args(Shelf)
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoint]]:
+    """Method, path and answer of each route. `studio()` is asked with the first request, not before."""
+    return _Endpoints(studio).table()
+
+
+class _Endpoints:
+    """The answers."""
+
+    def __init__(self, studio: Callable[[], services.Studio]) -> None:
+        self._studio = studio
+        self._pace = Pace(DEEDS_PER_S, DEEDS_BURST)
+
+    def table(self) -> list[tuple[str, str, Endpoint]]:
+        return [
+            ("GET", "/gallery/{token}", self.page),
+            ("POST", "/gallery/{token}/empty", self.empty),
+            ("POST", "/gallery/{token}/vary", self.vary),
+            ("POST", "/gallery/{token}/pictures.zip", self.zip),
+            ("POST", "/gallery/{token}/{deed}", self.deed),
+            ("GET", "/pictures/{id}.json", self.about),
+            ("GET", "/pictures/{id}/control/{number:int}.png", self.control),
+            ("GET", "/jobs/{token}", self.jobs),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        _, workspace = self._visitor(request)
+        given = request.query_params
+        query = _query(workspace, given)
+        before = given.get("before", "")
+        n = given.get("n", "60")
+        if not n.isdecimal() or len(n) > 4 or (before and not _ID.fullmatch(before)):
+            raise InputError("This is not a page of the gallery.")
+        answer = await to_thread.run_sync(self._page, query, min(PAGE_MAX, max(1, int(n))), before)
+        return JSONResponse(answer, headers=PRIVATE)
+
+    def _page(self, query: Query, n: int, before: str) -> Message:
+        gallery = self._studio().gallery
+        found = gallery.find(query, n + 1, before)
+        answer: Message = {"pictures": [tile(one) for one in found[:n]], "more": len(found) > n}
+        if not before:
+            answer["total"] = gallery.count(query)
+            answer["controls"] = gallery.controls(query.owner)
+            answer["binned"] = gallery.count(Query(query.owner, shelf="bin"))
+        return answer
+
+    async def deed(self, request: Request) -> Response:
+        _, workspace = self._visitor(request)
+        self._pace.check(workspace)
+        gallery = self._studio().gallery
+        deeds: dict[str, Callable[[list[str]], list[str]]] = {
+            "star": lambda ids: gallery.star(ids, workspace),
+            "unstar": lambda ids: gallery.star(ids, workspace, False),
+            "delete": lambda ids: gallery.delete(ids, workspace),
+            "restore": lambda ids: gallery.restore(ids, workspace),
+        }
+        deed = deeds.get(request.path_params["deed"])
+        if deed is None:
+            raise InputError("The gallery cannot do this.")
+        ids = _ids((await json_body(request)).get("ids"))
+        return JSONResponse({"ids": await to_thread.run_sync(deed, ids)}, headers=PRIVATE)
+
+    async def empty(self, request: Request) -> Response:
+        _, workspace = self._visitor(request)
+        self._pace.check(workspace)
+        count = await to_thread.run_sync(self._studio().gallery.empty_bin, float("inf"), workspace)
+        return JSONResponse({"count": count}, headers=PRIVATE)
+
+    async def vary(self, request: Request) -> Response:
+        session, workspace = self._visitor(request)
+        self._pace.check(workspace)
+        told = await json_body(request)
+        images = gates.whole(told.get("images", 4), 1, SIBLINGS_MAX, "Images")
+        id = _ids([told.get("id")])[0]
+
+        def submit() -> str:
+            studio = self._studio()
+            recipe = studio.gallery.get(id).recipe.model_copy(
+                update={"seed": secrets.randbelow(SEED_MAX + 1), "images": images}
+            )
+            return studio.submit(session, recipe, owner=workspace)
+
+        return JSONResponse({"job": await to_thread.run_sync(submit)}, headers=PRIVATE)
+
+    async def zip(self, request: Request) -> Response:
+        _, workspace = self._visitor(request)
+        self._pace.check(workspace)
+        form = parse_qs((await body(request, JSON_MAX_BYTES, "list", "Choose fewer.")).decode("utf-8", "replace"))
+        given = {name: values[0] for name, values in form.items()}
+        results = await to_thread.run_sync(self._chosen, workspace, given)
+        if not results:
+            raise InputError("There is nothing to download.", "Choose some pictures.")
+        return StreamingResponse(
+            packed(results),
+            media_type="application/zip",
+            headers=PRIVATE | {"Content-Disposition": 'attachment; filename="studio-pictures.zip"'},
+        )
+
+    def _chosen(self, workspace: str, given: dict[str, str]) -> list[Result]:
+        gallery = self._studio().gallery
+        if "ids" not in given:
+            return gallery.find(_query(workspace, given), IDS_MAX)
+        found = (gallery.get(id) for id in _ids(given["ids"].split()))
+        return [one for one in found if one.owner == workspace]
+
+    async def about(self, request: Request) -> Response:
+        studio = self._studio()
+        result = await to_thread.run_sync(studio.gallery.get, request.path_params["id"])
+        about = tile(result) | {"words": described(studio, result.recipe), "recipe": result.recipe.to_json()}
+        return JSONResponse(about, headers=PRIVATE)
+
+    async def control(self, request: Request) -> Response:
+        studio = self._studio()
+        result = await to_thread.run_sync(studio.gallery.get, request.path_params["id"])
+        number = request.path_params["number"]
+        if number >= len(result.recipe.controls):
+            raise InputError("This picture has no such control.")
+        data = await to_thread.run_sync(studio.blobs.get, result.recipe.controls[number].picture)
+        return Response(data, media_type="image/png", headers=_KEPT)
+
+    async def jobs(self, request: Request) -> Response:
+        _, workspace = self._visitor(request)
+        return JSONResponse(await to_thread.run_sync(drawer.jobs, self._studio(), workspace), headers=PRIVATE)
+
+    def _visitor(self, request: Request) -> tuple[str, str]:
+        return self._studio().hub.visitor(request.path_params["token"])
+
+
+_KEPT = {"Cache-Control": f"private, max-age={YEAR_S}, immutable"}
+
+
+def tile(result: Result) -> Message:
+    """A result as the picture wall shows it."""
+    recipe = result.recipe
+    return {
+        "id": result.id,
+        "url": services.picture_url(result.id),
+        "name": result.name,
+        "prompt": recipe.prompt,
+        "seed": recipe.seed,
+        "width": recipe.width,
+        "height": recipe.height,
+        "controls": [unit.control for unit in recipe.controls],
+        "created": result.created,
+        "job": result.job,
+        "starred": result.starred,
+        "deleted": result.deleted is not None,
+    }
+
+
+def packed(results: Sequence[Result]) -> Iterator[bytes]:
+    """The PNGs of results as a ZIP file, piece by piece; what was removed meanwhile is left out."""
+    pipe = _Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:  # a PNG does not shrink any more
+        for result in results:
+            try:
+                _append(archive, result.png, result.name)
+            except OSError:
+                continue
+            yield pipe.taken()
+    yield pipe.taken()
+
+
+def _append(archive: zipfile.ZipFile, path: Path, name: str) -> None:
+    archive.writestr(name, path.read_bytes())
+
+
+class _Pipe(io.RawIOBase):
+    """A file that can only be written, and gives away what was."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._held += data
+        return len(data)
+
+    def taken(self) -> bytes:
+        data, self._held = bytes(self._held), bytearray()
+        return data
+
+
+def _query(workspace: str, given: Any) -> Query:
+    shelf = given.get("shelf", "all")
+    return Query(
+        owner=workspace,
+        text=gates.text(given.get("text", ""), 400, "The search"),
+        control=gates.text(given.get("control", ""), 64, "The condition"),
+        shelf=gates.choice(shelf, _SHELVES, "The shelf"),
+    )
+
+
+def _ids(value: object) -> list[str]:
+    if not isinstance(value, list) or not 0 < len(cast("list[object]", value)) <= IDS_MAX:
+        raise InputError(f"This needs 1 to {IDS_MAX} pictures.")
+    ids = [one for one in cast("list[object]", value) if isinstance(one, str) and _ID.fullmatch(one)]
+    if len(ids) < len(cast("list[object]", value)):
+        raise InputError("This is not the number of a picture.")
+    return ids

@@ -1,0 +1,63 @@
+"""The routes of pictures that lie under a drawing, under /studio/:
+
+    GET  layers/{token}/{tint}.png                what the model sees of a drawing, see-through; tint: six hex digits
+    GET  photos/{digest}/{resize}-{w}x{h}.jpg     a photo in a frame of w x h pixels
+
+The checks before each route stand in `guard`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import get_args
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from controlnet_core.recipe import Resize
+from webapp import gates, services
+from webapp.drawing import layers
+from webapp.routes.guard import PRIVATE, Endpoint
+
+SIDE_MAX_PX = 2048
+YEAR_S = 31_536_000
+
+
+def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoint]]:
+    """Method, path and answer of each route."""
+    answers = _Answers(studio)
+    return [
+        ("GET", "/layers/{token}/{tint}.png", answers.layer),
+        ("GET", "/photos/{digest}/{resize}-{width:int}x{height:int}.jpg", answers.photo),
+    ]
+
+
+class _Answers:
+    """`studio()` is asked with the first request, not before."""
+
+    def __init__(self, studio: Callable[[], services.Studio]) -> None:
+        self._studio = studio
+
+    async def layer(self, request: Request) -> Response:
+        """What the model sees of a drawing, as a layer. It changes with the drawing: not to be remembered."""
+        token, tint = request.path_params["token"], gates.colour(request.path_params["tint"])
+        content = await to_thread.run_sync(self._layer, token, tint)
+        return Response(content, media_type="image/png", headers=PRIVATE)
+
+    def _layer(self, token: str, tint: tuple[int, int, int]) -> bytes:
+        studio = self._studio()
+        view, (_, document) = studio.hub.view_of(token), studio.hub.latest(token)
+        return layers.layer_png(studio.render(view.control, document, view.values), document.kind, tint)
+
+    async def photo(self, request: Request) -> Response:
+        """A photo in a frame; a digest always names the same photo."""
+        asked = request.path_params
+        width, height = (gates.whole(asked[side], 1, SIDE_MAX_PX, "The size") for side in ("width", "height"))
+        how = gates.choice(asked["resize"], get_args(Resize), "The way to resize")
+        content = await to_thread.run_sync(self._photo, asked["digest"], width, height, how)
+        headers = {"Cache-Control": f"private, max-age={YEAR_S}, immutable"}
+        return Response(content, media_type="image/jpeg", headers=headers)
+
+    def _photo(self, digest: str, width: int, height: int, how: Resize) -> bytes:
+        return layers.photo_jpeg(self._studio().photos.photo(digest), width, height, how)

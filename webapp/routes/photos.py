@@ -1,0 +1,132 @@
+"""The routes of the photo view and of the page of all maps, under /studio/:
+
+    POST photos/{token}             body: a PNG, JPEG or WebP of at most 25 MB; the photo for the drawing under the token
+    POST detections/{token}         {"control", "detector", "values", "shorter"}; {"rev", "width", "height"} or {"job", ...}
+    POST detections/{token}/undo    brings back what the detection replaced; {"rev", "width", "height"}
+    POST maps/{stream}              body: a photo, for no drawing; {"photo", "width", "height"}
+    POST maps/{stream}/{photo}/{control}/{detector}    asks for a map; {"job"}, "" when it is there already
+    GET  maps/{photo}/{control}/{detector}.png         a map, as the model sees it, where it is known or found at once
+
+`stream` is the token of a session's events. The checks before each route stand in `guard`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from annotator.detection import CANVAS_MAX_PX, CANVAS_MIN_PX
+from controlnet_core.errors import InputError
+from controlnet_core.picture import UPLOAD_MAX_BYTES, to_png
+from webapp import gates, services
+from webapp.hub import Unknown
+from webapp.routes.guard import PRIVATE, Endpoint, Pace, body, json_body
+
+FINDS_PER_S = 60.0
+FINDS_BURST = 120.0
+
+
+def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoint]]:
+    """Method, path and answer of each route."""
+    answers = _Answers(studio)
+    return [
+        ("POST", "/photos/{token}", answers.photo),
+        ("POST", "/detections/{token}", answers.detect),
+        ("POST", "/detections/{token}/undo", answers.undo),
+        ("POST", "/maps/{stream}", answers.keep),
+        ("POST", "/maps/{stream}/{photo}/{control}/{detector}", answers.ask),
+        ("GET", "/maps/{photo}/{control}/{detector}.png", answers.map),
+    ]
+
+
+class _Answers:
+    """`studio()` is asked with the first request, not before."""
+
+    def __init__(self, studio: Callable[[], services.Studio]) -> None:
+        self._studio = studio
+        self._pace = Pace(FINDS_PER_S, FINDS_BURST)
+
+    async def photo(self, request: Request) -> Response:
+        """Take a photo for a drawing."""
+        token, studio = request.path_params["token"], self._studio()
+        studio.hub.session_of(token)
+        kept = await self._kept(request)
+        studio.looks.take(token, kept["photo"])
+        return JSONResponse(kept, headers=PRIVATE)
+
+    async def _kept(self, request: Request) -> dict[str, Any]:
+        data = await body(request, UPLOAD_MAX_BYTES, "photo", "Save it smaller or as JPEG.")
+        photos = self._studio().photos
+        digest = await to_thread.run_sync(photos.keep, data)
+        width, height = photos.canvas(digest)
+        return {"photo": digest, "width": width, "height": height}
+
+    async def keep(self, request: Request) -> Response:
+        """Keep a photo that is for no drawing yet."""
+        self._studio().hub.session_of_stream(request.path_params["stream"])
+        return JSONResponse(await self._kept(request), headers=PRIVATE)
+
+    async def ask(self, request: Request) -> Response:
+        """See to it that a map is found."""
+        asked = request.path_params
+        session = self._studio().hub.session_of_stream(asked["stream"])
+        self._pace.check(session)
+        job = await to_thread.run_sync(self._asked, session, asked["control"], asked["detector"], asked["photo"])
+        return JSONResponse({"job": job}, headers=PRIVATE)
+
+    def _asked(self, session: str, control: str, detector: str, photo: str) -> str:
+        studio = self._studio()
+        detection = studio.photos.detection(control, detector, photo)
+        return "" if studio.photos.find(detection) is not None else studio.submit(session, detection)
+
+    async def map(self, request: Request) -> Response:
+        """A map as the model sees it."""
+        asked = request.path_params
+        content = await to_thread.run_sync(self._map, asked["control"], asked["detector"], asked["photo"])
+        return Response(content, media_type="image/png", headers=PRIVATE)
+
+    def _map(self, control: str, detector: str, photo: str) -> bytes:
+        studio = self._studio()
+        found = studio.photos.find(studio.photos.detection(control, detector, photo))
+        if found is None:
+            raise Unknown("Nobody has looked at this photo yet.")
+        return to_png(studio.render(control, found))
+
+    async def detect(self, request: Request) -> Response:
+        """Find a document in the photo of a drawing."""
+        token = request.path_params["token"]
+        self._studio().hub.session_of(token)
+        self._pace.check(token)
+        told = await json_body(request)
+        return JSONResponse(await to_thread.run_sync(self._found, token, told), headers=PRIVATE)
+
+    def _found(self, token: str, told: dict[str, Any]) -> dict[str, Any]:
+        studio, values = self._studio(), told.get("values", {})
+        if not isinstance(values, dict) or len(values) > 32:
+            raise InputError("This message cannot be read.")
+        outcome = studio.looks.detect(
+            token,
+            studio.hub.session_of(token),
+            gates.text(told.get("control"), 64, "The control"),
+            gates.text(told.get("detector"), 64, "The detector"),
+            {str(key): value for key, value in values.items()},
+            gates.whole(told.get("shorter"), CANVAS_MIN_PX, CANVAS_MAX_PX, "The map size"),
+        )
+        aside = studio.looks.of(token).aside
+        width, height = outcome.size
+        return {"width": width, "height": height, "rev": outcome.rev, "job": outcome.job, "aside": aside}
+
+    async def undo(self, request: Request) -> Response:
+        """Bring back what was there before."""
+        return JSONResponse(await to_thread.run_sync(self._undone, request.path_params["token"]), headers=PRIVATE)
+
+    def _undone(self, token: str) -> dict[str, Any]:
+        studio = self._studio()
+        studio.hub.session_of(token)
+        rev = studio.looks.undo(token)
+        document = studio.hub.latest(token)[1]
+        return {"width": document.width, "height": document.height, "rev": rev, "job": "", "aside": False}

@@ -1,0 +1,265 @@
+"""Our own routes beside Streamlit's, all under /studio/: assets, documents, events, jobs, pictures.
+
+    GET  assets/{version}/{path}     modules and style sheets of the editors; for ever under their content's version
+    GET  documents/{token}           a drawing's container, its revision in X-Rev
+    PUT  documents/{token}           a newer one; X-Rev is the revision it builds upon; 200 or 409 {"rev": N}
+    GET  events/{token}              server-sent events of one session: JSON with the fields of `job.Event`
+    POST jobs/{token}/cancel/{job}   stop a job of the session whose events the token opens, or of its workspace
+    GET  pictures/{id}.png           a picture of the gallery; ?thumb for the small WebP
+    GET  control/{token}.png         what the model sees of a drawing
+
+and those of the other modules beside this one: `gallery`, `layers`, `models`, `photos`, `regions`, `training`.
+
+Whoever knows a token or an id may use it; none can be guessed. Writing needs the page's own origin. Errors are JSON,
+{"error": sentence, "hint": sentence}. Decides nothing that `services` or `hub` could.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from http.cookies import SimpleCookie
+
+import anyio
+from anyio import to_thread
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Match, Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from components import ASSETS, assets_version, modules
+from controlnet_core import picture, resize
+from controlnet_core.errors import InputError
+from webapp import gates, services
+from webapp.hub import Hub, Stale, Unknown
+from webapp.routes import gallery, layers, models, photos, regions, training
+from webapp.routes.guard import PAGE, PRIVATE, Endpoint, Pace, body, guarded, option
+
+DOCUMENT_MAX_BYTES = 8 * 1024**2
+PUTS_PER_S = 60.0
+PUTS_BURST = 120.0
+BEAT_S = 15.0
+YEAR_S = 31_536_000
+_KINDS = {
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".json": "application/json",
+}
+
+
+def routes(studio: Callable[[], services.Studio] = services.studio) -> list[BaseRoute]:
+    """The routes, under /studio below `server.baseUrlPath`."""
+    return [_Below(_Endpoints(studio))]
+
+
+def middleware() -> list[Middleware]:
+    """What every page brings along: the visitor's workspace, and word of the modules that it is going to need."""
+    return [Middleware(PageHeaders)]
+
+
+class PageHeaders:
+    """Sends a page's visitor a random workspace id (renewed with every visit), by which drawings are kept.
+
+    The page's modules are named too, so that the browser fetches them while Streamlit's own still start up.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; pages, and pages alone, come back with the cookie."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        known = gates.workspace(request.cookies.get(services.COOKIE))
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                # Only pages: two requests of one new visitor at a time must not get two workspaces.
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers.append("set-cookie", _cookie(known or secrets.token_hex(16), request))
+                    headers.append("link", _modules_of(request.url.path))
+                    for name, value in PAGE.items():
+                        headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, sending)
+
+
+def _modules_of(path: str) -> str:
+    """The value of a Link header for the page at `path`; relative, because a proxy may have put the studio anywhere."""
+    control = services.studio().controls.get(path.rstrip("/").rpartition("/")[2] or "scribble")
+    entries = ("editor.js", f"{control.editor}.js", "results.js") if control else ("results.js",)
+    version = assets_version()
+    return ", ".join(
+        f"<studio/assets/{version}/{name}>;rel=modulepreload;fetchpriority=low" for name in modules(entries, version)
+    )
+
+
+def _cookie(workspace: str, request: Request) -> str:
+    cookie: SimpleCookie = SimpleCookie()
+    cookie[services.COOKIE] = workspace
+    morsel = cookie[services.COOKIE]
+    morsel["path"], morsel["max-age"], morsel["httponly"], morsel["samesite"] = "/", YEAR_S, True, "Lax"
+    forwarded = request.headers.get("x-forwarded-proto", "")
+    if "https" in (request.url.scheme, forwarded):
+        morsel["secure"] = True
+    return morsel.OutputString()
+
+
+class _Below(BaseRoute):
+    """The routes at their place, which is known only when the server's configuration has been read."""
+
+    def __init__(self, endpoints: _Endpoints) -> None:
+        self._endpoints = endpoints
+        self._mount: Mount | None = None
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if self._mount is None:
+            base = option("server.baseUrlPath").strip("/")
+            self._mount = Mount(f"/{base}/studio" if base else "/studio", routes=self._endpoints.routes())
+        return self._mount.matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await scope["endpoint"](scope, receive, send)
+
+
+class _Endpoints:
+    """The answers. `studio()` is asked with the first request, not before."""
+
+    def __init__(self, studio: Callable[[], services.Studio]) -> None:
+        self._studio = studio
+        self._pace = Pace(PUTS_PER_S, PUTS_BURST)
+
+    def routes(self) -> list[Route]:
+        table: list[tuple[str, str, Endpoint]] = [
+            ("GET", "/assets/{version}/{path:path}", self.asset),
+            ("GET", "/documents/{token}", self.read_document),
+            ("PUT", "/documents/{token}", self.write_document),
+            ("GET", "/events/{token}", self.events),
+            ("POST", "/jobs/{token}/cancel/{job}", self.cancel),
+            ("GET", "/pictures/{id}.png", self.picture),
+            ("GET", "/control/{token}.png", self.control),
+        ]
+        for more in (gallery, layers, models, photos, regions, training):
+            table += more.table(self._studio)
+        return [guarded(method, path, endpoint) for method, path, endpoint in table]
+
+    @property
+    def _hub(self) -> Hub:
+        return self._studio().hub
+
+    async def asset(self, request: Request) -> Response:
+        name = request.path_params["path"]
+        path = (ASSETS / name.replace("\0", "")).resolve()
+        if not path.is_relative_to(ASSETS.resolve()) or path.suffix not in _KINDS or not path.is_file():
+            raise Unknown("There is no such file.")
+        fresh = request.path_params["version"] == await to_thread.run_sync(assets_version)
+        # A page from before an update still gets its modules, but nobody remembers them under the wrong name.
+        caching = f"public, max-age={YEAR_S}, immutable" if fresh else "no-cache"
+        content = await to_thread.run_sync(path.read_bytes)
+        return Response(content, media_type=_KINDS[path.suffix], headers={"Cache-Control": caching})
+
+    async def read_document(self, request: Request) -> Response:
+        rev, data = self._hub.read(request.path_params["token"])
+        return Response(data, media_type="application/octet-stream", headers={"X-Rev": str(rev)} | PRIVATE)
+
+    async def write_document(self, request: Request) -> Response:
+        token = request.path_params["token"]
+        self._hub.session_of(token)
+        self._pace.check(token)
+        rev = request.headers.get("x-rev", "")
+        if not rev.isdecimal() or len(rev) > 16:
+            raise InputError("The header X-Rev must say which revision the drawing builds upon.")
+        data = await body(request, DOCUMENT_MAX_BYTES)
+        try:
+            new = await to_thread.run_sync(self._hub.write, token, data, int(rev))
+        except Stale as stale:
+            return JSONResponse({"rev": stale.rev, "error": stale.message, "hint": stale.hint}, 409, PRIVATE)
+        return JSONResponse({"rev": new}, headers=PRIVATE)
+
+    async def events(self, request: Request) -> Response:
+        token = request.path_params["token"]
+        self._hub.session_of_stream(token)
+        return EventStream(self._listen(token))
+
+    async def _listen(self, token: str) -> AsyncGenerator[bytes]:
+        yield b"retry: 1000\n\n"
+        async with self._hub.listen(token) as listener:
+            while not self._hub.closed:
+                messages = await listener.get(BEAT_S)
+                for message in messages:
+                    yield f"data: {json.dumps(message)}\n\n".encode()
+                if not messages:
+                    yield b": still here\n\n"
+
+    async def cancel(self, request: Request) -> Response:
+        state = await to_thread.run_sync(self._cancel, request.path_params["token"], request.path_params["job"])
+        return JSONResponse({"state": state}, headers=PRIVATE)
+
+    def _cancel(self, token: str, job: str) -> str:
+        studio, session = self._studio(), self._hub.session_of_stream(token)
+        entry = studio.queue.get(gates.job_id(job))
+        if entry.owner and session in self._hub.sessions_of(entry.owner):
+            session = entry.session  # another tab of the same browser, or this one before a reload
+        return studio.cancel(job, session)
+
+    async def picture(self, request: Request) -> Response:
+        result = await to_thread.run_sync(self._studio().gallery.get, request.path_params["id"])
+        small = "thumb" in request.query_params
+        content = await to_thread.run_sync((result.thumb if small else result.png).read_bytes)
+        return Response(
+            content,
+            media_type="image/webp" if small else "image/png",
+            headers={"Cache-Control": f"private, max-age={YEAR_S}, immutable"},
+        )
+
+    async def control(self, request: Request) -> Response:
+        return Response(
+            await to_thread.run_sync(self._rendered, request.path_params["token"]),
+            media_type="image/png",
+            headers=PRIVATE,
+        )
+
+    def _rendered(self, token: str) -> bytes:
+        view = self._hub.view_of(token)
+        _, document = self._hub.latest(token)
+        rgb = self._studio().render(view.control, document, view.values)
+        if view.size is not None:
+            rgb = resize.fit(rgb, *view.size, nearest=self._studio().control(view.control).nearest)
+        return picture.to_png(rgb)
+
+
+class EventStream(Response):
+    """Server-sent events; ends as soon as the browser goes away, and tells the source so."""
+
+    def __init__(self, source: AsyncGenerator[bytes]) -> None:
+        super().__init__(None, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self.source = source
+        del self.headers["content-length"]
+        self.headers["content-type"] = "text/event-stream; charset=utf-8"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send parts until there are no more, or nobody to send them to."""
+        async with anyio.create_task_group() as group:
+
+            async def until_gone() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                group.cancel_scope.cancel()
+
+            group.start_soon(until_gone)
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async with aclosing(self.source) as source:
+                async for part in source:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            group.cancel_scope.cancel()

@@ -1,0 +1,41 @@
+"""The route of a training's samples, under /studio/:
+
+    GET  training/{name}/{file}.png    control, target or sample of a run
+
+The check before it stands in `guard`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from webapp import services
+from webapp.hub import Unknown
+from webapp.routes.guard import Endpoint
+from webapp.training.runs import Trainings
+
+_FILE = re.compile(r"(control|target)-\d+|step-\d+-\d+")
+
+
+def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoint]]:
+    """Method, path and answer of each route. `studio()` is asked with the first request, not before."""
+
+    async def sample(request: Request) -> Response:
+        name, file = request.path_params["name"], request.path_params["file"]
+        if not _FILE.fullmatch(file):
+            raise Unknown("There is no such picture.")
+        here = studio()
+        folder = Trainings(here.settings, here.catalog).run(name).folder / "samples"
+        try:
+            data = await to_thread.run_sync((folder / f"{file}.png").read_bytes)
+        except OSError as error:
+            raise Unknown("There is no such picture.") from error
+        # A training begun anew under an old name draws other samples.
+        return Response(data, media_type="image/png", headers={"Cache-Control": "private, max-age=30"})
+
+    return [("GET", "/training/{name}/{file}.png", sample)]
