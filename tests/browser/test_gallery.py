@@ -81,6 +81,10 @@ def says(page: Page, text: str) -> None:
     expect(page.locator(".count")).to_have_text(text, timeout=WAIT_MS)
 
 
+def open_settings(page: Page) -> None:
+    page.locator("summary", has_text="Settings").click()
+
+
 def test_the_wall_scrolls_to_the_end_with_few_elements(page: Page, studio: Running) -> None:
     open_wall(page, studio)
     says(page, f"{COUNT} pictures")
@@ -150,7 +154,7 @@ def test_reopen_brings_words_settings_and_drawing_back(page: Page, studio: Runni
     expect(page.get_by_text("Everything is back as it was made.")).to_be_visible(timeout=WAIT_MS)
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("a house number 7", timeout=WAIT_MS)
     page.wait_for_selector(".paper canvas")
-    page.get_by_text("Settings").click()
+    open_settings(page)
     expect(page.get_by_role("spinbutton", name="Seed")).to_have_value("7")
     expect(page.get_by_text("256 × 256").first).to_be_visible()
 
@@ -199,7 +203,7 @@ def test_a_picture_made_here_dropped_on_any_page_comes_back(page: Page, studio: 
     dropped(page, a1111(), ".stage")
     page.get_by_role("button", name="Bring them back").click()
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("castle on a hill", timeout=WAIT_MS)
-    page.get_by_text("Settings").click()
+    open_settings(page)
     expect(page.get_by_role("spinbutton", name="Seed")).to_have_value("99")
 
 

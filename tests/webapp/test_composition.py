@@ -38,9 +38,8 @@ def at(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> Iterator[Composition]:
     monkeypatch.setattr(services, "studio", lambda: quiet)
     monkeypatch.setattr(services, "workspace", lambda: WORKSPACE)
     monkeypatch.setattr(services, "session", lambda: "a-tab-of-the-tests")
-    kept._shelf.cache_clear()  # pyright: ignore[reportPrivateUsage]
     yield state.load()
-    kept._shelf.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    quiet.pages.close()
 
 
 def test_a_newcomer_finds_a_layout_and_people_that_fit(at: Composition) -> None:
@@ -118,7 +117,7 @@ def test_a_page_comes_back_as_it_was_left(at: Composition, monkeypatch: pytest.M
     at.layers[1].weight = 0.35
     kept.keep(state.KEY, at)
     assert state.load() == at
-    kept._shelf().put(WORKSPACE, state.KEY, 1, EMPTY_KEPT)  # pyright: ignore[reportPrivateUsage]
+    services.studio().pages.put(WORKSPACE, state.KEY, 1, EMPTY_KEPT)
     assert kept.recall(state.KEY, Composition) is None
     assert kept.recall("never", Wish) is None
 
