@@ -1,11 +1,13 @@
-"""The shipped autoencoder: a small convolutional network taught the fixed codes of `latents`.
+"""The shipped autoencoder: a small convolutional network for the fixed codes of `latents`.
 
-Its decoder learns codes -> picture (sharper than the linear inverse, without block borders), its encoder picture ->
-codes. Codes are slightly disturbed in training, because a denoiser's codes are never exact.
+Its encoder is the code, in closed form; its decoder begins as the best linear inverse and learns what is not linear: true
+codes sharp, and a denoiser's drafts (`drafts`) without their mottle.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +15,25 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderDC
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from controlnet_core.control import Rgb
 from controlnet_core.training import Group, Plan, read, train
+from paperworld.drafts import Drafts, sketch_ahead
 from paperworld.examples import basis_at, scene_of
-from paperworld.latents import Basis
+from paperworld.latents import Basis, Codes
 from paperworld.model import Size
 from paperworld.unfold import unfold
 
 SCALE = 1.0
 """Codes have unit variance; the networks that learn them divide by this on the way into the autoencoder."""
-CROP_PX = 128
-STEPS, RATE = 3000, 6e-4
+STEPS, RATE = 4000, 8e-4
+SHARDS = 24
+"""How many shards of drafts are made."""
+CONDITIONS = ("scribble", "scribble", "canny", "seg", "softedge", "lines", "pose")
+"""What drafts are made from, as often as listed."""
 CODE_LIMIT = 8.0
 
 
@@ -38,7 +45,7 @@ def build(size: Size) -> AutoencoderDC:
         encoder_block_out_channels=(16, 16, 64, 128, 128)[: 5 - start],
         decoder_block_out_channels=(16, 16, 64, 64, 64)[: 5 - start],
         encoder_layers_per_block=(0, 1, 1, 1, 1)[: 5 - start],
-        decoder_layers_per_block=(0, 1, 1, 1, 1)[: 5 - start],
+        decoder_layers_per_block=(0, 1, 1, 2, 4)[: 5 - start],
         encoder_qkv_multiscales=((),) * (5 - start),
         decoder_qkv_multiscales=((),) * (5 - start),
         # RMS normalisation lifts whatever a residual block says to full loudness, in flat areas too: noise that training
@@ -57,15 +64,23 @@ def begin(vae: Any, basis: Basis, scenes: int = 96) -> None:
     unfold(vae, basis, torch.cat([_tensor(picture) for picture in pictures]), codes)
 
 
-def trained(folder: Path, size: Size) -> AutoencoderDC:
-    """The averaged autoencoder of a training folder; the linear code itself where none was trained yet."""
-    vae = build(size)
+def first(folder: Path, size: Size, weights: Path) -> AutoencoderDC:
+    """The autoencoder as its training begins: in closed form, with what fits of the one in `weights`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vae = build(size)
+    begin(vae, basis_at(folder, size.patch, size.latents))
+    adopt(vae, weights)
+    return vae.eval()
+
+
+def trained(folder: Path, size: Size, weights: Path) -> AutoencoderDC:
+    """The averaged autoencoder of a training folder; as training begins where it has not begun yet."""
+    vae = first(folder, size, weights)
     checkpoint = folder / "codec.pt"
     if checkpoint.exists():
-        Pupil(vae).load_state_dict(read(checkpoint)["average"])
-    else:
-        begin(vae, basis_at(folder, size.patch, size.latents))
-    return vae.eval()
+        Pupil(vae).load_state_dict(read(checkpoint)["average"], strict=False)
+    return vae
 
 
 def _tensor(picture: Rgb) -> Tensor:
@@ -73,55 +88,58 @@ def _tensor(picture: Rgb) -> Tensor:
 
 
 class Pupil(nn.Module):
-    """The autoencoder as a module whose forward pass is the training loss."""
+    """The decoder as a module whose forward pass is the training loss."""
 
     def __init__(self, vae: Any) -> None:
         super().__init__()
         self.vae = vae
+        # In closed form it is as good as it gets, and denoisers that exist rely on it.
+        vae.encoder.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Pupil:
+        """Always as in use: a night and a noon in one batch have no common statistics that would serve later."""
+        return super().train(False)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """L1 of pixels and of their differences (sharp edges), plus a Huber loss of the encoder's codes."""
-        picture, codes = batch["picture"], batch["codes"]
-        decoded = self.vae.decode(batch["disturbed"] / SCALE).sample
-        # The encoder has a far easier task; a quarter of the batch is enough for it.
-        few = max(1, len(picture) // 4)
-        encoded = self.vae.encode(picture[:few]).latent * SCALE
+        """L1 of pixels and of their differences (sharp edges)."""
+        picture, decoded = batch["picture"], self.vae.decode(batch["codes"] / SCALE).sample
         return (
             F.l1_loss(decoded, picture)
             + F.l1_loss(decoded.diff(dim=2), picture.diff(dim=2))
             + F.l1_loss(decoded.diff(dim=3), picture.diff(dim=3))
-            + 0.05 * F.smooth_l1_loss(encoded, codes[:few])
         )
 
 
-class Crops:
-    """Batch n of picture crops, their codes and disturbed codes, as a function of n.
+class Lessons:
+    """Batch n of crops of pictures and codes for them, as a function of n (and of the drafts that exist): first true codes,
+    then as many drafts."""
 
-    Disturbed as a half-trained denoiser disturbs them: fine channels, which it cannot foresee, come out too small, and
-    all are a little wrong.
-    """
-
-    def __init__(self, basis: Basis, pictures: int = 3, crops: int = 2, noise: float = 0.2, fade: float = 0.8) -> None:
-        self.basis, self.pictures, self.crops, self.noise = basis, pictures, crops, noise
-        self.fade = fade * np.linspace(0, 1, basis.channels).reshape(1, -1, 1, 1)
+    def __init__(self, basis: Basis, drafts: Drafts, count: int = 2, crop: int = 12) -> None:
+        self.basis, self.drafts, self.count, self.crop = basis, drafts, count, crop
 
     def __call__(self, number: int) -> dict[str, Tensor]:
         """One batch on the CPU."""
+        if number % 50 == 0:
+            self.drafts.refresh()
         rng = np.random.default_rng((2, number))
-        parts: list[Rgb] = []
-        for seed in rng.integers(0, 1_000_000, self.pictures):
+        pictures: list[Rgb] = []
+        codes: list[Codes] = []
+        side = self.crop * self.basis.side
+        for seed in rng.integers(0, 1_000_000, self.count):
             picture = scene_of(int(seed))[1].picture
-            for _ in range(self.crops):
-                # Any offset: the codes of a crop are those of its own patches.
-                top, left = rng.integers(0, picture.shape[0] - CROP_PX + 1, 2)
-                parts.append(picture[top : top + CROP_PX, left : left + CROP_PX])
-        codes = np.clip(np.stack([self.basis.encode(part) for part in parts]), -CODE_LIMIT, CODE_LIMIT)
-        amount = np.maximum(0, rng.uniform(-0.4, 1, (len(codes), 1, 1, 1)))
-        disturbed = codes * (1 - self.fade * amount) + rng.normal(size=codes.shape) * self.noise * amount
+            # Any offset: the codes of a crop are those of its own patches.
+            top, left = rng.integers(0, picture.shape[0] - side + 1, 2)
+            pictures.append(picture[top : top + side, left : left + side])
+            codes.append(np.clip(self.basis.encode(pictures[-1]), -CODE_LIMIT, CODE_LIMIT))
+        for row in rng.integers(0, len(self.drafts.seeds), self.count):
+            picture, made = scene_of(self.drafts.seeds[row])[1].picture, self.drafts.codes[row]
+            top, left = rng.integers(0, made.shape[1] - self.crop + 1, 2)
+            codes.append(made[:, top : top + self.crop, left : left + self.crop].astype(np.float32))
+            top, left = top * self.basis.side, left * self.basis.side
+            pictures.append(picture[top : top + side, left : left + side])
         return {
-            "picture": torch.cat([_tensor(part) for part in parts]).contiguous(memory_format=torch.channels_last),
-            "codes": torch.from_numpy(codes),
-            "disturbed": torch.from_numpy(disturbed.astype(np.float32)),
+            "picture": torch.cat([_tensor(one) for one in pictures]).contiguous(memory_format=torch.channels_last),
+            "codes": torch.from_numpy(np.stack(codes)),
         }
 
 
@@ -141,26 +159,45 @@ def psnr(vae: Any, seeds: range, basis: Basis | None = None) -> float:
     return float(np.mean(values))
 
 
-def teach(folder: Path, size: Size, minutes: float, accelerator: Accelerator) -> None:
-    """Train the autoencoder of a training folder further; resumes."""
+def teach(folder: Path, size: Size, minutes: float, accelerator: Accelerator, weights: Path) -> None:
+    """Train the decoder of a training folder further, on true codes and on drafts by the model in `weights`; resumes.
+
+    Begins with the decoder in `weights`, too, where that is one of codes of this size.
+    """
     basis = basis_at(folder, size.patch, size.latents)
-    torch.manual_seed(0)
-    vae = build(size)
-    begin(vae, basis)
+    vae = first(folder, size, weights)
+    artist = multiprocessing.get_context("spawn").Process(
+        target=sketch_ahead, args=(weights, CONDITIONS, folder, SHARDS), daemon=True
+    )
+    artist.start()
+    drafts = Drafts(folder)
+    while not drafts.refresh():
+        time.sleep(1)
     pupil = Pupil(vae).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    # What was set to the linear code reacts to every step with all of its inputs; residual blocks start silent.
+    # What was set in closed form reacts to every step with all of its inputs; residual blocks start silent.
     blocks = {
         id(value) for block in vae.modules() if type(block).__name__ == "ResBlock" for value in block.parameters()
     }
-    learners = [value for value in pupil.parameters() if id(value) in blocks]
-    anchors = [value for value in pupil.parameters() if id(value) not in blocks]
-    plan = Plan(steps=STEPS, minutes=minutes, rate=RATE, average=0.99, decay=0.5, save_minutes=1.5)
-    crops = Crops(basis)
+    learners = [value for value in pupil.parameters() if id(value) in blocks and value.requires_grad]
+    anchors = [value for value in pupil.parameters() if id(value) not in blocks and value.requires_grad]
+    plan = Plan(steps=STEPS, minutes=minutes, rate=RATE, average=0.995, decay=0.6, save_minutes=2)
+    lessons = Lessons(basis, drafts)
     train(
         pupil,
-        lambda number: {key: value.to(accelerator.device) for key, value in crops(number).items()},
+        lambda number: {key: value.to(accelerator.device) for key, value in lessons(number).items()},
         plan,
         folder / "codec.pt",
         accelerator,
         groups=[Group(learners), Group(anchors, 0.04)],
     )
+    artist.terminate()
+
+
+def adopt(vae: Any, weights: Path) -> None:
+    """Take over what fits from the autoencoder of the model in `weights`; residual blocks that it lacks stay silent."""
+    path = weights / "vae" / "diffusion_pytorch_model.safetensors"
+    if not path.exists():
+        return
+    own = vae.state_dict()
+    found = {key: value for key, value in load_file(path).items() if key in own and value.shape == own[key].shape}
+    vae.load_state_dict(own | {key: value.float() for key, value in found.items()})

@@ -71,10 +71,14 @@ def unpack(data: bytes) -> Rgb:
 
 
 def basis_at(folder: Path, side: int, channels: int) -> Basis:
-    """The latent basis in `folder`, fitted to the first 600 scenes when it is not there yet."""
+    """The latent basis in `folder`; else the one that the shipped weights speak (axes of equal strength turn freely, so that
+    another machine would fit another one); else one fitted to the first 600 scenes."""
     path = folder / f"basis-{side}-{channels}.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
+        shipped = Path(__file__).with_name(path.name)
+        if shipped.exists():
+            return Basis.load(shipped)
         basis = fit([scene_of(seed)[1].picture for seed in range(600)], side, channels)
         basis.save(path.with_name("part-" + path.name))
         path.with_name("part-" + path.name).replace(path)

@@ -45,7 +45,7 @@ FACTS = (*PALETTES, *NAMES, *(f"{colour} {name}" for name in COLOURED for colour
 """What the judge can say of a whole picture: its time of day, what it shows, and that in which colour."""
 WIDTHS = (16, 32, 64, 96, 96)
 MIX = 32
-STEPS, BATCH = 700, 6
+STEPS, BATCH = 3000, 8
 
 
 def facts_of(known: Facts) -> set[str]:

@@ -43,7 +43,7 @@ class Size:
     layers: int = 1
     text: int = 128
     text_layers: int = 2
-    hint: tuple[int, ...] = (4, 8, 16, 64, 64)
+    hint: tuple[int, ...] = (4, 8, 16, 64, 256)
     decoder: int = 32
     prediction: Literal["sample", "v_prediction"] = "sample"
     noise: float = 10.0
@@ -181,6 +181,23 @@ def awaken(studio: Studio, hints: Tensor) -> None:
         _to_unit_variance(embedding.conv_out, x)
         for zero in [*studio.control.controlnet_down_blocks, studio.control.controlnet_mid_block]:
             nn.init.normal_(zero.weight, std=0.5 * zero.weight.shape[1] ** -0.5)
+
+
+@torch.no_grad()
+def inherit(studio: Studio, painter: Any) -> None:
+    """Go on from the networks of `painter` (text, unet, control), which may be narrower: what is wider here says nothing yet.
+
+    New inputs of a layer start at zero and new outputs as they are in `studio`, so that the networks do at first exactly
+    what they did (Chen et al. 2016, Net2Net).
+    """
+    for own, old in ((studio.text, painter.text), (studio.unet, painter.unet), (studio.control, painter.control)):
+        values = old.state_dict()
+        for name, value in own.state_dict().items():
+            told = values[name]
+            if told.ndim > 1:
+                value[: told.shape[0], told.shape[1] :] = 0
+            value[tuple(slice(length) for length in told.shape)] = told
+    amplify(studio.control, 1 / studio.size.gain)
 
 
 def _extract(layer: Any, bright: int) -> int:

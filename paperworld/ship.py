@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,14 +27,25 @@ SCENES = 24
 FILE_SIZE = "15MB"
 
 
-def trained(folder: Path, size: Size) -> Painter:
-    """The averaged networks of the checkpoints in a training folder."""
+def trained(folder: Path, size: Size, target: Path = SHIPPED) -> Painter:
+    """The averaged networks of the checkpoints in a training folder; those in `target` for what was not trained there."""
+    vae = codec.trained(folder, size, target)
+    if not (folder / "studio.pt").exists():
+        return replace(Painter.load(target), vae=vae)
     tokenizer = tokens.build(paperworld.WORDS)
     studio = Studio(size, len(tokenizer))
     studio.load_state_dict(read(folder / "studio.pt")["average"])
     studio.eval()
     amplify(studio.control, size.gain)
-    return Painter(studio.text, studio.unet, studio.control, codec.trained(folder, size), tokenizer, schedule(size))
+    return Painter(studio.text, studio.unet, studio.control, vae, tokenizer, schedule(size))
+
+
+def candidate(folder: Path, size: Size, target: Path = SHIPPED) -> Path:
+    """The model as trained so far, written beside its checkpoints; `target` where no denoiser was trained in this folder."""
+    if not (folder / "studio.pt").exists():
+        return target
+    write(trained(folder, size, target), folder / "candidate")
+    return folder / "candidate"
 
 
 def write(painter: Painter, folder: Path) -> None:
@@ -77,7 +89,7 @@ def ship(folder: Path, size: Size, target: Path = SHIPPED) -> str:
     """Write the networks of a training folder to `target` if they beat those there; returns a sentence about it."""
     from paperworld.evaluate import agreement
 
-    candidate = trained(folder, size)
+    candidate = trained(folder, size, target)
     ours = agreement(candidate, "scribble", SCENES)
     theirs = agreement(Painter.load(target), "scribble", SCENES) if (target / "model_index.json").exists() else 0.0
     if ours > theirs:

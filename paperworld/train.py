@@ -26,7 +26,8 @@ from controlnet_core.training import Plan, train
 from paperworld import codec, ship, tokens
 from paperworld.examples import Library, basis_at, render_ahead, unpack
 from paperworld.latents import Basis
-from paperworld.model import SIZES, Noise, Size, Studio, awaken, tokens_of
+from paperworld.model import SIZES, Noise, Size, Studio, awaken, inherit, tokens_of
+from paperworld.sampling import Painter
 
 RUNS = Path("runs/paperworld")
 STAGES = ("studio", "codec", "ship")
@@ -113,6 +114,8 @@ def teach(folder: Path, size: Size, options: argparse.Namespace, minutes: float,
     torch.manual_seed(options.seed)
     studio = Studio(size, len(batches.tokenizer))
     awaken(studio, batches.make(0)["hint"])
+    if options.further:
+        inherit(studio, Painter.load(options.to))
     plan = Plan(
         steps=options.steps,
         minutes=minutes,
@@ -154,7 +157,9 @@ def main() -> None:
     if "studio" in share:
         teach(folder, size, options, share["studio"] * options.minutes, accelerator)
     if "codec" in share:
-        codec.teach(folder, size, share["codec"] * options.minutes, accelerator)
+        codec.teach(
+            folder, size, share["codec"] * options.minutes, accelerator, ship.candidate(folder, size, options.to)
+        )
     if options.stage in (None, "ship") and accelerator.is_main_process:
         accelerator.print(ship.ship(folder, size, options.to))
 
@@ -163,6 +168,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m paperworld.train", description=__doc__)
     parser.add_argument("--preset", choices=list(SIZES), default="cpu", help="sizes of the networks and precision")
     parser.add_argument("--stage", choices=STAGES, help="only this stage")
+    parser.add_argument("--further", action="store_true", help="begin a new training with the shipped networks")
     parser.add_argument("--minutes", type=float, default=60, help="how long to train now")
     parser.add_argument("--steps", type=int, default=8000, help="length of the whole training, for the learning rate")
     parser.add_argument("--batch", type=int, default=8, help="examples a step and process")

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from controlnet_core.errors import ModelError
 from controlnet_core.training import read
-from paperworld import codec, examples, ship, train
+from paperworld import codec, drafts, examples, ship, train
 from paperworld.examples import render_shard, scene_of
 from paperworld.latents import fit
 from paperworld.model import SIZES
@@ -43,11 +43,24 @@ def test_larger_preset_trains_stops_resumes_and_ships(tmp_path: Path, monkeypatc
         rate=1e-3,
         decay=1.0,
         scenes=0,
+        further=False,
     )
     for steps in (1, 2):
         options.steps = steps
         train.teach(folder, SIZE, options, 1.0, Accelerator(cpu=True))
         assert read(folder / "studio.pt")["step"] == steps
+    monkeypatch.setattr(drafts, "BATCHES", 1)
+    monkeypatch.setattr(drafts, "BATCH", 2)
+    monkeypatch.setattr(drafts, "STEPS", (1,))
+    weights = ship.candidate(folder, SIZE, target)
+    drafts.sketch(Painter.load(weights), 0, codec.CONDITIONS, folder)
+    monkeypatch.setattr(codec, "STEPS", 2)
+    monkeypatch.setattr(codec, "SHARDS", 1)
+    before = codec.trained(folder, SIZE, target).state_dict()
+    codec.teach(folder, SIZE, 1.0, Accelerator(cpu=True), weights)
+    after = codec.trained(folder, SIZE, target).state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and {name.split(".")[0] for name in changed} == {"decoder"}, sorted(changed)
     assert "shipped" in ship.ship(folder, SIZE, target)
     assert Painter.load(target).paint(["a red house"], steps=1)[0].shape == (256, 256, 3)
     sizes = [path.stat().st_size for path in target.rglob("*.safetensors")]

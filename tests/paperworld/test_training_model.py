@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from paperworld import codec, evaluate, measures, tokens
 from paperworld.exam import edge_agreement, exam
 from paperworld.examples import HELD_OUT, scene_of
 from paperworld.latents import fit
-from paperworld.model import SIZES, Studio, amplify, awaken
+from paperworld.model import SIZES, Studio, amplify, awaken, inherit
 from paperworld.sampling import SHIPPED, Hint, Painter
 
 FILE_MAX_BYTES = 16 << 20
@@ -94,6 +95,21 @@ def test_a_damaged_model_is_refused_in_a_sentence(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ModelError, match="broken holds no embedded model"):
         Painter.load(tmp_path / "broken")
+
+
+def test_a_training_goes_on_from_narrower_networks_without_a_jump(painter: Painter) -> None:
+    size = SIZES["cpu"]
+    wider = Studio(replace(size, hint=(*size.hint[:-1], 2 * size.hint[-1])), len(painter.tokenizer))
+    inherit(wider, painter)
+    amplify(wider.control, size.gain)
+    with torch.no_grad():
+        noisy, prompt = torch.randn(1, size.latents, 16, 16), torch.randn(1, 4, size.text)
+        hint = (torch.rand(1, 3, 256, 256) > 0.9).float()
+        now, before = (
+            control(noisy, torch.tensor(500), prompt, controlnet_cond=hint, return_dict=False)[1]
+            for control in (wider.control, painter.control)
+        )
+    assert torch.allclose(now, before, atol=1e-4)
 
 
 def test_untrained_codec_already_is_the_linear_code() -> None:
