@@ -39,6 +39,7 @@ class Hed(nn.Module):
         self.norm = nn.Parameter(torch.zeros(1, 3, 1, 1))
         for number, shape in enumerate(_BLOCKS, start=1):
             self.add_module(f"block{number}", _Block(*shape))
+        loading.lay_out_channels_last(self)
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
         """Run the network."""

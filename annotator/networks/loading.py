@@ -75,6 +75,14 @@ def _pretrained(folder: Path, _changed_ns: int, kind: type[Any]) -> Any:
     return model.to(device()).eval().requires_grad_(False)
 
 
+def lay_out_channels_last(module: nn.Module) -> None:
+    """Order the weights of a convolutional network as CPUs run it faster: the same result in 0.8 to 0.9 of the time.
+
+    Not for networks with instance normalisation or reflected borders, which become slower.
+    """
+    cast("Any", module).to(memory_format=torch.channels_last)  # the published types leave this form out
+
+
 def to_tensor(picture: Rgb, scale: float = 255.0, offset: float = 0.0) -> Tensor:
     """uint8 H,W,3 as float32 1,3,H,W on the detectors' device: value / scale - offset."""
     planes = torch.as_tensor(np.ascontiguousarray(picture.transpose(2, 0, 1)), device=device())

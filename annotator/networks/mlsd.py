@@ -138,6 +138,7 @@ class Mlsd(nn.Module):
             self.add_module(f"block{block + 1}", _Mix(2 * width, 64))
         self.joins = len(joins)
         self.add_module(f"block{self.first + 2 * self.joins}", _Head())
+        loading.lay_out_channels_last(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the network."""
@@ -193,8 +194,8 @@ def network_input(picture: Rgb) -> Tensor:
     """A uint8 RGB picture with its fourth channel of ones, float32 1,4,H,W at `seen_size`."""
     height, width = seen_size(*picture.shape[:2])
     small = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    rgb = loading.to_tensor(small, scale=127.5, offset=1.0)
-    return torch.cat((rgb, torch.full_like(rgb[:, :1], 1 / 127.5 - 1)), dim=1)
+    stacked = np.dstack([small, np.ones_like(small[:, :, :1])])
+    return loading.to_tensor(stacked, scale=127.5, offset=1.0).contiguous(memory_format=torch.channels_last)
 
 
 _large = partial(Mlsd, large=True)

@@ -2,10 +2,15 @@
 
     python -m tests.bench.bench_annotators [--runs 5] [--threads 1] [--only canny]
 
+"original" lines set our way beside the original's in one process, in turns, on weights of the published shapes: the time of HED
+and M-LSD from picture to map, of which the networks take nearly all, and how much of it comes before and after the network.
+
 Besides the detectors: "repeat" asks for the same detection of the same photo again; "open" is the way of a find into the
 drawing, from the question to the container that the editor loads, without the find itself. Detectors whose weights are not in
 the models folder are named and skipped. On a busy machine processor time says more than wall time.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
@@ -60,6 +65,90 @@ def detectors(rgb: np.ndarray, runs: int, only: str) -> None:
             print(json.dumps(line), flush=True)
 
 
+def originals(rgb: np.ndarray, runs: int, threads: int) -> None:
+    """Our HED and M-LSD beside the same layers with their weights in the usual order and the original's steps around them."""
+    import torch
+
+    from annotator import ink
+    from annotator.networks import hed, loading, mlsd
+
+    torch.set_num_threads(threads)
+
+    def hed_before() -> torch.Tensor:
+        return torch.from_numpy(rgb.copy()).float().permute(2, 0, 1)[None]
+
+    def hed_after(sides: list[torch.Tensor]) -> np.ndarray:
+        maps = [side.detach().cpu().numpy().astype(np.float32)[0, 0] for side in sides]
+        large = np.stack([cv2.resize(one, (512, 512), interpolation=cv2.INTER_LINEAR) for one in maps], axis=2)
+        return (1 / (1 + np.exp(-np.mean(large, axis=2).astype(np.float64))) * 255.0).clip(0, 255).astype(np.uint8)
+
+    def mlsd_before() -> torch.Tensor:
+        ones = np.ones((512, 512, 1))
+        stacked = np.concatenate([cv2.resize(rgb, (512, 512), interpolation=cv2.INTER_AREA), ones], axis=-1)
+        return torch.from_numpy((stacked.transpose(2, 0, 1)[None] / 127.5 - 1.0).astype(np.float32)).float()
+
+    def mlsd_after(output: torch.Tensor) -> np.ndarray:
+        heat = torch.sigmoid(output[:, 0])
+        heat = heat * (torch.nn.functional.max_pool2d(heat, 3, stride=1, padding=1) == heat).float()
+        scores, places = torch.topk(heat.reshape(-1), 200)
+        moves = output[0, 1:5].permute(1, 2, 0).numpy()
+        drawn = np.zeros_like(rgb)
+        for score, place in zip(scores.numpy(), places.numpy(), strict=True):
+            y, x = divmod(int(place), output.shape[-1])
+            start, end = moves[y, x, :2], moves[y, x, 2:]
+            if score > 0.1 and np.sqrt(((start - end) ** 2).sum()) > 0.1:
+                x1, y1, x2, y2 = (int(v * 2) for v in (x + start[0], y + start[1], x + end[0], y + end[1]))
+                cv2.line(drawn, (x1, y1), (x2, y2), [255, 255, 255], 1)
+        return drawn[:, :, 0]
+
+    def ours_mlsd(output: torch.Tensor) -> np.ndarray:
+        return ink.segments_mask(mlsd.decode(output, 0.1, 0.1, (512, 512), mlsd.seen_size(512, 512)), 512, 512)
+
+    def ours_hed(sides: list[torch.Tensor]) -> np.ndarray:
+        return hed.edges([loading.to_array(side)[0, 0] for side in sides], 512, 512)
+
+    torch.manual_seed(0)
+    cases = {
+        "hed": (hed.Hed, lambda: loading.to_tensor(rgb, scale=1.0), ours_hed, hed_before, hed_after),
+        "mlsd": (lambda: mlsd.Mlsd(large=True), lambda: mlsd.network_input(rgb), ours_mlsd, mlsd_before, mlsd_after),
+        "mlsd_tiny": (
+            lambda: mlsd.Mlsd(large=False),
+            lambda: mlsd.network_input(rgb),
+            ours_mlsd,
+            mlsd_before,
+            mlsd_after,
+        ),
+    }
+    for name, (make, before, after, their_before, their_after) in cases.items():
+        model, theirs = make().eval(), make().eval()
+        for weights in theirs.parameters():
+            weights.data = torch.empty(weights.shape)  # in the usual order
+        if name == "mlsd_tiny":
+            model.load_state_dict(torch.load(golden_folder() / "weights" / "mlsd_tiny_512_fp32.pth"), strict=False)
+        theirs.load_state_dict(model.state_dict())
+        ways = {"": (model, before, after), "original_": (theirs, their_before, their_after)}
+        times: dict[str, list[tuple[float, float]]] = {key: [] for key in ways}
+        maps: dict[str, np.ndarray] = {}
+        with torch.inference_mode():
+            for _ in range(runs + 1):
+                for key, (network, start, end) in ways.items():
+                    marks = [time.process_time()]
+                    seen = start()
+                    marks.append(time.process_time())
+                    output = network(seen)
+                    marks.append(time.process_time())
+                    maps[key] = end(output)
+                    marks.append(time.process_time())
+                    times[key].append((marks[3] - marks[0], marks[3] - marks[2] + marks[1] - marks[0]))
+        line: dict[str, object] = {"what": "original", "network": name, "px": 512}
+        for key, measures in times.items():
+            line[key + "cpu_ms"] = round(min(one[0] for one in measures[1:]) * 1000, 1)
+            line[key + "around_ms"] = round(min(one[1] for one in measures[1:]) * 1000, 1)
+        line["ratio"] = round(min(one[0] for one in times[""][1:]) / min(one[0] for one in times["original_"][1:]), 2)
+        line["differing_pixels"] = int((maps[""].astype(int) - maps["original_"] != 0).sum())
+        print(json.dumps(line), flush=True)
+
+
 def around(runs: int) -> None:
     from webapp.services import Studio
     from webapp.settings import Settings
@@ -88,11 +177,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="a condition, or: original, around")
     asked = parser.parse_args()
     cv2.setNumThreads(asked.threads)
     detectors(picture(), asked.runs, asked.only)
-    around(asked.runs)
+    if asked.only in ("", "original"):
+        originals(picture(), asked.runs, asked.threads)
+    if asked.only in ("", "around"):
+        around(asked.runs)
 
 
 if __name__ == "__main__":
