@@ -21,6 +21,7 @@ const BOX_MARGIN_PX = 16;
 const BOX_LEAST_PX = 36;
 const STALK_PX = 24;
 const POINT_BYTES = 64;
+const READ_MS = 100;
 const RESIZE = { nw: "nwse-resize", se: "nwse-resize", ne: "nesw-resize", sw: "nesw-resize", n: "ns-resize", s: "ns-resize", e: "ew-resize", w: "ew-resize", turn: "grab" };
 const LOOKS = { dark: "#000000", light: "#ffffff" };
 
@@ -173,9 +174,17 @@ class Pose {
     if (!gesture.dragged && Math.hypot(point.sx - gesture.from.sx, point.sy - gesture.from.sy) < slack) return;
     gesture.dragged = true;
     this.#drag(gesture, point);
-    this.panel.follow();
-    this.#tell();
+    this.#followSoon();
     this.shell.repaint();
+  }
+
+  /** Numbers and words beside the stage, as often as one can read them: each change of theirs costs a layout. */
+  #followSoon() {
+    this.following ??= setTimeout(() => {
+      this.following = null;
+      this.panel.follow();
+      this.#tell();
+    }, READ_MS);
   }
 
   #up(point) {
@@ -194,8 +203,10 @@ class Pose {
   }
 
   #hover(point) {
+    const before = this.hovered;
     this.hovered = point && this.#at(point);
     if (point) this.shell.setCursor(cursorOf(this.hovered));
+    if (sameThing(before, this.hovered)) return;
     this.#tell();
     this.shell.repaint();
   }
@@ -323,7 +334,7 @@ class Pose {
   paint(context, view) {
     const at = ({ x, y }) => view.toStage(x, y);
     const size = sizes(view.zoom);
-    this.crowd.paint(context, view, this.people, this.gesture?.dragged ? this.#moving() : []);
+    this.crowd.paint(context, view, this.people);
     fadeOutside(context, view, this.#colours().stage);
     this.#paintMarks(context, view, at, size);
     if (this.people.length > 1 && !this.gesture?.dragged) this.#paintNumbers(context, at, size);
@@ -335,12 +346,6 @@ class Pose {
       paintRubber(context, [a.x, a.y, b.x, b.y], accent);
     }
     this.#paintLabel(context, view, at);
-  }
-
-  /** Whom the present drag changes. */
-  #moving() {
-    const { before } = this.gesture;
-    return this.people.flatMap((person, i) => (person === before[i] ? [] : [i]));
   }
 
   #paintMarks(context, view, at, size) {
@@ -372,7 +377,7 @@ class Pose {
       const points = head.length ? head : person.body.filter(present);
       if (!points.length) return;
       const { x, y } = at({ x: points.reduce((sum, point) => sum + point.x, 0) / points.length, y: Math.min(...points.map((point) => point.y)) });
-      paintNumber(context, index + 1, { x, y: y - size.joint - 18 }, index === this.selection.current && colours);
+      paintNumber(context, index + 1, { x, y: y - size.joint - 18 }, index === this.selection.current ? colours : undefined);
     });
   }
 
@@ -381,7 +386,8 @@ class Pose {
     const person = held && this.people[held.person];
     const point = person && pointAt(person, held.ref);
     if (!present(point)) return;
-    paintLabel(context, nameOf(held.ref), at(point), view);
+    const place = this.gesture ? `  ${Math.round(point.x)}, ${Math.round(point.y)}` : "";
+    paintLabel(context, nameOf(held.ref) + place, at(point), view);
   }
 
   #colours() {
@@ -405,6 +411,11 @@ function peoplePatch(before, after) {
   if (same) return null;
   const points = changed.reduce((sum, { left_hand, right_hand, face }) => sum + 18 + (left_hand ? 21 : 0) + (right_hand ? 21 : 0) + (face ? 70 : 0), 0);
   return { type: "people", before, after, bytes: POINT_BYTES * points + 8 * after.length };
+}
+
+/** Whether two finds are the same joint, limb or handle; of what has no parts, the same kind. */
+function sameThing(a, b) {
+  return a?.kind === b?.kind && a?.person === b?.person && a?.ref === b?.ref && a?.limb === b?.limb && a?.handle === b?.handle;
 }
 
 function cursorOf(found) {

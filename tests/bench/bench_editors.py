@@ -104,16 +104,21 @@ FORTY_CLASSES = """side => {
   }
   STUDIO.replace({ kind: "classes", width: side, height: side, pixels });
 }""".replace("STUDIO", STUDIO)
+# Standing people as large as they are in a picture (one alone, or rows of a crowd that overlap), with hands and faces.
 CROWD = """count => {
-  const studio = STUDIO;
-  const place = (i, x, y, step) => ({ x: x + (i % 7) * step, y: y + Math.floor(i / 7) * step, confidence: 1 });
-  const points = (n, ...at) => Array.from({ length: n }, (_, i) => place(i, ...at));
+  const height = count === 1 ? 400 : 150;
+  const STANDING = [[0, .08], [0, .18], [-.1, .18], [-.16, .33], [-.2, .46], [.1, .18], [.16, .33], [.2, .46], [-.07, .5],
+    [-.08, .72], [-.09, .95], [.07, .5], [.08, .72], [.09, .95], [-.025, .06], [.025, .06], [-.05, .07], [.05, .07]];
+  const points = (n, at, step) => Array.from({ length: n }, (_, i) => (
+    { x: at.x + (i % 7) * step, y: at.y + Math.floor(i / 7) * step, confidence: 1 }));
   const person = (i) => {
-    const [x, y] = [40 + (i % 8) * 58, 30 + Math.floor(i / 8) * 56];
-    const hands = { left_hand: points(21, x - 20, y, 2), right_hand: points(21, x + 30, y, 2) };
-    return { body: points(18, x, y, 7), ...hands, face: points(70, x, y - 12, 1.2), hidden: [], ghosts: [], visible: true };
+    const [x, y] = count === 1 ? [256, 60] : [50 + (i % 8) * 58, 10 + Math.floor(i / 8) * 48];
+    const body = STANDING.map(([right, down]) => ({ x: x + right * height, y: y + down * height, confidence: 1 }));
+    const [hand, face] = [height * 0.01, height * 0.008];
+    return { body, left_hand: points(21, body[7], hand), right_hand: points(21, body[4], hand), face: points(70, body[0], face),
+      hidden: [], ghosts: [], visible: true };
   };
-  studio.replace({ kind: "skeleton", width: 512, height: 512, people: Array.from({ length: count }, (_, i) => person(i)) });
+  STUDIO.replace({ kind: "skeleton", width: 512, height: 512, people: Array.from({ length: count }, (_, i) => person(i)) });
 }""".replace("STUDIO", STUDIO)
 HAND = """() => {
   const studio = STUDIO, { element } = studio.stage, { x, y } = studio.editor.people.at(-1).body[4];
@@ -201,30 +206,35 @@ def raster_editor(page: Page, kind: str) -> None:
 
 
 def saves(page: Page, stroke: Callable[[int], object]) -> list[float]:
-    """From the pen's lifting to the server's answer, which comes after its callbacks ran."""
+    """From the pen's lifting to the server's answer, which comes after its callbacks ran: one for each stroke."""
     page.wait_for_timeout(800)
     page.evaluate("() => { window.lifted.length = 0; performance.clearResourceTimings(); }")
     for i in range(STROKES):
         stroke(i)
         page.wait_for_timeout(250)
-    return page.evaluate(ANSWERS)
+    times = page.evaluate(ANSWERS)
+    if len(times) != STROKES:
+        raise RuntimeError(f"{STROKES} strokes, but {len(times)} answers")
+    return times
 
 
 def pose_editor(page: Page) -> None:
     """Dragging a wrist: one person, then a full canvas of people with hands and faces."""
 
-    def drag(events: int = 6) -> Times:
+    def drag(turn: int = 0, events: int = 6) -> Times:
         start = page.evaluate(HAND)
-        return circle(page, 60, (start[0] - 60, start[1]), events)
+        radius = (30, -30)[turn % 2]  # there and back, so that the arm is never stretched out
+        return circle(page, radius, (start[0] - radius, start[1]), events)
 
     for count in (1, 64):
         page.evaluate(CROWD, count)
         page.wait_for_timeout(600)
-        tell(f"pose_event_{count}_people", drag(EVENTS), EVENT_LIMIT_MS[1024])
-        for _ in range(UNDOS):
-            drag()
+        drag(events=40)
+        tell(f"pose_event_{count}_people", drag(events=EVENTS), EVENT_LIMIT_MS[1024])
+        for turn in range(UNDOS):
+            drag(turn)
         tell(f"pose_undo_{count}_people", timed(page, UNDO, UNDOS), 30)
-        tell(f"pose_pen_to_python_{count}_people", saves(page, lambda _: drag()), SAVE_LIMIT_MS[512])
+        tell(f"pose_pen_to_python_{count}_people", saves(page, drag), SAVE_LIMIT_MS[512])
 
 
 def main() -> int:

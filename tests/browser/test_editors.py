@@ -100,9 +100,10 @@ def test_a_killed_server_and_other_pages_lose_nothing(own_server: Server, page: 
     assert drawing(page) != kept["pose"]
     kept["pose"] = drawing(page)
     own_server.start()
-    opened(page, own_server, "pose")
+    saved(page)  # by the open tab itself, without a reload
     assert drawing(page) == kept["pose"], "drawn while nobody answered"
-    saved(page)
+    page.get_by_role("button", name="Generate").click()
+    page.locator(".results button.stop:visible, .results img.image:visible").first.wait_for()
     for kind in ("seg", "scribble", "pose"):
         opened(page, own_server, kind)
         assert drawing(page) == kept[kind], kind

@@ -7,7 +7,11 @@
  * {kind: "skeleton", width, height, people: [...]}. No DOM: runs in browsers and in node.
  */
 
-const MAGIC = new TextEncoder().encode("CNSD1");
+const utf8 = new TextEncoder();
+const MAGIC = utf8.encode("CNSD1");
+const COMMA = utf8.encode(",");
+const TAIL = utf8.encode("]}");
+const packedPeople = new WeakMap(); // person -> the bytes of its JSON
 const CHANNELS = { mask: 1, classes: 1, rgb: 3 };
 const SIDE_MAX_PX = 2048;
 const HEADER_MAX_BYTES = 1 << 20;
@@ -20,14 +24,15 @@ export function blank(kind, width, height, value = 0) {
   return { kind, width, height, pixels: new Uint8Array(width * height * CHANNELS[kind]).fill(value) };
 }
 
-/** Pack a document into its container; resolves to a Uint8Array. */
+/** Pack a document into its container; resolves to a Uint8Array. People are taken as they were when they were first packed. */
 export async function encode(document) {
-  if (document.kind === "skeleton") {
-    const { width, height, people } = document;
-    return pack({ kind: "skeleton", width, height, people }, new Uint8Array(0));
+  const { kind, width, height } = document;
+  if (kind === "skeleton") {
+    const head = utf8.encode(`{"kind":"skeleton","width":${width},"height":${height},"people":[`);
+    const people = document.people.flatMap((person, i) => [...(i ? [COMMA] : []), packedPerson(person)]);
+    return pack([head, ...people, TAIL]);
   }
-  const { kind, width, height, pixels } = document;
-  return pack({ kind, width, height }, await pipe(pixels, new CompressionStream("deflate"), Infinity));
+  return pack([utf8.encode(JSON.stringify({ kind, width, height }))], await pipe(document.pixels, new CompressionStream("deflate"), Infinity));
 }
 
 /** Unpack a container; rejects with a DocumentError for anything that is not a well-formed document. */
@@ -59,14 +64,24 @@ function checkSize({ width, height }) {
   }
 }
 
-function pack(header, payload) {
-  const text = new TextEncoder().encode(JSON.stringify(header));
-  const bytes = new Uint8Array(9 + text.length + payload.length);
+/** A container of a header, in pieces of its JSON, and pixels. */
+function pack(header, pixels = new Uint8Array(0)) {
+  const length = header.reduce((sum, piece) => sum + piece.length, 0);
+  const bytes = new Uint8Array(9 + length + pixels.length);
   bytes.set(MAGIC);
-  new DataView(bytes.buffer).setUint32(5, text.length, true);
-  bytes.set(text, 9);
-  bytes.set(payload, 9 + text.length);
+  new DataView(bytes.buffer).setUint32(5, length, true);
+  let offset = 9;
+  for (const piece of [...header, pixels]) {
+    bytes.set(piece, offset);
+    offset += piece.length;
+  }
   return bytes;
+}
+
+/** A person's JSON. Editors replace people and never change them in place, so of a crowd only the one who moved is packed anew. */
+function packedPerson(person) {
+  if (!packedPeople.has(person)) packedPeople.set(person, utf8.encode(JSON.stringify(person)));
+  return packedPeople.get(person);
 }
 
 /** Run bytes through a transform; never reads more than `limit` + one chunk: a few kilobytes can hold gigabytes. */

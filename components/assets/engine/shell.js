@@ -199,12 +199,13 @@ export class Shell {
   }
 
   setCursor(cursor) {
-    this.stage.element.style.cursor = cursor;
+    if (cursor !== this.cursor) this.stage.element.style.cursor = cursor;
+    this.cursor = cursor;
   }
 
   /** A sentence in the status line. */
   say(text) {
-    this.hint.textContent = text;
+    if (text !== this.hint.textContent) this.hint.textContent = text; // the same text again would cost a layout
   }
 
   toast(text, actions = []) {

@@ -44,6 +44,7 @@ export const STYLE = `
 .top .separator, .status .separator { width: 1px; height: 20px; margin: 0 4px; }
 .rail .separator { width: 24px; height: 1px; margin: 4px 0; }
 .hint { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; flex: 1; min-width: 0; }
+.status > .hint { height: 18px; line-height: 18px; contain: strict; } /* its words change while one draws: nothing else is laid out */
 
 button.tool, button.text, button.item { all: unset; box-sizing: border-box; cursor: pointer; color: var(--text);
   display: inline-flex; align-items: center; justify-content: center; border-radius: 8px; flex: none; font: inherit; }

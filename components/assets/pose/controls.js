@@ -277,7 +277,8 @@ button.card:active { transform: scale(.98); }
 .people { width: 224px; padding: 8px; display: flex; flex-direction: column; gap: 2px; }
 .people header { display: flex; align-items: center; justify-content: space-between; height: 28px; padding: 0 0 0 8px; }
 .people header h3 { margin: 0; }
-.person { display: flex; align-items: center; border-radius: 8px; min-height: 36px; }
+.person { display: flex; align-items: center; border-radius: 8px; min-height: 36px; flex: none;
+  content-visibility: auto; contain-intrinsic-size: auto 36px; } /* every canvas in sight is a layer of each frame */
 .person:hover { background: var(--hover); }
 .person.current { background: var(--tint); }
 .person > button.name { all: unset; cursor: pointer; flex: 1; min-width: 0; display: flex; align-items: center; gap: 8px; padding: 2px 0 2px 6px; min-height: 36px; box-sizing: border-box; border-radius: 8px; }

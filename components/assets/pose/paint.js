@@ -9,6 +9,9 @@ const GHOST_ALPHA = 0.3;
 const SQUARE_BELOW_PX = 2.4;
 const CROWD = 400; // points: several people with hands and faces
 const AWAY_ALPHA = 0.25;
+const BADGE_PX = 20;
+const QUIET = { accent: "rgb(23 24 28 / .85)", ground: "#fff" };
+const badges = new Map(); // number and colours -> its picture
 
 /** How large things are at this zoom, in stage pixels: never so small that they cannot be seen or grabbed. */
 export function sizes(zoom) {
@@ -110,16 +113,29 @@ export function paintLabel(context, text, { x, y }, view) {
 }
 
 /** A person's number, above the head; `chosen` {accent, ground} marks the current one. */
-export function paintNumber(context, number, { x, y }, chosen) {
-  discs(context, [{ x, y }], 9);
-  context.fillStyle = chosen ? chosen.accent : "rgb(23 24 28 / .85)";
+export function paintNumber(context, number, { x, y }, { accent, ground } = QUIET) {
+  const ratio = context.getTransform().a;
+  const key = [number, accent, ground, ratio].join();
+  if (!badges.has(key)) badges.set(key, badge(number, accent, ground, ratio));
+  const picture = badges.get(key);
+  const snapped = (value) => Math.round((value - BADGE_PX / 2) * ratio) / ratio; // on device pixels, so that it is crisp
+  context.drawImage(picture, snapped(x), snapped(y), BADGE_PX, BADGE_PX);
+}
+
+/** Text is slow to draw: every number is drawn once. */
+function badge(number, accent, ground, ratio) {
+  const canvas = new OffscreenCanvas(BADGE_PX * ratio, BADGE_PX * ratio);
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  discs(context, [{ x: BADGE_PX / 2, y: BADGE_PX / 2 }], 9);
+  context.fillStyle = accent;
   context.fill();
-  context.fillStyle = chosen ? chosen.ground : "#fff";
+  context.fillStyle = ground;
   context.font = "600 11px system-ui, sans-serif";
   context.textAlign = "center";
   context.textBaseline = "middle";
-  context.fillText(String(number), x, y + 0.5);
-  context.textAlign = "start";
+  context.fillText(String(number), BADGE_PX / 2, BADGE_PX / 2 + 0.5);
+  return canvas;
 }
 
 /** What lies off the paper fades: it is not in the picture, but it can be edited. */
@@ -136,11 +152,17 @@ export function fadeOutside(context, view, colour) {
 /** A person as a small picture: an element with the device's pixels. Wide poses are drawn smaller than tall ones, never cut. */
 export function thumbnail(person, width, height, margin = 8, size = { limb: 2, joint: 2, detail: 1 }) {
   const canvas = document.createElement("canvas");
+  paintThumbnail(canvas, person, width, height, margin, size);
+  return canvas;
+}
+
+/** The same on a canvas that is there. */
+export function paintThumbnail(canvas, person, width, height, margin, size) {
   const ratio = Math.min(2, globalThis.devicePixelRatio || 1);
-  [canvas.width, canvas.height] = [width * ratio, height * ratio];
+  [canvas.width, canvas.height] = [width * ratio, height * ratio]; // also clears it
   canvas.style.cssText = `width:${width}px;height:${height}px`;
   const points = refsOf(person).map((ref) => pointAt(person, ref));
-  if (!points.length) return canvas;
+  if (!points.length) return;
   const [xs, ys] = [points.map(({ x }) => x), points.map(({ y }) => y)];
   const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   const scale = Math.min((width - 2 * margin) / Math.max(1e-6, x1 - x0), (height - 2 * margin) / Math.max(1e-6, y1 - y0));
@@ -148,7 +170,6 @@ export function thumbnail(person, width, height, margin = 8, size = { limb: 2, j
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   const at = ({ x, y }) => ({ x: width / 2 + (x - (x0 + x1) / 2) * scale, y: height / 2 + (y - (y0 + y1) / 2) * scale });
   paintPeople(context, [{ ...person, visible: true, left_hand: null, right_hand: null, face: null }], at, size, { quiet: true });
-  return canvas;
 }
 
 function paintLimbs(context, placed, size, quiet) {

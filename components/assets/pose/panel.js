@@ -4,7 +4,7 @@ import { element, iconButton, textButton } from "../engine/controls.js";
 import { completed } from "./anatomy.js";
 import { canHave, DETAILS, toggledDetail } from "./details.js";
 import { accepted, dragPoint } from "./edit.js";
-import { thumbnail } from "./paint.js";
+import { paintThumbnail } from "./paint.js";
 import { NAMES, nameOf, pointAt, present } from "./skeleton.js";
 
 const ROW = { width: 28, height: 32, size: { limb: 1.2, joint: 1.1, detail: 0.6 } };
@@ -17,22 +17,17 @@ export class Panel {
     this.list = element("div", { role: "list", "aria-label": "People" });
     this.detail = element("div", { class: "detail" });
     shell.panel.append(element("div", { class: "people" }, element("header", {}, element("h3", {}, "People"), add), this.list, this.detail));
-    this.drawn = []; // the people whose rows are there
     this.rows = [];
   }
 
-  /** Bring it up to date; called with every change, so that only what changed is made anew. */
+  /** Bring it up to date; called with every change, so that only what changed is touched. */
   show() {
     const { people, selection } = this.editor;
-    if (people.length !== this.drawn.length || people.some((person, i) => person !== this.drawn[i])) {
-      this.rows = people.map((person, i) => (person === this.drawn[i] && this.rows[i]) || this.#row(person, i));
-      this.drawn = people;
-      this.list.replaceChildren(...this.rows.toReversed());
+    if (people.length !== this.rows.length) {
+      this.rows = people.map((_, i) => this.rows[i] ?? new Row(this.editor, i));
+      this.list.replaceChildren(...this.rows.map(({ node }) => node).toReversed());
     }
-    this.rows.forEach((row, i) => {
-      row.classList.toggle("current", i === selection.current);
-      row.firstChild.setAttribute("aria-current", String(i === selection.current));
-    });
+    this.rows.forEach((row, i) => row.show(people[i], i === selection.current));
     this.#showDetail();
   }
 
@@ -43,30 +38,14 @@ export class Panel {
     if (point) for (const axis of ["x", "y"]) this.fields[axis].value = point[axis].toFixed(1);
   }
 
-  #row(person, index) {
-    const { editor } = this;
-    const choose = () => {
-      editor.choosePerson(index);
-      editor.shell.root.focus({ preventScroll: true });
-    };
-    const name = element("button", { type: "button", class: "name", "data-person": index, "aria-label": `Person ${index + 1}`, onclick: choose },
-      element("span", { class: "number" }, String(index + 1)), thumbnail(person, ROW.width, ROW.height, 3, ROW.size), element("span", { class: "label" }, `Person ${index + 1}`));
-    const button = (id, label, icon, run) => iconButton({ id: `${id}-${index}`, label, icon, run });
-    const row = element("div", { class: person.visible ? "person" : "person away", role: "listitem" }, name,
-      button("visible", person.visible ? "Hide" : "Show", person.visible ? "eye" : "eyeOff", () => editor.commitEach([index], (it) => ({ ...it, visible: !it.visible }))),
-      button("remove", "Delete", "trash", () => {
-        editor.selection.clear();
-        editor.commit(editor.people.filter((_, i) => i !== index));
-      }));
-    return row;
-  }
-
   #showDetail() {
     const { people, selection } = this.editor;
     const person = people[selection.current];
     const single = selection.single();
-    const key = person && [person, single?.join("/"), selection.current];
-    if (key && this.key && key.every((each, i) => each === this.key[i])) return;
+    // What is to be read there; where a joint is comes by itself, see `follow`.
+    const parts = person && DETAILS.map(([part]) => [!!person[part], canHave(person, part)]);
+    const key = JSON.stringify([people.length > 0, selection.current, single, person && [person.body.map(present), person.ghosts, parts]]);
+    if (key === this.key) return this.follow();
     const focused = this.detail.getRootNode().activeElement;
     const inHere = this.detail.contains(focused);
     if (inHere && focused.matches("input")) return; // somebody types here
@@ -85,7 +64,7 @@ export class Panel {
       const input = element("input", { type: "number", step: "1", value: point[axis].toFixed(1), "aria-label": `${nameOf(ref)}, ${axis}`, "data-id": `place-${axis}` });
       input.addEventListener("change", () => {
         const value = Number(input.value);
-        if (input.value === "" || !Number.isFinite(value)) return void (input.value = point[axis].toFixed(1));
+        if (input.value === "" || !Number.isFinite(value)) return this.follow();
         const to = { ...pointAt(editor.people[index], ref), [axis]: value };
         return editor.commitEach([index], (person) => dragPoint(person, ref, to, { ik: false, lock: false, symmetric: false }));
       });
@@ -125,6 +104,52 @@ export class Panel {
       return button;
     });
     return chips.length ? [element("h3", {}, "Hands and face"), element("div", { class: "chips" }, ...chips)] : null;
+  }
+}
+
+/** One person's line of the list. */
+class Row {
+  constructor(editor, index) {
+    this.person = null;
+    this.current = null;
+    const choose = () => {
+      editor.choosePerson(index);
+      editor.shell.root.focus({ preventScroll: true });
+    };
+    const remove = () => {
+      editor.selection.clear();
+      editor.commit(editor.people.filter((_, i) => i !== index));
+    };
+    this.picture = element("canvas");
+    this.name = element("button", { type: "button", class: "name", "data-person": index, "aria-label": `Person ${index + 1}`, onclick: choose },
+      element("span", { class: "number" }, String(index + 1)), this.picture, element("span", { class: "label" }, `Person ${index + 1}`));
+    this.makeEye = (visible) => iconButton({ id: `visible-${index}`, label: visible ? "Hide" : "Show", icon: visible ? "eye" : "eyeOff",
+      run: () => editor.commitEach([index], (it) => ({ ...it, visible: !it.visible })) });
+    this.visible = true;
+    this.eye = this.makeEye(true);
+    this.node = element("div", { class: "person", role: "listitem" }, this.name, this.eye, iconButton({ id: `remove-${index}`, label: "Delete", icon: "trash", run: remove }));
+  }
+
+  show(person, current) {
+    if (person !== this.person) {
+      paintThumbnail(this.picture, person, ROW.width, ROW.height, 3, ROW.size);
+      if (person.visible !== this.visible) this.#showEye(person.visible);
+    }
+    if (current !== this.current) {
+      this.node.classList.toggle("current", current);
+      this.name.setAttribute("aria-current", String(current));
+    }
+    [this.person, this.current] = [person, current];
+  }
+
+  #showEye(visible) {
+    const { eye } = this;
+    const held = eye.getRootNode().activeElement === eye;
+    this.eye = this.makeEye(visible);
+    this.visible = visible;
+    this.node.classList.toggle("away", !visible);
+    eye.replaceWith(this.eye);
+    if (held) this.eye.focus({ preventScroll: true });
   }
 }
 
