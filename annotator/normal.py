@@ -1,4 +1,8 @@
-"""Normals: which way every surface faces, as colour (x right, y down, z towards the viewer)."""
+"""Normals: which way every surface faces, as colour.
+
+What is detected follows the Stable Diffusion models, 1.0 and 1.1: red faces left, green up, blue the viewer. The rendered
+world's truth, from which the embedded model learnt, has red right and green down.
+"""
 
 from __future__ import annotations
 

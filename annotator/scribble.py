@@ -33,6 +33,10 @@ def _from_hed(picture: Rgb, values: Values) -> Document:
     return ink.found(ink.fake_scribble(softedge.hed(picture)), "edge")
 
 
+def _from_soft_edge(picture: Rgb, values: Values) -> Document:
+    return ink.found(ink.fake_scribble(picture.max(axis=2)), "edge")
+
+
 def _from_gradient(picture: Rgb, values: Values) -> Document:
     return ink.found(ink.contours(picture, float(values["sigma"]), float(values["strength"])), "edge")
 
@@ -73,6 +77,13 @@ CONTROL = ControlType(
         ),
         Detector(
             "drawing", "A drawing", _from_drawing, "Takes the ink of a drawing on paper.", DRAWING_PARAMS, reads="map"
+        ),
+        Detector(
+            "soft_edge_map",
+            "A soft edge map",
+            _from_soft_edge,
+            "Strokes along the bright ridges of a soft edge map, whichever detector made it.",
+            reads="map",
         ),
         Detector(
             "xdog",

@@ -47,6 +47,8 @@ def test_thinning_and_fake_scribble(oracles, name):
     soft = mask(oracles, f"{name}_softedge")
     np.testing.assert_array_equal(ink.thin(soft), mask(oracles, f"{name}_softedge_nms_127_3"))
     np.testing.assert_array_equal(ink.fake_scribble(soft), mask(oracles, f"{name}_fake_scribble"))
+    found = run(scribble.CONTROL, "soft_edge_map", np.dstack([soft] * 3))
+    np.testing.assert_array_equal(found.pixels, mask(oracles, f"{name}_fake_scribble"))
 
 
 def test_normal_from_depth(oracles):
@@ -58,6 +60,15 @@ def test_normal_from_depth(oracles):
         for number, (z, background) in enumerate(data["variants_a_bg"]):
             off = np.abs(normal.from_depth(raw, background, z).astype(int) - data[f"{name}_normal_{number}"])
             assert off.max() <= 1 and (off > 0).mean() <= 1e-3
+
+
+def test_detected_normals_are_red_to_the_left_and_green_upwards():
+    y, x = np.mgrid[:64, :64].astype(np.float32)
+    ball = np.sqrt(np.maximum(28.0**2 - (x - 32) ** 2 - (y - 32) ** 2, 0)).astype(np.float32)
+    colours = normal.from_depth(ball, 0.1)
+    assert colours[32, 16, 0] > 150 and colours[32, 48, 0] < 105
+    assert colours[16, 32, 1] > 150 and colours[48, 32, 1] < 105
+    assert colours[32, 32].tolist() == [127, 127, 255]
 
 
 def skeleton(entry, width, height):
