@@ -73,7 +73,7 @@ test("bad files: one sentence each", () => {
     file({ pose_keypoints_2d: body.slice(1) }), file({ pose_keypoints_2d: "abc" }), file({ pose_keypoints_2d: { length: 54 } }),
     file({ pose_keypoints_2d: ["1", ...body.slice(1)] }), file({ pose_keypoints_2d: [null, ...body.slice(1)] }), file({ pose_keypoints_2d: [[1], ...body.slice(1)] }),
     file({ pose_keypoints_2d: body }).replace("10.25", "1e999"), file({ pose_keypoints_2d: body }).replace("10.25", "NaN"),
-    file({ pose_keypoints_2d: flat(18, () => [1e9, 1e9, 1]) }), file({ pose_keypoints_2d: flat(18, () => [1, 1, -1]) }),
+    file({ pose_keypoints_2d: flat(18, () => [1e9, 1e9, 1]) }), file({ pose_keypoints_2d: flat(18, () => [1e9, 1e9, 1]) }, {}), file({ pose_keypoints_2d: flat(18, () => [1, 1, -1]) }),
     file({ pose_keypoints_2d: body, hand_left_keypoints_2d: flat(20) }), file({ pose_keypoints_2d: body, face_keypoints_2d: [1, 2, 3] }),
     file({ pose_keypoints_2d: body }, { canvas_width: -4, canvas_height: 4 }), file({ pose_keypoints_2d: body }, { canvas_width: "640", canvas_height: 480 }),
     file({ pose_keypoints_2d: body }, { canvas_width: 640 }), file({ pose_keypoints_2d: body }, { canvas_width: 1e300, canvas_height: 10 }),

@@ -48,7 +48,7 @@ export function fromOpenPose(text, fallback) {
   const size = canvasOf(frame, fallback, normalised ? [] : points);
   const shrink = Math.min(1, SIDE_MAX_PX / Math.max(size.width, size.height));
   const [sx, sy] = normalised ? [size.width * shrink, size.height * shrink] : [shrink, shrink];
-  if (largest * Math.max(sx, sy) > COORDINATE_MAX) throw new DocumentError("This pose file holds joints far outside any picture.");
+  if (largest * Math.max(1, sx, sy) > COORDINATE_MAX) throw new DocumentError("This pose file holds joints far outside any picture.");
   for (const point of points) Object.assign(point, { x: point.x * sx, y: point.y * sy });
   const side = (value) => Math.max(1, Math.round(value * shrink));
   return { kind: "skeleton", width: side(size.width), height: side(size.height), people: lists };
