@@ -88,13 +88,14 @@ class Gallery:
             for index, png in enumerate(pictures):
                 made.append(_new_id())
                 self._keep(made[-1], job, index, png)
+            self._index.put(made)
         except BaseException:
             for id in made:
                 self._remove(id)
             raise
         for id in earlier:
             self._remove(id)
-        self._index.put([*earlier, *made])
+        self._index.drop(earlier)
         return tuple(made)
 
     def sweep(self, older_than_s: float = 3600.0) -> int:
@@ -152,7 +153,7 @@ class Gallery:
             ]
             for id in own:
                 self._remove(id)
-            self._index.put(own)
+            self._index.drop(own)
             return own
 
     def restore(self, ids: Iterable[str], owner: str) -> list[str]:
@@ -168,7 +169,7 @@ class Gallery:
         ]
         for id in gone:
             self._remove(id)
-        self._index.put(gone)
+        self._index.drop(gone)
         return len(gone)
 
     def records(self) -> Iterable[str]:

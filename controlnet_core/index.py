@@ -14,9 +14,13 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from controlnet_core import store
+from controlnet_core.errors import NoSpace
 
 Shelf = Literal["all", "starred", "bin"]
 WORDS_MAX = 16
@@ -100,9 +104,24 @@ class Index:
         return counts
 
     def put(self, ids: Iterable[str]) -> None:
-        """Read the records of `ids` again; those whose file is gone go."""
+        """Read the records of `ids` again; those whose file is gone go. Raises NoSpace and then changes nothing."""
         with self._lock:
             self._ask("SELECT 1")  # heal first: what follows is one transaction
+            with suppress(sqlite3.OperationalError):  # full: what is left of the room may do
+                store.keep_room(self._open())
+            try:
+                self._read(ids)
+            except sqlite3.OperationalError as error:
+                if not store.is_full(error):
+                    raise
+                raise NoSpace(
+                    f"The disk of {self.folder} has too little space left to keep this.", "Free some space."
+                ) from error
+
+    def drop(self, ids: Iterable[str]) -> None:
+        """Forget results whose files were removed. That takes no space that is not there."""
+        with self._lock:
+            self._ask("SELECT 1")
             self._read(ids)
 
     def of_job(self, job: str) -> list[str]:
@@ -177,10 +196,11 @@ class Index:
                     db.execute("DELETE FROM result WHERE id = ?", (id,))
                 else:
                     db.execute(f"REPLACE INTO result VALUES ({', '.join('?' * len(row))})", row)
+            db.execute("COMMIT")
         except BaseException:
-            db.execute("ROLLBACK")
+            if db.in_transaction:  # a full disk rolls back by itself
+                db.execute("ROLLBACK")
             raise
-        db.execute("COMMIT")
 
 
 def _where(query: Query) -> tuple[str, list[object]]:

@@ -16,12 +16,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from controlnet_core import picture
+from controlnet_core import picture, store
 from controlnet_core.errors import InputError, NoSpace, QueueFull, RecipeError, StudioError, WorkerLost
 from controlnet_core.job import Job, Kind, State, read_work
 from controlnet_core.store import Blobs
@@ -115,13 +115,17 @@ class Queue:
         if any(row["name"] == "recipe" for row in self._db.execute("PRAGMA table_info(job)")):
             self._db.executescript(_EARLIER)
         self._db.executescript(_SCHEMA)
+        self._folder = path.parent
+        with suppress(NoSpace):  # what is here can be read all the same
+            self._keep_room()
 
     def submit(self, job: Job) -> Entry:
         """Queue a job; its pictures become blobs. The same id again changes nothing.
 
         Raises QueueFull when too much waits, InputError when the id is somebody else's, RecipeError when a picture is
-        missing or is not the one that the work names, NoSpace.
+        missing or is not the one that the work names, NoSpace when its result could not be kept.
         """
+        self._keep_room()
         with self._transaction():
             known = self._row(job.id)
             if known is not None:
@@ -129,6 +133,7 @@ class Queue:
                     raise InputError("This job's number is taken.", "Submit it again under a new one.")
                 return self._entry(known)
             self._check_room(job.session)
+            store.check_room(self._folder, self.blobs.free_min_bytes, self.blobs.free_min_bytes)
             self._keep_pictures(job)
             self._db.execute(
                 "INSERT INTO job (id, session, owner, slot, kind, work, tag, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -271,8 +276,20 @@ class Queue:
             except BaseException as error:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
-                    raise NoSpace("The disk is full: no job can be queued.", "Free some space.") from error
+                if isinstance(error, sqlite3.Error) and store.is_full(error):
+                    raise _full() from error
+                raise
+
+    def _keep_room(self) -> None:
+        """Room for what becomes of the jobs that are here, however full the disk gets."""
+        with self._lock:
+            if self._db.in_transaction:
+                return
+            try:
+                store.keep_room(self._db)
+            except sqlite3.OperationalError as error:
+                if store.is_full(error):
+                    raise _full() from error
                 raise
 
     def _check_room(self, session: str) -> None:
@@ -348,6 +365,10 @@ def worker_lost() -> WorkerLost:
         "The worker process died twice during this job.",
         "Try a smaller size or fewer images; data/studio.log says more.",
     )
+
+
+def _full() -> NoSpace:
+    return NoSpace("The disk has too little space left to queue a job.", "Free some space and try again.")
 
 
 def _unknown() -> InputError:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, and blobs that are named by their content.
+"""Files that are whole or absent: atomic writes, blobs named by their content, and SQLite files with room of their own.
 
 A file is written beside its place, flushed to the disk and renamed, so that a crash, a kill or a full disk leaves the
 old file or the new one and never half of one. Says nothing about what the files mean.
@@ -6,10 +6,12 @@ old file or the new one and never half of one. Says nothing about what the files
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
+import sqlite3
 import tempfile
 import threading
 import time
@@ -21,30 +23,65 @@ from controlnet_core.errors import InputError, NoSpace
 
 FREE_MIN_BYTES = 2 * 1024**3
 """Below this much free space nothing more is written: other programs need a disk too."""
+ROOM_PAGES = 96
+"""Pages (4 KiB each) that `keep_room` holds for a SQLite file, and as many in its log."""
 _TEMP = ".part-"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def write(path: Path, data: bytes, *, free_min_bytes: int = FREE_MIN_BYTES) -> None:
     """Put `data` at `path`, all or nothing; the folder is made. Raises NoSpace when the disk is (nearly) full."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(path.parent).free < free_min_bytes + len(data):
-        raise _no_space(path.parent, free_min_bytes)
-    handle, name = tempfile.mkstemp(prefix=_TEMP, dir=path.parent)
-    temp = Path(name)
+    temp: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_room(path.parent, free_min_bytes + len(data), free_min_bytes)
+        handle, name = tempfile.mkstemp(prefix=_TEMP, dir=path.parent)
+        temp = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temp.replace(path)
-    except OSError as error:
-        temp.unlink(missing_ok=True)
-        raise _no_space(path.parent, free_min_bytes) from error
-    except BaseException:
-        temp.unlink(missing_ok=True)
+    except BaseException as error:
+        if temp is not None:
+            temp.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritten(path.parent, free_min_bytes, error) from error
         raise
     flush_folder(path.parent)
+
+
+def check_room(folder: Path, wanted_bytes: int, free_min_bytes: int = 0) -> None:
+    """Raise NoSpace when the disk of `folder` has less than `wanted_bytes` free, `free_min_bytes` of them for others."""
+    if shutil.disk_usage(folder).free < wanted_bytes:
+        raise _no_space(folder, free_min_bytes)
+
+
+def keep_room(db: sqlite3.Connection) -> None:
+    """See to it that a SQLite file in WAL mode can still be changed when its disk is full.
+
+    Pages that were written and freed are kept in the file and used first; so is the log, which starts from its beginning
+    after every checkpoint. For a connection outside of a transaction. Costs a question while there is room enough.
+    Raises sqlite3.OperationalError when the disk is full already.
+    """
+    db.execute(f"PRAGMA wal_autocheckpoint = {ROOM_PAGES // 2}")
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    if free >= ROOM_PAGES // 2:
+        return
+    (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
+    db.execute("CREATE TABLE IF NOT EXISTS room (bytes BLOB)")
+    try:
+        # Filled, not only made longer: a hole in a file takes its place on the disk when it is written to.
+        db.execute("INSERT INTO room VALUES (zeroblob(?))", (ROOM_PAGES * page_bytes,))
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    finally:
+        db.execute("DELETE FROM room")
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether SQLite failed for want of space: it has no room for the file, or none for the memory its log shares."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE)
 
 
 def sweep(folder: Path) -> int:
@@ -119,6 +156,14 @@ def flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _unwritten(folder: Path, free_min_bytes: int, error: OSError) -> NoSpace:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return _no_space(folder, free_min_bytes)
+    return NoSpace(
+        f"Nothing can be written to {folder}: {error.strerror}.", "Look at the disk, and at who may write to it."
+    )
 
 
 def _no_space(folder: Path, free_min_bytes: int) -> NoSpace:

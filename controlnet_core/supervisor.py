@@ -20,12 +20,14 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Literal
 
-from controlnet_core.errors import StudioError
+from controlnet_core.errors import NoSpace, StudioError
 from controlnet_core.job import Event, Job, State
 from controlnet_core.jobs import Queue
 
 CANCEL_MAX_S = 15.0
 STOP_MAX_S = 8.0
+FULL_S = 5.0
+"""When the queue cannot note down that a job begins, it is asked again after this time."""
 PAUSES_S = (0.0, 1.0, 2.0, 5.0, 15.0, 30.0)
 """Waiting times before the worker is started again, by how often in a row it died before it was ready."""
 _ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +76,7 @@ class Supervisor:
         self._child: subprocess.Popen[bytes] | None = None
         self._job: Job | None = None
         self._ready = False
+        self._full_until = 0.0
 
     def start(self) -> None:
         """Start the worker in the background and return at once. Jobs of an earlier life are queued again."""
@@ -165,7 +168,7 @@ class Supervisor:
         return Connection(ours.detach()), child
 
     def _feed(self, connection: Connection) -> None:
-        if self._job is None and (job := self.queue.claim()) is not None:
+        if self._job is None and (job := self._claim()) is not None:
             self._job = job
             if not self._ready:
                 self._say(job.session, Event(job.id, "loading", text="The worker is starting"))
@@ -173,6 +176,17 @@ class Supervisor:
                 self.status = replace(self.status, state="busy")
             connection.send(("run", job))
             self._say_places()
+
+    def _claim(self) -> Job | None:
+        """The next job; none for a while on a disk so full that its beginning cannot be noted down: it waits on."""
+        if time.monotonic() < self._full_until:
+            return None
+        try:
+            return self.queue.claim()
+        except NoSpace as error:
+            self._full_until = time.monotonic() + FULL_S
+            _log.error("the next job has to wait: %s", error)
+            return None
 
     def _receive(self, connection: Connection) -> None:
         word, value = connection.recv()
@@ -244,7 +258,10 @@ class Supervisor:
     def _patience(self) -> float | None:
         with self._lock:
             asked = [at for at in self._cancels.values() if at is not None]
-        return max(0.1, min(asked) + CANCEL_MAX_S - time.monotonic() + 0.05) if asked else None
+        until = [at + CANCEL_MAX_S for at in asked]
+        if self._full_until > time.monotonic():
+            until.append(self._full_until)
+        return max(0.1, min(until) - time.monotonic() + 0.05) if until else None
 
     def _bury(self, connection: Connection, child: subprocess.Popen[bytes]) -> None:
         job, self._job = self._job, None

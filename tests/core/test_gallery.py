@@ -288,6 +288,25 @@ def test_a_full_disk_keeps_nothing_of_a_result(tmp_path: Path) -> None:
     assert gallery.recent(5) == []
 
 
+def test_a_disk_too_full_for_the_index_keeps_nothing_of_a_result(tmp_path: Path) -> None:
+    gallery = Gallery(tmp_path / "gallery")
+    kept = [*add(gallery, job="job-first")]
+    database = gallery._index._db  # pyright: ignore[reportPrivateUsage]
+    assert database is not None
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages}")  # to SQLite a full disk
+    with pytest.raises(NoSpace, match="too little space"):
+        for number in range(2000):
+            kept += add(gallery, job=f"job-{number}")
+    assert [one.id for one in gallery.recent(-1)] == kept[::-1]
+    assert {path.stem for path in gallery.folder.iterdir()} == set(kept)
+    assert sorted(gallery.delete(kept, "s")) == sorted(kept)
+    gallery.empty_bin(float("inf"))
+    assert list(gallery.folder.iterdir()) == []
+    assert gallery.recent(-1) == gallery.find(Query(shelf="bin"), -1) == []
+    assert add(gallery, job="job-after")
+
+
 @pytest.mark.parametrize("id", ["", "..", "../../etc/passwd", "0" * 32, "G" * 32, "0" * 32 + "\n"])
 def test_an_unknown_picture_is_a_sentence(tmp_path: Path, id: str) -> None:
     with pytest.raises(InputError, match="not in the gallery"):

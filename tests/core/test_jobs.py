@@ -12,7 +12,7 @@ import pytest
 
 from controlnet_core import picture
 from controlnet_core.detection import Detection, parse
-from controlnet_core.errors import InputError, QueueFull, RecipeError, StudioError
+from controlnet_core.errors import InputError, NoSpace, QueueFull, RecipeError, StudioError
 from controlnet_core.job import Job
 from controlnet_core.jobs import Queue
 from controlnet_core.recipe import ControlUnit, Recipe
@@ -309,3 +309,35 @@ def test_jobs_from_before_there_were_detections_are_still_there(tmp_path: Path) 
         entry = queue.get("a")
         assert (entry.kind, entry.recipe, entry.slot) == ("recipe", RECIPE.to_json(), "")
         queue.close()
+
+
+def test_what_was_accepted_ends_in_words_however_full_the_disk_is(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.session_max = queue.queued_max
+    put(queue, "first")
+    database = queue._db  # pyright: ignore[reportPrivateUsage]
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages}")  # to SQLite a full disk
+    failed = 0
+
+    def fail_all() -> int:
+        count = 0
+        while (job := queue.claim()) is not None:
+            queue.fail(job.id, NoSpace("No room. " * 20, "Make some. " * 20))
+            assert (queue.get(job.id).state, queue.get(job.id).text) == ("failed", "No room. " * 20)
+            count += 1
+        return count
+
+    with pytest.raises(NoSpace, match="too little space"):
+        for number in range(2000):
+            try:
+                put(queue, f"job-{number}")
+            except QueueFull:
+                failed += fail_all()
+    failed += fail_all()
+    assert failed == queue._number("SELECT COUNT(*) FROM job") > 20  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(queue.blobs, "free_min_bytes", 2**60)
+    database.execute("PRAGMA max_page_count = 1000000")
+    with pytest.raises(NoSpace):  # what it makes could not be kept
+        put(queue, "no room for its result")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 from controlnet_core import picture, supervisor
 from controlnet_core.detection import Detection
 from controlnet_core.document import Raster, decode
+from controlnet_core.errors import NoSpace
 from controlnet_core.gallery import Gallery, recipe_of
 from controlnet_core.job import Event, Job
 from controlnet_core.jobs import Entry, Queue
@@ -347,6 +349,25 @@ def test_a_full_disk_fails_the_job_in_a_sentence(shop: Shop) -> None:
     assert failed.kind == "failed"
     assert "too little space" in failed.text
     assert shop.made() == 0
+
+
+def test_a_job_whose_beginning_finds_no_space_waits_and_its_worker_lives(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid, asked, claim = shop.supervisor.status.pid, [0.0], shop.queue.claim
+
+    def full() -> object:
+        asked.append(time.monotonic())
+        if len(asked) < 4:
+            raise NoSpace("The disk has too little space left.")
+        return claim()
+
+    monkeypatch.setattr(supervisor, "FULL_S", 0.2)
+    monkeypatch.setattr(shop.queue, "claim", full)
+    shop.put("a")
+    assert shop.over("a").state == "done"
+    assert shop.supervisor.status.pid == pid
+    assert min(later - sooner for sooner, later in itertools.pairwise(asked[1:4])) > 0.1
 
 
 def test_stop_is_quick_and_keeps_the_job_for_the_next_start(tmp_path: Path) -> None:
