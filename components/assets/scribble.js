@@ -105,7 +105,7 @@ class Scribble {
     this.#begin();
     const from = point.shift && this.lastEnd;
     this.stroke = new Stroke(this.coverage, { size: this.size, pressure: this.pressure, mirror: this.mirror });
-    this.#draw(this.stroke.add(from ? [{ ...from, pen: false }, point] : [point]));
+    this.#draw(from ? this.stroke.straightOn(from, point) : this.stroke.add([point]));
     this.#hover(point);
   }
 

@@ -126,7 +126,8 @@ class SegPainter {
     const { size, round, mirror, pressure } = this;
     this.painter.beginStroke({ label: this.current, size, round, mirror, pressure });
     const from = point.shift && this.lastEnd;
-    this.painter.drawStroke(from ? [{ ...from, pen: false }, point] : [point]);
+    if (from) this.painter.drawStraightOn(from, point);
+    else this.painter.drawStroke([point]);
     return this.#hover(point);
   }
 

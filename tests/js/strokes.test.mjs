@@ -80,6 +80,18 @@ test("a pen pressed softly draws thinner than one pressed hard; a mouse draws fu
   assert.equal(ink(false, 0.2), ink(true, 1));
 });
 
+test("Shift: straight on from the last point to the press, with a sharp corner, wherever the hand goes from there", () => {
+  const [drawn, wanted] = [new Coverage(120, 120), new Coverage(120, 120)];
+  const stroke = new Stroke(drawn, { size: 4 });
+  stroke.straightOn({ x: 100, y: 10 }, { x: 20, y: 90 });
+  stroke.add(Array.from({ length: 8 }, (_, i) => ({ x: 30 + 10 * i, y: 90 })));
+  stroke.finish();
+  wanted.capsule(100, 10, 2, 20, 90, 2);
+  wanted.capsule(20, 90, 2, 100, 90, 2);
+  const off = drawn.data.reduce((worst, value, i) => Math.max(worst, Math.abs(value - wanted.data[i])), 0);
+  assert.ok(off <= 40, `differs by ${off} of 255`); // at the edges, from the many short pieces
+});
+
 test("square brushes cover whole pixels only", () => {
   const coverage = new Coverage(40, 40);
   const stroke = new Stroke(coverage, { size: 6, round: false });

@@ -13,7 +13,7 @@ export class Stroke {
    * draw on the other side of the vertical middle; round: a round brush with soft edges, otherwise square stamps.
    */
   constructor(coverage, { size, pressure = true, mirror = false, round = true, damping = 0.35 }) {
-    Object.assign(this, { coverage, size, pressure, mirror, round });
+    Object.assign(this, { coverage, size, pressure, mirror, round, damping });
     this.smoother = new StrokeSmoother({ damping });
     this.last = null;
   }
@@ -26,6 +26,13 @@ export class Stroke {
       rect = union(rect, this.#draw(this.smoother.add({ x: point.x, y: point.y, radius })));
     }
     return rect;
+  }
+
+  /** A straight line from the end of an earlier stroke; the hand goes on at `point`, round a sharp corner. */
+  straightOn(from, point) {
+    const rect = union(this.add([{ ...from, pen: false }, point]), this.finish());
+    this.smoother = new StrokeSmoother({ damping: this.damping });
+    return union(rect, this.add([point]));
   }
 
   /** The stroke ends where the hand left it. */

@@ -59,6 +59,10 @@ export class Painter {
     this.#lay(this.stroke.add(points), this.label);
   }
 
+  drawStraightOn(from, point) {
+    this.#lay(this.stroke.straightOn(from, point), this.label);
+  }
+
   endStroke() {
     if (this.stroke !== "regions") this.#lay(this.stroke.finish(), this.label);
     return this.#end();
