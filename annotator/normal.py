@@ -1,7 +1,7 @@
 """Normals: which way every surface faces, as colour.
 
-What is detected follows the Stable Diffusion models, 1.0 and 1.1: red faces left, green up, blue the viewer. The rendered
-world's truth, from which the embedded model learnt, has red right and green down.
+Documents follow the Stable Diffusion models, 1.0 and 1.1: red faces left, green up, blue the viewer. The embedded model
+learnt the axes of the rendered world, right and down, so it is fed their opposites.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _as_is(picture: Rgb, values: Values) -> Document:
 
 
 def _truth(world: Truth) -> Document:
-    return Raster("rgb", shown(world.normal))
+    return Raster("rgb", shown(world.normal * np.array([-1, -1, 1], np.float32)))
 
 
 CONTROL = ControlType(
@@ -111,6 +111,6 @@ CONTROL = ControlType(
             reads="map",
         ),
     ),
-    feed={"sd15-normal-v10": "bgr"},
+    feed={"sd15-normal-v10": "bgr", "paperworld-control": "opposed"},
     placeholder="a plaster head of a young man",
 )

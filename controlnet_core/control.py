@@ -133,13 +133,18 @@ Group = Literal["draw", "photo"]
 EditorKind = Literal["scribble", "pose", "seg", "view"]
 
 
+Feed = Literal["rgb", "bgr", "opposed"]
+"""How colours go into a network: as they are, channels reversed (the 1.0 normal model), or with red and green as their
+opposites (normals whose axes point right and down)."""
+
+
 @dataclass(frozen=True)
 class ControlType:
     """Everything about one condition.
 
     `render(document, values)` turns a document into the control picture that the network sees (uint8 H,W,3 at the
     document's size, lines white on black); `params` are its parameters. `networks` names the ControlNet card for each
-    model family. `feed` "bgr" reverses the channels on their way into the network (the 1.0 normal model wants that).
+    model family. `feed` says which networks (or families) want other colours than the document's (`fed`).
     `truth(world)` is the document of a rendered scene. `nearest` resizes without inventing new colours.
     """
 
@@ -156,9 +161,19 @@ class ControlType:
     networks: Mapping[str, str]
     params: tuple[Param, ...] = ()
     detectors: tuple[Detector, ...] = ()
-    feed: Mapping[str, Literal["rgb", "bgr"]] = field(default_factory=dict[str, Literal["rgb", "bgr"]])
+    feed: Mapping[str, Feed] = field(default_factory=dict[str, Feed])
     nearest: bool = False
     placeholder: str = ""
     """An example prompt that suits the condition."""
     options: Callable[[], Mapping[str, object]] = dict[str, object]
     """What its editor needs to know besides the document, as JSON: a class table, which adjustments make sense."""
+
+    def fed(self, picture: Rgb, network: str, family: str = "") -> Rgb:
+        """The control picture as `network` of a model family learnt to read it."""
+        kind = self.feed.get(network, self.feed.get(family, "rgb"))
+        if kind == "bgr":
+            return np.ascontiguousarray(picture[:, :, ::-1])
+        if kind == "opposed":
+            # Black is no direction: nothing is said there, to any network.
+            return np.where(picture.any(axis=2, keepdims=True), picture ^ np.array([255, 255, 0], np.uint8), picture)
+        return picture

@@ -94,8 +94,7 @@ class Wiring:
                 "Choose a ControlNet of the same family.",
             )
         picture = fit(pictures[unit.picture], recipe.width, recipe.height, unit.resize, control.nearest)
-        if control.feed.get(network_card.id, control.feed.get(family, "rgb")) == "bgr":
-            picture = np.ascontiguousarray(picture[:, :, ::-1])
+        picture = control.fed(picture, network_card.id, family)
         mask = None if unit.mask is None else fit(pictures[unit.mask], recipe.width, recipe.height, unit.resize)
         return Wired(unit, network_card, network, picture, mask)
 

@@ -38,7 +38,7 @@ def scene_of(seed: int) -> tuple[Any, Truth]:
 
 
 def control_of(truth: Truth, key: str, rng: np.random.Generator, freehand: bool) -> Rgb:
-    """The control picture of a rendering under condition `key`, as a person would draw it or exact."""
+    """The control picture of a rendering under condition `key`, as a person would draw it or exact, as the network reads it."""
     from annotator import controls
     from controlnet_core.control import values
     from paperworld import freehand as hand
@@ -51,7 +51,7 @@ def control_of(truth: Truth, key: str, rng: np.random.Generator, freehand: bool)
         document = hand.layout(truth, rng)
     elif freehand and key == "pose":
         document = hand.pose(truth, rng)
-    return control.render(document, values(control.params, {}))
+    return control.fed(control.render(document, values(control.params, {})), control.networks["paperworld"])
 
 
 def pack(picture: Rgb) -> bytes:

@@ -71,6 +71,20 @@ def test_detected_normals_are_red_to_the_left_and_green_upwards():
     assert colours[32, 32].tolist() == [127, 127, 255]
 
 
+def test_the_worlds_normals_say_what_detected_ones_say_and_its_network_hears_what_it_learnt():
+    import paperworld
+
+    truth = paperworld.render(paperworld.compose(3), 64, 64)
+    said = normal.CONTROL.truth(truth).pixels
+    rightwards, downwards = truth.normal[..., 0] > 0.3, truth.normal[..., 1] > 0.3
+    assert (said[rightwards, 0] < 127).all() and (said[downwards, 1] < 127).all()
+    fed = normal.CONTROL.fed(said, "paperworld-control", "paperworld").astype(int)
+    assert np.abs(fed - normal.shown(truth.normal)).max() <= 1
+    black = np.zeros((2, 2, 3), np.uint8)
+    assert not normal.CONTROL.fed(black, "paperworld-control").any()
+    assert normal.CONTROL.fed(said, "sd15-normal-v11") is said
+
+
 def skeleton(entry, width, height):
     people = []
     for one in entry["people"]:
