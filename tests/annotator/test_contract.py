@@ -162,8 +162,8 @@ def test_truths_say_what_the_scene_says():
     assert np.abs(near - expected).max() <= 1
     colours = controls()["normal"].truth(world).pixels
     assert tuple(colours[5, 5]) == (127, 127, 255)
-    assert colours[50, 96, 0] > 200 and colours[50, 64, 0] < 60, "x grows to the right"
-    assert colours[66, 80, 1] > 200 and colours[34, 80, 1] < 60, "y grows downwards"
+    assert colours[50, 96, 0] < 60 and colours[50, 64, 0] > 200, "red faces left"
+    assert colours[66, 80, 1] < 60 and colours[34, 80, 1] > 200, "green faces up"
     lines = controls()["lines"].truth(world).pixels
     assert (lines[10:91, 20] == 255).all() and (lines[90, 5:121] == 255).all() and lines.sum() < 255 * 220
     soft = controls()["softedge"].truth(world).pixels
