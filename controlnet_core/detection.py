@@ -12,11 +12,9 @@ from pydantic import Field, ValidationError
 
 from controlnet_core.document import SIDE_MAX_PX
 from controlnet_core.errors import InputError
-from controlnet_core.recipe import RECIPE_MAX_BYTES, Digest, Key, Strict, refusal
+from controlnet_core.recipe import RECIPE_MAX_BYTES, Digest, Key, Strict, Value, Values, refusal
 
 Side = Annotated[int, Field(ge=1, le=SIDE_MAX_PX)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Value = bool | int | Number | Annotated[str, Field(max_length=200)]
 
 
 class Detection(Strict):
@@ -30,7 +28,7 @@ class Detection(Strict):
     picture: Digest
     width: Side
     height: Side
-    values: Annotated[dict[Key, Value], Field(max_length=32, default_factory=dict)]
+    values: Values = Field(default_factory=dict[str, Value])
 
     @property
     def pictures(self) -> tuple[str, ...]:

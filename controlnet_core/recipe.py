@@ -36,6 +36,10 @@ SAMPLER_TITLES: dict[Sampler, str] = {
 Mode = Literal["balanced", "prompt", "control"]
 Resize = Literal["stretch", "crop", "fit"]
 Fill = Literal["original", "noise"]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Value = bool | int | Number | Annotated[str, Field(max_length=200)]
+Values = Annotated[dict[Key, Value], Field(max_length=32)]
+"""Parameters of a detector or a renderer by their keys."""
 
 
 class Strict(BaseModel):
@@ -44,19 +48,32 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class Found(Strict):
+    """Where a document came from: a detector, the values of all its parameters, and the photo that it looked at."""
+
+    detector: Key
+    picture: Digest
+    values: Values = Field(default_factory=dict[str, Value])
+
+
 class ControlUnit(Strict):
     """One control of a recipe.
 
-    `picture` is the control picture as rendered, `document` what it was rendered from. `weight` scales the control's
-    residuals, `start` and `end` are shares of the steps between which it acts. mode "balanced": the same scale on every
-    level, on both halves of the guidance. "prompt": level i of 13 (shallowest first) is scaled by 0.825 ** (12 - i) on
-    both halves. "control": the same scale, on the conditional half alone (the original's guess mode). `mask` is a picture
-    that says where the control acts (white) and where not (black); it is brought to size as `picture` is.
+    `picture` is the control picture as rendered; it alone decides the result. The next three say how to make it again, for
+    whoever wants to change it: `document` is what it was rendered from, `values` are those of all the renderer's parameters
+    (empty in recipes from before they were noted: the defaults), `found` is the look at a photo that the document began as.
+
+    `weight` scales the control's residuals, `start` and `end` are shares of the steps between which it acts. mode "balanced":
+    the same scale on every level, on both halves of the guidance. "prompt": level i of 13 (shallowest first) is scaled by
+    0.825 ** (12 - i) on both halves. "control": the same scale, on the conditional half alone (the original's guess mode).
+    `mask` is a picture that says where the control acts (white) and where not (black); it is brought to size as `picture` is.
     """
 
     control: Key
     picture: Digest
     document: Digest | None = None
+    values: Values = Field(default_factory=dict[str, Value])
+    found: Found | None = None
     network: Key | None = None
     weight: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 1.0
     start: Unit = 0.0

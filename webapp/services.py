@@ -37,7 +37,7 @@ from controlnet_core.errors import InputError, StudioError
 from controlnet_core.gallery import Gallery
 from controlnet_core.job import Event, Job, State, Work
 from controlnet_core.jobs import Queue
-from controlnet_core.recipe import SEED_MAX, ControlUnit, Mode, Recipe, Resize, refusal
+from controlnet_core.recipe import SEED_MAX, ControlUnit, Found, Mode, Recipe, Resize, refusal
 from controlnet_core.store import Blobs
 from controlnet_core.supervisor import Supervisor
 from webapp import gates
@@ -68,6 +68,7 @@ class Draft:
     resize: Resize = "stretch"
     mask: str | None = None
     """The blob of the mask that says where it acts."""
+    found: Found | None = None
 
 
 class Studio:
@@ -215,12 +216,15 @@ class Studio:
         return found
 
     def _unit(self, draft: Draft) -> ControlUnit:
-        rendered = picture.to_png(self.render(draft.control, draft.document, draft.values))
+        values = controls_of.values(self.control(draft.control).params, draft.values)
+        rendered = picture.to_png(self.render(draft.control, draft.document, values))
         try:
             return ControlUnit(
                 control=draft.control,
                 picture=self.blobs.put(rendered),
                 document=self.blobs.put(documents.encode(draft.document)),
+                values=values,
+                found=draft.found,
                 network=draft.network,
                 weight=draft.weight,
                 start=draft.start,
@@ -245,9 +249,10 @@ class Studio:
     def _land(self, event: Event) -> None:
         """Put what a detection found into the drawing that it is for."""
         entry, document = self.queue.get(event.job), documents.decode(event.found)
-        self.photos.remember(detection.parse(entry.work), document)
+        made = detection.parse(entry.work)
+        self.photos.remember(made, document)
         if entry.slot:
-            self.looks.put(entry.owner, entry.slot, document)
+            self.looks.put(entry.owner, entry.slot, made, document)
 
     def _look(self, session: str, work: Detection, workspace: str, slot: str) -> str:
         return self.submit(session, work, owner=workspace, slot=slot)

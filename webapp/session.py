@@ -14,7 +14,6 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from controlnet_core.control import Value
 from webapp.generate.choices import Choices, Start
 
 W = TypeVar("W")
@@ -46,7 +45,6 @@ class Desk(Wish):
     """
 
     token: str = ""
-    params: dict[str, Value] = field(default_factory=dict[str, Value])
     shapes: NDArray[np.uint8] | None = field(default=None, repr=False)
     shapes_now: dict[str, Any] | None = field(default=None, repr=False)
     shapes_first: dict[str, Any] | None = field(default=None, repr=False)

@@ -11,7 +11,7 @@ from controlnet_core import gallery
 from controlnet_core.catalog import Catalog
 from controlnet_core.engine import LocalEngine
 from controlnet_core.errors import RecipeError
-from controlnet_core.recipe import SAMPLER_TITLES, ControlUnit, Lora, Recipe, Source, parse
+from controlnet_core.recipe import SAMPLER_TITLES, ControlUnit, Found, Lora, Recipe, Source, parse
 from tests.core.small import control_type, digest
 
 CONTROLS = {"scribble": control_type("scribble", networks={"": "control"})}
@@ -34,6 +34,11 @@ def engine(small_model, tmp_path_factory):
 
 digests = st.sampled_from(sorted(PICTURES))
 shares = st.floats(0, 1)
+values = st.dictionaries(
+    st.from_regex(r"[a-z_]{1,8}", fullmatch=True).map("p".__add__),
+    st.booleans() | st.integers(-999, 999) | st.floats(-9, 9) | st.text(max_size=9),
+    max_size=4,
+)
 units = st.builds(
     lambda window, **rest: ControlUnit(control="scribble", start=min(window), end=max(window), **rest),
     window=st.tuples(shares, shares),
@@ -42,6 +47,8 @@ units = st.builds(
     weight=st.floats(0, 2),
     mode=st.sampled_from(["balanced", "prompt", "control"]),
     resize=st.sampled_from(["stretch", "crop", "fit"]),
+    values=values,
+    found=st.none() | st.builds(Found, detector=st.just("canny"), picture=digests, values=values),
 )
 sources = st.builds(
     Source,
@@ -114,6 +121,14 @@ WRONG = {
         [{"control": "a", "picture": "0" * 64, "weight": 2.5}], [{"control": "a", "picture": "0" * 64, "mask": 1}],
         [{"control": "a", "picture": "0" * 64, "start": 0.9, "end": 0.1}], [{"control": "a", "picture": "0" * 64}] * 5,
     ],
+    "controls.0": [
+        [{"control": "a", "picture": "0" * 64, **more}]
+        for more in (
+            {"values": {"../x": 1}}, {"values": {"a": [1]}}, {"values": {"a": float("nan")}}, {"values": {"a": "x" * 201}},
+            {"values": {f"a{n}": 1 for n in range(33)}}, {"found": {"detector": "canny"}},
+            {"found": {"detector": "canny", "picture": "0" * 64, "photo": "0" * 64}},
+        )
+    ],
     "unknown": [1],
 }  # fmt: skip
 
@@ -121,7 +136,7 @@ WRONG = {
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in WRONG.items() for value in values])
 def test_a_wrong_field_is_named(field, value):
     with pytest.raises(RecipeError, match=field):
-        parse(json.dumps({**PLAIN, field: value}))
+        parse(json.dumps({**PLAIN, field.partition(".")[0]: value}))
 
 
 @given(text=st.binary(max_size=200) | st.text(max_size=200))
@@ -154,6 +169,20 @@ def test_old_recipes_take_their_words_letter_by_letter(engine):
     )
     assert not np.array_equal(made, weighted)
     assert np.array_equal(unweighted, engine.run(plain, PICTURES, lambda step: None)[0])
+
+
+def test_how_a_control_was_made_decides_no_pixel(engine):
+    """So a recipe from before it was noted, or one by hand, makes what the page makes."""
+    old = parse(OLD % sorted(PICTURES)[0])
+    assert (old.controls[0].values, old.controls[0].found) == ({}, None)
+    told = {
+        "values": {"style": "1.1", "hands": False},
+        "found": Found(detector="canny", picture="f" * 64, values={"low": 50}),
+    }
+    new = old.model_copy(update={"controls": (old.controls[0].model_copy(update=told),)})
+    assert new.pictures == old.pictures
+    made, again = (engine.run(one, PICTURES, lambda step: None)[0] for one in (old, parse(new.to_json())))
+    assert np.array_equal(made, again)
 
 
 def test_what_a_recipe_needs_and_calls_it():

@@ -19,11 +19,14 @@ from controlnet_core import document as documents
 from controlnet_core.catalog import ModelCard
 from controlnet_core.document import MISSING, Person, Point, Raster, Skeleton
 from controlnet_core.picture import open_picture
+from controlnet_core.recipe import Found, Recipe
 from tests.webapp.conftest import WORKSPACE, mask
 from webapp import kept, services
-from webapp.compose import state
+from webapp.compose import middle, stack, state
 from webapp.compose.state import FRAMES, LAYERS_MAX, Composition
 from webapp.drawing.layers import layer_png, placed
+from webapp.gallery import reopen
+from webapp.gallery.recipe import described
 from webapp.generate import panels
 from webapp.generate.choices import Choices, Start, called
 from webapp.services import Studio
@@ -137,6 +140,68 @@ def test_the_photo_lies_in_the_frame_for_every_detector(at: Composition) -> None
     assert isinstance(found, Raster)
     assert (found.width, found.height) == at.frame
     assert (found.pixels[:, at.frame[0] // 2 - 3 : at.frame[0] // 2 + 3] > 0).any()
+
+
+def made_by(at: Composition) -> Recipe:
+    return panels.recipe_of(replace(at, model="paperworld"), state.drafts(at, base()), at.frame)
+
+
+def test_how_controls_were_found_and_drawn_comes_back(at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio = services.studio()
+    photo = np.zeros((300, 300, 3), np.uint8)
+    photo[100:200, 100:200] = 255
+    at.photo = studio.photos.keep(cv2.imencode(".png", photo)[1].tobytes())
+    at.choices.seed = 7
+    (people,) = (layer for layer in at.layers if layer.control == "pose")
+    plain = made_by(at).controls[at.layers.index(people)]
+    people.params = {"style": "1.1"}
+    edges = state.add(at, "canny")
+    assert edges is not None
+    middle.detect(at, edges, "canny")
+    recipe = made_by(at)
+    found, drawn = recipe.controls[at.layers.index(edges)], recipe.controls[at.layers.index(people)]
+    assert found.found == Found(detector="canny", picture=state.photo_in_frame(at), values={"low": 100, "high": 200})
+    assert drawn.values == {"style": "1.1", "hands": True, "faces": True}
+    assert (drawn.document, drawn.found) == (plain.document, None)
+    assert drawn.picture != plain.picture
+    words = dict(described(studio, recipe))
+    assert words["Pose"].endswith("drawing style 1.1")
+    assert "from a photo by Canny" in words["Edges"]
+
+    later = state.load()
+    later.choices.seed = 7
+    for layer in later.layers:
+        state.put(layer, Skeleton(width=512, height=512) if layer.control == "pose" else mask(1, 512))
+    state.put(edges, mask(2, 512))
+    assert studio.looks.found(state.token(edges, at.frame)) is None  # drawn by hand now
+    monkeypatch.setattr(stack, "open_composition", lambda: later)
+    missing: list[str] = []
+    reopen._composition(recipe, missing)  # pyright: ignore[reportPrivateUsage]
+    assert missing == []
+    assert later.photo == found.found.picture
+    assert made_by(later).controls == recipe.controls
+    look = studio.looks.of(state.token(later.layers[0], later.frame))
+    assert (look.photo, look.detector, look.values["canny"]) == (later.photo, "canny", {"low": 100, "high": 200})
+
+
+def test_a_recipe_of_before_or_of_elsewhere_reopens_with_what_is_known(
+    at: Composition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "open_composition", lambda: at)
+    recipe = made_by(at)
+    strange = {
+        "seg": {"values": {"gone": 3}, "found": Found(detector="gone", picture="a" * 64)},
+        "pose": {"values": {"style": "9.9"}},
+    }
+    units = [unit.model_copy(update={"values": {}}) for unit in recipe.controls]
+    missing: list[str] = []
+    reopen._composition(recipe.model_copy(update={"controls": tuple(units)}), missing)  # pyright: ignore[reportPrivateUsage]
+    assert missing == []
+    assert made_by(at).controls == recipe.controls
+    units = [unit.model_copy(update=strange[unit.control]) for unit in units]
+    reopen._composition(recipe.model_copy(update={"controls": tuple(units)}), missing)  # pyright: ignore[reportPrivateUsage]
+    assert missing == ["how its drawing was drawn", "the photo that it was found in"]
+    assert [unit.picture for unit in made_by(at).controls] == [unit.picture for unit in recipe.controls]
 
 
 def base() -> ModelCard:

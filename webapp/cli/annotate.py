@@ -13,6 +13,8 @@ import typer
 from webapp.cli.words import told
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from annotator.dataset import Plan, Progress
     from controlnet_core.control import ControlType, Detector, Param, Value
     from controlnet_core.document import Document
@@ -182,6 +184,14 @@ def _values(args: list[str], params: tuple[Param, ...]) -> dict[str, Value]:
         else:
             values[key] = param.check(_typed(param, waiting.pop(0)))
     return values
+
+
+def values_of(given: Mapping[str, str], params: tuple[Param, ...]) -> dict[str, Value]:
+    """Parameters that were given as words, all of them. Raises InputError that names what is unknown or out of range."""
+    from controlnet_core.control import values
+
+    known = {param.key: param for param in params}
+    return values(params, {key: _typed(known[key], text) if key in known else text for key, text in given.items()})
 
 
 def _typed(param: Param, text: str) -> object:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from webapp.cli.annotate import document_of, runnable
+from webapp.cli.annotate import document_of, runnable, values_of
 from webapp.cli.words import told
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _UNIT = re.compile(
     r"(?P<key>[a-z0-9_-]+)(\.(?P<detector>[a-z0-9_-]+))?=(?P<path>.+?)"
     r"(:(?P<weight>\d*\.?\d+)(:(?P<start>\d*\.?\d+)-(?P<end>\d*\.?\d+))?)?"
-    r"(?P<more>(,(mask|mode|resize|network)=[^,]+)*)"
+    r"(?P<more>(,[a-z_]+=[^,]+)*)"
 )
 _LORA = re.compile(r"(?P<key>[^:]+)(:(?P<weight>-?\d*\.?\d+))?")
 _UNIT_HINT = "Write KEY=PICTURE[:WEIGHT[:START-END]][,mask=FILE][,mode=control], e.g. scribble=house.png:0.8:0-0.7"
@@ -33,7 +33,8 @@ def generate(
         list[str] | None,
         typer.Option(
             help="KEY[.DETECTOR]=PICTURE[:WEIGHT[:START-END]], and after commas mask=FILE (where it acts), "
-            "mode=balanced|prompt|control, resize=stretch|crop|fit, network=ID. Up to four times."
+            "mode=balanced|prompt|control, resize=stretch|crop|fit, network=ID, and how it is drawn, as style=1.1. "
+            "Up to four times."
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="A base model of `studio models list`; the first one by default.")] = "",
@@ -215,11 +216,13 @@ def _draft(here: Studio, given: str) -> Draft:
     if "mask" in more:
         more["mask"] = _kept(here, Path(more["mask"]))
     kind = here.control(match["key"])
+    params = {name: str(more.pop(name)) for name in sorted(set(more) - {"mask", "mode", "resize", "network"})}
     found = detecting.detector(kind, match["detector"]) if match["detector"] else _map_reader(here, kind)
     document = document_of(kind, found, Path(match["path"]), {})
     return Draft(
         kind.key,
         document,
+        values_of(params, kind.params),
         weight=float(match["weight"] or 1),
         start=float(match["start"] or 0),
         end=float(match["end"] or 1),

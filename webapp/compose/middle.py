@@ -220,6 +220,7 @@ def detect(at: Composition, layer: Layer, detector: str) -> None:
     found = studio.photos.find(detection)
     if found is not None:
         state.put(layer, found)
+        studio.looks.note(services.workspace(), layer.slot, detection)
         return
     job = studio.submit(services.session(), detection, owner=services.workspace(), slot=layer.slot)
     remember(f"{KEY}.detection", job)

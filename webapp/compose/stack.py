@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, get_args
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -97,12 +98,13 @@ def _thumb(at: Composition, layer: Layer, tint: str) -> str:
 
 
 def address(at: Composition, layer: Layer, what: str, tint: str = "", *, mask: bool = False) -> str:
-    """The URL of a layer's picture; it changes with the drawing, so that the browser looks again."""
+    """The URL of a layer's picture; it changes with the drawing and how it is drawn, so that the browser looks again."""
     hub = services.studio().hub
     token = state.token(layer, at.frame, mask=mask)
-    hub.view(token, "scribble" if mask else layer.control, {} if mask else layer.params)
+    params = {} if mask else layer.params
+    hub.view(token, "scribble" if mask else layer.control, params)
     name = f"{token}/{tint}" if tint else token
-    return f"./studio/{what}/{name}.png?{hub.read(token)[0]}"
+    return f"./studio/{what}/{name}.png?{urlencode({'rev': hub.read(token)[0], **params})}"
 
 
 def _frame_choice(at: Composition) -> None:
@@ -189,7 +191,9 @@ def _further(at: Composition, layer: Layer, base: ModelCard) -> None:
             help="How a map or photo of another shape comes into the frame.",
         )
         layer.resize = gates.choice(how, get_args(Resize), "The way to resize")
-        offered = state.networks(services.studio().control(layer.control), base)
+        control = services.studio().control(layer.control)
+        layer.params = tuning.drawn(f"{layer.slot}.{at.round}", control.params, layer.params)
+        offered = state.networks(control, base)
         if len(offered) > 1:
             present = layer.network if layer.network in offered else ""
             network = st.selectbox(

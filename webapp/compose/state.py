@@ -148,6 +148,7 @@ def put(layer: Layer, document: Document) -> None:
     """Put a document into a layer."""
     at = token(layer, (document.width, document.height))
     services.studio().hub.replace(at, documents.encode(document))
+    services.studio().looks.leave(services.workspace(), layer.slot)
 
 
 def is_empty(layer: Layer, frame: tuple[int, int]) -> bool:
@@ -185,7 +186,8 @@ def drafts(at: Composition, base: ModelCard) -> list[services.Draft]:
     for layer in at.acting:
         control = services.studio().control(layer.control)
         network = layer.network if layer.network in networks(control, base) else None
-        document = hub.latest(token(layer, at.frame))[1]
+        held = token(layer, at.frame)
+        document = hub.latest(held)[1]
         made.append(
             services.Draft(
                 layer.control,
@@ -198,6 +200,7 @@ def drafts(at: Composition, base: ModelCard) -> list[services.Draft]:
                 network=network,
                 resize=layer.resize,
                 mask=mask_of(layer, at.frame),
+                found=services.studio().looks.found(held),
             )
         )
     return made

@@ -21,6 +21,7 @@ from controlnet_core.control import Value
 from controlnet_core.detection import Detection
 from controlnet_core.document import Document
 from controlnet_core.errors import InputError
+from controlnet_core.recipe import Found
 from webapp.drawing.detections import SHORTER_PX, Photos
 from webapp.hub import Hub
 
@@ -33,7 +34,8 @@ class Look:
     """How a photo is looked at for one drawing: the photo's digest, the detector, every detector's values, the shorter side
     of the map in pixels, and the job that looks.
 
-    `rev` is the drawing's revision right after the last find, `aside` whether an earlier drawing waits to be brought back.
+    `rev` is the drawing's revision right after the last find and `made` how it was found, while the drawing comes from it;
+    `aside` says whether an earlier drawing waits to be brought back.
     """
 
     photo: str = ""
@@ -43,6 +45,7 @@ class Look:
     job: str = ""
     rev: int = 0
     aside: bool = False
+    made: Detection | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,28 @@ class Looks:
         look = self.of(token)
         look.photo, look.rev, look.job = photo, 0, ""
 
+    def found(self, token: str) -> Found | None:
+        """The look that the drawing began as, however a hand has changed it since; None for one of another origin."""
+        made = self.of(token).made
+        return made and Found(detector=made.detector, picture=made.picture, values=made.values)
+
+    def leave(self, workspace: str, slot: str) -> None:
+        """The drawing of a slot comes from elsewhere now."""
+        self._of((workspace, slot)).made = None
+
+    def note(self, workspace: str, slot: str, made: Detection) -> None:
+        """A drawing that was just put into its slot began as `made`: its photo and values are behind it again."""
+        look = self._of((workspace, slot))
+        look.photo, look.detector, look.job, look.made = made.picture, made.detector, "", made
+        look.values[made.detector] = dict(made.values)
+        look.shorter, look.rev = min(made.width, made.height), self._hub.rev_of(workspace, slot)
+
     def adopt(self, workspace: str, slot: str, made: Detection, found: Document) -> int:
         """Put what was found elsewhere into a drawing, and its photo behind it. Returns the drawing's revision."""
         look = self._of((workspace, slot))
         look.photo, look.detector, look.job = made.picture, made.detector, ""
         look.values[made.detector] = dict(made.values)
-        return self.put(workspace, slot, found)
+        return self.put(workspace, slot, made, found)
 
     def detect(
         self, token: str, session: str, control: str, detector: str, given: Mapping[str, object], shorter: int
@@ -102,11 +121,11 @@ class Looks:
         size = (asked.width, asked.height)
         found = self._photos.find(asked)
         if found is not None:
-            return Outcome(size, rev=self.put(*place, found))
+            return Outcome(size, rev=self.put(*place, asked, found))
         look.job = self._submit(session, asked, *place)
         return Outcome(size, job=look.job)
 
-    def put(self, workspace: str, slot: str, found: Document) -> int:
+    def put(self, workspace: str, slot: str, made: Detection, found: Document) -> int:
         """Replace a drawing by what was found; what a hand had made of it is set aside. Returns its revision."""
         with self._lock:
             look = self._of((workspace, slot))
@@ -115,6 +134,7 @@ class Looks:
                 self._hub.land(workspace, slot + _ASIDE, before)
                 look.aside = True
             look.rev = self._hub.land(workspace, slot, documents.encode(found))
+            look.made = made
             return look.rev
 
     def undo(self, token: str) -> int:
@@ -125,7 +145,7 @@ class Looks:
             before = self._hub.stored(workspace, slot + _ASIDE) if look.aside else None
             if before is None:
                 raise InputError("There is no earlier drawing.")
-            look.aside, look.rev = False, 0
+            look.aside, look.rev, look.made = False, 0, None
             return self._hub.land(workspace, slot, before)
 
     def _of(self, place: tuple[str, str]) -> Look:

@@ -21,7 +21,7 @@ def view(at: Desk, height_px: int) -> bool:
     studio = services.studio()
     control = studio.controls[at.control]
     rev, document = studio.hub.latest(at.token)
-    studio.hub.view(at.token, control.key, at.params)
+    studio.hub.view(at.token, control.key, at.choices.params)
     stream = studio.hub.stream(services.session(), services.workspace())
     look = studio.looks.of(at.token)
     size = (document.width, document.height)

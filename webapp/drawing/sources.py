@@ -84,6 +84,7 @@ def _reopen_shapes(at: Desk) -> None:
 
 def _put(at: Desk, document: Document) -> None:
     services.studio().hub.replace(at.token, documents.encode(document))
+    services.studio().looks.leave(services.workspace(), at.key)
 
 
 def _example_grid(at: Desk, offered: tuple[Example, ...]) -> None:

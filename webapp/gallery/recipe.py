@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from controlnet_core.control import ControlType, Param
 from controlnet_core.errors import StudioError
-from controlnet_core.recipe import SAMPLER_TITLES, ControlUnit, Recipe
+from controlnet_core.recipe import SAMPLER_TITLES, ControlUnit, Found, Recipe
 from webapp import services
 
 MODES = {"balanced": "", "prompt": "prompt first", "control": "control first (guess mode)"}
@@ -55,7 +58,32 @@ def _acts(studio: services.Studio, unit: ControlUnit) -> str:
     parts.append(MODES[unit.mode])
     parts.append("where its mask is white" if unit.mask else "")
     parts.append(_title(studio, unit.network) if unit.network else "")
+    known = studio.controls.get(unit.control)
+    if known is not None:
+        parts += _chosen(known.params, unit.values)
+        parts.append(_found(known, unit.found) if unit.found else "")
     return ", ".join(part for part in parts if part)
+
+
+def _found(control: ControlType, found: Found) -> str:
+    one = next((one for one in control.detectors if one.key == found.detector), None)
+    chosen = ", ".join(_chosen(one.params, found.values)) if one else ""
+    return f"from a photo by {one.title if one else found.detector}" + (f" ({chosen})" if chosen else "")
+
+
+def _chosen(params: tuple[Param, ...], values: Mapping[str, object]) -> list[str]:
+    """The values that are not the defaults."""
+    chosen: list[str] = []
+    for param in params:
+        value = values.get(param.key, param.default)
+        if value == param.default:
+            continue
+        if isinstance(value, bool):
+            chosen.append(f"{param.title.lower()} {'on' if value else 'off'}")
+        else:
+            said = f"{value:g}" if isinstance(value, float) else str(value)
+            chosen.append(f"{param.title.lower()} {said} {param.unit}".rstrip())
+    return chosen
 
 
 def _title(studio: services.Studio, key: str) -> str:

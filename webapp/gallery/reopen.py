@@ -15,10 +15,11 @@ import streamlit as st
 from components import Wanted
 from controlnet_core import document as documents
 from controlnet_core import picture
+from controlnet_core.control import Value, values
 from controlnet_core.document import Raster
 from controlnet_core.errors import InputError, StudioError
 from controlnet_core.metadata import read_parameters
-from controlnet_core.recipe import Recipe, parse
+from controlnet_core.recipe import ControlUnit, Recipe, parse
 from webapp import services
 from webapp.compose import stack, state
 from webapp.compose.state import Composition, Layer
@@ -57,7 +58,7 @@ def recipe(made: Recipe, page: str) -> None:
         at, path = _desk(made, missing), made.controls[0].control if made.controls else FIRST
     at.job = None
     _words(at, made.prompt)
-    tuning.adopt(at, _choices(made))
+    tuning.adopt(at, _choices(made, missing))
     if made.source is not None:
         at.begin = _start(made, at, missing)
     lost = f" Not here any more: {', '.join(missing)}." if missing else ""
@@ -113,7 +114,7 @@ def _desk(made: Recipe, missing: list[str]) -> Desk:
     if unit is not None and unit.control not in services.studio().controls:
         raise InputError(f"This picture was made with a control that is not known here: {unit.control}.")
     at = panels.open_desk(unit.control if unit else FIRST)
-    if unit is not None and _land(unit.control, unit.document, missing):
+    if unit is not None and _land(unit.control, unit, missing):
         open_editor(at.key)
         at.shapes = at.shapes_now = at.shapes_first = None  # they are part of the drawing now
         at.shapes_round += 1
@@ -124,10 +125,12 @@ def _composition(made: Recipe, missing: list[str]) -> Composition:
     at = stack.open_composition()
     layers: list[Layer] = []
     size = made.width, made.height
+    photo: str | None = None
     for unit in made.controls:
         number = 1 + sum(layer.control == unit.control for layer in layers)
         slot = f"{state.KEY}.{unit.control}.{number}"
-        size = _land(slot, unit.document, missing) or size
+        size = _land(slot, unit, missing) or size
+        photo = photo or (unit.found.picture if unit.found and unit.found.picture in services.studio().blobs else None)
         if unit.mask is not None:
             _land_mask(f"{slot}.mask", unit.mask, missing)
         layers.append(
@@ -141,23 +144,52 @@ def _composition(made: Recipe, missing: list[str]) -> Composition:
                 resize=unit.resize,
                 network=unit.network,
                 masked=unit.mask is not None,
+                params=_drawn(unit, missing),
             )
         )
-    at.layers, at.chosen, at.frame, at.view = layers, layers[0].slot, size, "draw"
+    at.layers, at.chosen, at.frame, at.view, at.photo = layers, layers[0].slot, size, "draw", photo
     return at
 
 
-def _land(slot: str, digest: str | None, missing: list[str]) -> tuple[int, int] | None:
-    """Put a document into its slot; returns its width and height, None when it is not here any more."""
+def _land(slot: str, unit: ControlUnit, missing: list[str]) -> tuple[int, int] | None:
+    """Put a control's document into its slot, and behind it the photo that it was found in.
+
+    Returns the document's width and height, None when it is not here any more.
+    """
     studio = services.studio()
     try:
-        data = studio.blobs.get(digest or "")
+        data = studio.blobs.get(unit.document or "")
         document = documents.decode(data)
     except InputError:
         missing.append("its drawing")
         return None
     studio.hub.land(services.workspace(), slot, data)
+    _note(slot, unit, (document.width, document.height), missing)
     return document.width, document.height
+
+
+def _note(slot: str, unit: ControlUnit, size: tuple[int, int], missing: list[str]) -> None:
+    studio, found = services.studio(), unit.found
+    try:
+        if found is None:
+            studio.looks.leave(services.workspace(), slot)
+            return
+        made = studio.photos.detection(unit.control, found.detector, found.picture, found.values, size=size)
+        studio.photos.photo(found.picture)
+        studio.looks.note(services.workspace(), slot, made)
+    except InputError:
+        missing.append("the photo that it was found in")
+
+
+def _drawn(unit: ControlUnit, missing: list[str]) -> dict[str, Value]:
+    """How a control was drawn; what this studio does not know, or not any more, is left out."""
+    control = services.studio().controls.get(unit.control)
+    params = control.params if control else ()
+    try:
+        return values(params, {param.key: unit.values[param.key] for param in params if param.key in unit.values})
+    except InputError:
+        missing.append("how its drawing was drawn")
+        return {}
 
 
 def _land_mask(slot: str, digest: str, missing: list[str]) -> None:
@@ -170,11 +202,18 @@ def _land_mask(slot: str, digest: str, missing: list[str]) -> None:
     studio.hub.land(services.workspace(), slot, documents.encode(Raster("mask", grey)))
 
 
-def _choices(made: Recipe) -> Choices:
+def _choices(made: Recipe, missing: list[str]) -> Choices:
     unit = made.controls[0] if len(made.controls) == 1 else None
     acting: dict[str, Any] = {}
     if unit is not None:
-        acting = {"weight": unit.weight, "start": unit.start, "end": unit.end, "mode": unit.mode}
+        acting = {
+            "weight": unit.weight,
+            "start": unit.start,
+            "end": unit.end,
+            "mode": unit.mode,
+            "network": unit.network,
+            "params": _drawn(unit, missing),
+        }
     if not made.controls:
         acting = {"weight": 0.0}
     size = max(tuning.SIZES[0], min(made.width, made.height))

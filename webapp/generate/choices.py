@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from controlnet_core.catalog import Catalog, Defaults, Kind, ModelCard
-from controlnet_core.control import ControlType
+from controlnet_core.control import ControlType, Value
 from controlnet_core.recipe import Fill, Lora, Mode, Sampler, Source
 
 LORAS_MAX = 8
@@ -23,7 +23,8 @@ class Choices:
     """The settings of a page.
 
     `size` is the shorter side of the picture in pixels; `seed` -1 draws a new one each time. weight, start, end and mode
-    are those of a page's only control, `network` the ControlNet that carries it, where it is not the usual one. `loras`
+    are those of a page's only control, `params` how it is drawn and `network` the ControlNet that carries it, where those are
+    not the usual ones. `loras`
     are weights by key; `variation` is the share of the way from the noise of the seed to that of `variation_seed`.
     """
 
@@ -46,6 +47,7 @@ class Choices:
     variation: float = 0.0
     variation_seed: int = 0
     network: str | None = None
+    params: dict[str, Value] = field(default_factory=dict[str, Value])
 
     @classmethod
     def of(cls, start: Defaults) -> Choices:

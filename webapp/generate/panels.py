@@ -72,7 +72,7 @@ def editor(at: Desk) -> bool:
     control = _control(at)
     hub = services.studio().hub
     rev, data = hub.read(at.token)
-    hub.view(at.token, control.key, at.params)
+    hub.view(at.token, control.key, at.choices.params)
     edited = components.edit(
         control.editor,
         key=f"{at.control}.editor",
@@ -143,12 +143,13 @@ def recipe(at: Desk) -> Recipe:
     draft = services.Draft(
         at.control,
         document,
-        at.params,
+        chosen.params,
         weight=chosen.weight,
         start=chosen.start,
         end=chosen.end,
         mode=chosen.mode,
         network=network(at),
+        found=services.studio().looks.found(at.token),
     )
     return recipe_of(at, [draft], (document.width, document.height))
 
@@ -181,6 +182,7 @@ def control_settings(at: Desk, make: Callable[[], Recipe]) -> None:
         )
         at.choices.network = gates.choice(wanted, tuple(offered), "The ControlNet") or None
     tuning.acting(f"{at.key}.{at.round}", at.choices)
+    at.choices.params = tuning.drawn(f"{at.key}.{at.round}", _control(at).params, at.choices.params)
     sheet.button(at, make, 0, at.choices)
 
 

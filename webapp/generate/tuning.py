@@ -6,13 +6,14 @@ it is drawn, or asked of the disk, while the panel is closed. Values are data in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, get_args
 
 import streamlit as st
 
 from controlnet_core.catalog import ModelCard
+from controlnet_core.control import Param, Value
 from controlnet_core.recipe import SAMPLER_TITLES, SEED_MAX, Mode, Sampler
 from webapp import gates, services
 from webapp.generate.choices import LORAS_MAX, Choices, fitting
@@ -102,6 +103,25 @@ def acting(key: str, at: Acting) -> None:
     at.weight = gates.number(weight, 0, WEIGHT_MAX, "The control strength")
     at.start, at.end = gates.span(window, 0, 1, "The window")
     at.mode = gates.choice(mode, get_args(Mode), "The balance")
+
+
+def drawn(key: str, params: tuple[Param, ...], present: Mapping[str, Value]) -> dict[str, Value]:
+    """How a control is drawn for its network: a field for each of the renderer's parameters. Raises InputError."""
+    chosen: dict[str, Value] = {}
+    for param in params:
+        name, now, words = f"{key}.drawn.{param.key}", present.get(param.key, param.default), param.help or None
+        title = f"{param.title} ({param.unit})" if param.unit else param.title
+        given: object
+        if param.choices:
+            given = st.segmented_control(title, param.choices, key=widget(name, now), help=words, required=True)
+        elif isinstance(param.default, bool):
+            given = st.toggle(title, key=widget(name, now), help=words)
+        else:
+            kind = int if isinstance(param.default, int) else float
+            low, high, step = kind(param.low), kind(param.high), kind(param.step)
+            given = st.slider(title, low, high, step=step, key=widget(name, now), help=words)
+        chosen[param.key] = param.check(given)
+    return chosen
 
 
 def _basics(at: Wish) -> None:
