@@ -38,8 +38,6 @@ export const DRAWER_STYLE = `
 .drawer .question p { margin: 4px 0 16px; color: var(--soft); }
 .drawer .answers { display: flex; gap: 8px; flex-wrap: wrap; }
 .drawer .answers button { height: 36px; padding: 0 14px; border-radius: 8px; background: var(--hover); color: var(--text); }
-.drawer .answers .primary { color: #fff; }
-.drawer.dark .answers .primary { color: #17181c; }
 @keyframes slide { from { translate: 24px 0; opacity: 0; } }
 @keyframes breathe { 50% { opacity: .4; } }
 @media (max-width: 1000px) { .drawer .opener { font-size: 0; gap: 4px; } }

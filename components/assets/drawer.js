@@ -12,7 +12,7 @@ import { followTheme } from "./engine/theme.js";
 import { follow } from "./events.js";
 import { mounted } from "./mounted.js";
 import { clock, pictureUrl } from "./progress.js";
-import { read } from "./wall/collection.js";
+import { ask } from "./wall/collection.js";
 
 const OVER = ["done", "failed", "cancelled"];
 const SETTLE_MS = 150;
@@ -135,7 +135,7 @@ class Drawer {
   async #fetch() {
     if (!this.sheet.open) return;
     try {
-      const told = await read(await fetch(new URL(this.data.jobs_url, document.baseURI)));
+      const told = await ask(new URL(this.data.jobs_url, document.baseURI));
       this.#open = new Set(told.open.map(({ id }) => id));
       this.#badge();
       this.#list(told);
@@ -200,7 +200,7 @@ class Drawer {
   #tick() {
     const past = (performance.now() - this.fetched) / 1000;
     for (const { job, state } of this.#rows.values()) {
-      if (job.state === "queued") state.textContent = waitWords(job.ahead, job.wait_s === null ? null : Math.max(0, job.wait_s - past));
+      if (job.state === "queued") state.textContent = waitWords(job.ahead, job.wait_s === null ? null : job.wait_s - past);
     }
   }
 
@@ -210,7 +210,7 @@ class Drawer {
     button.disabled = true;
     button.textContent = "Stopping…";
     try {
-      await read(await fetch(new URL(`${this.data.jobs_url}/cancel/${id}`, document.baseURI), { method: "POST" }));
+      await ask(new URL(`${this.data.jobs_url}/cancel/${id}`, document.baseURI), { method: "POST" });
     } catch (error) {
       button.textContent = error.message;
     }
@@ -245,7 +245,8 @@ class Drawer {
 
 function waitWords(ahead, seconds) {
   const place = ahead > 0 ? `${ahead} ahead` : "Next in line";
-  return seconds === null || seconds === undefined ? place : `${place}, about ${clock(seconds)}`;
+  // What takes longer than it usually does will not be done in 0 s: then the place says all that is known.
+  return seconds >= 1 ? `${place}, about ${clock(seconds)}` : place;
 }
 
 function doneWords({ kind, pictures, images, seconds }) {

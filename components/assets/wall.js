@@ -79,7 +79,7 @@ class Wall {
     this.usual = element("div", { class: "tools" }, this.field, this.conditions, this.shelves, this.count, this.zoom,
       iconButton({ id: "download-all", label: "Download what is shown", icon: "download", run: () => this.#download(null) }));
     this.chosen = element("div", { class: "tools", hidden: true });
-    this.sheet = element("div", { class: "stack", role: "list", "aria-label": "Pictures" });
+    this.sheet = element("div", { class: "stack", role: "group", "aria-label": "Pictures" });
     this.none = element("div", { class: "none", hidden: true });
     this.scroll = element("div", { class: "scroll" }, this.sheet, this.none);
     this.scroll.addEventListener("scroll", () => this.#draw(), { passive: true });
@@ -113,7 +113,8 @@ class Wall {
       this.#focus = 0;
       this.#changed();
     } catch (error) {
-      this.#showNone("warning", "The gallery could not be read", error.message);
+      if (this.collection.pictures.length) this.say(error.message);
+      else this.#showNone("warning", "The gallery could not be read", error.message);
     }
   }
 
@@ -196,7 +197,7 @@ class Wall {
       onclick: (event) => this.#press(event, index), onfocus: () => (this.#focus = index) }, image, element("span", { class: "shade", "aria-hidden": "true" }, words));
     const mark = (kind, name, label, on, run) => element("button", { class: `mark ${kind}`, type: "button", "aria-label": label, "aria-pressed": String(on), tabindex: "-1", onclick: run }, icon(name, 16));
     const picked = this.#picked.has(picture.id);
-    const tile = element("div", { class: picked ? "tile picked" : "tile", role: "listitem" }, look,
+    const tile = element("div", { class: picked ? "tile picked" : "tile" }, look,
       mark("pick", "check", "Choose", picked, (event) => this.#pick(index, event.shiftKey)),
       picture.deleted ? null : mark("star", "star", "Star", picture.starred, () => this.act(picture.starred ? "unstar" : "star", [picture.id])));
     tile.style.left = `${left}px`;

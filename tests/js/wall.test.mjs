@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { textOf } from "../../components/assets/png-text.js";
+import { Collection } from "../../components/assets/wall/collection.js";
 import { between, below, dayOf, layOut } from "../../components/assets/wall/layout.js";
 
 const RULES = { width: 1000, target: 200, gap: 8 };
@@ -86,4 +87,23 @@ test("damaged, compressed and foreign files have none", () => {
   const whole = png(["tEXt", text("studio\0{}")]);
   for (let cut = 0; cut < whole.length; cut++) textOf(whole.subarray(0, cut), names);
   assert.equal(textOf(png(["tEXt", new Uint8Array(200_000).fill(65)]), names), null);
+});
+
+test("a silent studio is a sentence, what was found stays, and the next question is asked", async (context) => {
+  const answers = [];
+  context.mock.method(globalThis, "fetch", async () => {
+    const answer = answers.shift();
+    if (!answer) throw new TypeError("Failed to fetch");
+    return { ok: true, json: async () => answer };
+  });
+  globalThis.document = { baseURI: "http://studio/" };
+  context.after(() => delete globalThis.document);
+  const collection = new Collection("./gallery", () => {});
+  answers.push({ pictures: [{ id: "a" }], total: 2, controls: {}, binned: 0, more: true });
+  await collection.search({});
+  await assert.rejects(collection.search({ text: "dog" }), /The studio does not answer/);
+  assert.deepEqual([collection.pictures, collection.loading], [[{ id: "a" }], false]);
+  answers.push({ pictures: [{ id: "b" }], more: false });
+  await collection.next();
+  assert.deepEqual(collection.pictures, [{ id: "a" }, { id: "b" }]);
 });

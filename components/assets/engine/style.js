@@ -5,7 +5,7 @@ export const STYLE = `
 .studio {
   --text: var(--st-text-color, #1d1e22);
   --ground: var(--st-background-color, #fff);
-  --accent: var(--st-primary-color, #4f46e5);
+  --accent: var(--st-primary-color, #4f46e5); --on-accent: #fff;
   --soft: color-mix(in srgb, var(--text) 74%, var(--ground));
   --faint: color-mix(in srgb, var(--text) 10%, transparent);
   --hover: color-mix(in srgb, var(--text) 7%, transparent);
@@ -20,7 +20,7 @@ export const STYLE = `
   font: 400 13px/1.4 var(--st-font, system-ui, sans-serif); outline: none; user-select: none; -webkit-user-select: none;
 }
 .studio.dark { --stage: color-mix(in srgb, #000 28%, var(--ground)); --surface: color-mix(in srgb, #fff 3%, var(--ground));
-  --shadow: 0 1px 2px rgb(0 0 0 / .4), 0 10px 32px rgb(0 0 0 / .45); --accent-text: color-mix(in srgb, var(--accent) 62%, #fff); }
+  --shadow: 0 1px 2px rgb(0 0 0 / .4), 0 10px 32px rgb(0 0 0 / .45); --accent-text: color-mix(in srgb, var(--accent) 62%, #fff); --on-accent: #17181c; }
 .studio:not(.dark) { --accent-text: color-mix(in srgb, var(--accent) 80%, #000); }
 .studio *, .studio *::before { box-sizing: border-box; }
 .studio:focus-visible { border-color: var(--accent); }
@@ -57,7 +57,7 @@ button.item > span:last-child { margin-left: auto; padding-left: 16px; color: va
 :is(button.tool, button.text, button.item)[aria-pressed="true"] { background: var(--tint); color: var(--accent-text); }
 :is(button.tool, button.text, button.item):disabled { opacity: .32; cursor: default; background: none; }
 :is(button, input, select, a):focus-visible { outline: 2px solid var(--accent) !important; outline-offset: 1px; }
-button.primary { background: var(--accent) !important; color: var(--ground) !important; }
+button.primary { background: var(--accent) !important; color: var(--on-accent) !important; }
 
 .slider { display: inline-flex; align-items: center; gap: 8px; color: var(--soft); white-space: nowrap; }
 .slider output { min-width: 34px; font-variant-numeric: tabular-nums; color: var(--text); }

@@ -23,12 +23,15 @@ export class Collection {
     this.query = { ...this.query, ...query };
     this.loading = true;
     const asked = ++this.#asked;
-    const answer = await this.#get("");
-    if (asked !== this.#asked) return;
-    this.pictures = answer.pictures;
-    this.#known = new Set(answer.pictures.map(({ id }) => id));
-    this.#take(answer);
-    this.loading = false;
+    try {
+      const answer = await this.#get("");
+      if (asked !== this.#asked) return;
+      this.pictures = answer.pictures;
+      this.#known = new Set(answer.pictures.map(({ id }) => id));
+      this.#take(answer);
+    } finally {
+      if (asked === this.#asked) this.loading = false;
+    }
     this.changed();
   }
 
@@ -92,7 +95,7 @@ export class Collection {
 
   /** Everything about one picture. */
   async about(id) {
-    return read(await fetch(new URL(`./studio/pictures/${id}.json`, document.baseURI)));
+    return ask(new URL(`./studio/pictures/${id}.json`, document.baseURI));
   }
 
   /** Where the ZIP file comes from. */
@@ -107,16 +110,19 @@ export class Collection {
   async #get(before) {
     const url = new URL(this.base, document.baseURI);
     url.search = new URLSearchParams({ ...this.query, n: PAGE, ...(before && { before }) });
-    return read(await fetch(url));
+    return ask(url);
   }
 
   async #post(name, told) {
-    return read(await fetch(new URL(`${this.base}/${name}`, document.baseURI), { method: "POST", body: JSON.stringify(told) }));
+    return ask(new URL(`${this.base}/${name}`, document.baseURI), { method: "POST", body: JSON.stringify(told) });
   }
 }
 
-/** The answer's JSON; refusals become errors with the server's own sentence. */
-export async function read(answer) {
+/** The answer's JSON; refusals become errors with the server's own sentence, silence one with ours. */
+export async function ask(url, options) {
+  const answer = await fetch(url, options).catch(() => {
+    throw new Error("The studio does not answer. It may be starting again: try once more in a moment.");
+  });
   const told = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Error([told.error ?? "The server did not answer.", told.hint].filter(Boolean).join(" "));
   return told;

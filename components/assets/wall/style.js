@@ -11,7 +11,6 @@ export const WALL_STYLE = `
 .wall .count { color: var(--soft); margin-left: auto; white-space: nowrap; font-variant-numeric: tabular-nums; overflow: hidden; text-overflow: ellipsis; }
 .wall .tools .text { height: 36px; padding: 0 12px; border-radius: 8px; color: var(--text); }
 .wall .tools .text:not(.primary):hover { background: var(--hover); }
-.wall .tools .primary { color: #fff; }
 .wall .zoom { width: 88px; }
 .wall .scroll { flex: 1; min-height: 0; overflow: hidden auto; position: relative; overscroll-behavior: contain; padding: 0 4px; scrollbar-gutter: stable; border-top: 1px solid var(--faint); }
 .wall .stack { position: relative; }
@@ -81,8 +80,7 @@ dialog.large .controls .slider input { flex: 1; }
 dialog.large .acts { flex: none; padding: 12px 20px 20px; display: grid; grid-template-columns: 1fr 1fr; gap: 8px; border-top: 1px solid var(--faint); }
 dialog.large .acts button { height: 38px; border-radius: 8px; background: var(--hover); color: var(--text); justify-content: center; gap: 8px; padding: 0 8px; }
 dialog.large .acts button:hover { background: var(--faint); }
-dialog.large .acts .primary { grid-column: 1 / -1; color: #fff; }
-dialog.large.dark .acts .primary { color: #17181c; }
+dialog.large .acts .primary { grid-column: 1 / -1; }
 dialog.large .acts [aria-pressed=true] { background: var(--tint); color: var(--accent-text); }
 @media (max-width: 1000px) and (orientation: portrait) { dialog.large { grid: "stage" minmax(0, 1fr) "panel" minmax(0, 46%) / 1fr; } dialog.large .room { padding: 40px 64px; }
   dialog.large .frame { width: min(100cqw - 128px, (100cqh - 80px) * var(--ratio)); } dialog.large .acts { grid-template-columns: repeat(4, 1fr); } }
