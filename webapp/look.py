@@ -48,6 +48,9 @@ button[kind^="primary"]:not(:disabled) p { color: light-dark(#fff, #17181c); }
   .st-key-compose [data-testid="stColumn"]:has(.st-key-compose-list) { flex: 1 1 100%; }
   .st-key-compose [data-testid="stColumn"]:has(.st-key-compose-list) > [data-testid="stVerticalBlock"] {
     flex-direction: row; gap: 32px; }
+  /* Two layers a row: however many there are, the result stays where it is. */
+  .st-key-compose-list { display: grid; grid-template-columns: 1fr 1fr; align-content: start; }
+  .st-key-compose-list > :first-child { grid-column: 1 / -1; }
   .st-key-compose-properties { display: grid; grid-template-columns: 1fr 1fr; gap: 8px 24px; align-items: center; }
   .st-key-compose-properties > :first-child { grid-column: 1 / -1; }
 }

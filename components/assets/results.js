@@ -46,6 +46,7 @@ class Pane {
     this.root.style.setProperty("--ratio", data.aspect[0] / data.aspect[1]);
     this.root.dataset.images = data.images > 1 ? "several" : "one";
     if (data.job !== before?.job || data.events_url !== before?.events_url) this.#follow();
+    if (before && data.job && data.job !== before.job) this.#come();
     if (JSON.stringify(data.pictures) !== JSON.stringify(before?.pictures) && this.state.phase !== "done") this.index = 0;
     this.#show();
   }
@@ -54,6 +55,12 @@ class Pane {
     this.#unfollow();
     this.stopTheme();
     this.root.remove();
+  }
+
+  /** Come into view: where the window is low, the pane lies below what was pressed. */
+  #come() {
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.root.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
   }
 
   // ---- listening
