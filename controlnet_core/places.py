@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from controlnet_core import memory
+from controlnet_core.diffusion import ControlNetModel
 from controlnet_core.preflight import Plan
 
 _PARKED = torch.device("cpu")
@@ -37,8 +38,7 @@ class Places:
             for module in used:
                 self._store_in_fp8(module)
         for module in used:
-            # The text encoder is small, and its words may be added to while it is here: it comes as a whole.
-            if self.plan.offload == "layer" and hasattr(module, "enable_group_offload"):
+            if self._comes_in_layers(module):
                 _stream(module, self.device)
             else:
                 module.to(self.device)
@@ -50,6 +50,12 @@ class Places:
                     _unstream(module)
                     module.to(_PARKED)
                 memory.release(self.device)
+
+    def _comes_in_layers(self, module: nn.Module) -> bool:
+        if self.plan.offload == "control":
+            return isinstance(module, ControlNetModel)
+        # The text encoder is small, and its words may be added to while it is here: it comes as a whole.
+        return self.plan.offload == "layer" and hasattr(module, "enable_group_offload")
 
     def _store_in_fp8(self, module: Any) -> None:
         from diffusers.hooks import apply_layerwise_casting

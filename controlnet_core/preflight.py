@@ -37,13 +37,13 @@ _LIBRARIES_BYTES = 190 << 20
 class Plan:
     """How to spend memory: pictures at a time, autoencoder in slices and tiles, networks parked when idle.
 
-    offload "model" parks each network while another works, "layer" each layer. `fp8` stores the weights of U-Net and
-    ControlNets in eight bits, which changes pictures a little.
+    offload "model" parks each network while another works, "control" each layer of a ControlNet beside that, "layer" each
+    layer of all. `fp8` stores the weights of U-Net and ControlNets in eight bits, which changes pictures a little.
     """
 
     batch: int
     tiled: bool = False
-    offload: Literal["", "model", "layer"] = ""
+    offload: Literal["", "model", "control", "layer"] = ""
     fp8: bool = False
     name: str = "resident"
     words: str = "with everything in memory"
@@ -57,6 +57,9 @@ class Plan:
 _RESIDENT = Plan(batch=4)
 _TILED = Plan(1, tiled=True, name="tiled", words="decoding in tiles")
 _OFFLOAD = Plan(1, True, "model", name="offload", words="moving one network at a time to the GPU")
+_CONTROLS = Plan(
+    1, True, "control", name="controls", words="moving one network at a time to the GPU, ControlNets layer by layer"
+)
 _LAYERS = Plan(1, True, "layer", name="layers", words="moving one layer at a time to the GPU, which is slow")
 _FP8 = Plan(
     1, True, "layer", True, "fp8", "with weights in eight bits, moved layer by layer, which is slow and less exact"
@@ -68,7 +71,9 @@ def ladder(device: str, first: str = "") -> tuple[Plan, ...]:
 
     CPUs gain nothing from batches, and their memory is all in one place.
     """
-    plans = (replace(_RESIDENT, batch=1), _TILED) if device == "cpu" else (_RESIDENT, _TILED, _OFFLOAD, _LAYERS, _FP8)
+    plans = (_RESIDENT, _TILED, _OFFLOAD, _CONTROLS, _LAYERS, _FP8)
+    if device == "cpu":
+        plans = (replace(_RESIDENT, batch=1), _TILED)
     names = [plan.name for plan in plans]
     return plans[names.index(first) :] if first in names else plans
 
@@ -124,11 +129,14 @@ def needed(recipe: Recipe, facts: Facts, device: str, plan: Plan) -> int:
     pictures = min(plan.batch, recipe.images)
     step = int(size * _step_values(recipe, facts, pictures))
     decode = int(size * _decode_values(recipe, facts, pictures, plan, _COPIES_CPU if device == "cpu" else _COPIES))
-    networks = size * (facts.unet + sum(facts.controls))
+    two_layers = 2 * size * _largest_layer(facts)
     if plan.offload == "layer":
-        return max(max(step, decode) + 2 * size * _largest_layer(facts), size * facts.text)
-    if plan.offload == "model":
-        return max(networks + step, size * facts.vae + decode, size * facts.text)
+        return max(max(step, decode) + two_layers, size * facts.text)
+    if plan.offload:
+        controls = size * sum(facts.controls)
+        if plan.offload == "control":
+            controls = min(controls, two_layers)
+        return max(size * facts.unet + controls + step, size * facts.vae + decode, size * facts.text)
     return size * facts.weights + max(step, decode) + (_LIBRARIES_BYTES if device == "cpu" else 0)
 
 
