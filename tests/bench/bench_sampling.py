@@ -1,0 +1,120 @@
+"""What a picture costs a CPU beside diffusers' own pipeline, on networks of SD 1.5's shape, and where the gain comes from.
+
+    python tests/bench/bench_sampling.py [--real] [--steps N] [--rounds N] [--side PX]
+
+Everything runs in one process on one thread and takes turns; what counts is processor time, which other programs disturb
+less than they do the clock. The widths are a fifth of the real ones unless --real asks for those (8 GB of memory, minutes a
+picture). First both draw the same picture, and the largest difference is told; then each lever is taken away alone: what
+a picture costs without it, over what it costs with all of them. One JSON line a row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from tests.bench.bench_sd15 import SCALES, Row, Scale, _ours, _theirs, save  # noqa: E402
+
+FIFTH = Scale((64, 128, 256, 256), (32, 64, 96, 96), 256, (768, 2), 2, 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--real", action="store_true")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--side", type=int, default=256)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    base = SCALES["real"] if options.real else FIFTH
+    scale = Scale(base.widths, base.vae, options.side, base.text, options.rounds, options.steps)
+    with tempfile.TemporaryDirectory() as scratch:
+        save(Path(scratch), scale)
+        compare(Path(scratch), scale)
+
+
+def compare(models: Path, scale: Scale) -> None:
+    row = Row("ours")
+    ours, theirs = _ours(row, scale, models), _theirs(row, scale, models)
+    drawn, stock = np.asarray(ours()[0], float), np.asarray(theirs().images[0], float) * 255
+    shared = {"bench": "sampling", "widths": scale.widths, "side_px": scale.side, "steps": scale.steps, "threads": 1}
+    costs: dict[str, list[float]] = {"ours": [], "stock": []}
+    for _ in range(scale.rounds):
+        for name, draw in (("ours", ours), ("stock", theirs)):
+            costs[name].append(_cpu(draw))
+    mine, other = min(costs["ours"]), min(costs["stock"])
+    figures = {"ours_cpu_s": mine, "stock_cpu_s": other, "stock_over_ours": other / mine}
+    told = {name: round(value, 3) for name, value in figures.items()}
+    print(
+        json.dumps(shared | told | {"max_difference_levels": round(float(np.abs(drawn - stock).max()), 2)}), flush=True
+    )
+    half = _ours(Row("ours", end=0.5), scale, models)
+    half()
+    print(json.dumps(shared | {"window 0-0.5, over whole": round(_cpu(half) / mine, 3)}), flush=True)
+    for name, without in LEVERS.items():
+        with without():
+            slower = _ours(row, scale, models)
+            slower()  # loading
+            cost = min(_cpu(slower) for _ in range(scale.rounds))
+        print(json.dumps(shared | {"without": name, "over_ours": round(cost / mine, 3)}), flush=True)
+
+
+def _cpu(draw: Callable[[], object]) -> float:
+    begun = time.process_time()
+    draw()
+    return time.process_time() - begun
+
+
+@contextlib.contextmanager
+def _no_channels_last() -> Iterator[None]:
+    with mock.patch("controlnet_core.engine._quicken", lambda module: module):
+        yield
+
+
+@contextlib.contextmanager
+def _no_kept_text() -> Iterator[None]:
+    with mock.patch("controlnet_core.quick._plain", lambda _attention: False):
+        yield
+
+
+@contextlib.contextmanager
+def _no_kept_condition() -> Iterator[None]:
+    """Embeds the control picture in every step, for both halves, as the pipeline does."""
+    from controlnet_core import sampling, wiring
+
+    pictures: dict[int, torch.Tensor] = {}
+    embed, run = wiring.embed_hint, sampling.residuals
+
+    def remember(network: object, picture: torch.Tensor) -> torch.Tensor:
+        pictures[id(network)] = picture
+        return embed(network, picture)  # pyright: ignore[reportArgumentType]
+
+    def again(network: object, seen: torch.Tensor, *rest: torch.Tensor) -> list[torch.Tensor]:
+        both = pictures[id(network)].expand(len(seen), -1, -1, -1)
+        return run(network, seen, *rest[:-1], embed(network, both))  # pyright: ignore[reportArgumentType]
+
+    with mock.patch.object(wiring, "embed_hint", remember), mock.patch.object(sampling, "residuals", again):
+        yield
+
+
+LEVERS = {
+    "channels_last": _no_channels_last,
+    "keys and values of the text once": _no_kept_text,
+    "condition embedding once": _no_kept_condition,
+}
+
+if __name__ == "__main__":
+    main()
