@@ -29,19 +29,20 @@ from components.mount import (
     run_on_return,
     wall,
 )
-from components.version import ASSETS, assets_version, modules
+from components.version import ASSETS, BUNDLE, assets_version, bundle
 
 __all__ = [
     "ASSETS",
+    "BUNDLE",
     "EditResult",
     "EditorKind",
     "ResultAction",
     "ResultPicture",
     "Wanted",
     "assets_version",
+    "bundle",
     "drawer",
     "edit",
-    "modules",
     "results",
     "run_on_return",
     "wall",

@@ -1,9 +1,9 @@
 """The one module that knows Streamlit's Components v2 (1.67).
 
 What it works around: inline modules are blobs, so they cannot import by relative path: a three-line bootstrap imports the
-real module from our own route. Bytes reach the browser only as the whole of `data`: settings and document travel as one
-buffer. Component state is resent with every rerun: there is none, only triggers. What a browser sends may be anything:
-it is checked here.
+real modules from our own route, where all of them are one file. Bytes reach the browser only as the whole of `data`: settings
+and document travel as one buffer. Component state is resent with every rerun: there is none, only triggers. What a browser
+sends may be anything: it is checked here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 import streamlit as st
 from streamlit.components.v2 import component
 
-from components.version import assets_version
+from components.version import BUNDLE, assets_version
 
 EditorKind = Literal["scribble", "pose", "seg", "view"]
 ActionKind = Literal["keep", "vary", "reopen", "photo", "open", "finished", "cancelled"]
@@ -28,8 +28,8 @@ TEXT_MAX = 64 * 1024
 RUN_EVERY_S = 24 * 3600
 
 _BOOTSTRAP = """export default async function (component) {
-  const { mount } = await import(new URL("./studio/assets/%s/%s.js", document.baseURI));
-  return mount(component);
+  const { load } = await import(new URL("./studio/assets/%s/%s", document.baseURI));
+  return load("%s.js").mount(component);
 }"""
 
 
@@ -286,7 +286,7 @@ def run_on_return() -> None:
 
 @lru_cache(maxsize=16)
 def _component(module: str, version: str) -> Any:
-    return component(f"studio_{module}_{version}", js=_BOOTSTRAP % (version, module))
+    return component(f"studio_{module}_{version}", js=_BOOTSTRAP % (version, BUNDLE, module))
 
 
 def _nothing() -> None:

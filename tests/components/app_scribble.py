@@ -17,13 +17,16 @@ from starlette.responses import FileResponse, JSONResponse, Response  # noqa: E4
 from starlette.routing import Route  # noqa: E402
 from streamlit.starlette import App  # noqa: E402
 
-from components import ASSETS  # noqa: E402
+from components import ASSETS, BUNDLE, bundle  # noqa: E402
 from webapp.routes.regions import packed  # noqa: E402
 
 DRAWINGS: dict[str, tuple[int, bytes]] = {}
 
 
 async def asset(request: Request) -> Response:
+    if request.path_params["path"] == BUNDLE:
+        headers = {"Content-Encoding": "gzip"}
+        return Response(bundle(request.path_params["version"]), media_type="text/javascript", headers=headers)
     path = (ASSETS / request.path_params["path"]).resolve()
     if not path.is_relative_to(ASSETS) or not path.is_file():
         return Response(status_code=404)

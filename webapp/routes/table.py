@@ -1,6 +1,6 @@
 """Our own routes beside Streamlit's, all under /studio/: assets, documents, events, jobs, pictures.
 
-    GET  assets/{version}/{path}     modules and style sheets of the editors; for ever under their content's version
+    GET  assets/{version}/{path}     modules of the editors, all.js all in one; for ever under their content's version
     GET  documents/{token}           a drawing's container, its revision in X-Rev
     PUT  documents/{token}           a newer one; X-Rev is the revision it builds upon; 200 or 409 {"rev": N}
     GET  events/{token}              server-sent events of one session: JSON with the fields of `job.Event`
@@ -16,6 +16,7 @@ Whoever knows a token or an id may use it; none can be guessed. Writing needs th
 
 from __future__ import annotations
 
+import gzip
 import json
 import secrets
 from collections.abc import AsyncGenerator, Callable
@@ -31,12 +32,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from components import ASSETS, assets_version, modules
+from components import ASSETS, BUNDLE, assets_version, bundle
 from controlnet_core import picture, resize
 from controlnet_core.errors import InputError
 from webapp import gates, services
 from webapp.hub import Hub, Stale, Unknown
-from webapp.routes import gallery, layers, models, photos, regions, training
+from webapp.routes import frontend, gallery, layers, models, photos, regions, training
 from webapp.routes.guard import PAGE, PRIVATE, Endpoint, Pace, body, guarded, option
 
 DOCUMENT_MAX_BYTES = 8 * 1024**2
@@ -59,14 +60,14 @@ def routes(studio: Callable[[], services.Studio] = services.studio) -> list[Base
 
 
 def middleware() -> list[Middleware]:
-    """What every page brings along: the visitor's workspace, and word of the modules that it is going to need."""
-    return [Middleware(PageHeaders)]
+    """Streamlit's front end from memory; what every page brings along, see `PageHeaders`."""
+    return [Middleware(frontend.FromMemory), Middleware(PageHeaders)]
 
 
 class PageHeaders:
     """Sends a page's visitor a random workspace id (renewed with every visit), by which drawings are kept.
 
-    The page's modules are named too, so that the browser fetches them while Streamlit's own still start up.
+    The modules that it is going to need are named, so that the browser fetches them while Streamlit's own still start up.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -86,7 +87,7 @@ class PageHeaders:
                 # Only pages: two requests of one new visitor at a time must not get two workspaces.
                 if headers.get("content-type", "").startswith("text/html"):
                     headers.append("set-cookie", _cookie(known or secrets.token_hex(16), request))
-                    headers.append("link", _modules_of(request.url.path))
+                    headers.append("link", _early())
                     for name, value in PAGE.items():
                         headers.setdefault(name, value)
             await send(message)
@@ -94,13 +95,11 @@ class PageHeaders:
         await self.app(scope, receive, sending)
 
 
-def _modules_of(path: str) -> str:
-    """The value of a Link header for the page at `path`; relative, because a proxy may have put the studio anywhere."""
-    control = services.studio().controls.get(path.rstrip("/").rpartition("/")[2] or "scribble")
-    entries = ("editor.js", f"{control.editor}.js", "results.js") if control else ("results.js",)
-    version = assets_version()
+def _early() -> str:
+    """The value of a page's Link header; relative, because a proxy may have put the studio anywhere."""
     return ", ".join(
-        f"<studio/assets/{version}/{name}>;rel=modulepreload;fetchpriority=low" for name in modules(entries, version)
+        f"<{path}>;rel=modulepreload;fetchpriority=low"
+        for path in (*frontend.chunks(), f"studio/assets/{assets_version()}/{BUNDLE}")
     )
 
 
@@ -158,15 +157,22 @@ class _Endpoints:
         return self._studio().hub
 
     async def asset(self, request: Request) -> Response:
-        name = request.path_params["path"]
+        name, version = request.path_params["path"], await to_thread.run_sync(assets_version)
+        # A page from before an update still gets its modules, but nobody remembers them under the wrong name.
+        fresh = request.path_params["version"] == version
+        headers = {"Cache-Control": f"public, max-age={YEAR_S}, immutable" if fresh else "no-cache"}
+        if name == BUNDLE:
+            content = await to_thread.run_sync(bundle, version)
+            if "gzip" in request.headers.get("accept-encoding", ""):
+                headers["Content-Encoding"] = "gzip"
+            else:
+                content = gzip.decompress(content)
+            return Response(content, media_type=_KINDS[".js"], headers=headers | {"Vary": "Accept-Encoding"})
         path = (ASSETS / name.replace("\0", "")).resolve()
         if not path.is_relative_to(ASSETS.resolve()) or path.suffix not in _KINDS or not path.is_file():
             raise Unknown("There is no such file.")
-        fresh = request.path_params["version"] == await to_thread.run_sync(assets_version)
-        # A page from before an update still gets its modules, but nobody remembers them under the wrong name.
-        caching = f"public, max-age={YEAR_S}, immutable" if fresh else "no-cache"
         content = await to_thread.run_sync(path.read_bytes)
-        return Response(content, media_type=_KINDS[path.suffix], headers={"Cache-Control": caching})
+        return Response(content, media_type=_KINDS[path.suffix], headers=headers)
 
     async def read_document(self, request: Request) -> Response:
         rev, data = self._hub.read(request.path_params["token"])

@@ -1,0 +1,91 @@
+"""Streamlit's own front end, faster: its files from memory, and the names of those that it asks for late.
+
+Streamlit reads each of some eighty files anew for every visitor, in blocks and by threads, behind four layers of middleware. They
+never change while it runs and their names carry a hash of their content, so each is read once.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import streamlit
+from anyio import to_thread
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from webapp.routes.guard import option
+
+FILE_MAX_BYTES = 1024**2
+ALL_MAX_BYTES = 16 * 1024**2
+WIDGETS = ("BidiComponent", "TextArea", "ButtonGroup", "Button", "Html")
+"""The elements of the first page; Streamlit loads their modules once it has been told of them, one round trip after another."""
+_FOLDER = Path(streamlit.__file__).parent / "static" / "static"
+_HEADERS = {"Cache-Control": "public, immutable, max-age=31536000", "X-Content-Type-Options": "nosniff"}
+_IMPORT = re.compile(r"""(?:\bfrom|\bimport)\s*["']\./([^"']+\.js)["']""")
+
+
+class FromMemory:
+    """Answers for Streamlit's hashed files, and leaves everything else to the app: odd requests, large or unknown files."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._prefix: str | None = None
+        self._answers: dict[str, Response] = {}
+        self._bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send a file that is known; the first request for one reads it."""
+        answer = None
+        if scope["type"] == "http" and scope["method"] == "GET" and "range" not in Headers(scope=scope):
+            if self._prefix is None:
+                base = option("server.baseUrlPath").strip("/")
+                self._prefix = f"/{base}/static/" if base else "/static/"
+            path: str = scope["path"]
+            if path.startswith(self._prefix):
+                name = path[len(self._prefix) :]
+                answer = self._answers.get(name) or await to_thread.run_sync(self._read, name)
+        await (answer or self.app)(scope, receive, send)
+
+    def _read(self, name: str) -> Response | None:
+        if name not in _names():
+            return None
+        content = (_FOLDER / name).read_bytes()
+        if len(content) > FILE_MAX_BYTES or self._bytes + len(content) > ALL_MAX_BYTES:
+            return None
+        self._bytes += len(content)
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        self._answers[name] = Response(content, media_type=kind, headers=_HEADERS)
+        return self._answers[name]
+
+
+@lru_cache(maxsize=1)
+def _names() -> frozenset[str]:
+    """The files as their paths below static/, so that no other path is ever opened."""
+    return frozenset(path.relative_to(_FOLDER).as_posix() for path in _FOLDER.rglob("*") if path.is_file())
+
+
+@lru_cache(maxsize=1)
+def chunks() -> tuple[str, ...]:
+    """Paths of the modules that Streamlit loads late for `WIDGETS`, with all they import that the page does not name itself.
+
+    Empty for a Streamlit that names its files otherwise: this saves time and nothing depends on it.
+    """
+    named = set(re.findall(r"static/js/([^\"']+\.js)", (_FOLDER.parent / "index.html").read_text(encoding="utf-8")))
+    waiting = [
+        name.removeprefix("js/")
+        for widget in WIDGETS
+        for name in _names()
+        if re.fullmatch(rf"js/{widget}\.[\w-]+\.js", name)
+    ]
+    found: dict[str, None] = {}
+    while waiting:
+        name = waiting.pop(0)
+        if name in found or name in named or f"js/{name}" not in _names():
+            continue
+        found[name] = None
+        waiting += _IMPORT.findall((_FOLDER / "js" / name).read_text(encoding="utf-8"))
+    return tuple(f"static/js/{name}" for name in found)
