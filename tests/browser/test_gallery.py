@@ -6,10 +6,12 @@ import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Browser, Page, expect
 
@@ -202,9 +204,60 @@ def test_a_picture_made_here_dropped_on_any_page_comes_back(page: Page, studio: 
     page.wait_for_selector(".paper canvas")
     dropped(page, a1111(), ".stage")
     page.get_by_role("button", name="Bring them back").click()
+    filled(page)
+
+
+def filled(page: Page) -> None:
+    """The page has what the picture of another program says."""
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("castle on a hill", timeout=WAIT_MS)
     open_settings(page)
     expect(page.get_by_role("spinbutton", name="Seed")).to_have_value("99")
+    expect(page.get_by_label("Negative prompt")).to_have_value("fog")
+    expect(page.get_by_role("slider", name="Steps")).to_have_value("31")
+
+
+@pytest.mark.parametrize("path", ["compose", "gallery", "datasets"])
+def test_a_picture_of_another_program_fills_what_it_can(page: Page, studio: Running, path: str) -> None:
+    """Compose itself, and from pages that draw nothing the first studio."""
+    page.goto(f"{studio.url}/{path}")
+    page.get_by_role("button", name="Jobs").first.wait_for()
+    dropped(page, a1111(), '[data-testid="stMain"]')
+    filled(page)
+    assert page.url.endswith("/compose") == (path == "compose")
+
+
+def accessible(page: Page, where: str) -> None:
+    """Axe finds nothing on the page, shadow roots and all."""
+    faults = Axe().run(page).response["violations"]
+    told = [(fault["id"], node["target"], node["html"][:120]) for fault in faults for node in fault["nodes"]]
+    assert not told, f"{where}: {told}"
+
+
+@pytest.mark.parametrize(("look", "width"), [("light", 1440), ("dark", 900)])
+def test_accessibility(browser: Browser, studio: Running, look: Literal["light", "dark"], width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=look)
+    context.add_cookies([{"name": "studio_workspace", "value": WORKSPACE, "url": studio.url}])
+    context.set_default_timeout(WAIT_MS)
+    page = context.new_page()
+    open_wall(page, studio)
+    accessible(page, "wall")
+    page.locator("button.look").nth(2).click()
+    expect(page.get_by_text("Negative prompt")).to_be_visible()
+    page.keyboard.press("o")
+    expect(page.get_by_role("slider", name="Opacity")).to_be_visible()
+    accessible(page, "large")
+    page.keyboard.press("o")
+    page.keyboard.press("c")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("slider", name="Divider between the two pictures")).to_be_visible()
+    accessible(page, "compare")
+    page.keyboard.press("Escape")
+    page.get_by_label("Search prompts").fill("zebra")
+    expect(page.get_by_text("Nothing fits")).to_be_visible()
+    page.get_by_role("button", name="Jobs", exact=True).click()
+    expect(page.get_by_role("dialog", name="Jobs")).to_be_visible()
+    accessible(page, "drawer over an empty wall")
+    context.close()
 
 
 def test_the_drawer_follows_jobs_cancels_and_survives_a_reload(page: Page, studio: Running) -> None:
@@ -220,6 +273,7 @@ def test_the_drawer_follows_jobs_cancels_and_survives_a_reload(page: Page, studi
     sheet = page.get_by_role("dialog", name="Jobs")
     expect(sheet.get_by_text("Running", exact=True).first).to_be_visible()
     expect(sheet.get_by_text("Step")).to_be_visible(timeout=WAIT_MS)
+    accessible(page, "drawer at work")
     sheet.get_by_role("button", name="Cancel").click()
     expect(sheet.get_by_text("Stopped.").first).to_be_visible(timeout=WAIT_MS)
     page.keyboard.press("Escape")
