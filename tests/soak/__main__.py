@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.soak import disk, farewell, fuzz, kills, load, memory, sockets, steady
+from tests.soak import disk, farewell, files, fuzz, kills, load, memory, sockets, steady
 from tests.soak.row import Row
 from tests.soak.server import running
 
@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60, help="of steady work (60)")
     parser.add_argument("--kills", type=int, default=20, help="at each phase (20)")
     parser.add_argument("--examples", type=int, default=10_000, help="inputs for each reader (10000)")
+    parser.add_argument("--flips", type=int, default=500, help="of bits in each kind of model file (500)")
     parser.add_argument("--sessions", type=int, default=30, help="that work at once, 20 jobs each (30)")
     parser.add_argument("--messages", type=int, default=300, help="with hostile values (300)")
     parser.add_argument("--only", default="", help="names of checks, separated by commas")
@@ -41,6 +42,7 @@ def main() -> int:
         "kills": lambda: kills.check(folder / "kills", given.kills),
         "memory": lambda: memory.check(memory.small_run(folder / "memory"), 3),
         "disk": lambda: disk.check(folder / "disk", 30),
+        "files": lambda: files.check(folder / "files", given.flips),
         "fuzz": lambda: fuzz.check(given.examples),
         "websocket": lambda: hostile(folder / "websocket", given.messages),
         "end": lambda: farewell.check(folder / "end"),

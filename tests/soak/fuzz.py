@@ -22,7 +22,15 @@ GOOD_RECIPE: dict[str, Any] = {
     "prompt": "a house",
     "width": 256,
     "height": 256,
-    "controls": [{"control": "scribble", "picture": "a" * 64, "weight": 1.0}],
+    "controls": [
+        {
+            "control": "canny",
+            "picture": "a" * 64,
+            "weight": 1.0,
+            "values": {"low": 50, "light": True},
+            "found": {"detector": "canny", "picture": "a" * 64, "values": {"low": 50}},
+        }
+    ],
 }
 GOOD_POSE: dict[str, Any] = {
     "people": [{"pose_keypoints_2d": [float(n) for n in range(54)], "face_keypoints_2d": None}],

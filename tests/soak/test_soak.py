@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak import disk, farewell, fuzz, kills, load, memory, sockets
+from tests.soak import disk, farewell, files, fuzz, kills, load, memory, sockets
 from tests.soak.row import Row
 from tests.soak.server import running
 
@@ -33,6 +33,10 @@ def test_kill_9_at_every_phase(tmp_path: Path) -> None:
 
 def test_a_full_disk(tmp_path: Path) -> None:
     passed(disk.check(tmp_path / "disk", jobs=9))
+
+
+def test_bad_model_files(tmp_path: Path) -> None:
+    passed(*files.check(tmp_path, 20))
 
 
 def test_readers_refuse_anything_in_a_sentence() -> None:
