@@ -60,6 +60,10 @@ class Work:
     cancelled: Callable[[], bool] = lambda: False
     free_min_bytes: int = store.FREE_MIN_BYTES
 
+    def stored(self, dtype: torch.dtype) -> torch.dtype:
+        """In what a weight of some dtype is written."""
+        return torch.float16 if self.half and dtype.is_floating_point else dtype
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -99,7 +103,7 @@ def transfer(
         weight = given.weights.get(name)
         if name not in aim.weights or not weight.is_floating_point():
             return weight
-        return change.move(weight, aim.weights.get(name), start.weights.get(name))
+        return change.move(weight, aim.weights.get(name), start.weights.get(name), work.stored(weight.dtype))
 
     entries = [_entry(given.named[name], given.weights, name, moved, work) for name in given.weights.shapes]
     if full:
@@ -156,7 +160,7 @@ def add_control(
     return Done(output, len(entries), copied, size)
 
 
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 _SHARED = (
     "in_channels", "flip_sin_to_cos", "freq_shift", "down_block_types", "mid_block_type", "only_cross_attention",
     "block_out_channels", "layers_per_block", "downsample_padding", "mid_block_scale_factor", "act_fn",
@@ -178,10 +182,10 @@ class _Change:
     def share(self) -> float:
         return math.sqrt(self._moved / self._norm) if self._norm else 0.0
 
-    def move(self, weight: Tensor, target: Tensor, origin: Tensor) -> Tensor:
-        result = torch.empty(weight.shape)
+    def move(self, weight: Tensor, target: Tensor, origin: Tensor, dtype: torch.dtype) -> Tensor:
+        result = torch.empty(weight.shape, dtype=dtype)
         flat = [tensor.reshape(-1) for tensor in (weight, target, origin)]
-        # In pieces: half-precision inputs would otherwise be there a second time, in full precision.
+        # In pieces: half-precision tensors would otherwise be there a second time, in full precision.
         for begin in range(0, weight.numel(), _PIECE):
             own, aim, start = (tensor[begin : begin + _PIECE].float() for tensor in flat)
             moved = own + aim - start
@@ -194,9 +198,7 @@ class _Change:
 
 def _entry(name: str, weights: Weights, key: str, make: Callable[[str], Tensor], work: Work) -> Entry:
     """A tensor of the output: named `name`, made by `make(key)`, in the dtype that `weights` has for it."""
-    dtype = weights.dtype(key)
-    if work.half and dtype.is_floating_point:
-        dtype = torch.float16
+    dtype = work.stored(weights.dtype(key))
     return Entry(name, weights.shapes[key], DTYPES[dtype], lambda: make(key).to(dtype))
 
 
@@ -243,8 +245,11 @@ def _rest(given: _Part, start: _Part, aim: _Part, work: Work) -> list[Entry]:
         key = name_here.get(name)
         if own is None or own.whole is start.whole or key is None or key not in own.weights:
             return weight
-        return own.weights.get(key).float() + aim.weights.get(key) - start.weights.get(key)
+        return change.move(
+            own.weights.get(key), aim.weights.get(key), start.weights.get(key), work.stored(weight.dtype)
+        )
 
+    change = _Change()
     name_here = {old: new for new, old in aim.named.items()}
     return [_entry(name, aim.whole, name, make, work) for name in aim.whole.shapes]
 
