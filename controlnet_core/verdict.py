@@ -29,21 +29,23 @@ _CROSS = re.compile(
     r"(?:input_blocks\.\d+\.1|down_blocks\.\d+\.attentions\.\d+|down_blocks_\d+_attentions_\d+|input_blocks_\d+_1)"
     r"[._]transformer_blocks[._]0[._]attn2[._](?:processor[._])?to_k(?:_lora)?[._](?:lora_down\.|lora_A\.|down\.)?weight$"
 )
+_SD15 = "Choose one for SD 1.5 or 2.1."
+_WHOLE = "Use a whole ControlNet."
+_LORA = "Use a LoRA."
 _FOREIGN = {
-    # What a part of a name says about models of other kinds: none of them runs here.
-    "ip_adapter.": "an IP-Adapter",
-    "lllite_": "a ControlNet-LLLite (a control in the style of a LoRA)",
-    "lora_controlnet": "a Control-LoRA (a control in the style of a LoRA)",
-    "joint_blocks.": "a model of the SD 3 kind",
-    "double_blocks.": "a model of the Flux kind",
-    "adapter.body.": "a T2I-Adapter",
-    "motion_modules.": "a motion module for videos",
-    "hada_w1": "a LoHa",
-    "lokr_w1": "a LoKr",
+    # What a part of a name says about models of other kinds, none of which runs here; and what to take instead.
+    "ip_adapter.": ("an IP-Adapter", _WHOLE),
+    "lllite_": ("a ControlNet-LLLite (a control in the style of a LoRA)", _WHOLE),
+    "lora_controlnet": ("a Control-LoRA (a control in the style of a LoRA)", _WHOLE),
+    "joint_blocks.": ("a model of the SD 3 kind", _SD15),
+    "double_blocks.": ("a model of the Flux kind", _SD15),
+    "adapter.body.": ("a T2I-Adapter", _WHOLE),
+    "motion_modules.": ("a motion module for videos", _SD15),
+    "hada_w1": ("a LoHa", _LORA),
+    "lokr_w1": ("a LoKr", _LORA),
 }
 _CONTROL = "control_model."
 _HINTS = ("input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight")
-_SD15 = "Choose one for SD 1.5 or 2.1."
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,9 @@ def judge(name: str, shapes: Shapes, dtype: str = "") -> Verdict:
 
 def _kind(shapes: Shapes, width: int) -> tuple[Kind | None, str, str]:
     """Kind, words and family; `width` is that of the text. Raises ModelError whose message goes on after "NAME is "."""
-    for mark, what in _FOREIGN.items():
+    for mark, (what, instead) in _FOREIGN.items():
         if any(mark in name for name in shapes):
-            raise ModelError(f"{what}, which does not run here.", "Use a whole ControlNet.")
+            raise ModelError(f"{what}, which does not run here.", instead)
     if any(name.startswith("conditioner.embedders.") or "label_emb." in name for name in shapes):
         raise ModelError("an SDXL model, which does not run here.", _SD15)
     if any(name.startswith(("lora_te1_", "lora_te2_", "text_encoder_2.")) for name in shapes):

@@ -74,6 +74,7 @@ def test_others_are_refused_with_the_reason(shapes, words):
     verdict = judge("x", shapes)
     assert not verdict.ok
     assert words in verdict.sentence
+    assert verdict.hint == "Use a LoRA." or words != "LoHa"
 
 
 class Evil:

@@ -103,11 +103,14 @@ class Start:
 
 
 def fitting(catalog: Catalog, base: ModelCard, kind: Kind) -> list[ModelCard]:
-    """The installed models of a kind that a base model can use; a file whose family cannot be told may fit."""
+    """The installed models of a kind that a base model can use; a file whose family cannot be told may fit.
+
+    What cannot be used at all is left out: the Models page says why.
+    """
     if base.words:  # its text encoder and autoencoder are its own
         return []
     cards = (card for card in catalog.cards() if card.kind == kind and card.family in ("", base.family))
-    return [card for card in cards if catalog.installed(card)]
+    return [card for card in cards if not card.trouble and catalog.installed(card)]
 
 
 def fitting_networks(catalog: Catalog, base: ModelCard, control: ControlType) -> dict[str, str]:
@@ -118,7 +121,8 @@ def fitting_networks(catalog: Catalog, base: ModelCard, control: ControlType) ->
     usual = control.networks.get(base.family)
     cards = (card for card in catalog.cards() if card.kind == "controlnet" and card.family in ("", base.family))
     fitting = (card for card in cards if card.control in ("", control.key) and card.id != usual)
-    return {"": "The usual one"} | {card.id: card.title for card in fitting if catalog.installed(card)}
+    fitting = (card for card in fitting if not card.trouble and catalog.installed(card))
+    return {"": "The usual one"} | {card.id: card.title for card in fitting}
 
 
 def called(text: str, embeddings: Sequence[ModelCard]) -> list[str]:
