@@ -65,7 +65,8 @@ class Data(_Strict):
 class Training(_Strict):
     """How it is learnt. The defaults are those of the original's tutorial.
 
-    `locked` freezes the base model (the original's sd_locked); else its decoder learns too, at `decoder_rate`.
+    `locked` freezes the base model (the original's sd_locked); else its decoder learns too, at `decoder_rate`. `awake`
+    makes a small base's condition embedding and texts loud enough to learn from (`training.awaken`).
     `middle_only` gives the decoder the control's middle output alone (only_mid_control). `min_snr` is the gamma of Hang et
     al. 2023 (5 there; 0: all noise levels weigh the same), `prompt_dropout` the share of empty prompts (0.5 in the paper),
     `ema` the momentum of averaged weights (0: none), `decay` the share of steps with falling rate, `minutes` 0: no limit.
@@ -85,6 +86,7 @@ class Training(_Strict):
     precision: Literal["no", "fp16", "bf16"] = "no"
     checkpointing: bool = False
     locked: bool = True
+    awake: bool = False
     middle_only: bool = False
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     min_snr: Annotated[float, Field(ge=0, le=100)] = 0.0

@@ -27,6 +27,8 @@ from controlnet_core.training.loop import Group
 _HINT = (16, 32, 96, 256)
 _WIDTH = 320
 """The original's condition embedding, and the width of the U-Net that it was made for."""
+_TEXT = ("attn2.to_k.weight", "attn2.to_v.weight")
+"""Weights whose input is the text."""
 
 
 def fresh(base: Base) -> ControlNetModel:
@@ -69,13 +71,20 @@ class Lesson(nn.Module):
                 unet.train()
         control.train()
 
-    def groups(self) -> list[Group]:
-        """The ControlNet at the plan's rate and the decoder, if it is not locked, at its own."""
-        control = [value for value in self.control.parameters() if value.requires_grad]
-        decoder = [value for part in self._decoder() for value in part.parameters() if value.requires_grad]
-        if not decoder:
-            return [Group(control)]
-        return [Group(control), Group(decoder, self.settings.decoder_rate / max(self.settings.rate, 1e-12))]
+    def groups(self, text_basis: Tensor | None = None) -> list[Group]:
+        """The ControlNet at the plan's rate and the decoder, if it is not locked, at its own.
+
+        With a `text_basis` (`awaken.text_basis`), the keys and values of texts learn in it.
+        """
+        slower = self.settings.decoder_rate / max(self.settings.rate, 1e-12)
+        found: list[Group] = []
+        for parts, scale in (([self.control], 1.0), (self._decoder(), slower)):
+            named = [item for part in parts for item in part.named_parameters() if item[1].requires_grad]
+            texts = [value for name, value in named if text_basis is not None and name.endswith(_TEXT)]
+            heard = {id(value) for value in texts}
+            found.append(Group([value for _, value in named if id(value) not in heard], scale))
+            found.append(Group(texts, scale, text_basis))
+        return [group for group in found if group.parameters]
 
     def _decoder(self) -> list[nn.Module]:
         """What the original's sd_locked = False sets free."""

@@ -73,10 +73,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that learn at a rate of their own, `scale` times the plan's."""
+    """Parameters that learn at a rate of their own, `scale` times the plan's.
+
+    With a `basis` B (n,n), symmetric, matrices (m,n) learn as W + V B, V from zero: as though their inputs were multiplied
+    by it. They do not decay.
+    """
 
     parameters: Sequence[nn.Parameter]
     scale: float = 1.0
+    basis: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -164,10 +169,14 @@ def _trained(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _optimizer(plan: Plan, groups: Sequence[Group]) -> torch.optim.Optimizer:
-    given: list[dict[str, Any]] = [{"params": list(group.parameters), "scale": group.scale} for group in groups]
+    given: list[dict[str, Any]] = [
+        {"params": list(group.parameters), "scale": group.scale}
+        | ({} if group.basis is None else {"weight_decay": 0.0})
+        for group in groups
+    ]
     settings: dict[str, Any] = {"lr": plan.rate, "weight_decay": plan.weight_decay, "betas": plan.betas}
     if plan.optimizer == "adamw":
-        return torch.optim.AdamW(given, fused=True, **settings)
+        return _in_their_bases(torch.optim.AdamW(given, fused=True, **settings), groups)
     try:
         import bitsandbytes  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -175,7 +184,30 @@ def _optimizer(plan: Plan, groups: Sequence[Group]) -> torch.optim.Optimizer:
             "Adam in 8 bits needs bitsandbytes, which is not installed.",
             "Install it (pip install bitsandbytes) or choose the optimizer adamw.",
         ) from error
-    return bitsandbytes.optim.AdamW8bit(given, **settings)
+    return _in_their_bases(bitsandbytes.optim.AdamW8bit(given, **settings), groups)
+
+
+def _in_their_bases(optimizer: torch.optim.Optimizer, groups: Sequence[Group]) -> torch.optim.Optimizer:
+    """Have groups with a basis step in it: V's gradient is W's times B, and W moves by V's step times B."""
+    turned = [(value, group.basis) for group in groups if group.basis is not None for value in group.parameters]
+    before: list[Tensor] = []
+
+    @torch.no_grad()
+    def turn(*_: object) -> None:
+        before[:] = [value.detach().clone() for value, _ in turned]
+        for value, basis in turned:
+            if value.grad is not None:
+                value.grad = value.grad @ basis.to(value)
+
+    @torch.no_grad()
+    def turn_back(*_: object) -> None:
+        for (value, basis), old in zip(turned, before, strict=True):
+            value.copy_(old + (value - old) @ basis.to(value))
+
+    if turned:
+        optimizer.register_step_pre_hook(turn)
+        optimizer.register_step_post_hook(turn_back)
+    return optimizer
 
 
 def _heed(wish: Callable[[], Wish] | None, accelerator: Accelerator) -> tuple[float, bool]:

@@ -33,7 +33,7 @@ from controlnet_core.loading import Base, Hints, load_base, load_control, load_t
 from controlnet_core.runs import Config, Point, Run, State, Status, Wish
 from controlnet_core.sampling import Control, Denoiser, embed_hint, levels_of, sample
 from controlnet_core.text import encode_text
-from controlnet_core.training import export
+from controlnet_core.training import awaken, export
 from controlnet_core.training.control import Lesson, fresh
 from controlnet_core.training.feed import Feed
 from controlnet_core.training.loop import Plan, Progress, Step, train
@@ -98,6 +98,7 @@ def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accele
         indices, shown = _chosen(run, config, around, teller)
         feed = Feed(base, around.pairs, indices, config, around.control.nearest)
         feed.prepare(run.folder / "cache", teller.counts("caching", "Encoding pictures"), around.free_min_bytes)
+    basis = _awakened(config, lesson, feed) if config.training.awake else None
     feed.share(accelerator.process_index, accelerator.num_processes)
     painter = _Painter(run, config, base, lesson, feed, shown, teller)
     if accelerator.is_main_process:
@@ -110,7 +111,7 @@ def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accele
         _plan(config, around),
         run.checkpoint,
         accelerator,
-        groups=lesson.groups(),
+        groups=lesson.groups(basis),
         on_step=painter.stepped,
         wish=teller.wish,
     )
@@ -158,6 +159,14 @@ def _networks(config: Config, catalog: Catalog) -> tuple[Base, Any]:
     if control.config["cross_attention_dim"] != base.unet.config["cross_attention_dim"]:
         raise RecipeError(f"{start.title} was made for another kind of model.", "Choose one of the base's family.")
     return base, control
+
+
+def _awakened(config: Config, lesson: Lesson, feed: Feed) -> Tensor:
+    """Wake a fresh control, and return the basis in which texts are learnt: the same in every process and every time."""
+    batches = [feed.make(number) for number in range(awaken.BATCHES)]
+    if config.start == "fresh":
+        awaken.embedding(lesson.control, torch.cat([batch["hint"] for batch in batches[:4]]))
+    return awaken.text_basis(torch.cat([batch["context"] for batch in batches]))
 
 
 def _chosen(

@@ -102,8 +102,9 @@ def losses(run: Run) -> list[float]:
     return [point.loss for point in points]
 
 
-def test_killed_and_resumed_it_takes_the_same_steps(studio: Studio, tutorial: Path) -> None:
-    straight, killed = config(tutorial, "straight"), config(tutorial, "killed")
+@pytest.mark.parametrize("awake", [False, True])
+def test_killed_and_resumed_it_takes_the_same_steps(studio: Studio, tutorial: Path, awake: bool) -> None:
+    straight, killed = config(tutorial, "straight", awake=awake), config(tutorial, "killed", awake=awake)
     assert studio.train(straight).state == "done"
     whole = losses(studio.run(straight))
     assert len(whole) == 30 and all(np.isfinite(whole))

@@ -90,6 +90,7 @@ def test_what_suits_a_model() -> None:
     catalog = Catalog(Path("models").resolve())
     assert suggested(catalog.card("sd15"), 5000)["rate"] == 1e-5
     assert suggested(catalog.card("paperworld"), 5000)["rate"] > 1e-4
+    assert [bool(suggested(catalog.card(key), 5000)["awake"]) for key in ("sd15", "paperworld")] == [False, True]
 
 
 def drawing(html: str) -> ElementTree.Element:

@@ -178,7 +178,7 @@ def _asked(source: Any, base: ModelCard, control: Any, title: Any, steps: Any, m
     start = suggested(base, int(steps))
     how = {key: more[key] for key in ("batch", "accumulate", "rate", "decoder_rate", "prompt_dropout", "min_snr")}
     how |= {key: more[key] for key in ("seed", "locked", "middle_only", "checkpointing", "precision")}
-    how |= {"steps": steps, **{key: start[key] for key in ("clip", "warmup", "decay", "ema")}}
+    how |= {"steps": steps, **{key: start[key] for key in ("clip", "warmup", "decay", "ema", "awake")}}
     data = {
         "source": gates.choice(source, trainings().sources(), "The data"),
         "bad": "skip" if more["skip"] else "refuse",

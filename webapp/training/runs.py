@@ -167,8 +167,9 @@ def starts(catalog: Catalog, base: ModelCard) -> list[ModelCard]:
 def suggested(base: ModelCard, steps: int) -> dict[str, float | int]:
     """What suits a base model: the original's values, or for a miniature (it lists its words) larger steps."""
     if not base.words:
-        return {"rate": 1e-5, "batch": 4, "clip": 0.0, "warmup": 0, "decay": 0.0, "ema": 0.0}
-    return {"rate": 1e-3, "batch": 8, "clip": 1.0, "warmup": min(50, steps // 10), "decay": 0.4, "ema": 0.99}
+        return {"rate": 1e-5, "batch": 4, "clip": 0.0, "warmup": 0, "decay": 0.0, "ema": 0.0, "awake": False}
+    warmup = min(50, steps // 10)
+    return {"rate": 1e-3, "batch": 8, "clip": 1.0, "warmup": warmup, "decay": 0.4, "ema": 0.99, "awake": True}
 
 
 @dataclass(frozen=True)
