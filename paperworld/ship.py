@@ -29,9 +29,11 @@ FILE_SIZE = "15MB"
 
 def trained(folder: Path, size: Size, target: Path = SHIPPED) -> Painter:
     """The averaged networks of the checkpoints in a training folder; those in `target` for what was not trained there."""
-    vae = codec.trained(folder, size, target)
-    if not (folder / "studio.pt").exists():
-        return replace(Painter.load(target), vae=vae)
+    there = Painter.load(target) if (target / "model_index.json").exists() else None
+    # Not even in new layers that would say nothing yet.
+    vae = there.vae if there and not (folder / "codec.pt").exists() else codec.trained(folder, size, target)
+    if there and not (folder / "studio.pt").exists():
+        return replace(there, vae=vae)
     tokenizer = tokens.build(paperworld.WORDS)
     studio = Studio(size, len(tokenizer))
     studio.load_state_dict(read(folder / "studio.pt")["average"])
