@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from controlnet_core.training import awaken
 from paperworld.tokens import LENGTH
 
 CHANNELS_LAST = torch.channels_last
@@ -162,25 +162,13 @@ class Studio(nn.Module):
         return (error.square().mean((2, 3)) * batch["weight"]).mean()
 
 
-def awaken(studio: Studio, hints: Tensor) -> None:
-    """Make the control audible from the first step, for training from nothing.
-
-    ControlNet's zero convolutions protect a trained base; here there is none, and they only delay. The condition
-    embedding starts as patch extraction (strided taps fan brightness out into channels) at unit variance on `hints`.
-    """
-    embedding = studio.control.controlnet_cond_embedding
-    layers = [embedding.conv_in, *embedding.blocks]
-    x = hints.contiguous(memory_format=CHANNELS_LAST)
-    with torch.no_grad():
-        bright = 1
-        for layer in layers:
-            bright = _extract(layer, bright)
-            x = _to_unit_variance(layer, x)
-            x = F.silu(x)
-        nn.init.normal_(embedding.conv_out.weight, std=0.02)
-        _to_unit_variance(embedding.conv_out, x)
-        for zero in [*studio.control.controlnet_down_blocks, studio.control.controlnet_mid_block]:
-            nn.init.normal_(zero.weight, std=0.5 * zero.weight.shape[1] ** -0.5)
+@torch.no_grad()
+def wake(studio: Studio, hints: Tensor) -> None:
+    """Make the control audible from the first step, for training from nothing: its condition embedding (`awaken`), and its
+    zero convolutions. Those protect a trained base; here there is none, and they only delay."""
+    awaken.embedding(studio.control, hints.contiguous(memory_format=CHANNELS_LAST))
+    for zero in [*studio.control.controlnet_down_blocks, studio.control.controlnet_mid_block]:
+        nn.init.normal_(zero.weight, std=0.5 * zero.weight.shape[1] ** -0.5)
 
 
 @torch.no_grad()
@@ -198,34 +186,6 @@ def inherit(studio: Studio, painter: Any) -> None:
                 value[: told.shape[0], told.shape[1] :] = 0
             value[tuple(slice(length) for length in told.shape)] = told
     amplify(studio.control, 1 / studio.size.gain)
-
-
-def _extract(layer: Any, bright: int) -> int:
-    # Channels 0..bright-1 carry brightness, one pixel phase each; the rest start as random features.
-    wide, narrow = layer.weight.shape[:2]
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    if layer.stride[0] == 1:
-        count = min(bright, wide)
-        layer.weight[:count] *= 0.1
-        for index in range(count):
-            layer.weight[index, :, 1, 1] += 0.6 if narrow == 3 else 0
-            if narrow > 3:
-                layer.weight[index, index, 1, 1] += 1
-        return count
-    count = 0
-    for phase in range(4):
-        for index in range(bright):
-            if count < wide:
-                layer.weight[count] *= 0.1
-                layer.weight[count, index, 1 + phase // 2, 1 + phase % 2] += 1
-                count += 1
-    return count
-
-
-def _to_unit_variance(layer: Any, x: Tensor) -> Tensor:
-    y = layer(x)
-    layer.weight.div_(y.std((0, 2, 3)).clamp_min(1e-2).view(-1, 1, 1, 1))
-    return layer(x)
 
 
 @torch.no_grad()

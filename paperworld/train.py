@@ -26,7 +26,7 @@ from controlnet_core.training import Plan, train
 from paperworld import codec, ship, tokens
 from paperworld.examples import Library, basis_at, render_ahead, unpack
 from paperworld.latents import Basis
-from paperworld.model import SIZES, Noise, Size, Studio, awaken, inherit, tokens_of
+from paperworld.model import SIZES, Noise, Size, Studio, inherit, tokens_of, wake
 from paperworld.sampling import Painter
 
 RUNS = Path("runs/paperworld")
@@ -113,7 +113,7 @@ def teach(folder: Path, size: Size, options: argparse.Namespace, minutes: float,
     batches = Batches(library, basis, size, options, options.seed + 1000 * accelerator.process_index)
     torch.manual_seed(options.seed)
     studio = Studio(size, len(batches.tokenizer))
-    awaken(studio, batches.make(0)["hint"])
+    wake(studio, batches.make(0)["hint"])
     if options.further:
         inherit(studio, Painter.load(options.to))
     plan = Plan(

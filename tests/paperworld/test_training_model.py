@@ -21,7 +21,7 @@ from paperworld import codec, evaluate, measures, tokens
 from paperworld.exam import edge_agreement, exam
 from paperworld.examples import HELD_OUT, scene_of
 from paperworld.latents import fit
-from paperworld.model import SIZES, Studio, amplify, awaken, inherit
+from paperworld.model import SIZES, Studio, amplify, inherit, wake
 from paperworld.sampling import SHIPPED, Hint, Painter
 
 FILE_MAX_BYTES = 16 << 20
@@ -171,7 +171,7 @@ def test_a_fresh_control_is_audible() -> None:
     hints = torch.zeros(2, 3, 64, 64)
     hints[0, :, 20:24] = 1
     hints[1, :, :, 40:44] = 1
-    awaken(studio, hints)
+    wake(studio, hints)
     with torch.no_grad():
         one, two = studio.control.controlnet_cond_embedding(hints)
     assert (one - two).std() > 0.3
