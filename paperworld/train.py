@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import functools
 import multiprocessing
+import re
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +23,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 import paperworld
-from controlnet_core.training import Plan, train
+from controlnet_core.training import Group, Plan, awaken, train
 from paperworld import codec, ship, tokens
 from paperworld.examples import Library, basis_at, render_ahead, unpack
 from paperworld.latents import Basis
@@ -125,6 +126,11 @@ def teach(folder: Path, size: Size, options: argparse.Namespace, minutes: float,
         # A memory of a fiftieth of the training at most: short trainings must forget sooner.
         average=min(0.999, 1 - 50 / options.steps),
     )
+    with torch.no_grad():
+        texts = torch.cat([studio.text(batches.make(number)["tokens"]).last_hidden_state for number in range(8)])
+    # A young text encoder keeps words apart by directions that hardly vary; where pictures ask, all are equally loud.
+    askers = [value for name, value in studio.unet.named_parameters() if re.search(r"attn2\.to_[kv]\.weight", name)]
+    others = [value for value in studio.parameters() if not any(value is one for one in askers)]
     device = accelerator.device
     progress = train(
         studio,
@@ -132,6 +138,7 @@ def teach(folder: Path, size: Size, options: argparse.Namespace, minutes: float,
         plan,
         folder / "studio.pt",
         accelerator,
+        groups=[Group(others), Group(askers, basis=awaken.text_basis(texts).to(device))],
     )
     for worker in workers:
         worker.terminate()
