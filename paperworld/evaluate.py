@@ -36,7 +36,7 @@ from paperworld.sampling import SHIPPED, Hint, Painter
 
 DOCS = Path("docs")
 BATCH = 8
-STEPS, GUIDANCE = 20, 1.5
+STEPS, GUIDANCE = 5, 1.5
 """What the studio draws with when nobody says otherwise."""
 
 Figures = dict[str, Any]
