@@ -235,7 +235,8 @@ def accessible(page: Page, where: str) -> None:
 
 @pytest.mark.parametrize(("look", "width"), [("light", 1440), ("dark", 900)])
 def test_accessibility(browser: Browser, studio: Running, look: Literal["light", "dark"], width: int) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=look)
+    # Halfway through an animation nothing has its colours yet.
+    context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=look, reduced_motion="reduce")
     context.add_cookies([{"name": "studio_workspace", "value": WORKSPACE, "url": studio.url}])
     context.set_default_timeout(WAIT_MS)
     page = context.new_page()
