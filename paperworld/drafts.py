@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import paperworld
@@ -52,8 +53,6 @@ def sketch(painter: Painter, number: int, keys: Sequence[str], folder: Path) -> 
 
 def sketch_ahead(weights: Path, keys: Sequence[str], folder: Path, count: int) -> None:
     """Write the shards up to `count` that are missing, with the model in `weights`."""
-    import torch
-
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     painter = Painter.load(weights)

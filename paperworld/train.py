@@ -117,6 +117,7 @@ def teach(folder: Path, size: Size, options: argparse.Namespace, minutes: float,
     wake(studio, batches.make(0)["hint"])
     if options.further:
         inherit(studio, Painter.load(options.to))
+    groups = _by_words(studio, batches) if options.further else ()
     plan = Plan(
         steps=options.steps,
         minutes=minutes,
@@ -126,11 +127,6 @@ def teach(folder: Path, size: Size, options: argparse.Namespace, minutes: float,
         # A memory of a fiftieth of the training at most: short trainings must forget sooner.
         average=min(0.999, 1 - 50 / options.steps),
     )
-    with torch.no_grad():
-        texts = torch.cat([studio.text(batches.make(number)["tokens"]).last_hidden_state for number in range(8)])
-    # A young text encoder keeps words apart by directions that hardly vary; where pictures ask, all are equally loud.
-    askers = [value for name, value in studio.unet.named_parameters() if re.search(r"attn2\.to_[kv]\.weight", name)]
-    others = [value for value in studio.parameters() if not any(value is one for one in askers)]
     device = accelerator.device
     progress = train(
         studio,
@@ -138,11 +134,21 @@ def teach(folder: Path, size: Size, options: argparse.Namespace, minutes: float,
         plan,
         folder / "studio.pt",
         accelerator,
-        groups=[Group(others), Group(askers, basis=awaken.text_basis(texts).to(device))],
+        groups=groups,
     )
     for worker in workers:
         worker.terminate()
     accelerator.print(f"{progress.step} steps in {progress.seconds / 60:.1f} minutes, {len(library.codes)} scenes.")
+
+
+@torch.no_grad()
+def _by_words(studio: Studio, batches: Batches) -> list[Group]:
+    """A trained text encoder still keeps words apart by directions that hardly vary; where pictures ask, all are equally loud."""
+    texts = torch.cat([studio.text(batches.make(number)["tokens"]).last_hidden_state for number in range(8)])
+    askers = [value for name, value in studio.unet.named_parameters() if re.search(r"attn2\.to_[kv]\.weight", name)]
+    asking = {id(value) for value in askers}
+    others = [value for value in studio.parameters() if id(value) not in asking]
+    return [Group(others), Group(askers, basis=awaken.text_basis(texts))]
 
 
 def _render(folder: Path, basis: Basis, options: argparse.Namespace) -> list[Any]:
