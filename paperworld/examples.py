@@ -70,6 +70,10 @@ def unpack(data: bytes) -> Rgb:
     return np.ascontiguousarray(picture[..., ::-1]).astype(np.uint8, copy=False)
 
 
+EMPTY = pack(np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8))
+"""An empty sheet, packed."""
+
+
 def basis_at(folder: Path, side: int, channels: int) -> Basis:
     """The latent basis in `folder`; else the one that the shipped weights speak (axes of equal strength turn freely, so that
     another machine would fit another one); else one fitted to the first 600 scenes."""
@@ -106,12 +110,16 @@ def render_shard(number: int, folder: Path, basis: Basis, conditions: Sequence[s
 
 @dataclass
 class Library:
-    """The examples of all shards that exist in a folder; `refresh` takes in new ones."""
+    """The examples of all shards that exist in a folder; `refresh` takes in new ones.
+
+    `showing` are the rows by condition where it shows something: two scenes of three have nobody to pose.
+    """
 
     folder: Path
     codes: list[NDArray[np.float16]] = field(default_factory=list)
     captions: list[list[str]] = field(default_factory=list)
     controls: list[dict[str, bytes]] = field(default_factory=list)
+    showing: dict[str, list[int]] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
 
     def refresh(self) -> int:
@@ -134,6 +142,9 @@ class Library:
             self.codes.extend(shard["codes"])
             self.captions.extend(shard["captions"])
             self.controls.extend(controls)
+            for row, pictures in enumerate(controls, len(self.controls) - len(controls)):
+                for key in (key for key, data in pictures.items() if data != EMPTY):
+                    self.showing.setdefault(key, []).append(row)
         return len(self.codes)
 
 

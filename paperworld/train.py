@@ -80,14 +80,12 @@ class Batches:
     def make(self, number: int) -> dict[str, Tensor]:
         """Batch `number`, without the one after it."""
         rng = np.random.default_rng((self.seed, number))
-        rows = rng.integers(len(self.library.codes), size=self.size)
-        captions = [self.library.captions[row][rng.integers(len(self.library.captions[row]))] for row in rows]
         keys = rng.choice(self.keys, size=self.size, p=self.shares)
+        every = range(len(self.library.codes))
+        rows = [rng.choice(self.library.showing.get(key, every)) for key in keys]
+        captions = [self.library.captions[row][rng.integers(len(self.library.captions[row]))] for row in rows]
         packed = [self.library.controls[row][key] for row, key in zip(rows, keys, strict=True)]
         hints = np.stack([unpack(data) for data in packed])
-        for index in np.flatnonzero(~hints.any((1, 2, 3))):
-            # Nobody to pose, nothing straight: the layout teaches more than an empty sheet.
-            hints[index] = unpack(self.library.controls[rows[index]]["seg"])
         hints[rng.random(self.size) < BLANK] = 0
         codes = np.clip(np.stack([self.library.codes[row] for row in rows]).astype(np.float32), -CODE_LIMIT, CODE_LIMIT)
         batch: dict[str, Any] = {
