@@ -83,7 +83,7 @@ class ModelCard(BaseModel):
     """What the network predicts, where a single file cannot tell."""
     defaults: Defaults = Defaults()
     control: str = ""
-    """The condition that a ControlNet trained here reads; "" where the conditions themselves say which they use."""
+    """The condition that a ControlNet reads; "" when it reads several, or when nobody has said."""
     trouble: str = ""
     """Why a file of the user's cannot be used; "" when it can, or when nobody has looked inside (pickles)."""
     own: bool = False
@@ -236,11 +236,17 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
         licence=about.get("licence") or "your own file",
         note=about.get("note", ""),
         words=about.get("words", ""),
-        control=about.get("control", "") if kind == "controlnet" else "",
+        control=(about.get("control") or _named_control(path.name)) if kind == "controlnet" else "",
         defaults=_defaults(about.get("defaults")),
         trouble="" if found.ok else f"{found.sentence} {found.hint}".strip(),
         own=True,
     )
+
+
+def _named_control(name: str) -> str:
+    """The condition of a published ControlNet in another file, as control_v11p_sd15_scribble_fp16; "" for other names."""
+    published = (card for card in shipped().values() if card.kind == "controlnet" and card.control)
+    return next((card.control for card in published if name.startswith(Path(card.path).name)), "")
 
 
 def size_of(path: Path) -> int:

@@ -45,6 +45,7 @@ def _body(at: Composition) -> None:
     with place:
         if pressed:
             panels.generate(at, make)
-        panels.prospect(at, at.frame, [(layer.control, layer.network) for layer in at.acting])
+        acting = [(state.networks(layer, base), layer.network) for layer in at.acting if layer.weight]
+        panels.prospect(at, at.frame, acting)
         panels.results(at, make, at.frame, middle.overlaid(at), RESULT_HEIGHT_PX)
     panels.keep(at)

@@ -43,6 +43,7 @@ def _body(at: Desk) -> None:
     with place:
         if pressed:
             panels.generate(at, make)
-        panels.prospect(at, canvas, [(at.control, panels.network(at))])
+        acting = [(panels.networks(at), at.choices.network)] if at.choices.weight else []
+        panels.prospect(at, canvas, acting)
         panels.results(at, make, canvas, at.token)
     panels.keep(at)

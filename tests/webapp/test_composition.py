@@ -18,9 +18,11 @@ from PIL import Image
 from controlnet_core import document as documents
 from controlnet_core.catalog import ModelCard
 from controlnet_core.document import MISSING, Person, Point, Raster, Skeleton
+from controlnet_core.errors import ModelMissing
 from controlnet_core.picture import open_picture
 from controlnet_core.recipe import Found, Recipe
 from tests.webapp.conftest import WORKSPACE, mask
+from tests.webapp.test_library import CONTROL, safetensors
 from webapp import kept, services
 from webapp.compose import middle, stack, state
 from webapp.compose.state import FRAMES, LAYERS_MAX, Composition
@@ -28,16 +30,19 @@ from webapp.drawing.layers import layer_png, placed
 from webapp.gallery import reopen
 from webapp.gallery.recipe import described
 from webapp.generate import panels
-from webapp.generate.choices import Choices, Start, called, fitting
+from webapp.generate.choices import Choices, Networks, Start, called, fitting, networks_for
 from webapp.services import Studio
 from webapp.session import Wish
+from webapp.settings import ROOT
 
 EMPTY_KEPT = b"{not json"
 
 
 @pytest.fixture
 def at(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> Iterator[Composition]:
-    """The composition of a newcomer, in a browser and tab of its own."""
+    """The composition of a newcomer, in a browser and tab of its own, on a machine with the embedded model."""
+    quiet.settings.models.mkdir()
+    (quiet.settings.models / "paperworld").symlink_to(ROOT / "models" / "paperworld")
     monkeypatch.setattr(services, "studio", lambda: quiet)
     monkeypatch.setattr(services, "workspace", lambda: WORKSPACE)
     monkeypatch.setattr(services, "session", lambda: "a-tab-of-the-tests")
@@ -299,3 +304,79 @@ def test_installed_loras_of_the_family_are_used(quiet: Studio) -> None:
     (lora,) = chosen.fields(quiet.catalog, card("mine", "base"), "")["loras"]
     assert (lora.key, lora.weight) == ("ink", 0.5)
     assert Choices(loras={"ink": 0.0}).fields(quiet.catalog, card("mine", "base"), "")["loras"] == ()
+
+
+# ---- which ControlNet carries a control
+
+
+@pytest.fixture
+def dream(at: Composition, monkeypatch: pytest.MonkeyPatch) -> ModelCard:
+    """A base model of the user's, of SD 1.5's shape, in use; without any ControlNet."""
+    place = services.studio().settings.models / "checkpoints" / "dream.safetensors"
+    place.parent.mkdir(parents=True)
+    inside = {
+        "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": [8, 768],
+        "model.diffusion_model.input_blocks.0.0.weight": [8, 4, 3, 3],
+        "first_stage_model.decoder.conv_in.weight": [1],
+        "cond_stage_model.transformer.text_model.final_layer_norm.weight": [1],
+    }
+    place.write_bytes(safetensors(inside))
+    found = services.studio().catalog.card("dream")
+    assert (found.kind, found.family, found.trouble) == ("base", "sd15", "")
+    monkeypatch.setattr(panels, "model_card", lambda: found)
+    return found
+
+
+def put_network(name: str) -> None:
+    place = services.studio().settings.models / "controlnet" / f"{name}.safetensors"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(CONTROL)
+
+
+def offered(base: ModelCard, control: str = "scribble") -> Networks:
+    return networks_for(services.studio().catalog, base, services.studio().control(control))
+
+
+def test_without_a_controlnet_nothing_is_queued(at: Composition, dream: ModelCard) -> None:
+    """One sentence says what to download; a control that does nothing needs none."""
+    at.choices.size = 256
+    put_network("control_v11p_sd15_openpose")
+    assert offered(dream, "pose").titles == {"": "Pose, ControlNet 1.1 (the usual one)"}
+    with pytest.raises(ModelMissing) as caught:
+        stack.recipe(at)
+    assert str(caught.value) == (
+        "Segmentation needs a ControlNet for dream: download Segmentation, ControlNet 1.1 on the Models page."
+    )
+    panels.generate(at, lambda: stack.recipe(at))
+    assert at.job is None
+    assert services.studio().queue.open(services.session()) == []
+    (seg,) = (layer for layer in at.layers if layer.control == "seg")
+    seg.weight = 0.0
+    assert [unit.network for unit in stack.recipe(at).controls] == [None, None]
+    base = dream.model_copy(update={"family": "sd21"})
+    assert "train one on the Train page" in offered(base).lack
+    with pytest.raises(ModelMissing, match="put one into models/controlnet"):
+        offered(base).chosen(None)
+
+
+def test_the_usual_controlnet_is_named_when_it_is_here(at: Composition, dream: ModelCard) -> None:
+    """Where it is not, one that reads the same condition comes first, then one of which nobody knows what it reads."""
+    assert offered(dream).titles == {}
+    put_network("a-friends")
+    put_network("control_v11p_sd15_openpose_fp16")
+    assert list(offered(dream).titles) == ["a-friends"]
+    put_network("control_v11p_sd15_scribble_fp16")
+    present = offered(dream)
+    assert list(present.titles) == ["control_v11p_sd15_scribble_fp16", "a-friends"]
+    assert present.chosen(None) == "control_v11p_sd15_scribble_fp16"
+    assert present.chosen("a-friends") == "a-friends"
+    assert present.chosen("gone") == "control_v11p_sd15_scribble_fp16"
+    assert present.note == (
+        "The usual one, Scribble, ControlNet 1.1, is not on this machine: download it on the Models page."
+    )
+    put_network("control_v11p_sd15_scribble")
+    present = offered(dream)
+    assert next(iter(present.titles.items())) == ("", "Scribble, ControlNet 1.1 (the usual one)")
+    assert (present.chosen(None), present.chosen("a-friends"), present.note) == (None, "a-friends", "")
+    assert list(offered(dream, "pose").titles) == ["control_v11p_sd15_openpose_fp16", "a-friends"]
+    assert list(offered(base()).titles) == [""]  # the embedded model has its own

@@ -89,6 +89,16 @@ def test_everything_a_recipe_can_say(files: Path, here: Studio, tmp_path: Path) 
     assert (tmp_path / "again" / "small-3-10.png").read_bytes() == png
 
 
+def test_a_control_takes_the_controlnet_that_is_here(files: Path, here: Studio, tmp_path: Path) -> None:
+    """A model of no published size has no usual one."""
+    plain = ("--model", "small", "--size", "64x64", "--steps", 1, "--seed", 3, "--out", tmp_path)
+    done = generate(*plain, "--control", f"canny={files / 'edges.png'}")
+    assert done.exit_code == 0, done.output
+    recipe = recipe_of((tmp_path / "small-3.png").read_bytes())
+    assert recipe is not None
+    assert recipe.controls[0].network == "control"
+
+
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [

@@ -75,7 +75,7 @@ def generate(
         width, height = _size(size) if size else (start.width, start.height)
         variation_seed, variation_strength = _variation(variation)
         _make(here, here.new_recipe(
-            [_draft(here, given) for given in control or []],
+            [_draft(here, card, given) for given in control or []],
             model=card.id,
             prompt=prompt,
             added_prompt=start.added_prompt if added is None else added,
@@ -204,9 +204,10 @@ def _variation(given: str) -> tuple[int, float]:
     return (int(match[1]), float(match[2])) if match else (0, 0.0)
 
 
-def _draft(here: Studio, given: str) -> Draft:
+def _draft(here: Studio, base: ModelCard, given: str) -> Draft:
     from annotator import detection as detecting
     from controlnet_core.errors import InputError
+    from webapp.generate.choices import networks_for
     from webapp.services import Draft
 
     match = _UNIT.fullmatch(given)
@@ -218,6 +219,9 @@ def _draft(here: Studio, given: str) -> Draft:
     kind = here.control(match["key"])
     params = {name: str(more.pop(name)) for name in sorted(set(more) - {"mask", "mode", "resize", "network"})}
     found = detecting.detector(kind, match["detector"]) if match["detector"] else _map_reader(here, kind)
+    offered = networks_for(here.catalog, base, kind)
+    if offered.titles:  # else the run says what to download
+        more.setdefault("network", offered.chosen(None))
     document = document_of(kind, found, Path(match["path"]), {})
     return Draft(
         kind.key,

@@ -193,13 +193,4 @@ def _further(at: Composition, layer: Layer, base: ModelCard) -> None:
         layer.resize = gates.choice(how, get_args(Resize), "The way to resize")
         control = services.studio().control(layer.control)
         layer.params = tuning.drawn(f"{layer.slot}.{at.round}", control.params, layer.params)
-        offered = state.networks(control, base)
-        if len(offered) > 1:
-            present = layer.network if layer.network in offered else ""
-            network = st.selectbox(
-                "Network",
-                list(offered),
-                format_func=offered.__getitem__,
-                key=widget(f"{layer.slot}.{at.round}.network", present),
-            )
-            layer.network = gates.choice(network, tuple(offered), "The network") or None
+        layer.network = tuning.network(f"{layer.slot}.{at.round}", state.networks(layer, base), layer.network)

@@ -15,13 +15,13 @@ import numpy as np
 from controlnet_core import document as documents
 from controlnet_core import picture, resize
 from controlnet_core.catalog import ModelCard
-from controlnet_core.control import ControlType, Value
+from controlnet_core.control import Value
 from controlnet_core.document import Document, Raster, Skeleton
 from controlnet_core.recipe import Mode, Resize
 from webapp import services
 from webapp.drawing.examples import scene
 from webapp.drawing.layers import placed
-from webapp.generate.choices import Choices, fitting_networks
+from webapp.generate.choices import Choices, Networks, networks_for
 from webapp.kept import recall
 from webapp.session import Wish
 
@@ -169,9 +169,10 @@ def align(at: Composition) -> None:
                 hub.replace(held, documents.encode(placed(document, *at.frame, layer.resize)))
 
 
-def networks(control: ControlType, base: ModelCard) -> dict[str, str]:
-    """The ControlNets that can carry a control of a base model, titles by id; the usual one first, as ""."""
-    return fitting_networks(services.studio().catalog, base, control)
+def networks(layer: Layer, base: ModelCard) -> Networks:
+    """The ControlNets that can carry a layer for a base model."""
+    studio = services.studio()
+    return networks_for(studio.catalog, base, studio.control(layer.control))
 
 
 def photo_in_frame(at: Composition) -> str | None:
@@ -184,8 +185,6 @@ def drafts(at: Composition, base: ModelCard) -> list[services.Draft]:
     hub = services.studio().hub
     made: list[services.Draft] = []
     for layer in at.acting:
-        control = services.studio().control(layer.control)
-        network = layer.network if layer.network in networks(control, base) else None
         held = token(layer, at.frame)
         document = hub.latest(held)[1]
         made.append(
@@ -197,7 +196,7 @@ def drafts(at: Composition, base: ModelCard) -> list[services.Draft]:
                 start=layer.start,
                 end=layer.end,
                 mode=layer.mode,
-                network=network,
+                network=networks(layer, base).chosen(layer.network) if layer.weight else None,
                 resize=layer.resize,
                 mask=mask_of(layer, at.frame),
                 found=services.studio().looks.found(held),

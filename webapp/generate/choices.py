@@ -12,6 +12,7 @@ from typing import Any
 
 from controlnet_core.catalog import Catalog, Defaults, Kind, ModelCard
 from controlnet_core.control import ControlType, Value
+from controlnet_core.errors import ModelMissing
 from controlnet_core.recipe import Fill, Lora, Mode, Sampler, Source
 
 LORAS_MAX = 8
@@ -113,16 +114,66 @@ def fitting(catalog: Catalog, base: ModelCard, kind: Kind) -> list[ModelCard]:
     return [card for card in cards if not card.trouble and catalog.installed(card)]
 
 
-def fitting_networks(catalog: Catalog, base: ModelCard, control: ControlType) -> dict[str, str]:
-    """The ControlNets that can carry a control of a base model, titles by id; the usual one first, as "".
+@dataclass(frozen=True)
+class Networks:
+    """The ControlNets on this machine that can carry a control of a base model.
 
-    Those are the installed ones of its family, or of none that can be told, but for those trained for other conditions.
+    `titles` names them by id, the best one first; the usual one stands under "". `usual` is the card of the usual one, here
+    or not; None where the base model's family has none.
     """
-    usual = control.networks.get(base.family)
-    cards = (card for card in catalog.cards() if card.kind == "controlnet" and card.family in ("", base.family))
-    fitting = (card for card in cards if card.control in ("", control.key) and card.id != usual)
-    fitting = (card for card in fitting if not card.trouble and catalog.installed(card))
-    return {"": "The usual one"} | {card.id: card.title for card in fitting}
+
+    control: ControlType
+    base: ModelCard
+    usual: ModelCard | None
+    titles: dict[str, str]
+
+    def chosen(self, wanted: str | None) -> str | None:
+        """What a recipe names for the control: what is wanted where it is here, else the best one; None is the usual one.
+
+        Raises ModelMissing where there is none at all.
+        """
+        if not self.titles:
+            raise ModelMissing(self.lack)
+        return (wanted if wanted in self.titles else next(iter(self.titles))) or None
+
+    @property
+    def lack(self) -> str:
+        """What there is to do before anything can carry the control; "" where something can."""
+        if self.titles:
+            return ""
+        way = "put one into models/controlnet, or train one on the Train page"
+        if self.usual is not None:
+            way = f"download {self.usual.title} on the Models page"
+        return f"{self.control.title} needs a ControlNet for {self.base.title}: {way}."
+
+    @property
+    def note(self) -> str:
+        """That the usual one is not here, where another one takes its place."""
+        if self.usual is None or not self.titles or "" in self.titles:
+            return ""
+        return f"The usual one, {self.usual.title}, is not on this machine: download it on the Models page."
+
+
+def networks_for(catalog: Catalog, base: ModelCard, control: ControlType) -> Networks:
+    """The installed ControlNets of a base model's family, or of none that can be told, that may carry a control.
+
+    First the usual one, then those that are known to read this condition, then those of which nobody knows what they read.
+    """
+    name = control.networks.get(base.family)
+    usual = catalog.card(name) if name else None
+    others = [
+        card
+        for card in catalog.cards()
+        if card.kind == "controlnet"
+        and card.family in ("", base.family)
+        and card.control in ("", control.key)
+        and card.id != name
+        and not card.trouble
+        and catalog.installed(card)
+    ]
+    titles = {"": f"{usual.title} (the usual one)"} if usual and catalog.installed(usual) else {}
+    titles |= {card.id: card.title for card in sorted(others, key=lambda card: not card.control)}
+    return Networks(control, base, usual, titles)
 
 
 def called(text: str, embeddings: Sequence[ModelCard]) -> list[str]:

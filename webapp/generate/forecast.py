@@ -80,7 +80,8 @@ def _seconds_each(model: str, size: tuple[int, int], controls: int) -> float | N
         recipe = _made(entry)
         if recipe is None:
             continue
-        if (recipe.model, recipe.width, recipe.height, len(recipe.controls)) == (model, *size, controls):
+        acting = sum(unit.weight > 0 for unit in recipe.controls)
+        if (recipe.model, recipe.width, recipe.height, acting) == (model, *size, controls):
             found.append(_took_s(entry) / passes(recipe))
     return statistics.median(found[:RUNS]) if found else None
 

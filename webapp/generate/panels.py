@@ -6,7 +6,7 @@ They know Streamlit and the services, and nothing about any one condition: what 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from webapp import gates, kept, services
 from webapp.drawing.shapes import with_shapes
 from webapp.drawing.sources import first_document
 from webapp.generate import beginning, forecast, sheet, tuning
-from webapp.generate.choices import Choices, fitting_networks
+from webapp.generate.choices import Choices, Networks, networks_for
 from webapp.models import choice
 from webapp.session import Desk, Wish, page_state, set_widget, widget, widget_value
 from webapp.words import plain, told
@@ -148,7 +148,7 @@ def recipe(at: Desk) -> Recipe:
         start=chosen.start,
         end=chosen.end,
         mode=chosen.mode,
-        network=network(at),
+        network=networks(at).chosen(chosen.network) if chosen.weight else None,
         found=services.studio().looks.found(at.token),
     )
     return recipe_of(at, [draft], (document.width, document.height))
@@ -171,28 +171,15 @@ def recipe_of(at: Wish, drafts: list[services.Draft], canvas: tuple[int, int]) -
 
 def control_settings(at: Desk, make: Callable[[], Recipe]) -> None:
     """The section of the settings about the page's only control."""
-    offered = _networks(at)
-    if len(offered) > 1:
-        wanted = st.selectbox(
-            "ControlNet",
-            list(offered),
-            format_func=offered.__getitem__,
-            key=widget(f"{at.key}.{at.round}.network", network(at) or ""),
-            help="Networks of your own appear here: trained on the Train page, or put into models/controlnet.",
-        )
-        at.choices.network = gates.choice(wanted, tuple(offered), "The ControlNet") or None
+    at.choices.network = tuning.network(f"{at.key}.{at.round}", networks(at), at.choices.network)
     tuning.acting(f"{at.key}.{at.round}", at.choices)
     at.choices.params = tuning.drawn(f"{at.key}.{at.round}", _control(at).params, at.choices.params)
     sheet.button(at, make, 0, at.choices)
 
 
-def network(at: Desk) -> str | None:
-    """The ControlNet chosen for the page's control, if it still suits; None is the usual one."""
-    return at.choices.network if at.choices.network in _networks(at) else None
-
-
-def _networks(at: Desk) -> dict[str, str]:
-    return fitting_networks(services.studio().catalog, model_card(), _control(at))
+def networks(at: Desk) -> Networks:
+    """The ControlNets that can carry the page's control."""
+    return networks_for(services.studio().catalog, model_card(), _control(at))
 
 
 def generate(at: Wish, make: Callable[[], Recipe]) -> None:
@@ -271,8 +258,16 @@ def _job_and_pictures(at: Wish) -> tuple[str | None, list[components.ResultPictu
     return None, [components.ResultPicture(one["url"], one["name"], one["seed"]) for one in found]
 
 
-def prospect(at: Wish, canvas: tuple[int, int], networks: list[forecast.Network]) -> None:
-    """What Generate would take: time and, where it matters, memory."""
+def prospect(at: Wish, canvas: tuple[int, int], carried: Sequence[tuple[Networks, str | None]]) -> None:
+    """What Generate would take: time and, where it matters, memory; or what is missing for it.
+
+    `carried` are the controls that act: the ControlNets that may carry each of them, and the one that is wanted.
+    """
+    lacking = next((offered.lack for offered, _ in carried if offered.lack), "")
+    if lacking:
+        st.caption(f":material/info: {plain(lacking)}")
+        return
+    networks = [(offered.control.key, offered.chosen(wanted)) for offered, wanted in carried]
     st.caption(plain(forecast.sentence(at, model_card(), picture_size(*canvas, at.choices.size), networks)))
 
 

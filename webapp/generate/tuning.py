@@ -16,7 +16,7 @@ from controlnet_core.catalog import ModelCard
 from controlnet_core.control import Param, Value
 from controlnet_core.recipe import SAMPLER_TITLES, SEED_MAX, Mode, Sampler
 from webapp import gates, services
-from webapp.generate.choices import LORAS_MAX, Choices, fitting
+from webapp.generate.choices import LORAS_MAX, Choices, Networks, fitting
 from webapp.session import Wish, set_widget, widget, widget_value
 from webapp.words import plain, told
 
@@ -103,6 +103,22 @@ def acting(key: str, at: Acting) -> None:
     at.weight = gates.number(weight, 0, WEIGHT_MAX, "The control strength")
     at.start, at.end = gates.span(window, 0, 1, "The window")
     at.mode = gates.choice(mode, get_args(Mode), "The balance")
+
+
+def network(key: str, offered: Networks, wanted: str | None) -> str | None:
+    """The ControlNet of one control, None for the usual one: a choice where there is one. Raises InputError."""
+    if offered.lack or offered.note:
+        st.caption(f":material/info: {plain(offered.lack or offered.note)}")
+    if not offered.titles or list(offered.titles) == [""]:
+        return None
+    given = st.selectbox(
+        "ControlNet",
+        list(offered.titles),
+        format_func=lambda id: offered.titles.get(id, ""),
+        key=widget(f"{key}.network", offered.chosen(wanted) or ""),
+        help="ControlNets of your own appear here: trained on the Train page, or put into models/controlnet.",
+    )
+    return gates.choice(given, tuple(offered.titles), "The ControlNet") or None
 
 
 def drawn(key: str, params: tuple[Param, ...], present: Mapping[str, Value]) -> dict[str, Value]:
