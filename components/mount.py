@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Literal, cast
@@ -123,7 +123,7 @@ def results(
     aspect: tuple[int, int] = (1, 1),
     images: int = 1,
     height_px: int = 720,
-    empty: tuple[str, str] = ("Your picture appears here", "Draw something, say what it is, and press Generate."),
+    empty: tuple[str, str] = ("Your picture appears here", "Say what it is to show, and press Generate."),
     actions: Sequence[ActionKind] = ("keep", "vary", "reopen", "photo"),
 ) -> ResultAction | None:
     """Put the result pane on the page; returns what was pressed in it, in the one run that the press caused.
@@ -150,14 +150,22 @@ def results(
     return read_action(mounted.get("action"))
 
 
-def photo(*, key: str, data: Mapping[str, Any]) -> Literal["", "changed", "edit"]:
+def photo(*, key: str, data: Mapping[str, Any], on_example: Callable[[str], None]) -> Literal["", "changed", "edit"]:
     """Put the photo view on the page: a photo and its map under a divider, beside a detector's parameters.
 
     `data` are its settings, see `webapp.drawing.photo`. Returns what happened, in the one run that it caused: the drawing was
-    "changed" on the server, or somebody wants to "edit" it.
+    "changed" on the server, or somebody wants to "edit" it. `on_example` hears, before that run, the name of the example
+    that was taken as the photo, unchecked.
     """
+
+    def heard() -> None:
+        state = st.session_state.get(key) or {}
+        told = state.get("changed") or state.get("edit")
+        if isinstance(told, dict) and isinstance(name := cast(dict[str, Any], told).get("example"), str) and name:
+            on_example(name)
+
     mounted = _component("photo", assets_version())(
-        key=key, data=dict(data), height="content", on_changed_change=_nothing, on_edit_change=_nothing
+        key=key, data=dict(data), height="content", on_changed_change=heard, on_edit_change=heard
     )
     return "edit" if mounted.get("edit") is not None else "changed" if mounted.get("changed") is not None else ""
 

@@ -10,7 +10,7 @@ import { followTheme } from "./engine/theme.js";
 import { follow } from "./events.js";
 import { size } from "./photo/params.js";
 import { PHOTO_STYLE } from "./photo/style.js";
-import { catchPictures, chooser, galleryButton, post, send } from "./photo/take.js";
+import { catchPictures, chooser, galleryButton, invitation, post, send } from "./photo/take.js";
 import { mounted } from "./mounted.js";
 import { begun, next } from "./progress.js";
 
@@ -60,9 +60,7 @@ class Maps {
     gallery.hidden = !data.gallery.length;
     this.head = element("div", { class: "head" },
       element("button", { type: "button", class: "text plain", "data-id": "choose", onclick: file.open }, icon("camera", 18), "Another photo…"), gallery, this.words);
-    this.invite = element("div", { class: "invite" }, icon("camera", 28), element("strong", {}, "Drop a photo here"),
-      element("span", {}, "or paste it, and see what every condition makes of it."),
-      element("div", { class: "row" }, textButton("Choose a photo", file.open, { id: "choose-first", primary: true })));
+    this.invite = invitation("or paste it, and see what every condition makes of it.", file.open, data.examples, take);
     this.root = element("div", { class: "studio photo maps", role: "region", "aria-label": "All maps of a photo", tabindex: "0" },
       file.node, this.head, this.invite, this.grid);
     host.append(element("style", {}, STYLE + PHOTO_STYLE + MAPS_STYLE), this.root);

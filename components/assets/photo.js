@@ -13,7 +13,7 @@ import { follow } from "./events.js";
 import { Compare } from "./photo/compare.js";
 import { defaults, fillPanel, size } from "./photo/params.js";
 import { PHOTO_STYLE } from "./photo/style.js";
-import { catchPictures, chooser, galleryButton, post, send } from "./photo/take.js";
+import { catchPictures, chooser, galleryButton, invitation, post, send } from "./photo/take.js";
 import { mounted } from "./mounted.js";
 import { begun, clock, IDLE, next } from "./progress.js";
 
@@ -73,7 +73,7 @@ class PhotoView {
   // ---- building
 
   #build(host) {
-    const take = (file) => this.#take(file);
+    const take = (file, example = "") => this.#take(file, example);
     const file = chooser(take);
     this.chooser = element("div");
     this.galleryButton = galleryButton(() => this.root, () => this.data.gallery, take);
@@ -84,9 +84,7 @@ class PhotoView {
       element("button", { type: "button", class: "text", "data-id": "choose", onclick: file.open }, icon("camera", 18), element("span", {}, "Photo…")),
       this.galleryButton, element("span", { class: "separator" }), this.chooser, element("span", { class: "spring" }), this.undo, edit, this.go);
     this.panel = element("aside", { class: "panel", "aria-label": "Parameters" });
-    this.invite = element("div", { class: "invite" }, icon("camera", 28), element("strong", {}, "Drop a photo here"),
-      element("span", {}, "or paste it. Its map is found at once, and you can edit it."),
-      element("div", { class: "row" }, textButton("Choose a photo", file.open, { id: "choose-first", primary: true })));
+    this.invite = invitation("or paste it. Its map is found at once, and you can edit it.", file.open, this.data.examples, take);
     this.compare.frame.append(this.invite);
     this.stage = element("div", { class: "stage" }, this.compare.frame);
     this.bar = element("div", { class: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 }, element("i"));
@@ -145,12 +143,13 @@ class PhotoView {
 
   // ---- photos
 
-  async #take(file) {
+  async #take(file, example) {
     this.#problem(null);
     this.#busy("Reading the photo…");
     const answer = await send(this.data.photo_url, file);
     if (answer.error) return this.#problem(answer.error, answer.hint);
     this.photo = answer.photo;
+    this.example = example;
     this.fresh = true;
     this.compare.showMap(null);
     this.#shape(answer.width, answer.height);
@@ -221,14 +220,20 @@ class PhotoView {
     clearTimeout(this.settling);
     if (this.leaving) return;
     if (event === "edit") this.leaving = true;
-    this.settling = setTimeout(() => this.tell(event, this.rev), SETTLED_MS);
+    this.settling = setTimeout(() => this.#tell(event), SETTLED_MS);
+  }
+
+  /** Python hears with the first word which example was taken: its prompt goes with it. */
+  #tell(event) {
+    this.tell(event, { rev: this.rev, example: this.example ?? "" });
+    this.example = "";
   }
 
   /** Leave for the editor: with the newest map, and without another word, which would overtake this one. */
   #edit() {
     this.leaving = true;
     clearTimeout(this.settling);
-    if (!this.asking) this.tell("edit", this.rev);
+    if (!this.asking) this.#tell("edit");
   }
 
   async #bringBack() {
@@ -238,7 +243,7 @@ class PhotoView {
     this.#shape(answer.width, answer.height);
     await this.#showMap(answer.rev);
     this.#idle("Your earlier drawing is back.");
-    return this.tell("changed", answer.rev);
+    return this.#tell("changed");
   }
 
   // ---- a job
@@ -270,7 +275,7 @@ class PhotoView {
     followed.add(event.job);
     if (phase === "failed") {
       this.#problem(text, hint);
-      this.tell("changed", this.rev); // weights may have come all the same
+      this.#tell("changed"); // weights may have come all the same
     } else if (phase === "cancelled") {
       this.#idle("Stopped.");
     } else {

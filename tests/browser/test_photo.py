@@ -66,7 +66,7 @@ def test_a_photo_becomes_a_map_that_follows_the_slider_and_opens_in_its_editor(p
     expect(page.locator(".photo img.map")).not_to_have_attribute("src", before or "")
     page.get_by_role("button", name="Edit the map").click()
     expect(page.locator(".rail")).to_be_visible()
-    expect(page.get_by_text("768 × 512")).to_be_visible()
+    expect(page.get_by_role("button", name="Canvas size")).to_have_text("768 × 512")
     page.get_by_role("radio", name="Photo").click()
     expect(page.get_by_label("High threshold")).to_have_value("255")
     page.get_by_role("button", name="Bring back what was drawn before").click()
@@ -86,7 +86,17 @@ def test_a_scribble_from_a_pasted_photo_opens_in_its_editor_by_itself(page: Page
         list(photo()),
     )
     expect(page.locator(".rail")).to_be_visible()
-    expect(page.get_by_text("768 × 512")).to_be_visible()
+    expect(page.get_by_role("button", name="Canvas size")).to_have_text("768 × 512")
+
+
+def test_an_example_stands_in_for_a_photo_and_brings_its_prompt(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/canny")
+    page.wait_for_selector(READY)
+    example = page.locator(".invite .gallery button").nth(1)
+    caption = example.get_attribute("aria-label") or "none"
+    example.click()
+    expect(page.get_by_text("512 × 512 px, found in")).to_be_visible()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value(caption)
 
 
 def test_a_network_that_cannot_come_is_said_and_another_way_offered(
@@ -118,7 +128,7 @@ def test_all_maps_of_a_photo_lead_to_an_editor_and_to_a_picture(page: Page, serv
     expect(page.locator("article[data-control=pose]").get_by_role("button", name="Download")).to_be_visible()
     page.get_by_role("button", name="Edit the Edges map").click()
     expect(page.locator(".rail")).to_be_visible()
-    expect(page.get_by_text("768 × 512")).to_be_visible()
+    expect(page.get_by_role("button", name="Canvas size")).to_have_text("768 × 512")
     page.go_back()
     page.get_by_role("button", name="Generate from the Soft edge map").click()
     expect(page.locator('img[src*="/studio/pictures/"]').first).to_be_visible(timeout=180_000)

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from controlnet_core.document import Raster, decode, encode
 from controlnet_core.picture import open_picture, to_png
 from tests.webapp.conftest import mask
+from webapp.drawing import examples
 from webapp.routes import table
 from webapp.services import Studio
 
@@ -103,6 +104,12 @@ def test_all_maps_of_a_photo(client: TestClient, studio: Studio) -> None:
     soft = open_picture(client.get(f"/studio/maps/{photo}/softedge/hed.png").content)
     assert soft.shape == (512, 768, 3)
     assert client.post(f"/studio/maps/{stream}/{photo}/softedge/hed").json()["job"] == ""
+
+
+def test_only_the_scenes_that_are_offered_are_rendered(client: TestClient) -> None:
+    for seed in examples.photos():
+        assert open_picture(client.get(f"/studio/examples/{seed}.jpg").content).shape == (512, 512, 3)
+    assert client.get("/studio/examples/12345.jpg").status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Documents to start from: drawings made by hand, and for every other condition the truth of a rendered scene.
+"""What to start from: drawings made by hand, for every other condition the truth of a rendered scene, and rendered scenes in place
+of photos.
 
 `examples/scribble.json` holds strokes, lists of [x, y]; `examples/seg.json` areas, a class index and a polygon each; both in a unit
 frame, with a prompt that suits them.
@@ -18,10 +19,12 @@ import numpy as np
 
 import annotator
 import paperworld
+from controlnet_core import picture
 from controlnet_core.control import Truth
 from controlnet_core.document import Document, Raster
 
 FOLDER = Path(__file__).parent / "examples"
+PHOTO_SIDE_PX = 512
 STROKE_SHARE = 1 / 100
 """Width of an example's stroke as a share of the shorter side."""
 SCENES = {"pose": (163, 164, 123, 144, 131, 134)}
@@ -59,6 +62,17 @@ def _drawing(entry: dict[str, Any]) -> Callable[[int, int], Document]:
 def _rendered(control: str) -> Iterator[Example]:
     for seed in SCENES.get(control, OTHER_SCENES):
         yield scene(seed, control)
+
+
+def photos() -> dict[int, str]:
+    """Rendered scenes to take as a photo: their captions by seed."""
+    return {seed: scene(seed, "seg").prompt for seed in OTHER_SCENES}
+
+
+@lru_cache(maxsize=len(OTHER_SCENES))
+def photo(seed: int) -> bytes:
+    """The JPEG of one of `photos`."""
+    return picture.to_jpeg(_world(seed, PHOTO_SIDE_PX, PHOTO_SIDE_PX).picture, 90)
 
 
 @lru_cache(maxsize=64)

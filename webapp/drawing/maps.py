@@ -13,7 +13,7 @@ import streamlit as st
 from components import mount
 from controlnet_core.errors import InputError
 from webapp import gates, services
-from webapp.drawing.photo import described, gallery
+from webapp.drawing.photo import described, gallery, offered
 from webapp.drawing.sources import generate_next, open_editor
 from webapp.session import remember, remembered
 
@@ -39,6 +39,7 @@ def show() -> None:
         "photo_url": f"./studio/maps/{stream}",
         "events_url": f"./studio/events/{stream}",
         "gallery": gallery(),
+        "examples": offered(),
     }
     wanted = mount.maps(key="maps", data=data)
     if wanted is not None:

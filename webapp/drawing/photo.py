@@ -5,13 +5,15 @@ Arranges what the browser's part (`components/assets/photo.js`) needs to know. D
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from components import mount
 from controlnet_core.control import Detector, Param
 from webapp import services
+from webapp.drawing import examples
 from webapp.drawing.looks import shown
-from webapp.session import Desk
+from webapp.session import Desk, set_widget
 
 GALLERY_MAX = 24
 
@@ -42,15 +44,28 @@ def view(at: Desk, height_px: int) -> bool:
         "events_url": f"./studio/events/{stream}",
         "cancel_url": f"./studio/jobs/{stream}/cancel",
         "gallery": gallery(),
+        "examples": offered(),
         "height_px": height_px,
     }
-    return mount.photo(key=f"{at.control}.photo-view", data=data) == "edit"
+    return mount.photo(key=f"{at.control}.photo-view", data=data, on_example=partial(_say, at)) == "edit"
+
+
+def _say(at: Desk, example: str) -> None:
+    """An example brings its prompt."""
+    if example in examples.photos().values():
+        at.prompt = example
+        set_widget(f"{at.key}.prompt", example)
 
 
 def gallery() -> list[dict[str, str]]:
     """The newest pictures that were made here, to take one of them as the photo."""
     recent = services.studio().gallery.recent(GALLERY_MAX, services.workspace())
     return [{"url": services.picture_url(one.id), "name": one.recipe.prompt[:80] or "no prompt"} for one in recent]
+
+
+def offered() -> list[dict[str, str]]:
+    """Rendered scenes, for whoever has no photo at hand."""
+    return [{"url": f"./studio/examples/{seed}.jpg", "name": name} for seed, name in examples.photos().items()]
 
 
 def described(one: Detector) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""The routes of pictures that lie under a drawing, under /studio/:
+"""The routes of pictures that lie under a drawing or are drawn from, under /studio/:
 
     GET  layers/{token}/{tint}.png                what the model sees of a drawing, see-through; tint: six hex digits
+    GET  examples/{seed}.jpg                      a rendered scene to take as a photo
     GET  photos/{digest}/{resize}-{w}x{h}.jpg     a photo in a frame of w x h pixels
 
 The checks before each route stand in `guard`.
@@ -17,11 +18,12 @@ from starlette.responses import Response
 
 from controlnet_core.recipe import Resize
 from webapp import gates, services
-from webapp.drawing import layers
+from webapp.drawing import examples, layers
 from webapp.routes.guard import PRIVATE, Endpoint
 
 SIDE_MAX_PX = 2048
 YEAR_S = 31_536_000
+FOR_EVER = {"Cache-Control": f"private, max-age={YEAR_S}, immutable"}
 
 
 def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoint]]:
@@ -29,6 +31,7 @@ def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoin
     answers = _Answers(studio)
     return [
         ("GET", "/layers/{token}/{tint}.png", answers.layer),
+        ("GET", "/examples/{seed:int}.jpg", answers.example),
         ("GET", "/photos/{digest}/{resize}-{width:int}x{height:int}.jpg", answers.photo),
     ]
 
@@ -50,14 +53,19 @@ class _Answers:
         view, (_, document) = studio.hub.view_of(token), studio.hub.latest(token)
         return layers.layer_png(studio.render(view.control, document, view.values), document.kind, tint)
 
+    async def example(self, request: Request) -> Response:
+        """One of the scenes that stand in for a photo."""
+        seed = gates.choice(request.path_params["seed"], tuple(examples.photos()), "The example")
+        content = await to_thread.run_sync(examples.photo, seed)
+        return Response(content, media_type="image/jpeg", headers=FOR_EVER)
+
     async def photo(self, request: Request) -> Response:
         """A photo in a frame; a digest always names the same photo."""
         asked = request.path_params
         width, height = (gates.whole(asked[side], 1, SIDE_MAX_PX, "The size") for side in ("width", "height"))
         how = gates.choice(asked["resize"], get_args(Resize), "The way to resize")
         content = await to_thread.run_sync(self._photo, asked["digest"], width, height, how)
-        headers = {"Cache-Control": f"private, max-age={YEAR_S}, immutable"}
-        return Response(content, media_type="image/jpeg", headers=headers)
+        return Response(content, media_type="image/jpeg", headers=FOR_EVER)
 
     def _photo(self, digest: str, width: int, height: int, how: Resize) -> bytes:
         return layers.photo_jpeg(self._studio().photos.photo(digest), width, height, how)

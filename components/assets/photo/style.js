@@ -23,6 +23,7 @@ export const PHOTO_STYLE = `
   background: var(--surface); border: 1px solid var(--faint); box-shadow: var(--shadow); margin-inline: auto; max-width: 440px; }
 .photo .frame.empty .invite { inset: 0; margin: auto; height: fit-content; }
 .photo .invite svg { color: var(--soft); }
+.photo .frame:not(.empty) .invite > svg { display: none; }
 .photo .invite strong { font-weight: 600; font-size: 15px; }
 .photo .invite span { color: var(--soft); text-wrap: balance; }
 .photo .invite .row { display: flex; gap: 8px; flex-wrap: wrap; justify-content: center; }
@@ -55,10 +56,14 @@ export const PHOTO_STYLE = `
 .photo .problem strong { font-weight: 600; text-wrap: balance; }
 .photo .problem span { color: var(--soft); text-wrap: balance; overflow-wrap: anywhere; }
 .photo .problem .row { display: flex; gap: 8px; margin-top: 8px; flex-wrap: wrap; justify-content: center; }
-.popover .gallery { display: grid; grid-template-columns: repeat(4, 72px); gap: 8px; padding: 4px; }
+.photo .gallery { display: grid; grid-template-columns: repeat(4, 72px); gap: 8px; padding: 4px; }
+.photo .invite .gallery { grid-template-columns: repeat(6, 56px); padding: 0; }
+.photo .invite .gallery button { width: 56px; height: 56px; }
+.photo .invite .or { font-size: 12px; }
+.photo .gallery button:hover img { filter: brightness(1.08); }
 .gallery button { all: unset; cursor: pointer; width: 72px; height: 72px; border-radius: 6px; overflow: hidden; }
 .gallery button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-.gallery img { width: 100%; height: 100%; object-fit: cover; display: block; }
+.photo .gallery img { position: static; width: 100%; height: 100%; object-fit: cover; display: block; }
 .photo .late-label { color: var(--soft); }
 @keyframes pass { 0% { translate: -100% 0; } 100% { translate: 340% 0; } }
 @container (max-width: 360px) { .photo .side { display: none; } }

@@ -1,6 +1,7 @@
 /** How a photo comes in: chosen, dropped on a place, pasted anywhere on the page, or taken from the gallery. */
 
-import { element, iconButton, popover } from "../engine/controls.js";
+import { element, iconButton, popover, textButton } from "../engine/controls.js";
+import { icon } from "../engine/icons.js";
 
 const MAX_BYTES = 25 * 2 ** 20;
 
@@ -48,14 +49,29 @@ export function catchPictures(root, take) {
 /** The button that offers pictures of the gallery, [{url, name}]; hidden while there are none. */
 export function galleryButton(root, pictures, take) {
   const button = iconButton({ id: "gallery", label: "A picture from the gallery", icon: "picture", run: () => {
-    const close = popover(root(), button, element("div", { class: "gallery" }, ...pictures().map((one) =>
-      element("button", { type: "button", "aria-label": one.name, onclick: async () => {
-        close();
-        const answer = await fetch(new URL(one.url, document.baseURI));
-        if (answer.ok) take(await answer.blob());
-      } }, element("img", { src: new URL(`${one.url}?thumb`, document.baseURI), alt: "", loading: "lazy" })))));
+    const close = popover(root(), button, thumbs(pictures(), (picture) => {
+      close();
+      take(picture);
+    }));
   } });
   return button;
+}
+
+/** Where a photo is asked for: dropped, pasted, chosen, or one of the examples, [{url, name}], whose name `take`
+ * hears too. `words` say what happens to it. */
+export function invitation(words, open, examples, take) {
+  return element("div", { class: "invite" }, icon("camera", 28), element("strong", {}, "Drop a photo here"), element("span", {}, words),
+    element("div", { class: "row" }, textButton("Choose a photo", open, { id: "choose-first", primary: true })),
+    element("span", { class: "or" }, "or try one of these"), thumbs(examples, take));
+}
+
+/** A wall of small pictures, [{url, name}]; `take(picture, name)` hears which is taken. */
+function thumbs(pictures, take) {
+  return element("div", { class: "gallery" }, ...pictures.map((one) =>
+    element("button", { type: "button", "aria-label": one.name, onclick: async () => {
+      const answer = await fetch(new URL(one.url, document.baseURI));
+      if (answer.ok) take(await answer.blob(), one.name);
+    } }, element("img", { src: new URL(`${one.url}?thumb`, document.baseURI), alt: "", loading: "lazy" }))));
 }
 
 /** Send a photo; returns the server's answer, or {error, hint}. */
