@@ -18,6 +18,7 @@ from controlnet_core.recipe import Recipe
 from tests.browser.conftest import Server
 from tests.browser.test_bad_input import png
 from tests.browser.test_first_way import READY, Stroke, comes_to_show, draw, saved, sheet_of
+from tests.soak.server import Running
 
 pytestmark = pytest.mark.browser
 
@@ -25,7 +26,7 @@ LINE: list[Stroke] = [[(0.1, 0.2), (0.9, 0.2)]]
 BLOT: list[Stroke] = [[(0.3, 0.7), (0.5, 0.7)]]
 
 
-def open_page(page: Page, server: Server, path: str) -> None:
+def open_page(page: Page, server: Server | Running, path: str) -> None:
     page.goto(f"{server.url}/{path}")
     page.wait_for_selector(READY)
     page.wait_for_selector(".studio[data-ready]")
@@ -49,7 +50,7 @@ def settled(page: Page) -> None:
     page.wait_for_selector(READY)
 
 
-def made(page: Page, server: Server) -> tuple[NDArray[np.uint8], Recipe, bytes]:
+def made(page: Page, server: Server | Running) -> tuple[NDArray[np.uint8], Recipe, bytes]:
     """Press Generate and fetch what comes: the pixels, the recipe inside, the file."""
     pictures = page.locator('img.image[src*="/studio/pictures/"]')
     before = pictures.first.get_attribute("src") if pictures.count() else None

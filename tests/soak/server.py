@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
+ENGINE = "tests.soak.engine:build"
 START_S = 120.0
 
 
@@ -36,12 +37,16 @@ class Running:
 
     def workers(self) -> list[psutil.Process]:
         """Its child processes that run jobs."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [one for one in children if "controlnet_core.worker" in " ".join(one.cmdline())]
+        found: list[psutil.Process] = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):  # it ended meanwhile: a program that was asked something
+                if "controlnet_core.worker" in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
 
 
 @contextmanager
-def running(data: Path, *arguments: str, base: str = "") -> Iterator[Running]:
+def running(data: Path, *arguments: str, base: str = "", engine: str = ENGINE) -> Iterator[Running]:
     """A studio on a free port, in a process group of its own, gone at the end. `base` is the path that `arguments` give it."""
     data.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
@@ -50,7 +55,7 @@ def running(data: Path, *arguments: str, base: str = "") -> Iterator[Running]:
     said = data / "said.txt"
     settings = {
         "STUDIO_DATA": str(data),
-        "STUDIO_ENGINE": "tests.soak.engine:build",
+        "STUDIO_ENGINE": engine,
         "STUDIO_FREE_MB": "50",
         "OMP_NUM_THREADS": "1",
     }

@@ -7,6 +7,7 @@ import re
 import statistics
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,12 +34,16 @@ class Look:
     rss_mib: float
     threads: int
     descriptors: int
+    workers: tuple[int, ...] = ()
 
 
 def look(studio: Running) -> Look:
-    processes = [psutil.Process(studio.process.pid), *studio.workers()]
+    """What is held now. Raises psutil.Error when a process ends meanwhile."""
+    workers = studio.workers()
+    processes = [psutil.Process(studio.process.pid), *workers]
     with_memory = [(one.memory_info().rss, one.num_threads(), one.num_fds()) for one in processes]
-    return Look(sum(one[0] for one in with_memory) / 2**20, *(sum(one[k] for one in with_memory) for k in (1, 2)))
+    held = [sum(one[k] for one in with_memory) for k in range(3)]
+    return Look(held[0] / 2**20, held[1], held[2], tuple(one.pid for one in workers))
 
 
 def visit(studio: Running, rng: random.Random) -> int:
@@ -97,7 +102,8 @@ def check(folder: Path, seconds: float) -> list[Row]:
         for thread in threads:
             thread.start()
         while time.monotonic() - begun < seconds:
-            looks.append((time.monotonic() - begun, look(studio)))
+            with suppress(psutil.Error):  # a worker that ends just now; how many there were is counted
+                looks.append((time.monotonic() - begun, look(studio)))
             time.sleep(LOOKS)
         for thread in threads:
             thread.join()
@@ -110,12 +116,13 @@ def check(folder: Path, seconds: float) -> list[Row]:
         and grown["threads"] <= 4
         and grown["descriptors"] <= 12
     )
+    lives = len({pid for _, one in looks for pid in one.workers})
     figure = (
         f"{_median(last, 'rss_mib'):.0f} MiB ({grown['rss_mib']:+.0f}), {_median(last, 'threads'):.0f} threads "
         f"({grown['threads']:+.0f}), {_median(last, 'descriptors'):.0f} descriptors ({grown['descriptors']:+.0f})"
     )
     amount = f"{seconds / 60:.1f} min, {visits} visits"
-    rows = [Row("steady work", amount, figure, flat)]
+    rows = [Row("steady work", amount, figure, flat), Row("worker processes", amount, f"{lives}", lives == 1)]
     rows.append(
         Row("visits that failed", amount, f"{len(failures)} {failures[0][:50] if failures else ''}", not failures)
     )

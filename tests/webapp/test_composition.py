@@ -20,7 +20,7 @@ from controlnet_core.catalog import ModelCard
 from controlnet_core.document import MISSING, Person, Point, Raster, Skeleton
 from controlnet_core.errors import ModelMissing
 from controlnet_core.picture import open_picture
-from controlnet_core.recipe import Found, Recipe
+from controlnet_core.recipe import Found, Lora, Recipe
 from tests.webapp.conftest import WORKSPACE, mask
 from tests.webapp.test_library import CONTROL, safetensors
 from webapp import kept, services
@@ -162,10 +162,10 @@ def test_how_controls_were_found_and_drawn_comes_back(at: Composition, monkeypat
     people.params = {"style": "1.1"}
     edges = state.add(at, "canny")
     assert edges is not None
-    middle.detect(at, edges, "canny")
+    middle.detect(at, edges, "canny", {"low": 40, "high": 90})
     recipe = made_by(at)
     found, drawn = recipe.controls[at.layers.index(edges)], recipe.controls[at.layers.index(people)]
-    assert found.found == Found(detector="canny", picture=state.photo_in_frame(at), values={"low": 100, "high": 200})
+    assert found.found == Found(detector="canny", picture=state.photo_in_frame(at), values={"low": 40, "high": 90})
     assert drawn.values == {"style": "1.1", "hands": True, "faces": True}
     assert (drawn.document, drawn.found) == (plain.document, None)
     assert drawn.picture != plain.picture
@@ -186,7 +186,7 @@ def test_how_controls_were_found_and_drawn_comes_back(at: Composition, monkeypat
     assert later.photo == found.found.picture
     assert made_by(later).controls == recipe.controls
     look = studio.looks.of(state.token(later.layers[0], later.frame))
-    assert (look.photo, look.detector, look.values["canny"]) == (later.photo, "canny", {"low": 100, "high": 200})
+    assert (look.photo, look.detector, look.values["canny"]) == (later.photo, "canny", {"low": 40, "high": 90})
 
 
 def test_a_recipe_of_before_or_of_elsewhere_reopens_with_what_is_known(
@@ -207,6 +207,14 @@ def test_a_recipe_of_before_or_of_elsewhere_reopens_with_what_is_known(
     reopen._composition(recipe.model_copy(update={"controls": tuple(units)}), missing)  # pyright: ignore[reportPrivateUsage]
     assert missing == ["how its drawing was drawn", "the photo that it was found in"]
     assert [unit.picture for unit in made_by(at).controls] == [unit.picture for unit in recipe.controls]
+
+
+def test_models_that_are_not_here_any_more_are_named(at: Composition) -> None:
+    units = tuple(unit.model_copy(update={"network": "lost-network"}) for unit in made_by(at).controls[:1])
+    lost = {"model": "lost-model", "loras": (Lora(key="lost-lora"),), "vae": "lost-vae", "controls": units}
+    missing: list[str] = []
+    reopen._use_model(made_by(at).model_copy(update=lost), missing)  # pyright: ignore[reportPrivateUsage]
+    assert missing == ["the model lost-model", "lost-lora", "lost-network", "lost-vae"]
 
 
 def base() -> ModelCard:

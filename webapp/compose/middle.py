@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any, cast, get_args
 
@@ -9,6 +10,7 @@ import streamlit as st
 
 import components
 from components.mount import task
+from controlnet_core.control import Value
 from controlnet_core.document import DocumentKind
 from controlnet_core.recipe import Resize
 from webapp import gates, services
@@ -17,7 +19,7 @@ from webapp.compose.stack import RESIZES, TINTS, address
 from webapp.compose.state import KEY, Composition, Layer, View
 from webapp.drawing.examples import scene
 from webapp.drawing.layers import OPAQUE, photo_url
-from webapp.generate import panels
+from webapp.generate import panels, tuning
 from webapp.session import remember, remembered, set_widget, widget, widget_value
 from webapp.words import plain, told
 
@@ -188,17 +190,19 @@ def _photo(at: Composition) -> None:
 
 def _detectors(at: Composition, layer: Layer) -> None:
     control = services.studio().control(layer.control)
-    names = {detector.key: detector.title for detector in control.detectors}
-    if not names:
+    offered = {detector.key: detector for detector in control.detectors}
+    if not offered:
         return
-    first = next((one.key for one in control.detectors if not one.weights), next(iter(names)))
+    look = services.studio().looks.of(state.token(layer, at.frame))
+    first = next((one.key for one in control.detectors if not one.weights), next(iter(offered)))
     chosen = st.selectbox(
         f"Find for {control.title}",
-        list(names),
-        format_func=names.__getitem__,
-        key=widget(f"{layer.slot}.detector", first),
+        list(offered),
+        format_func=lambda key: offered[key].title,
+        key=widget(f"{layer.slot}.{at.round}.detector", look.detector if look.detector in offered else first),
     )
-    key = gates.choice(chosen, tuple(names), "The detector")
+    key = gates.choice(chosen, tuple(offered), "The detector")
+    values = tuning.drawn(f"{layer.slot}.{at.round}.{key}", offered[key].params, look.values.get(key, {}))
     # Kept until it is done: closing the panel at once starts another run, which may overtake the one of the press.
     st.button(
         "Fill the layer from the photo",
@@ -206,17 +210,17 @@ def _detectors(at: Composition, layer: Layer) -> None:
         type="primary",
         width="stretch",
         on_click=remember,
-        args=(f"{KEY}.wanted", key),
+        args=(f"{KEY}.wanted", (key, values)),
     )
 
 
-def detect(at: Composition, layer: Layer, detector: str) -> None:
+def detect(at: Composition, layer: Layer, detector: str, values: Mapping[str, Value]) -> None:
     """Fill a layer with what a detector finds in the photo: at once, or by a job. Raises StudioError."""
     studio = services.studio()
     photo = state.photo_in_frame(at)
     if photo is None:
         return
-    detection = studio.photos.detection(layer.control, detector, photo, size=at.frame)
+    detection = studio.photos.detection(layer.control, detector, photo, values, size=at.frame)
     found = studio.photos.find(detection)
     if found is not None:
         state.put(layer, found)
@@ -228,10 +232,10 @@ def detect(at: Composition, layer: Layer, detector: str) -> None:
 
 def _fill(at: Composition) -> None:
     """Do what "Fill the layer" asked for, whether or not its panel is still open."""
-    wanted = remembered(f"{KEY}.wanted", "")
-    if wanted and at.layer is not None:
-        remember(f"{KEY}.wanted", "")
-        detect(at, at.layer, wanted)
+    wanted: tuple[str, dict[str, Value]] | None = remembered(f"{KEY}.wanted", None)
+    if wanted is not None and at.layer is not None:
+        remember(f"{KEY}.wanted", None)
+        detect(at, at.layer, *wanted)
         st.rerun()
 
 

@@ -100,8 +100,7 @@ class Looks:
     def adopt(self, workspace: str, slot: str, made: Detection, found: Document) -> int:
         """Put what was found elsewhere into a drawing, and its photo behind it. Returns the drawing's revision."""
         look = self._of((workspace, slot))
-        look.photo, look.detector, look.job = made.picture, made.detector, ""
-        look.values[made.detector] = dict(made.values)
+        look.photo, look.job = made.picture, ""
         return self.put(workspace, slot, made, found)
 
     def detect(
@@ -134,7 +133,8 @@ class Looks:
                 self._hub.land(workspace, slot + _ASIDE, before)
                 look.aside = True
             look.rev = self._hub.land(workspace, slot, documents.encode(found))
-            look.made = made
+            look.made, look.detector = made, made.detector
+            look.values[made.detector] = dict(made.values)
             return look.rev
 
     def undo(self, token: str) -> int:

@@ -19,7 +19,7 @@ from controlnet_core.control import Value, values
 from controlnet_core.document import Raster
 from controlnet_core.errors import InputError, StudioError
 from controlnet_core.metadata import read_parameters
-from controlnet_core.recipe import ControlUnit, Recipe, parse
+from controlnet_core.recipe import ControlUnit, Recipe, Source, parse
 from webapp import services
 from webapp.compose import stack, state
 from webapp.compose.state import Composition, Layer
@@ -59,8 +59,7 @@ def recipe(made: Recipe, page: str) -> None:
     at.job = None
     _words(at, made.prompt)
     tuning.adopt(at, _choices(made, missing))
-    if made.source is not None:
-        at.begin = _start(made, at, missing)
+    at.begin = _start(made.source, at, missing) if made.source else None
     lost = f" Not here any more: {', '.join(missing)}." if missing else ""
     _go(path, page, f"Everything is back as it was made.{lost}" if not lost else f"Brought back.{lost}")
 
@@ -98,15 +97,20 @@ def _go(path: str, page: str, notice: str) -> None:
 
 
 def _use_model(made: Recipe, missing: list[str]) -> None:
-    catalog = services.studio().catalog
-    try:
-        here = catalog.installed(catalog.card(made.model))
-    except StudioError:
-        here = False
-    if here:
+    if _here(made.model):
         remember("model", made.model)
     else:
         missing.append(f"the model {made.model}")
+    added = [*(lora.key for lora in made.loras), *made.embeddings, *(unit.network for unit in made.controls), made.vae]
+    missing += [str(key) for key in added if key and not _here(key)]
+
+
+def _here(key: str) -> bool:
+    catalog = services.studio().catalog
+    try:
+        return catalog.installed(catalog.card(key))
+    except StudioError:
+        return False
 
 
 def _desk(made: Recipe, missing: list[str]) -> Desk:
@@ -229,9 +233,8 @@ def _choices(made: Recipe, missing: list[str]) -> Choices:
     )
 
 
-def _start(made: Recipe, at: Wish, missing: list[str]) -> Start | None:
-    source = made.source
-    if source is None or source.picture not in services.studio().blobs:
+def _start(source: Source, at: Wish, missing: list[str]) -> Start | None:
+    if source.picture not in services.studio().blobs:
         missing.append("the picture that it started from")
         return None
     if source.mask is not None:
