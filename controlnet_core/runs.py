@@ -4,6 +4,7 @@
           status.json      where it stands, rewritten every second or so
           curve.jsonl      one line a step: loss, gradient norm, learning rate
           wish             "run", "wait" or "stop": what somebody else wants of it
+          gallery.txt      pictures of the gallery that it learns from, if it does
           samples/         control-0.png, target-0.png, and step-000300-0.png for each look at fixed seeds
           state.pt         the checkpoint
           trainer.lock     held by the process that trains, so that nobody has to trust process ids
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import tomllib
@@ -34,6 +36,8 @@ Wish = Literal["run", "wait", "stop"]
 OVER: tuple[State, ...] = ("stopped", "done", "failed")
 HOLDS = "STUDIO_RUN_HELD_BY"
 CONFIG_MAX_BYTES = 64 * 1024
+_POINT_BYTES = 160
+"""More than a line of a curve has."""
 _SAMPLE = re.compile(r"step-(\d+)-(\d+)\.png")
 Positive = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -49,11 +53,13 @@ class Data(_Strict):
 
     `source` is a folder, or one of "circles", "world" and "gallery". `pairs` takes only the first so many (0: all; data
     that is made when asked needs a number to be cached). `held_out` pairs are never trained on: the first four of them
-    are what samples show. `bad` says what becomes of pairs that cannot be used. `size` is the side of the square (with
-    `buckets`: of its area) that pictures are brought to, in pixels.
+    are what samples show; pairs that a person chose in a folder are held out instead. `owner` is the workspace whose
+    pictures the gallery gives ("": everybody's). `bad` says what becomes of pairs that cannot be used. `size` is the side
+    of the square (with `buckets`: of its area) that pictures are brought to, in pixels.
     """
 
     source: str
+    owner: Annotated[str, Field(max_length=64)] = ""
     pairs: Annotated[int, Field(ge=0)] = 0
     held_out: Annotated[int, Field(ge=1, le=1000)] = 4
     bad: Literal["refuse", "skip"] = "refuse"
@@ -182,6 +188,77 @@ class Point:
     seconds: float
 
 
+class Outline:
+    """The curve of a run in a few hundred points, whatever its length: each the mean of as many steps as the others.
+
+    `update` reads only what was written since the last time, so following a long training costs no more than a short
+    one. Not safe across threads.
+    """
+
+    def __init__(self, run: Run, points: int = 480) -> None:
+        self.path, self.most = run.folder / "curve.jsonl", points
+        self._forget()
+
+    def _forget(self) -> None:
+        self._file, self._read, self._rest = 0, 0, b""
+        self._span = 1  # steps that a point stands for
+        self._points: list[Point] = []
+        self._open: list[Point] = []  # steps of the next point
+
+    def update(self) -> list[Point]:
+        """The outline now; the last point may stand for fewer steps."""
+        try:
+            with self.path.open("rb") as file:
+                about = os.fstat(file.fileno())
+                # A training that goes on from a checkpoint writes its curve anew, and shorter.
+                if about.st_ino != self._file or about.st_size < self._read:
+                    self._forget()
+                    self._file = about.st_ino
+                file.seek(self._read)
+                data = file.read()
+        except OSError:
+            self._forget()
+            return []
+        self._read += len(data)
+        whole, _, self._rest = (self._rest + data).rpartition(b"\n")
+        for point in _points(whole):
+            self._add(point)
+        return [*self._points, _mean(self._open)] if self._open else list(self._points)
+
+    def _add(self, point: Point) -> None:
+        self._open.append(point)
+        if len(self._open) < self._span:
+            return
+        self._points.append(_mean(self._open))
+        self._open.clear()
+        if len(self._points) == self.most:
+            self._points = [_mean(pair) for pair in zip(self._points[::2], self._points[1::2], strict=True)]
+            self._span *= 2
+
+
+def _mean(points: Sequence[Point]) -> Point:
+    """One point for several: means, at the last one's step. What is not finite counts only where nothing else is there."""
+
+    def mean(values: list[float]) -> float:
+        known = [value for value in values if math.isfinite(value)]
+        return sum(known) / len(known) if known else values[-1]
+
+    last, columns = points[-1], zip(*((one.loss, one.norm, one.rate) for one in points), strict=True)
+    loss, norm, rate = (mean(list(column)) for column in columns)
+    return Point(last.step, loss, norm, rate, last.seconds)
+
+
+def _points(lines: bytes) -> list[Point]:
+    """The steps that lines of a curve tell; what is no such line is left out."""
+    points: list[Point] = []
+    for line in lines.splitlines():
+        try:
+            points.append(Point(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return points
+
+
 @dataclass(frozen=True)
 class Look:
     """The samples of one step: a file for each held-out pair."""
@@ -297,6 +374,17 @@ class Run:
         """Say what is wanted of it."""
         _replace(self.folder / "wish", wish)
 
+    def gallery(self) -> list[str] | None:
+        """The gallery's pictures that it learns from, by their ids; None when that was not decided yet."""
+        try:
+            return (self.folder / "gallery.txt").read_text(encoding="utf-8").split()
+        except OSError:
+            return None
+
+    def keep_gallery(self, ids: Sequence[str]) -> None:
+        """Decide which pictures it learns from: the gallery grows, and numbers of pictures with it."""
+        _replace(self.folder / "gallery.txt", "\n".join(ids))
+
     def add(self, points: Sequence[Point]) -> None:
         """Add steps to the curve."""
         with (self.folder / "curve.jsonl").open("a", encoding="utf-8") as file:
@@ -304,17 +392,24 @@ class Run:
 
     def curve(self) -> list[Point]:
         """The steps so far; a line that a kill cut off is left out."""
+        return _points(self._tail(0))
+
+    def latest(self, count: int) -> list[Point]:
+        """About the last `count` steps, at the cost of reading those."""
+        return _points(self._tail(count * _POINT_BYTES))[-count:]
+
+    def _tail(self, size: int) -> bytes:
+        """The last `size` bytes of the curve, or all (0), from the beginning of a line on."""
         try:
-            lines = (self.folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()
+            with (self.folder / "curve.jsonl").open("rb") as file:
+                if size and file.seek(0, os.SEEK_END) > size:
+                    file.seek(-size, os.SEEK_END)
+                    file.readline()
+                else:
+                    file.seek(0)
+                return file.read()
         except OSError:
-            return []
-        points: list[Point] = []
-        for line in lines:
-            try:
-                points.append(Point(**json.loads(line)))
-            except (ValueError, TypeError):
-                continue
-        return points
+            return b""
 
     def rewind(self, step: int) -> None:
         """Forget the steps after `step`: they are taken again from the checkpoint."""

@@ -7,13 +7,13 @@ long, empty prompts, names that come twice. Also decides which pairs are held ou
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
 
-from controlnet_core.datasets.layouts import Lines
+from controlnet_core.datasets.layouts import Editable, Lines
 from controlnet_core.datasets.pairs import ENDLESS, Pairs
 from controlnet_core.errors import InputError
 
@@ -81,16 +81,33 @@ def _once(pairs: Pairs, index: int, seen: set[bytes]) -> None:
     seen.add(digest)
 
 
-def split(usable: list[int], held_out: int, seed: int) -> tuple[list[int], list[int]]:
-    """Pairs to train on and pairs held out, the same for the same seed. Raises InputError when too few are left."""
+def split(usable: list[int], held_out: int, seed: int, chosen: Collection[int] = ()) -> tuple[list[int], list[int]]:
+    """Pairs to train on and pairs held out: those `chosen`, else `held_out` drawn by the seed, the same for the same one.
+
+    Raises InputError when too few are left to train on.
+    """
+    by_hand = [index for index in usable if index in chosen]
+    if by_hand:
+        kept = [index for index in usable if index not in chosen]
+        if not kept:
+            raise InputError("All usable pairs are held out.", "Hold out fewer: a training needs some of them.")
+        return kept, by_hand
     if len(usable) <= held_out:
         raise InputError(
             f"{len(usable)} usable pairs are too few to hold out {held_out}.", "Add pairs or hold out fewer."
         )
     order = np.random.default_rng((seed, 0xD1CE)).permutation(len(usable))
-    chosen = set(order[:held_out].tolist())
-    kept = [index for place, index in enumerate(usable) if place not in chosen]
+    drawn = set(order[:held_out].tolist())
+    kept = [index for place, index in enumerate(usable) if place not in drawn]
     return kept, [usable[place] for place in order[:held_out].tolist()]
+
+
+def held_out(pairs: Pairs, usable: list[int]) -> frozenset[int]:
+    """The usable pairs that a person chose to hold out. Raises InputError."""
+    names = pairs.held_out() if isinstance(pairs, Editable) else frozenset[str]()
+    if not names or not isinstance(pairs, Editable):
+        return frozenset()
+    return frozenset(index for index in usable if pairs.entry(index).name in names)
 
 
 def is_endless(pairs: Pairs) -> bool:

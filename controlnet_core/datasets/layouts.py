@@ -6,6 +6,9 @@
     Hugging Face, image folder    metadata.jsonl with file_name, conditioning_image_file_name and text
     Hugging Face, table           *.parquet or *.arrow with pictures in two columns and text in a third
 
+Pairs that a person chose to hold out stand in held-out.txt, a name a line: what a line of prompt.json calls its picture, or
+the name that two files share. Of tables that say which part of a set they are, those called train are taken.
+
 Only positions are held in memory, 8 bytes a pair, never lines or pictures. The library `datasets` is not needed.
 """
 
@@ -26,11 +29,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from controlnet_core import store
-from controlnet_core.datasets.pairs import PROMPT_MAX, Entry, Listed
+from controlnet_core.datasets.pairs import PROMPT_MAX, Entry, Listed, checked_prompt
 from controlnet_core.errors import InputError, NoSpace
 
 LINE_MAX_BYTES = 64 * 1024
 """A line of a data set is a few hundred bytes; more than this is no line but a mistake."""
+HELD_OUT = "held-out.txt"
 _BLOCK_BYTES = 1 << 20
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _SOURCES = ("source", "control", "controls", "conditioning", "conditioning_images", "conditioning_image", "hint")
@@ -54,7 +58,8 @@ def open_folder(folder: Path) -> Listed:
             return Lines(split, "metadata.jsonl")
         tables = sorted([*split.glob("*.parquet"), *split.glob("*.arrow")])
         if tables:
-            return Table(folder, tables)
+            # On the hub one folder holds all parts of a set: nobody wants to train on what it is tested with.
+            return Table(folder, [table for table in tables if table.name.startswith("train")] or tables)
     source, target = _one_of(folder, _SOURCES), _one_of(folder, _TARGETS)
     if source and target:
         return Folders(folder, source, target)
@@ -64,12 +69,40 @@ def open_folder(folder: Path) -> Listed:
     )
 
 
-class Lines(Listed):
+class Editable(Listed):
+    """A data set whose pairs lie as files in a folder: their prompts can be changed, and pairs held out by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder.name)
+        self.folder = folder
+
+    def set_prompt(self, index: int, prompt: str, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
+        """Give pair `index` another prompt; all else stays byte for byte. Raises InputError and NoSpace."""
+        raise NotImplementedError
+
+    def held_out(self) -> frozenset[str]:
+        """The names (`Entry.name`) of the pairs that were chosen to be held out. Raises InputError."""
+        try:
+            return frozenset((self.folder / HELD_OUT).read_text(encoding="utf-8").splitlines()) - {""}
+        except FileNotFoundError:
+            return frozenset()
+        except (OSError, ValueError) as error:
+            raise InputError(f"{HELD_OUT} cannot be read.", "It has the name of a pair in each line.") from error
+
+    def hold_out(self, index: int, held: bool, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
+        """Hold pair `index` out, or train on it again. Raises InputError and NoSpace."""
+        name = self.entry(index).name
+        names = self.held_out() | {name} if held else self.held_out() - {name}
+        text = "".join(f"{name}\n" for name in sorted(names))
+        store.write(self.folder / HELD_OUT, text.encode(), free_min_bytes=free_min_bytes)
+
+
+class Lines(Editable):
     """One JSON object a line, beside the pictures that it names."""
 
     def __init__(self, folder: Path, file: str) -> None:
-        super().__init__(folder.name)
-        self.folder, self.file = folder, folder / file
+        super().__init__(folder)
+        self.file = folder / file
         with self.file.open("rb") as stream:
             self.offsets = array("Q", _line_starts(stream))
 
@@ -87,10 +120,10 @@ class Lines(Listed):
             line = stream.readline(LINE_MAX_BYTES + 1)
         known = _object(line)
         target = _field(known, "target")
-        return Entry(target, self._inside(_field(known, "source")), self._inside(target), prompt_of(known))
+        return Entry(target, self._inside(_field(known, "source")), self._inside(target), _prompt(known))
 
     def set_prompt(self, index: int, prompt: str, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
-        """Give pair `index` another prompt; the other lines stay byte for byte. Raises InputError and NoSpace."""
+        """See `Editable.set_prompt`."""
         with self.file.open("rb") as stream:
             stream.seek(self.offsets[index])
             line = stream.readline(LINE_MAX_BYTES + 1)
@@ -111,11 +144,11 @@ class Lines(Listed):
         return path
 
 
-class Folders(Listed):
+class Folders(Editable):
     """Two folders; files whose names are equal up to the suffix are a pair."""
 
     def __init__(self, folder: Path, source: Path, target: Path) -> None:
-        super().__init__(folder.name)
+        super().__init__(folder)
         self.source, self.target = source, target
         found = [path.name for side in (source, target) for path in _pictures(side)]
         self.stems = sorted({Path(name).stem for name in found})
@@ -139,10 +172,10 @@ class Folders(Listed):
             prompt = ""
         except (OSError, ValueError) as error:
             raise InputError(f"The prompt {caption.name} cannot be read.") from error
-        return Entry(stem, source, target, checked_prompt(prompt))
+        return Entry(stem, source, target, prompt)
 
     def set_prompt(self, index: int, prompt: str, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
-        """Give pair `index` another prompt. Raises InputError and NoSpace."""
+        """See `Editable.set_prompt`."""
         written = checked_prompt(prompt).encode() + b"\n"
         store.write(self.target / f"{self.stems[index]}.txt", written, free_min_bytes=free_min_bytes)
 
@@ -176,7 +209,7 @@ class Table(Listed):
         block = bisect_right(self.ends, index)
         file, number, rows = self.blocks[block]
         row: dict[str, Any] = _block(file, number).slice(index - (self.ends[block] - rows), 1).to_pylist()[0]
-        return Entry(f"row {index + 1}", self._bytes(row, "source"), self._bytes(row, "target"), prompt_of(row))
+        return Entry(f"row {index + 1}", self._bytes(row, "source"), self._bytes(row, "target"), _prompt(row))
 
     def _bytes(self, row: dict[str, Any], role: str) -> bytes | Path:
         value = next((row[key] for key in _KEYS[role] if key in row), None)
@@ -190,21 +223,12 @@ class Table(Listed):
         raise InputError(f"The row has no {role} picture.", f"Columns are called {' or '.join(_KEYS[role])}.")
 
 
-def prompt_of(fields: dict[str, Any]) -> str:
-    """The prompt among the fields of a pair. Raises InputError when it is empty, too long or no text."""
+def _prompt(fields: dict[str, Any]) -> str:
+    """The prompt among the fields of a pair, as it is. Raises InputError when it is no text."""
     value = next((fields[key] for key in _KEYS["prompt"] if key in fields), "")
     if not isinstance(value, str):
         raise InputError("The prompt is not a text.")
-    return checked_prompt(value)
-
-
-def checked_prompt(prompt: str) -> str:
-    """A prompt that can be learnt from; else InputError."""
-    if not prompt.strip():
-        raise InputError("The prompt is empty.")
-    if len(prompt) > PROMPT_MAX:
-        raise InputError(f"The prompt has more than {PROMPT_MAX} characters.")
-    return prompt.strip()
+    return value
 
 
 def _field(fields: dict[str, Any], role: str) -> str:

@@ -25,7 +25,10 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """A pair as bytes not yet looked at: PNG, JPEG or WebP files, or their content. `name` is what the pair is called."""
+    """A pair as bytes not yet looked at: PNG, JPEG or WebP files, or their content; its prompt may still be empty.
+
+    `name` is what the pair is called in its data set, whatever becomes of the others.
+    """
 
     name: str
     source: Path | bytes
@@ -74,13 +77,23 @@ class Listed:
     def read(self, index: int) -> Example:
         """See `Pairs.read`. Sizes that differ raise; `size_of` tells them without decoding."""
         entry = self.entry(index)
+        prompt = checked_prompt(entry.prompt)
         source, target = decoded(entry.source, "control picture"), decoded(entry.target, "picture")
         if source.shape != target.shape:
             raise InputError(
                 f"The control picture is {source.shape[1]} x {source.shape[0]} px, "
                 f"its picture {target.shape[1]} x {target.shape[0]} px."
             )
-        return Example(source, target, entry.prompt)
+        return Example(source, target, prompt)
+
+
+def checked_prompt(prompt: str) -> str:
+    """A prompt that can be learnt from; else InputError."""
+    if not prompt.strip():
+        raise InputError("The prompt is empty.")
+    if len(prompt) > PROMPT_MAX:
+        raise InputError(f"The prompt has more than {PROMPT_MAX} characters.")
+    return prompt.strip()
 
 
 def decoded(file: Path | bytes, what: str) -> Rgb:

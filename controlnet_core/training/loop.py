@@ -117,15 +117,16 @@ def train(
     report: Callable[[Progress, Mapping[str, Tensor]], None] | None = None,
     *,
     groups: Sequence[Group] = (),
-    on_step: Callable[[Step, Mapping[str, Tensor]], None] | None = None,
+    on_step: Callable[[Step, Mapping[str, Tensor]], float] | None = None,
     wish: Callable[[], Wish] | None = None,
 ) -> Progress:
     """Train what is not frozen in `module`, in place, and return where it stands.
 
     Resumes from `checkpoint` when it exists; raises ModelError when that is damaged or belongs to another network, and
     NoSpace when the next one cannot be written: the last one then lies there whole. `report` is called after every save,
-    `on_step` after every step, both with the averaged weights (or the weights themselves) and on the main process;
-    `wish`, there too, is asked before every step whether to go on, wait or stop.
+    `on_step` after every step, both with the averaged weights (or the weights themselves) and on the main process, the
+    latter returning the seconds that it spent waiting for others, which do not count; `wish`, there too, is asked before
+    every step whether to go on, wait or stop.
     """
     accelerator = accelerator or Accelerator()
     torch.manual_seed(plan.seed)
@@ -156,7 +157,7 @@ def train(
         _follow(average, trained, min(plan.average, (1 + progress.step) / (10 + progress.step)))
         progress.seconds = before + time.monotonic() - started - waited
         if on_step is not None and accelerator.is_main_process:
-            on_step(Step(progress.step, loss, norm, rate, progress.seconds), average or trained)
+            waited += on_step(Step(progress.step, loss, norm, rate, progress.seconds), average or trained)
         saver.save_if_due(progress)
     saver.save(progress)
     return progress
@@ -177,6 +178,11 @@ def _optimizer(plan: Plan, groups: Sequence[Group]) -> torch.optim.Optimizer:
     settings: dict[str, Any] = {"lr": plan.rate, "weight_decay": plan.weight_decay, "betas": plan.betas}
     if plan.optimizer == "adamw":
         return _in_their_bases(torch.optim.AdamW(given, fused=True, **settings), groups)
+    return _in_their_bases(eight_bit_adam()(given, **settings), groups)
+
+
+def eight_bit_adam() -> Callable[..., torch.optim.Optimizer]:
+    """AdamW with moments in 8 bits (Dettmers et al. 2022). Raises StudioError where bitsandbytes is not installed."""
     try:
         import bitsandbytes  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -184,7 +190,7 @@ def _optimizer(plan: Plan, groups: Sequence[Group]) -> torch.optim.Optimizer:
             "Adam in 8 bits needs bitsandbytes, which is not installed.",
             "Install it (pip install bitsandbytes) or choose the optimizer adamw.",
         ) from error
-    return _in_their_bases(bitsandbytes.optim.AdamW8bit(given, **settings), groups)
+    return bitsandbytes.optim.AdamW8bit
 
 
 def _in_their_bases(optimizer: torch.optim.Optimizer, groups: Sequence[Group]) -> torch.optim.Optimizer:
@@ -222,6 +228,8 @@ def _heed(wish: Callable[[], Wish] | None, accelerator: Accelerator) -> tuple[fl
             return time.monotonic() - begun, True
         if not _agreed(now == "wait", accelerator):
             return time.monotonic() - begun, False
+        if accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()  # what steps use, for whoever is waited for
         time.sleep(WAIT_S)
 
 

@@ -36,7 +36,7 @@ from controlnet_core.text import encode_text
 from controlnet_core.training import awaken, export
 from controlnet_core.training.control import Lesson, fresh
 from controlnet_core.training.feed import Feed
-from controlnet_core.training.loop import Plan, Progress, Step, train
+from controlnet_core.training.loop import Plan, Progress, Step, eight_bit_adam, train
 
 STATUS_GAP_S = 0.5
 SAY_GAP_S = 10.0
@@ -87,6 +87,8 @@ def conduct(run: Run, around: Surroundings, accelerator: Accelerator | None = No
 
 def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accelerator, teller: _Teller) -> Status:
     teller.tell(state="starting", text="Loading the base model", device=str(accelerator.device))
+    if config.training.optimizer == "adamw8bit":
+        eight_bit_adam()  # refused now, not after hours of encoding
     base, control = _networks(config, around.catalog)
     lesson = Lesson(base.unet, control, str(base.schedule.get("prediction_type", "epsilon")), config.training)
     for network in (lesson.unet, lesson.control):
@@ -178,9 +180,11 @@ def _chosen(
         held = around.held or pairs
         shown = [held.read(index) for index in range(config.samples)]
         return (range(data.pairs) if data.pairs else None), shown
-    kept = run.folder / "check.json"
+    # Decided once: a training that goes on must find the same pairs, whatever was changed in its data meanwhile.
+    kept = run.folder / "split.json"
     if kept.is_file():
-        usable: list[int] = json.loads(kept.read_text(encoding="utf-8"))
+        split: dict[str, list[int]] = json.loads(kept.read_text(encoding="utf-8"))
+        trained, held_out = split["trained"], split["held_out"]
     else:
         report = checks.check(pairs, data.pairs, teller.counts("checking", "Looking at every pair"))
         for line in checks.lines(report):
@@ -192,8 +196,10 @@ def _chosen(
                 'Mend them (studio dataset check lists all), or skip them with bad = "skip".',
             )
         usable = report.usable()
-        store.write(kept, json.dumps(usable).encode(), free_min_bytes=around.free_min_bytes)
-    trained, held_out = checks.split(usable, data.held_out, config.training.seed)
+        by_hand = checks.held_out(pairs, usable)
+        trained, held_out = checks.split(usable, data.held_out, config.training.seed, by_hand)
+        split = {"trained": trained, "held_out": held_out}
+        store.write(kept, json.dumps(split).encode(), free_min_bytes=around.free_min_bytes)
     return trained, [pairs.read(index) for index in held_out[: config.samples]]
 
 
@@ -266,20 +272,26 @@ class _Teller:
 
         def count(done: int, total: int) -> None:
             self.tell(now=done == 1, state=state, text=f"{text}: {done} of {total}")
-            while (wish := self.wish(quiet=True)) == "wait":
-                time.sleep(STATUS_GAP_S)
-            if wish == "stop":
+            self.give_way()
+            if self.wish() == "stop":
                 raise StudioError("Stopped before the first step.", "Start it again when you like.")
 
         return count
 
-    def wish(self, *, quiet: bool = False) -> Wish:
+    def give_way(self) -> float:
+        """Wait while somebody wishes it, between two parts of something long; returns the seconds that it took."""
+        begun = time.monotonic()
+        while self.wish() == "wait":
+            time.sleep(STATUS_GAP_S)
+        return time.monotonic() - begun
+
+    def wish(self) -> Wish:
         """Whether to go on: asked before every step."""
         if self.around.stopped():
             return "stop"
         wanted = self.run.wish()
         reason = "Paused." if wanted == "wait" else self.around.busy() if wanted == "run" else ""
-        if reason and not quiet:
+        if reason:
             self.tell(now=False, state="waiting", text=reason)
         return wanted if wanted != "run" else "wait" if reason else "run"
 
@@ -311,29 +323,37 @@ class _Painter:
         if self.config.watch.sample_every and not self.run.checkpoint.exists():
             self.look(0)
 
-    def stepped(self, step: Step, weights: Mapping[str, Tensor]) -> None:
-        """Add a step to the curve; now and then, look."""
+    def stepped(self, step: Step, weights: Mapping[str, Tensor]) -> float:
+        """Add a step to the curve; now and then, look. Returns the seconds waited meanwhile."""
         if not self.begun:
             self.run.rewind(step.number - 1)
             self.begun = True
         self.weights = weights
         self.run.add([Point(step.number, step.loss, step.norm, step.rate, round(step.seconds, 3))])
         every = self.config.watch.sample_every
+        waited = 0.0
         if every and (step.number % every == 0 or step.number == self.config.training.steps):
-            self.look(step.number)
+            waited = self.look(step.number)
         self.teller.tell(now=False, state="training", step=step.number, seconds=step.seconds, text="")
         self.recent.append(step.loss)
         if time.monotonic() - self.said_at > SAY_GAP_S:
             mean = sum(self.recent) / len(self.recent)
             self.teller.around.say(f"step {step.number} of {self.config.training.steps}, loss {mean:.4f}")
             self.recent, self.said_at = [], time.monotonic()
+        return waited
 
-    def look(self, step: int) -> None:
-        """Sample every shown pair at its fixed seed, one at a time."""
-        self.teller.tell(state="sampling", text=f"Drawing samples of step {step}")
+    def look(self, step: int) -> float:
+        """Sample every shown pair at its fixed seed, one at a time, giving way between them; returns the seconds waited."""
+        waited = 0.0
         with self.averaged():
             for index, example in enumerate(self.shown):
+                # Other processes of this training would wait for this one, and not for ever.
+                waited += self.teller.give_way() if self.teller.accelerator.num_processes == 1 else 0.0
+                if self.teller.wish() == "stop":
+                    break
+                self.teller.tell(state="sampling", text=f"Drawing samples of step {step}")
                 self._write(f"step-{step:06d}-{index}.png", self._sampled(index, example))
+        return waited
 
     def averaged(self) -> Any:
         """For a while, the averaged weights in place of the momentary ones."""

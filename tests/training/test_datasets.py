@@ -15,7 +15,7 @@ import annotator
 from controlnet_core import picture
 from controlnet_core.datasets import Pairs, checks, open_folder
 from controlnet_core.datasets.circles import COLOURS, Circles, verdict
-from controlnet_core.datasets.layouts import LINE_MAX_BYTES, Lines
+from controlnet_core.datasets.layouts import LINE_MAX_BYTES, Editable, Lines
 from controlnet_core.errors import InputError, NoSpace
 from paperworld.pairs import WorldPairs
 from tests.training.conftest import add_line, add_pair
@@ -53,6 +53,17 @@ def test_an_image_folder_of_hugging_face(tutorial: Path) -> None:
     renamed = [{names[key]: value for key, value in line.items()} for line in lines]
     (tutorial / "metadata.jsonl").write_text("\n".join(json.dumps(line) for line in renamed))
     same(open_folder(tutorial), Circles(64), 10)
+
+
+def test_what_a_set_is_tested_with_is_not_trained_on(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for part, rows in (("train", range(3)), ("validation", range(3, 5)), ("test", range(5, 9))):
+        table = pa.Table.from_pylist([{"text": f"pair {row}", "image": b"", "conditioning_image": b""} for row in rows])
+        pq.write_table(table, tmp_path / f"{part}-00000-of-00001.parquet")
+    pairs = open_folder(tmp_path)
+    assert [pairs.entry(index).prompt for index in range(len(pairs))] == ["pair 0", "pair 1", "pair 2"]
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])
@@ -98,6 +109,12 @@ def test_the_gallery_gives_its_pictures_with_their_drawings(tmp_path: Path) -> N
     np.testing.assert_array_equal(example.target, target)
     assert example.prompt == prompt
     assert len(KeptPairs(gallery, blobs, "canny")) == 0
+    assert len(KeptPairs(gallery, blobs, "scribble", "session")) == 1, "its owner's"
+    assert len(KeptPairs(gallery, blobs, "scribble", "somebody else")) == 0
+    again = KeptPairs(gallery, blobs, "scribble", ids=[*pairs.ids, "0" * 32])
+    assert again.read(0).prompt == prompt, "as it was, whatever is in the gallery now"
+    with pytest.raises(InputError):
+        again.read(1)
 
 
 @pytest.mark.parametrize("key", ["scribble", "pose", "seg", "depth"])
@@ -135,11 +152,11 @@ def test_every_bad_pair_is_named(tutorial: Path) -> None:
     assert report.sizes == {(64, 64): 11}, "the duplicate is whole"
 
 
-def test_a_line_of_300_megabytes_costs_no_memory(tutorial: Path) -> None:
+def test_a_line_of_3_gigabytes_costs_no_memory(tutorial: Path) -> None:
     with (tutorial / "prompt.json").open("r+b") as file:
         file.seek(0, 2)
         file.write(b'{"prompt": "')
-        file.seek(300 << 20, 1)  # a hole: the file is as long as that, the disk is not
+        file.seek(3 << 30, 1)  # a hole: the file is as long as that, the disk is not
         file.write(b'"}\n')
     add_pair(tutorial, "after")
     tracemalloc.start()
@@ -193,6 +210,35 @@ def test_held_out_pairs_are_never_trained_on() -> None:
     assert checks.split(list(range(5, 105)), 10, seed=4)[1] != held
     with pytest.raises(InputError):
         checks.split([1, 2], 2, seed=0)
+
+
+def test_pairs_are_held_out_by_hand(tutorial: Path) -> None:
+    pairs = open_folder(tutorial)
+    assert isinstance(pairs, Editable)
+    usable = list(range(1, 10))
+    assert checks.held_out(pairs, usable) == frozenset()
+    for index in (0, 7, 3):
+        pairs.hold_out(index, True, free_min_bytes=0)
+    pairs.hold_out(3, False, free_min_bytes=0)
+    lines = (tutorial / "prompt.json").read_text().splitlines(keepends=True)
+    (tutorial / "prompt.json").write_text("".join([*lines[1:], lines[0]]))
+    moved = open_folder(tutorial)
+    chosen = checks.held_out(moved, usable)
+    assert chosen == {6, 9}, "by their names, wherever their lines stand"
+    assert checks.split(usable, 4, 0, chosen) == ([1, 2, 3, 4, 5, 7, 8], [6, 9])
+    with pytest.raises(InputError, match="All usable pairs"):
+        checks.split([6, 9], 4, 0, chosen)
+    assert checks.split([1, 2], 1, 0, chosen)[1] in ([1], [2]), "none of them can be used: others are drawn"
+
+
+def test_an_empty_prompt_can_be_filled_in(tutorial: Path) -> None:
+    add_pair(tutorial, "empty", prompt="")
+    pairs = open_folder(tutorial)
+    assert isinstance(pairs, Editable) and pairs.entry(10).prompt == ""
+    with pytest.raises(InputError, match="empty"):
+        pairs.read(10)
+    pairs.set_prompt(10, "a house", free_min_bytes=0)
+    assert pairs.read(10).prompt == "a house"
 
 
 def test_the_verdict_on_circles_knows_right_from_wrong() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from controlnet_core.datasets import Example, open_folder
 from controlnet_core.datasets.circles import Circles
-from controlnet_core.errors import NoSpace
+from controlnet_core.errors import InputError, NoSpace
 from controlnet_core.loading import Base, load_base
 from controlnet_core.runs import Config
 from controlnet_core.training.feed import Feed, Order, bucket_of, buckets
@@ -162,3 +162,53 @@ def test_a_cache_that_was_cut_off_is_made_again(base: Base, tmp_path: Path, tuto
     assert made.cache is not None and len(made.cache.rows) == 10
     whole = feed(base, open_folder(tutorial), range(10), tmp_path / "other")
     assert torch.equal(made(2)["latents"], whole(2)["latents"])
+
+
+class Rotting(Circles):
+    """Circles of two shapes of which some cannot be read any more."""
+
+    broken: frozenset[int] = frozenset()
+
+    def read(self, index: int) -> Example:
+        if index in self.broken:
+            raise InputError("The picture is damaged.")
+        source, target, prompt = super().read(index)
+        return Example(source[:, :64], target[:, :64], prompt) if index % 2 else Example(source, target, prompt)
+
+
+def test_what_stands_in_for_a_broken_pair_is_a_whole_pair_of_its_shape(base: Base, tmp_path: Path) -> None:
+    """Its control with its latents and its text: never one pair's control with another's picture."""
+    pairs = Rotting(128)
+    made = feed(base, pairs, range(8), tmp_path / "cache", size=192, buckets=True)
+    assert made.cache is not None and len(set(made.cache.shapes)) == 2
+    pairs.broken = frozenset({2, 3})
+    for number in range(6):
+        places = made.order(number)  # type: ignore[misc]
+        batch = made.make(number)
+        for row, place in enumerate(places):
+            stands_in = {2: 4, 3: 5}.get(place, place)
+            wanted = torch.from_numpy(made._latent(stands_in).astype(np.float32))
+            assert torch.equal(batch["latents"][row], wanted)
+            hint = made.sized(pairs.read(stands_in), made.cache.shapes[stands_in]).source
+            assert np.array_equal((batch["hint"][row].permute(1, 2, 0) * 255).round().numpy(), hint)
+
+
+def test_texts_leave_the_threads_memory_with_their_batch(base: Base, tmp_path: Path) -> None:
+    """Small things that stay between large ones that go would have a training without a cache grow for ever."""
+    import gc
+    import weakref
+
+    made = feed(base, Circles(64), None, tmp_path / "cache", cache=False)
+    kept: list[weakref.ref[torch.Tensor]] = []
+    embedded = made._embedded
+
+    def watched(prompt: str) -> torch.Tensor:
+        text = embedded(prompt)
+        kept.append(weakref.ref(text))
+        return text
+
+    made._embedded = watched  # type: ignore[method-assign]
+    for number in range(3):
+        made.make(number)
+    gc.collect()
+    assert kept and all(one() is None for one in kept)

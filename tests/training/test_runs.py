@@ -18,13 +18,17 @@ import numpy as np
 import pytest
 
 import annotator
+from controlnet_core import picture
 from controlnet_core.catalog import Catalog
+from controlnet_core.datasets import open_folder
 from controlnet_core.datasets.circles import Circles
-from controlnet_core.errors import InputError, NoSpace
+from controlnet_core.datasets.layouts import Editable
+from controlnet_core.errors import InputError, NoSpace, StudioError
 from controlnet_core.runs import Config, Run, Status, parse, to_toml
 from controlnet_core.training.loop import read
 from tests.training.conftest import ROOT, add_pair
 from webapp.settings import Settings
+from webapp.training import setup
 from webapp.training.setup import Busy, pairs_of
 
 PATIENCE_S = 300
@@ -182,8 +186,83 @@ def test_bad_pairs_are_refused_or_skipped_before_the_first_step(studio: Studio, 
     assert studio.run(asked).status().state == "failed" and not studio.run(asked).curve()
     skipping = asked.model_copy(update={"name": "skips", "data": asked.data.model_copy(update={"bad": "skip"})})
     assert studio.train(skipping).state == "done"
-    usable = json.loads((studio.run(skipping).folder / "check.json").read_text())
-    assert usable == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    split = json.loads((studio.run(skipping).folder / "split.json").read_text())
+    assert sorted(split["trained"] + split["held_out"]) == [0, 1, 2, 4, 5, 6, 7, 8, 9] and len(split["held_out"]) == 2
+
+
+def test_what_is_held_out_is_decided_once(studio: Studio, tutorial: Path) -> None:
+    pairs, asked = open_folder(tutorial), config(tutorial, steps=2)
+    assert isinstance(pairs, Editable)
+    pairs.hold_out(4, True, free_min_bytes=0)
+    studio.train(asked)
+    kept = studio.run(asked).folder / "split.json"
+    assert json.loads(kept.read_text()) == {"trained": [0, 1, 2, 3, 5, 6, 7, 8, 9], "held_out": [4]}
+    pairs.hold_out(5, True, free_min_bytes=0)
+    studio.train(config(tutorial, steps=4))
+    assert json.loads(kept.read_text())["held_out"] == [4]
+    assert len(losses(studio.run(asked))) == 4
+
+
+def test_a_gallery_that_grows_leaves_a_training_its_pictures(studio: Studio) -> None:
+    from controlnet_core.gallery import Gallery, to_png
+    from controlnet_core.job import Job
+    from controlnet_core.recipe import ControlUnit, Recipe
+    from controlnet_core.store import Blobs
+
+    blobs = Blobs(studio.settings.data / "blobs", free_min_bytes=0)
+    gallery = Gallery(studio.settings.data / "gallery", free_min_bytes=0)
+
+    def make(number: int) -> None:
+        source, target, prompt = Circles(128).read(number)
+        unit = ControlUnit(control="scribble", picture=blobs.put(picture.to_png(source)))
+        recipe = Recipe(model="tiny", prompt=prompt, controls=(unit,), width=128, height=128, seed=number)
+        gallery.add(Job(f"job-{number:08d}", "me", recipe), [to_png(target, recipe)])
+
+    for number in range(6):
+        make(number)
+    asked = config("gallery")
+    run = studio.run(asked)
+    run.create(asked)
+    before = setup.data_of(asked, studio.settings, run)[0]
+    make(6)
+    after = setup.data_of(asked, studio.settings, run)[0]
+    assert [after.name(index) for index in range(len(after))] == [before.name(index) for index in range(6)]
+    assert len(pairs_of(asked, studio.settings)[0]) == 7
+
+
+def test_adam_in_8_bits_is_refused_at_once_where_it_is_not_there(
+    studio: Studio, tutorial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    asked = config(tutorial, optimizer="adamw8bit")
+    with pytest.raises(StudioError, match="bitsandbytes"):
+        studio.train(asked)
+    assert not (studio.run(asked).folder / "split.json").exists(), "before anything long has begun"
+
+
+def test_samples_give_way_too(studio: Studio, tutorial: Path) -> None:
+    """Between two sample pictures as between two steps; and the seconds waited are nobody's."""
+    from controlnet_core.training.trainer import Surroundings, conduct
+
+    asked = config(tutorial, steps=2)
+    asked = asked.model_copy(update={"watch": asked.watch.model_copy(update={"sample_every": 2, "samples": 2})})
+    run = studio.run(asked)
+    run.create(asked)
+    waits: list[tuple[int, str]] = []
+
+    def busy() -> str:
+        made = len(list(run.samples().glob("step-000002-*.png")))
+        if made == 1 and len(waits) < 3:
+            waits.append((made, run.status().state))
+            return "Somebody makes a picture."
+        return ""
+
+    pairs, held = pairs_of(asked, studio.settings)
+    around = Surroundings(studio.catalog, annotator.control("scribble"), pairs, held, busy=busy, free_min_bytes=0)
+    status = conduct(run, around)
+    run.release()
+    assert waits == [(1, "sampling"), (1, "waiting"), (1, "waiting")]
+    assert status.state == "done" and [len(look.files) for look in run.looks()] == [2, 2]
 
 
 def test_a_pair_that_breaks_later_is_replaced_by_its_neighbour(studio: Studio, tutorial: Path) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from controlnet_core.catalog import Catalog
 from controlnet_core.errors import InputError, NoSpace
-from controlnet_core.runs import Status
+from controlnet_core.runs import Outline, Point, Run, Status
 from tests.training.test_runs import Studio, config, wait_for
 from webapp.cli import app
 from webapp.training import curves
@@ -113,6 +113,29 @@ def test_curves_show_every_extreme_and_stay_small() -> None:
         "polyline"
         in base64.b64decode(re.findall(r"base64,([^\"]+)", curves.curve("x", [3], [0.0], log=True))[0]).decode()
     )
+
+
+def test_an_outline_follows_a_curve_in_few_points(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    outline = Outline(run, 8)
+    assert outline.update() == []
+    points = [Point(step, 100.0 - step, float(step), 1e-3, step / 2) for step in range(1, 101)]
+    run.add(points[:5])
+    assert outline.update() == points[:5]
+    with (tmp_path / "curve.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')  # in the middle of a line
+    assert outline.update() == points[:5]
+    with (tmp_path / "curve.jsonl").open("a") as file:
+        file.write('ss": 94.0, "norm": 6.0, "rate": 0.001, "seconds": 3.0}\n')
+    run.add([Point(7, float("nan"), 7.0, 1e-3, 3.5), *points[7:]])
+    found = outline.update()
+    assert len(found) <= 9 and found[-1].step == 100 and found == outline.update()
+    assert [one.step for one in found[:-1]] == [16, 32, 48, 64, 80, 96]
+    assert found[0].norm == pytest.approx(8.5) and found[1].loss == pytest.approx(100 - 24.5)
+    assert 88 < found[0].loss < 95, "what is not finite does not count"
+    assert run.latest(3) == points[-3:] and run.latest(1000)[0].step == 1
+    run.rewind(4)
+    assert outline.update() == points[:4], "a training that goes on from a checkpoint writes it anew"
 
 
 def test_smoothing_has_no_bias_at_the_start() -> None:

@@ -9,7 +9,6 @@ import threading
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -18,7 +17,8 @@ from controlnet_core import document as documents
 from controlnet_core import picture, store
 from controlnet_core.control import ControlType, values
 from controlnet_core.datasets import Pairs, checks
-from controlnet_core.datasets.layouts import Folders, Lines
+from controlnet_core.datasets.layouts import Editable
+from controlnet_core.datasets.pairs import PROMPT_MAX, decoded
 from controlnet_core.errors import Cancelled, InputError, StudioError
 from controlnet_core.runs import Config
 from webapp import gates, services
@@ -95,31 +95,48 @@ def show() -> None:
     """Draw the part of the Data page that looks through a set."""
     sources = trainings().sources()
     folders = [source for source in sources if source not in BUILT_IN]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        source = st.selectbox("Data set", [*folders, *BUILT_IN], format_func=sources.__getitem__, key="pairs.source")
-        controls = services.studio().controls
-        key = st.selectbox(
-            "Condition", list(controls), format_func=lambda key: controls[key].title, key="pairs.control",
-            help="Whose editor opens a map; for the picture world and the gallery, whose maps are shown.",
-        )  # fmt: skip
+    controls = services.studio().controls
+    left, middle, right = st.columns([5, 4, 2], gap="medium", vertical_alignment="bottom")
+    source = left.selectbox("Data set", [*folders, *BUILT_IN], format_func=sources.__getitem__, key="pairs.source")
     source = gates.choice(source, sources, "The data set")
+    key = middle.selectbox(
+        "Condition", list(controls), format_func=lambda key: controls[key].title, key="pairs.control",
+        disabled=source == "circles",
+        help="Whose editor opens a map; for the picture world and the gallery, whose maps are shown.",
+    )  # fmt: skip
     control = controls[gates.choice(key, controls, "The condition")]
     pairs = _opened(source, control.key)
     if not len(pairs):
-        st.info("There is nothing in it yet.", icon=":material/dataset:")
+        words = (
+            "Pictures that you make with this condition appear here." if source == "gallery" else "It holds no pairs."
+        )
+        st.info(words, icon=":material/dataset:")
         return
     chosen = remembered("pairs.chosen", None)
-    if chosen is not None and chosen[0] == source and chosen[1] < len(pairs):
+    if chosen is not None and chosen[0] == source and chosen[1] < len(pairs) and isinstance(pairs, Editable):
         _one(source, pairs, chosen[1], control)
         return
     endless = checks.is_endless(pairs)
+    last = 999 if endless else (len(pairs) - 1) // SHOWN
+    asked = right.number_input("Page" if endless else f"Page of {last + 1}", 1, last + 1, 1, key=f"pairs.page.{source}")
+    page = gates.whole(asked, 1, last + 1, "The page") - 1
     if not endless:
-        _found(source, pairs)
-    _many(source, pairs, endless)
+        _found(_check_of(source, control.key), pairs)
+    _many(source, pairs, range(page * SHOWN, min(len(pairs), (page + 1) * SHOWN)))
+
+
+def _check_of(source: str, control: str) -> str:
+    """Under what a check is remembered: the gallery is another one for every workspace and condition."""
+    return f"gallery {services.workspace()} {control}" if source == "gallery" else source
 
 
 def _opened(source: str, control: str) -> Pairs:
-    asked = {"name": "look", "base": "any", "control": control, "data": {"source": source, "size": 256}}
+    asked = {
+        "name": "look",
+        "base": "any",
+        "control": control,
+        "data": {"source": source, "owner": services.workspace(), "size": 256},
+    }
     return pairs_of(Config.model_validate(asked), trainings().settings)[0]
 
 
@@ -159,21 +176,17 @@ def _report(source: str, pairs: Pairs, live: bool) -> None:
         st.dataframe(rows, hide_index=True, width="stretch", height=min(280, 38 * (len(rows) + 1)))
 
 
-def _many(source: str, pairs: Pairs, endless: bool) -> None:
+def _many(source: str, pairs: Pairs, numbers: range) -> None:
     """A page of pairs."""
-    count = len(pairs)
-    last = 999 if endless else (count - 1) // SHOWN
-    asked = st.number_input("Page", 1, last + 1, 1, key=f"pairs.page.{source}", width=140)
-    page = gates.whole(asked, 1, last + 1, "The page") - 1
-    numbers = range(page * SHOWN, min(count, (page + 1) * SHOWN))
+    held = pairs.held_out() if isinstance(pairs, Editable) else frozenset[str]()
     for start in range(numbers.start, numbers.stop, COLUMNS):
         columns = st.columns(COLUMNS, gap="medium")
         for column, index in zip(columns, range(start, min(start + COLUMNS, numbers.stop)), strict=False):
             with column:
-                _tile(source, pairs, index)
+                _tile(source, pairs, index, held)
 
 
-def _tile(source: str, pairs: Pairs, index: int) -> None:
+def _tile(source: str, pairs: Pairs, index: int, held: frozenset[str]) -> None:
     try:
         example = pairs.read(index)
     except InputError as error:
@@ -183,27 +196,36 @@ def _tile(source: str, pairs: Pairs, index: int) -> None:
         one.image(example.source, width="stretch")
         two.image(example.target, width="stretch")
         st.caption(plain(example.prompt if len(example.prompt) < 90 else f"{example.prompt[:87]}..."))
-    if isinstance(pairs, Lines | Folders):
-        st.button(
-            "Open", key=f"pairs.open.{index}", type="tertiary", icon=":material/edit:",
-            on_click=remember, args=("pairs.chosen", (source, index)),
-        )  # fmt: skip
+    if isinstance(pairs, Editable):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.button(
+                "Open", key=f"pairs.open.{index}", type="tertiary", icon=":material/edit:",
+                on_click=remember, args=("pairs.chosen", (source, index)),
+            )  # fmt: skip
+            if held and _name_of(pairs, index) in held:
+                st.caption("held out")
 
 
-def _one(source: str, pairs: Pairs, index: int, control: ControlType) -> None:
-    """One pair, large: its map in the editor, its picture, its prompt."""
+def _name_of(pairs: Editable, index: int) -> str:
+    try:
+        return pairs.entry(index).name
+    except InputError:
+        return ""
+
+
+def _one(source: str, pairs: Editable, index: int, control: ControlType) -> None:
+    """One pair, large: its map in the editor, its picture, its prompt, and whether it is held out."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "All pairs", icon=":material/arrow_back:", type="tertiary", on_click=remember, args=("pairs.chosen", None)
         )
         st.markdown(f"**{plain(pairs.name(index))}**")
     left, right = st.columns([8, 5], gap="medium")
+    free = services.studio().settings.free_min_bytes
     try:
-        entry = pairs.entry(index) if isinstance(pairs, Lines | Folders) else None
+        entry, held = pairs.entry(index), pairs.held_out()
     except InputError as error:
         refuse(error)
-        return
-    if entry is None:
         return
     with left, told():
         _map(source, pairs, index, control)
@@ -212,18 +234,23 @@ def _one(source: str, pairs: Pairs, index: int, control: ControlType) -> None:
             st.image(entry.target.read_bytes(), width="stretch")
         written = st.text_area("Prompt", entry.prompt, key=f"pairs.prompt.{source}.{index}", height=96)
         if st.button("Keep the prompt", icon=":material/save:", key="pairs.keep.prompt"):
-            here = services.studio().settings
-            assert isinstance(pairs, Lines | Folders)
-            pairs.set_prompt(index, gates.text(written, 4000, "The prompt"), free_min_bytes=here.free_min_bytes)
+            pairs.set_prompt(index, gates.text(written, PROMPT_MAX, "The prompt"), free_min_bytes=free)
             _checks().forget(source)
             st.toast("The prompt is kept.")
+        was = entry.name in held
+        now = st.toggle(
+            "Hold it out", was, key=f"pairs.held.{source}.{index}",
+            help="It is never trained on; samples show it. Once you choose pairs, no others are held out.",
+        )  # fmt: skip
+        if now != was:
+            pairs.hold_out(index, now, free_min_bytes=free)
 
 
-def _map(source: str, pairs: Lines | Folders | Any, index: int, control: ControlType) -> None:
+def _map(source: str, pairs: Editable, index: int, control: ControlType) -> None:
     """The map as a document in its condition's editor, where a map can be read back."""
     studio, entry = services.studio(), pairs.entry(index)
     assert isinstance(entry.source, Path)
-    rgb = picture.open_picture(entry.source.read_bytes())
+    rgb = decoded(entry.source, "control picture")
     reader = next((one for one in control.detectors if one.reads == "map" and not one.weights), None)
     side = max(rgb.shape[:2])
     if reader is None or control.editor == "view" or side > documents.SIDE_MAX_PX:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import streamlit as st
@@ -13,7 +15,7 @@ from pydantic import ValidationError
 from controlnet_core import runs
 from controlnet_core.catalog import ModelCard
 from controlnet_core.errors import InputError
-from controlnet_core.runs import Config, Look, Run, Status
+from controlnet_core.runs import Config, Look, Outline, Point, Run, Status
 from webapp import gates, services
 from webapp.session import remember, remembered, set_widget, widget
 from webapp.training import curves
@@ -21,11 +23,12 @@ from webapp.training.runs import starts, suggested, trainings
 from webapp.training.setup import pairs_of
 from webapp.words import plain, told
 
-REFRESH_S = 2.0
+REFRESH_S, REFRESH_MAX_S = 2.0, 10.0
 LOOKS_SHOWN = 6
 SIZES = (64, 128, 192, 256, 384, 512, 768)
 STEPS = (200, 500, 1000, 2000, 4000, 7000, 10_000, 20_000, 50_000, 100_000)
 PRECISIONS = {"no": "32 bits", "fp16": "16 bits (fp16)", "bf16": "16 bits (bf16)"}
+OPTIMIZERS = {"adamw": "AdamW", "adamw8bit": "AdamW, 8 bits"}
 PREVIEWED = 3
 BADGES: dict[runs.State, tuple[str, str]] = {
     "starting": ("Starting", "blue"),
@@ -147,7 +150,26 @@ def _more(base: ModelCard, steps: int) -> dict[str, Any]:
             "pairs": two.number_input(
                 "Pairs", 0, 1_000_000, 2000, key=f"{key}.pairs", help="Only the first so many; 0 takes all."
             ),
-            "seed": three.number_input("Seed", 0, 2**32 - 1, 0, key=f"{key}.seed"),
+            "held_out": three.number_input(
+                "Held out",
+                1,
+                1000,
+                4,
+                key=f"{key}.held",
+                help="So many pairs are never trained on; the first four are the samples. Where pairs were chosen for it "
+                "on the Data page, it is those.",
+            ),
+            "seed": one.number_input("Seed", 0, 2**32 - 1, 0, key=f"{key}.seed"),
+            "precision": two.selectbox(
+                "Precision", list(PRECISIONS), format_func=PRECISIONS.__getitem__, key=f"{key}.precision"
+            ),
+            "optimizer": three.selectbox(
+                "Optimizer",
+                _optimizers(),
+                format_func=OPTIMIZERS.__getitem__,
+                key=f"{key}.optimizer",
+                help="In 8 bits its moments take a quarter of the memory; offered where bitsandbytes is installed.",
+            ),
             "locked": one.toggle("Freeze the base model", True, key=f"{key}.locked"),
             "middle_only": two.toggle("Middle only", False, key=f"{key}.middle"),
             "buckets": three.toggle("Aspect buckets", False, key=f"{key}.buckets"),
@@ -163,10 +185,12 @@ def _more(base: ModelCard, steps: int) -> dict[str, Any]:
             "Decoder's rate", 0.0, 1e-1, float(start["rate"]) / 5, format="%g", key=f"{key}.decoder",
             disabled=bool(found["locked"]),
         )  # fmt: skip
-        found["precision"] = three.selectbox(
-            "Precision", list(PRECISIONS), format_func=PRECISIONS.__getitem__, key=f"{key}.precision"
-        )
     return found
+
+
+@cache
+def _optimizers() -> list[str]:
+    return list(OPTIMIZERS) if find_spec("bitsandbytes") else ["adamw"]
 
 
 def _asked(source: Any, base: ModelCard, control: Any, title: Any, steps: Any, more: dict[str, Any]) -> Config | None:
@@ -177,13 +201,14 @@ def _asked(source: Any, base: ModelCard, control: Any, title: Any, steps: Any, m
         return None
     start = suggested(base, int(steps))
     how = {key: more[key] for key in ("batch", "accumulate", "rate", "decoder_rate", "prompt_dropout", "min_snr")}
-    how |= {key: more[key] for key in ("seed", "locked", "middle_only", "checkpointing", "precision")}
+    how |= {key: more[key] for key in ("seed", "locked", "middle_only", "checkpointing", "precision", "optimizer")}
     how |= {"steps": steps, **{key: start[key] for key in ("clip", "warmup", "decay", "ema", "awake")}}
     data = {
         "source": gates.choice(source, trainings().sources(), "The data"),
+        "owner": services.workspace() if source == "gallery" else "",
         "bad": "skip" if more["skip"] else "refuse",
     }
-    data |= {key: more[key] for key in ("size", "pairs", "buckets", "cache")}
+    data |= {key: more[key] for key in ("size", "pairs", "held_out", "buckets", "cache")}
     guidance = base.defaults.guidance
     watch = {"sample_every": more["sample_every"], "sample_steps": min(20, base.defaults.steps), "guidance": guidance}
     try:
@@ -236,7 +261,12 @@ def _start(asked: Config | None) -> None:
 
 def _preview(source: str, control: str, base: ModelCard) -> None:
     """A few pairs of the data, as they are."""
-    asked = {"name": "look", "base": base.id, "control": control, "data": {"source": source, "size": 256}}
+    asked = {
+        "name": "look",
+        "base": base.id,
+        "control": control,
+        "data": {"source": source, "owner": services.workspace(), "size": 256},
+    }
     pairs, _ = pairs_of(Config.model_validate(asked), trainings().settings)
     if not len(pairs):
         st.info("There is nothing in it yet.")
@@ -255,14 +285,17 @@ def _preview(source: str, control: str, base: ModelCard) -> None:
 
 def _run(run: Run) -> None:
     """One training: live while its process lives."""
-    live = run.alive() or run.status().state not in runs.OVER
-    st.fragment(_watched, run_every=REFRESH_S if live else None)(run.name, live)
+    status = run.status()
+    live = run.alive() or status.state not in runs.OVER
+    # Where steps are long there is no news every two seconds.
+    step_s = status.seconds / status.step if status.step else 0.0
+    st.fragment(_watched, run_every=min(max(REFRESH_S, step_s), REFRESH_MAX_S) if live else None)(run.name, live)
 
 
 def _watched(name: str, live: bool) -> None:
     with told():
         run = trainings().run(name)
-        config, status, points = run.config(), run.status(), run.curve()
+        config, status, points = run.config(), run.status(), _outline(run)
         if live and status.state in runs.OVER and not run.alive():
             st.rerun()  # it ended: the page stops asking
         _headline(config, status)
@@ -278,6 +311,15 @@ def _watched(name: str, live: bool) -> None:
             st.html(_sheet(run, looks))
         elif live:
             st.caption("Samples appear here: the same held-out pairs at the same seeds, every so many steps.")
+
+
+def _outline(run: Run) -> list[Point]:
+    """The curve of a run; this browser's copy grows by what is new."""
+    kept: Outline | None = remembered("training.outline", None)
+    if kept is None or kept.path.parent != run.folder:
+        kept = Outline(run)
+        remember("training.outline", kept)
+    return kept.update()
 
 
 def _headline(config: Config, status: Status) -> None:

@@ -142,7 +142,7 @@ class Trainings:
                 other = run.config()
             except InputError:
                 continue
-            points = run.curve()[-200:]
+            points = run.latest(200)
             if (other.base, other.data.size) != (config.base, config.data.size) or len(points) < 10:
                 continue
             spans = [late.seconds - early.seconds for early, late in pairwise(points)]

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import annotator
@@ -29,8 +29,19 @@ from webapp.settings import Settings
 HELD_OUT_CIRCLES = 10_000_000
 
 
-def pairs_of(config: Config, settings: Settings) -> tuple[Pairs, Pairs | None]:
-    """The data of a training, and pairs of their own to hold out where it never ends. Raises InputError."""
+def data_of(config: Config, settings: Settings, run: Run) -> tuple[Pairs, Pairs | None]:
+    """As `pairs_of`, but the same for as long as the training lasts: the gallery as it was when that began."""
+    pairs, held = pairs_of(config, settings, run.gallery())
+    if isinstance(pairs, KeptPairs) and len(pairs) and int(os.environ.get("RANK", "0")) == 0:
+        run.keep_gallery(pairs.ids)
+    return pairs, held
+
+
+def pairs_of(config: Config, settings: Settings, gallery: Sequence[str] | None = None) -> tuple[Pairs, Pairs | None]:
+    """The data of a training, and pairs of their own to hold out where it never ends. Raises InputError.
+
+    `gallery` are the ids of its pictures, where they are not those that it has now.
+    """
     source, size = config.data.source, config.data.size
     if source == "circles":
         return Circles(size), Circles(size, HELD_OUT_CIRCLES)
@@ -39,7 +50,7 @@ def pairs_of(config: Config, settings: Settings) -> tuple[Pairs, Pairs | None]:
         return WorldPairs(kind, size), WorldPairs(kind, size, HELD_OUT)
     if source == "gallery":
         blobs = Blobs(settings.data / "blobs", free_min_bytes=settings.free_min_bytes)
-        return KeptPairs(Gallery(settings.data / "gallery"), blobs, config.control), None
+        return KeptPairs(Gallery(settings.data / "gallery"), blobs, config.control, config.data.owner, gallery), None
     return open_folder(Path(source)), None
 
 
@@ -49,7 +60,7 @@ def main(config: Config, settings: Settings, say: Callable[[str], None], run: Ru
     # Only one process of several writes the configuration.
     if int(os.environ.get("RANK", "0")) == 0:
         run.create(config)
-    pairs, held = pairs_of(config, settings)
+    pairs, held = data_of(config, settings, run)
     if len(pairs) == 0:
         raise InputError("There is nothing to learn from: the data set is empty.")
     from controlnet_core.training.trainer import Surroundings, conduct
