@@ -17,7 +17,9 @@ from controlnet_core.runs import Outline, Point, Run, Status
 from tests.training.test_runs import Studio, config, wait_for
 from webapp.cli import app
 from webapp.training import curves
-from webapp.training.runs import Trainings, suggested
+from webapp.training.runs import SD15, Sizes, Trainings, estimated, suggested
+
+EMBEDDED = Sizes(4_533_304, 1_786_312, 16, 64)
 
 
 @pytest.fixture
@@ -74,9 +76,31 @@ def test_costs_grow_with_what_is_asked_and_shrink_with_what_saves(studio: Studio
 
     memory, step = cost(batch=8)
     assert 300 < memory < 1500 and 0.05 < step < 5, "the embedded model trains on a laptop"
-    assert cost(batch=64)[1] == pytest.approx(8 * step)
+    assert 4 * step < cost(batch=64)[1] < 8 * step, "all but what a step takes whatever its size"
     assert cost(batch=64)[0] > memory > cost(batch=8, checkpointing=True)[0]
     assert cost(batch=8, ema=0.0)[0] < memory < cost(batch=8, locked=False)[0]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "size", "batch", "memory_gb", "seconds"),
+    [
+        # What docs/training.md tells of one core: Stable Diffusion 1.5's widths with the rest of the model, the embedded one.
+        (SD15, 512, 1, 12.3, 34.3),
+        (EMBEDDED, 256, 8, None, 0.33),
+        (EMBEDDED, 192, 8, None, 0.18),
+        (EMBEDDED, 128, 8, 0.59, 0.11),
+    ],
+)
+def test_estimates_are_those_that_were_measured(
+    sizes: Sizes, size: int, batch: int, memory_gb: float | None, seconds: float
+) -> None:
+    asked = config("circles", batch=batch, ema=0.99 if sizes is EMBEDDED else 0.0)
+    asked = asked.model_copy(update={"data": asked.data.model_copy(update={"size": size})})
+    memory_mib, step_s = estimated(sizes, asked, "cpu", cores=1)
+    assert step_s == pytest.approx(seconds, rel=0.25)
+    if memory_gb is not None:
+        assert memory_mib / 1024 == pytest.approx(memory_gb, rel=0.25)
+    assert estimated(sizes, asked, "cpu", cores=2)[1] < step_s < estimated(sizes, asked, "cpu", cores=1)[1] * 1.01
 
 
 def test_costs_are_measured_once_something_has_run(studio: Studio, tutorial: Path) -> None:

@@ -29,10 +29,22 @@ from webapp.settings import ROOT, Settings
 NICE = 10
 BUILT_IN = {"circles": "Circles (the tutorial's task)", "world": "Picture world (endless)", "gallery": "My gallery"}
 _MIB = 1 << 20
-_FLOPS_PER_S = {"cpu": 12e9, "cuda": 40e12}
-"""What training reaches on two cores, and on a GPU of a few years' age: for estimates before anything was measured."""
 _SHARE = 0.114
 """A U-Net's operations, as a share of parameters times cells: its many deep parameters see few cells (SD 1.5)."""
+_CORE_FLOPS_PER_S = {"large": 76e9, "small": 34e9}
+"""What training reached on one core, with Stable Diffusion 1.5's widths and with the embedded model's (docs/training.md)."""
+_GPU_FLOPS_PER_S = 40e12
+"""What it may reach on a GPU of a few years' age; not measured."""
+_EMBEDDING_S = 1.26e-6
+"""Seconds of one core that the condition embedding takes for a pixel, at the original's width; measured on the embedded model."""
+_EMBEDDING_VALUES = 110
+"""Values that it keeps for a pixel until the way back, at that width."""
+_STEP_S = 0.02
+"""What a step takes whatever its size: the optimizer, the averages, Python."""
+_CORES_MAX, _CORES_SHARE = 8, 0.85
+"""Cores beyond which a step gets no faster, and what each of several gives of a single one."""
+_UNCACHED = 1.5
+"""A step that encodes its pictures takes so much longer than one with cached latents."""
 _FREE_MIN_BYTES = 256 * _MIB
 
 
@@ -118,22 +130,9 @@ class Trainings:
         """What a training will take: estimated from the models' files, measured where one like it has run."""
         base = self.catalog.card(config.base)
         found = self.catalog.locate(base)
-        parameters = _parameters(found)
-        control = round(parameters.unet * 0.42)
-        how = config.training
-        trained = control + (0 if how.locked else round(parameters.unet * 0.5))
-        moments = 2 if how.optimizer == "adamw8bit" else 8
-        frozen = (parameters.unet + parameters.rest) * (4 if how.precision == "no" else 2)
-        cells = (config.data.size / parameters.cell) ** 2
-        # Activations: about 20 bytes a parameter-and-cell of the shallow levels; checkpointing keeps a fifth.
-        kept = (parameters.unet + control) * cells * how.batch * _SHARE * (0.002 if how.checkpointing else 0.01)
-        memory = frozen + trained * (8 + moments + (4 if how.ema else 0)) + kept * (4 if how.precision == "no" else 2)
-        # Forward through both, backward through the control and the U-Net's decoder.
-        flops = 2 * _SHARE * cells * how.batch * how.accumulate * (2.0 * parameters.unet + 3 * control)
-        kind = "cuda" if device.startswith("cuda") else "cpu"
+        memory_mib, step_s = estimated(_parameters(found), config, device)
         measured = self._measured(config)
-        base_mib = 500 if kind == "cpu" else 600
-        return Cost(round(memory / _MIB) + base_mib, measured or flops / _FLOPS_PER_S[kind], bool(measured))
+        return Cost(memory_mib, measured or step_s, bool(measured))
 
     def _measured(self, config: Config) -> float:
         """Seconds a step of the newest training of this base and size, for as many examples; 0 when there is none."""
@@ -149,6 +148,34 @@ class Trainings:
             examples = other.training.batch * other.training.accumulate
             return sorted(spans)[len(spans) // 2] * config.training.batch * config.training.accumulate / examples
         return 0.0
+
+
+def estimated(sizes: Sizes, config: Config, device: str, cores: int = 0) -> tuple[int, float]:
+    """MiB of the device's memory, and seconds a step, that a training will take; on a CPU with so many cores (0: this one's).
+
+    Good to a quarter for the networks that were measured, on a machine that does nothing else.
+    """
+    how, size = config.training, config.data.size
+    control = round(sizes.unet * 0.42)
+    trained = control + (0 if how.locked else round(sizes.unet * 0.5))
+    wide = 4 if how.precision == "no" else 2
+    cells, pixels = (size / sizes.cell) ** 2, size * size * sizes.width / 320
+    # Activations that wait for the way back; checkpointing keeps a fifth of the blocks'.
+    blocks = (sizes.unet + control) * cells * _SHARE * (0.0002 if how.checkpointing else 0.001)
+    kept = how.batch * (blocks + pixels * _EMBEDDING_VALUES) * wide
+    moments = 2 if how.optimizer == "adamw8bit" else 8
+    memory = (sizes.unet + sizes.rest) * wide + trained * (8 + moments + (4 if how.ema else 0)) + kept
+    # Forward through both, backward through the control and the U-Net's decoder.
+    examples = how.batch * how.accumulate
+    flops = 2 * _SHARE * cells * examples * (2.0 * sizes.unet + 3 * control + (0 if how.locked else 0.5 * sizes.unet))
+    if device.startswith("cuda"):
+        base_mib, step_s = 600, flops / _GPU_FLOPS_PER_S
+    else:
+        cores = min(cores or os.cpu_count() or 1, _CORES_MAX)
+        rate = _CORE_FLOPS_PER_S["large" if sizes.unet > 200_000_000 else "small"]
+        alone = flops / rate + pixels * examples * _EMBEDDING_S
+        base_mib, step_s = 500, _STEP_S + alone / (1 if cores == 1 else cores * _CORES_SHARE)
+    return round(memory / _MIB) + base_mib, step_s * (1 if config.data.cache else _UNCACHED)
 
 
 @cache
@@ -173,20 +200,26 @@ def suggested(base: ModelCard, steps: int) -> dict[str, float | int]:
 
 
 @dataclass(frozen=True)
-class _Sizes:
+class Sizes:
+    """Of a base model: parameters of the U-Net and of the rest, pixels to a latent's cell, channels of its first level."""
+
     unet: int
     rest: int
-    cell: int
+    cell: int = 8
+    width: int = 320
+
+
+SD15 = Sizes(859_500_000, 206_800_000)
 
 
 @cache
-def _parameters(path: Path) -> _Sizes:
+def _parameters(path: Path) -> Sizes:
     """Numbers of parameters of a base model, from its files' headers; SD 1.5's where they cannot tell."""
     if path.is_dir():
         unet, rest = _count(path / "unet"), _count(path / "vae") + _count(path / "text_encoder")
-        cell = 16 if unet and unet < 20_000_000 else 8
-        return _Sizes(unet or 859_500_000, rest or 206_800_000, cell)
-    return _Sizes(859_500_000, 206_800_000, 8)
+        small = unet and unet < 20_000_000
+        return Sizes(unet or SD15.unet, rest or SD15.rest, 16 if small else 8, 64 if small else 320)
+    return SD15
 
 
 def _count(folder: Path) -> int:
