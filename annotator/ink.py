@@ -27,7 +27,7 @@ RESOLUTION = Param(
 def pixels_of(document: Document, kind: str) -> NDArray[np.uint8]:
     """The pixels of a raster of `kind`; InputError for every other document."""
     if not isinstance(document, Raster) or document.kind != kind:
-        raise InputError(f"This condition needs a {kind} document.", "Open the document on the page it was drawn on.")
+        raise InputError("This drawing belongs to another control.", "Open it on the page that it was drawn on.")
     return document.pixels
 
 

@@ -20,6 +20,7 @@ _BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 """The OpenPose-18 joints among the 25: the hip's middle (8) and the feet (19..24) have no place in 18."""
 _UNIT_MAX = 2.0
 """Coordinates that all lie below this are shares of the canvas: a person of two pixels does not exist."""
+_HINT = "Choose a file in the OpenPose format."
 
 _PARTS = {
     "hand_left_keypoints_2d": ("left_hand", 21),
@@ -39,10 +40,10 @@ def read(data: str | bytes, width: int = 512, height: int = 512) -> Skeleton:
     height = _side(frame.get("canvas_height", height), "canvas_height")
     people = frame.get("people")
     if not isinstance(people, list):
-        raise InputError("The pose file has no list of people.", "Choose a file in the OpenPose format.")
+        raise InputError("The pose file has no list of people.", _HINT)
     entries = cast("list[object]", people)
     if len(entries) > PEOPLE_MAX:
-        raise InputError(f"The pose file has {len(entries)} people, but {PEOPLE_MAX} are the most.")
+        raise InputError(f"The pose file has {len(entries)} people, but {PEOPLE_MAX} are the most.", "Leave some out.")
     parsed = [_person(entry) for entry in entries]
     if _is_unit(parsed):
         parsed = [{part: _stretched(points, width, height) for part, points in one.items()} for one in parsed]
@@ -62,27 +63,27 @@ def write(skeleton: Skeleton) -> str:
 
 def _frame(data: str | bytes) -> dict[str, object]:
     if len(data) > FILE_MAX_BYTES:
-        raise InputError("The pose file is larger than 4 MB.", "Choose a file in the OpenPose format.")
+        raise InputError("The pose file is larger than 4 MB.", _HINT)
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InputError("The pose file is not JSON.", "Choose a file in the OpenPose format.") from error
+        raise InputError("The pose file is not JSON.", _HINT) from error
     if isinstance(content, list) and content:
         content = cast("list[object]", content)[0]
     if not isinstance(content, dict):
-        raise InputError("The pose file holds no frame.", "Choose a file in the OpenPose format.")
+        raise InputError("The pose file holds no frame.", _HINT)
     return cast("dict[str, object]", content)
 
 
 def _side(value: object, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= SIDE_MAX_PX:
-        raise InputError(f"The pose file has a {name} that is no number from 1 to {SIDE_MAX_PX}.")
+        raise InputError(f"The pose file has a {name} that is no number from 1 to {SIDE_MAX_PX}.", _HINT)
     return int(value)
 
 
 def _person(entry: object) -> dict[str, tuple[Point, ...]]:
     if not isinstance(entry, dict):
-        raise InputError("The pose file has a person that is no object.")
+        raise InputError("The pose file has a person without named points.", _HINT)
     fields = cast("dict[str, object]", entry)
     body = _points(fields.get("pose_keypoints_2d"), "pose_keypoints_2d", (18, 25))
     if body is None:
@@ -99,21 +100,23 @@ def _points(value: object, name: str, counts: tuple[int, ...]) -> tuple[Point, .
     if value is None or value == []:
         return None
     if not isinstance(value, list):
-        raise InputError(f"The pose file has a {name} that is no list.")
+        raise InputError(f"The pose file has a {name} that is no list.", _HINT)
     numbers = cast("list[object]", value)
     if len(numbers) not in [3 * count for count in counts]:
         wanted = " or ".join(str(count) for count in counts)
-        raise InputError(f"The pose file has {len(numbers)} numbers in {name}, but {wanted} points need three each.")
+        raise InputError(
+            f"The pose file has {len(numbers)} numbers in {name}, but {wanted} points need three each.", _HINT
+        )
     plain = [_number(number, name) for number in numbers]
     return tuple(_point(*plain[at : at + 3]) for at in range(0, len(plain), 3))
 
 
 def _number(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"The pose file has something in {name} that is no number.")
+        raise InputError(f"The pose file has something in {name} that is no number.", _HINT)
     # An integer of a thousand digits fits no float: compare before converting.
     if not -COORDINATE_MAX_PX <= value <= COORDINATE_MAX_PX or not math.isfinite(value):
-        raise InputError(f"The pose file has a number in {name} that lies beyond {COORDINATE_MAX_PX:.0f}.")
+        raise InputError(f"The pose file has a number in {name} that lies beyond {COORDINATE_MAX_PX:.0f}.", _HINT)
     return float(value)
 
 

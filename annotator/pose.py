@@ -19,7 +19,7 @@ FIND_HANDS = Param("detect_hands", "Find hands", True)
 def render(document: Document, values: Values) -> Rgb:
     """The people on black. Hidden people and joints, and ghosts, are not drawn."""
     if not isinstance(document, Skeleton):
-        raise InputError("This condition needs a skeleton document.", "Open the document on the page it was drawn on.")
+        raise InputError("This drawing belongs to another control.", "Open it on the page that it was drawn on.")
     canvas = np.zeros((document.height, document.width, 3), np.uint8)
     people = [person for person in document.people if person.visible]
     bodies = [_body(person) for person in people]

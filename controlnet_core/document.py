@@ -126,10 +126,10 @@ def decode(data: bytes) -> Document:
     Raises InputError, in one sentence, for everything that is not a well-formed document of at most 2048 x 2048 px.
     """
     if len(data) < 9 or data[:5] != MAGIC:
-        raise InputError("This is not a document of the studio.", "Upload a picture, or a file that was saved here.")
+        raise InputError("This is not a drawing of the studio.", "Upload a picture, or a file that was saved here.")
     (length,) = struct.unpack_from("<I", data, 5)
     if length > HEADER_MAX_BYTES or 9 + length > len(data):
-        raise InputError("The document is cut off or damaged.", "Save it again and retry.")
+        raise InputError("The drawing is cut off or damaged.", "Save it again, or choose another one.")
     try:
         if b'"people"' in data[9 : 9 + length]:  # thousands of points: no dictionaries on the way to them
             return _skeleton(data[9 : 9 + length])
@@ -139,7 +139,9 @@ def decode(data: bytes) -> Document:
             return Skeleton.model_validate(header)
         return _raster(header, data[9 + length :])
     except (ValueError, RecursionError, TypeError, KeyError, ValidationError, zlib.error) as error:
-        raise InputError("The document is damaged: its content does not fit its description.") from error
+        raise InputError(
+            "The drawing is damaged: its content does not fit its description.", "Choose another one."
+        ) from error
 
 
 def _pack(header: bytes) -> bytes:

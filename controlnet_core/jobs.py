@@ -362,7 +362,7 @@ class Queue:
 def worker_lost() -> WorkerLost:
     """What a user reads about a job that took its worker down twice."""
     return WorkerLost(
-        "The worker process died twice during this job.",
+        "The engine died twice during this job.",
         "Try a smaller size or fewer images; data/studio.log says more.",
     )
 

@@ -121,9 +121,9 @@ class Blobs:
         try:
             data = self._path(digest).read_bytes()
         except OSError as error:
-            raise InputError("A picture that belongs to this work is not here any more.", "Draw it again.") from error
+            raise InputError("A picture of this job is not here any more.", "Draw it again.") from error
         if hashlib.sha256(data).hexdigest() != digest:
-            raise InputError("A picture that belongs to this work is damaged on the disk.", "Draw it again.")
+            raise InputError("A picture of this job is damaged on the disk.", "Draw it again.")
         return data
 
     def collect(self, named: Collection[str], older_than_s: float) -> tuple[int, int]:

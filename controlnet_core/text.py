@@ -87,7 +87,9 @@ def encode(base: Base, texts: Sequence[str], reading: Reading) -> list[Tensor]:
     layers are skipped than there are. A weight moves a token's embedding away from the one it has in an empty text.
     """
     if base.tokenizer is None:
-        raise ModelMissing(f"{base.name} came without a vocabulary.", "Give it one with load_tokenizer.")
+        raise ModelMissing(
+            f"{base.name} came without a vocabulary.", "Download the vocabulary of CLIP on the Models page."
+        )
     layers = int(base.text_encoder.config.num_hidden_layers)
     if reading.clip_skip > layers:
         raise RecipeError(f"The text encoder of {base.name} has {layers} layers.", "Choose a smaller clip skip.")
@@ -139,7 +141,7 @@ class _Words:
         for key, vectors in reading.embeddings.items():
             if vectors.ndim != 2 or vectors.shape[1] != known.shape[1] or len(vectors) > self._length - 2:
                 raise ModelError(
-                    f"The embedding {key} was made for another kind of model than {base.name}.",
+                    f"The textual inversion {key} was made for another kind of model than {base.name}.",
                     "Leave it out, or choose a model of its family.",
                 )
             self._numbers[key.lower()] = list(range(following, following + len(vectors)))

@@ -96,7 +96,7 @@ def load_embedding(path: Path) -> Tensor:
     tensors = read_tensors(file)
     found = tensors.get("emb_params", next(iter(tensors.values())) if len(tensors) == 1 else None)
     if "clip_g" in tensors:
-        raise ModelError(f"{file.name} is an embedding for SDXL, which does not run here.", _FAMILY)
+        raise ModelError(f"{file.name} is a textual inversion for SDXL, which does not run here.", _FAMILY)
     if found is None or found.ndim not in (1, 2) or not found.is_floating_point():
         raise ModelError(f"{file.name} is not a textual inversion.", "Choose a file from models/embeddings.")
     return found.reshape(-1, found.shape[-1]).float().clone()
