@@ -56,7 +56,7 @@ def generate(
     embedding: Annotated[
         list[str] | None, typer.Option(help="A textual inversion; the prompt calls it by name.")
     ] = None,
-    vae: Annotated[str, typer.Option(help="Another autoencoder of `studio models list`.")] = "",
+    vae: Annotated[str, typer.Option(help="Another VAE of `studio models list`.")] = "",
     clip_skip: Annotated[int, typer.Option(min=1, max=12, help="2 leaves out the text encoder's last layer.")] = 1,
     variation: Annotated[str, typer.Option(help="SEED:STRENGTH, e.g. 7:0.2 for a picture near that of --seed.")] = "",
     recipe: Annotated[Path | None, typer.Option(help="Make a picture again: a PNG or JSON of the studio.")] = None,
@@ -128,7 +128,7 @@ def _base(here: Studio, model: str) -> ModelCard:
 
     installed = here.catalog.bases()
     if not model and not installed:
-        raise ModelMissing("There is no base model on this machine.", "See studio models list.")
+        raise ModelMissing("There is no base model on this machine.", "Download one: studio models list names them.")
     return here.catalog.card(model) if model else installed[0]
 
 

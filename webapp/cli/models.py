@@ -148,7 +148,7 @@ def empty_bin() -> None:
 @app.command("transfer")
 def transfer_control(
     control: Annotated[str, typer.Argument(help="A ControlNet: id or path.")],
-    target: Annotated[str, typer.Argument(help="The base model that it shall suit: id or path.")],
+    target: Annotated[str, typer.Argument(help="The base model to carry it over to: id or path.")],
     output: Annotated[
         Path, typer.Argument(help="The new file, NAME.safetensors; or a folder, where the source is one.")
     ],

@@ -133,7 +133,9 @@ def _seen(at: Composition) -> None:
             f"<figcaption><b>{escape(control.title)}</b> {words}</figcaption></figure>"
         )
     st.html(f'<div class="seen">{"".join(figures)}</div>')
-    st.caption(f"The networks get these at {width} × {height} px. Where a control is not to act, it is dark.")
+    st.caption(
+        f"The ControlNets get these at {width} × {height} px. A control does not act where its picture is darkened."
+    )
 
 
 # ---- examples and the photo

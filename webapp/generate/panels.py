@@ -276,7 +276,7 @@ def model_line() -> None:
     studio, card = services.studio(), model_card()
     status = studio.supervisor.status
     if status.state == "broken":
-        st.warning("The worker cannot start; data/studio.log says why. You can draw, but not generate.")
+        st.warning("The engine cannot start; data/studio.log says why. You can draw, but not generate.")
     words = len(studio.catalog.words(card))
     where = {"cpu": "on the CPU", "cuda": "on the GPU", "mps": "on the GPU"}.get(status.device.split(":")[0], "")
     parts = [

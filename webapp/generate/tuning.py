@@ -166,6 +166,7 @@ def _basics(at: Wish) -> None:
             list(SAMPLER_TITLES),
             format_func=SAMPLER_TITLES.__getitem__,
             key=widget(f"{key}.sampler", chosen.sampler),
+            help="The way from noise to the picture. LCM and TCD suit models that were made for few steps.",
         )
         seed = st.number_input(
             "Seed",
@@ -228,7 +229,7 @@ def _extras(at: Wish, base: ModelCard) -> None:
         values["eta"] = gates.number(eta, 0, 1, "Eta")
     at.choices = replace(chosen, **values)
     if base.words:
-        st.caption("LoRAs, embeddings, VAEs and clip skip work with Stable Diffusion models.")
+        st.caption("LoRAs, textual inversions, VAEs and clip skip work with Stable Diffusion models.")
         return
     _text_and_decoder(at, base, key)
     _loras(at, base, key)
@@ -249,7 +250,13 @@ def _text_and_decoder(at: Wish, base: ModelCard, key: str) -> None:
     if len(vaes) == 1:
         return
     present = chosen.vae if chosen.vae in vaes else ""
-    vae = st.selectbox("VAE", list(vaes), format_func=vaes.__getitem__, key=widget(f"{key}.vae", present))
+    vae = st.selectbox(
+        "VAE",
+        list(vaes),
+        format_func=vaes.__getitem__,
+        key=widget(f"{key}.vae", present),
+        help="What turns the model's result into pixels: colours and small details are its own.",
+    )
     at.choices = replace(at.choices, vae=gates.choice(vae, tuple(vaes), "The VAE") or None)
 
 
@@ -271,7 +278,7 @@ def _loras(at: Wish, base: ModelCard, key: str) -> None:
     for lora in chosen:
         gates.choice(lora, tuple(titles), "The LoRA")
         weight = st.slider(
-            titles[lora],
+            f"Weight of {titles[lora]}",
             -2.0,
             2.0,
             step=0.05,

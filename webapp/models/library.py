@@ -190,7 +190,9 @@ class Library:
         card = self.catalog.card(id)
         place = self.catalog.locate(card)
         if not removable(card):
-            raise InputError(f"{card.title} belongs to the program.", "It needs no more than a few megabytes.")
+            raise InputError(
+                f"{card.title} belongs to the program.", "It stays, and takes no more than a few megabytes."
+            )
         home = self.catalog.models / place.relative_to(self.catalog.models).parts[0] / BIN / str(time.time_ns())
         home.mkdir(parents=True)
         (home / "place.txt").write_text(place.relative_to(self.catalog.models).as_posix(), encoding="utf-8")
@@ -284,7 +286,7 @@ class Library:
             if self.catalog.installed(card) and self.catalog.locate(card).resolve() == full:
                 return card, self.check(card).sentence
         if not full.exists():
-            raise InputError(f"There is no {full.name} in the models folder.")
+            raise InputError(f"There is no {full.name} in the models folder.", "Put it there, or look at its name.")
         raise InputError(f"{full.name} is not a model that is known here.", check(full).sentence)
 
     def _run(self, work: Work, run: Callable[[Work], None]) -> None:

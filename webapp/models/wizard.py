@@ -32,6 +32,11 @@ HELP: dict[Tool, str] = {
     "control alone: a quarter of the size.",
     "add-control": "A control that has learned nothing yet: the base model's encoder, copied, with connections at zero.",
 }
+LACKING: dict[Tool, str] = {
+    "extract": "There is no checkpoint with a control in it on this machine. Put one such as control_sd15_canny.pth into "
+    "models/controlnet.",
+    "add-control": "There is no base model on this machine. Download or add one under Models.",
+}
 PANE_PX = 420
 
 
@@ -77,7 +82,7 @@ def _choices(tool: Tool) -> Making | None:
     else:
         source = _pick("Base model", bases, "fresh")
     if source is None:
-        st.info("There is no checkpoint with a control in it on this machine.", icon=":material/info:")
+        st.info(LACKING[tool], icon=":material/info:")
         return None
     name, half = _name(f"{source.title} control", f"{tool}.{source.id}")
     return Making(tool, source.id, name=name, half=half)
@@ -98,11 +103,11 @@ def _transfer(bases: list[ModelCard], controls: list[ModelCard]) -> Making | Non
         origin = _origin(sorted(family, key=lambda base: base.own))
         # Whoever comes here has a model of their own in mind.
         others = sorted((base for base in family if base.id != origin), key=lambda base: not base.own)
-        target = _pick("3 · Base model that it shall suit", others, "target")
+        target = _pick("3 · Base model to carry it over to", others, "target")
     if control is None or target is None:
         st.info(
             "This needs a ControlNet and two base models of its family on this machine: the one that it was trained on "
-            "and the one that it shall suit. Fetch or add them under Models.",
+            "and the one to carry it over to. Download or add them under Models.",
             icon=":material/info:",
         )
         return None
