@@ -194,11 +194,12 @@ def task(*, key: str, events_url: str, cancel_url: str, job: str) -> bool:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the wall or the drawer wants from the page, once: to "reopen" the gallery's picture `id`, or to take what a
-    dropped file holds: `text`, a recipe of ours ("studio") or the settings of another program ("parameters").
+    """What the wall or the drawer wants from the page, once: to "reopen" the gallery's picture `id`, to bring back what the
+    "job" `id` was to make, or to take what a dropped file holds: `text`, a recipe of ours ("studio") or the settings of
+    another program ("parameters").
     """
 
-    kind: Literal["reopen", "studio", "parameters"]
+    kind: Literal["reopen", "job", "studio", "parameters"]
     id: str = ""
     text: str = ""
 
@@ -237,9 +238,9 @@ def read_wanted(told: object) -> Wanted | None:
     kind, id, text = fields.get("kind"), fields.get("id", ""), fields.get("text", "")
     if not isinstance(id, str) or not isinstance(text, str) or len(id) > 64 or len(text) > TEXT_MAX:
         return None
-    if kind not in ("reopen", "studio", "parameters"):
+    if kind not in ("reopen", "job", "studio", "parameters"):
         return None
-    return Wanted(cast(Literal["reopen", "studio", "parameters"], kind), id, text)
+    return Wanted(cast(Literal["reopen", "job", "studio", "parameters"], kind), id, text)
 
 
 def sheet(*, key: str, sheet: Mapping[str, Any]) -> SheetAction | None:

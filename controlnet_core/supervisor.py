@@ -229,7 +229,7 @@ class Supervisor:
                 job.id,
                 "failed",
                 text="The result could not be saved.",
-                hint=f"studio.log says why, under job {job.id}.",
+                hint=f"Try again. If it happens again, data/studio.log says why, under job {job.id}.",
                 seconds=event.seconds,
             )
         self.queue.done(job.id, kept)

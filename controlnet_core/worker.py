@@ -131,7 +131,7 @@ class Worker:
             return event(
                 "failed",
                 text=f"Something went wrong while {_DOING[job.kind]}.",
-                hint=f"The details are in studio.log under job {job.id}.",
+                hint=f"Try again. If it happens again, data/studio.log says why, under job {job.id}.",
             )
 
     def _done(self, job: Job, engine: Engine, on_step: OnStep, on_load: OnLoad) -> dict[str, Any]:

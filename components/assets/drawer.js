@@ -158,13 +158,14 @@ class Drawer {
   }
 
   #active(job) {
-    const state = element("span", { class: "state" }, job.state === "running" ? "Running" : waitWords(job.ahead, job.wait_s));
+    const runs = job.state === "running";
+    const state = element("span", { class: "state" }, runs ? "Running" : waitWords(job.ahead, job.wait_s));
     const bar = element("i", {});
     const thumb = element("img", { class: "thumb", alt: "", hidden: true });
     const stop = element("button", { type: "button", class: "text", onclick: () => this.#cancel(job.id, stop) }, "Cancel");
     this.#rows.set(job.id, { job, state, bar, thumb });
     return element("div", { class: "job" }, element("div", { class: "place" }, thumb),
-      element("div", { class: "about" }, this.#title(job), element("div", { class: "bar" }, bar), state), stop);
+      element("div", { class: "about" }, this.#title(job), element("div", { class: "bar", hidden: !runs }, bar), state), stop);
   }
 
   #ended(job) {
@@ -173,8 +174,10 @@ class Drawer {
       ? element("img", { class: "thumb", src: new URL(`${first.url}?thumb`, document.baseURI), alt: "" })
       : icon({ failed: "warning", cancelled: "stop" }[job.state] ?? "check", 22);
     const words = { done: doneWords(job), failed: [job.text, job.hint].filter(Boolean).join(" "), cancelled: "Stopped." }[job.state];
-    const number = job.state === "failed" ? element("code", {}, `Job ${job.id.slice(0, 12)}`) : null;
-    const reopen = first && element("button", { type: "button", class: "text", onclick: () => this.#reopen(first.id) }, "Reopen");
+    const number = job.state === "failed" && !words.includes(job.id) ? element("code", {}, `Job ${job.id}`) : null;
+    // Without a picture, what was asked for comes back: to be changed and tried again.
+    const wanted = first ? { kind: "reopen", id: first.id } : job.kind === "recipe" && { kind: "job", id: job.id };
+    const reopen = wanted && element("button", { type: "button", class: "text", onclick: () => this.#reopen(wanted) }, "Reopen");
     return element("div", { class: `job ${job.state}` }, element("div", { class: "place" }, place),
       element("div", { class: "about" }, this.#title(job), element("span", { class: "state" }, words), number), reopen);
   }
@@ -217,9 +220,9 @@ class Drawer {
     this.#soon();
   }
 
-  #reopen(id) {
+  #reopen(wanted) {
     this.#show(false);
-    this.tell({ kind: "reopen", id });
+    this.tell(wanted);
   }
 
   /** A recipe was dropped. On a canvas the picture itself may be meant: ask. */

@@ -279,3 +279,22 @@ def test_the_drawer_follows_jobs_cancels_and_survives_a_reload(page: Page, studi
     expect(sheet.get_by_text("Stopped.").first).to_be_visible(timeout=WAIT_MS)
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="Jobs", exact=True)).to_be_visible()
+
+
+def test_a_job_that_failed_says_why_and_comes_back_to_be_changed(page: Page, studio: Running) -> None:
+    page.goto(studio.url)
+    page.wait_for_selector(".paper canvas")
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill("a mill, memory is short")
+    prompt.blur()
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_text("This needs more memory.")).to_be_visible()
+    prompt.fill("something else")
+    prompt.blur()
+    page.get_by_role("link", name="Models").click()
+    page.get_by_role("button", name="Jobs").click()
+    failed = page.get_by_role("dialog", name="Jobs").locator(".job.failed").first
+    expect(failed).to_contain_text("This needs more memory. Make it smaller.")
+    failed.get_by_role("button", name="Reopen").click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a mill, memory is short")
+    page.wait_for_selector(".paper canvas")

@@ -18,7 +18,7 @@ from PIL import Image
 from controlnet_core import document as documents
 from controlnet_core.catalog import ModelCard
 from controlnet_core.document import MISSING, Person, Point, Raster, Skeleton
-from controlnet_core.errors import ModelMissing
+from controlnet_core.errors import InputError, ModelMissing
 from controlnet_core.picture import open_picture
 from controlnet_core.recipe import Found, Lora, Recipe
 from tests.webapp.conftest import WORKSPACE, mask
@@ -215,6 +215,15 @@ def test_models_that_are_not_here_any_more_are_named(at: Composition) -> None:
     missing: list[str] = []
     reopen._use_model(made_by(at).model_copy(update=lost), missing)  # pyright: ignore[reportPrivateUsage]
     assert missing == ["the model lost-model", "lost-lora", "lost-network", "lost-vae"]
+
+
+def test_a_job_comes_back_to_its_own_workspace_alone(at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio, recipe = services.studio(), made_by(at)
+    job = studio.submit("a-tab-of-the-tests", recipe, owner=WORKSPACE)
+    assert reopen.asked(job) == recipe
+    monkeypatch.setattr(services, "workspace", lambda: "f" * 32)
+    with pytest.raises(InputError, match="no such job"):
+        reopen.asked(job)
 
 
 def base() -> ModelCard:

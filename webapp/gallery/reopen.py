@@ -20,7 +20,7 @@ from controlnet_core.document import Raster
 from controlnet_core.errors import InputError, StudioError
 from controlnet_core.metadata import read_parameters
 from controlnet_core.recipe import ControlUnit, Recipe, Source, parse
-from webapp import services
+from webapp import gates, services
 from webapp.compose import stack, state
 from webapp.compose.state import Composition, Layer
 from webapp.drawing.sources import open_editor
@@ -42,10 +42,20 @@ def take(wanted: Wanted, page: str) -> None:
     """Do what the wall or the drawer wants while the page at the path `page` is shown. Raises StudioError."""
     if wanted.kind == "reopen":
         recipe(services.studio().gallery.get(wanted.id).recipe, page)
+    elif wanted.kind == "job":
+        recipe(asked(wanted.id), page)
     elif wanted.kind == "studio":
         recipe(parse(wanted.text), page)
     else:
         parameters(wanted.text, page)
+
+
+def asked(job: str) -> Recipe:
+    """The recipe of a job of this workspace, whatever became of it. Raises InputError for any other."""
+    entry = services.studio().queue.get(gates.job_id(job))
+    if entry.owner != services.workspace() or entry.kind != "recipe":
+        raise InputError("There is no such job here.")
+    return parse(entry.work)
 
 
 def recipe(made: Recipe, page: str) -> None:

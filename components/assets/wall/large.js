@@ -25,7 +25,7 @@ export class Large {
     this.star = iconButton({ id: "star", label: "Star", icon: "star", keys: ["F"], run: () => this.#star() });
     this.words = element("div", { class: "words", tabindex: "0", role: "region", "aria-label": "Recipe" });
     this.acts = element("div", { class: "acts" });
-    this.root = element("dialog", { class: "studio large", "aria-label": "Picture" }, element("style", {}, LARGE_STYLE + COMPARE_STYLE),
+    this.root = element("dialog", { class: "studio large", "aria-label": "Picture", tabindex: "-1" }, element("style", {}, LARGE_STYLE + COMPARE_STYLE),
       element("div", { class: "room" }, this.frame, this.place, this.back, this.on),
       element("div", { class: "panel" },
         element("div", { class: "head" }, element("h2", {}, "Recipe"), this.star,
@@ -53,7 +53,7 @@ export class Large {
     this.root.classList.toggle("dark", this.wall.root.classList.contains("dark"));
     if (!this.root.open) {
       this.root.showModal();
-      this.words.focus({ preventScroll: true });
+      this.root.focus({ preventScroll: true });
     }
     this.show();
   }
@@ -80,16 +80,20 @@ export class Large {
     const pinned = this.#pinned && this.#pinned.id !== picture.id ? this.#pinned : null;
     this.compare.show(pinned && { url: pinned.url, name: nameOf(pinned) }, { url: picture.url, name: nameOf(picture) });
     this.#showOver(picture);
-    keepingFocus(this.root, () => this.#showActs(picture), this.words);
+    keepingFocus(this.root, () => this.#showActs(picture));
     this.#tell(picture);
     for (const near of [pictures[this.#index + 1], pictures[this.#index - 1]]) if (near) new Image().src = address(near.url);
     if (pictures.length - this.#index < 8) this.wall.collection.next();
   }
 
+  /** Whether a control lies over the picture: not over two that are compared. */
+  #covered(picture) {
+    return this.#overlay >= 0 && this.#overlay < picture.controls.length && this.compare.root.hidden;
+  }
+
   #showOver(picture) {
-    const shown = this.#overlay >= 0 && this.#overlay < picture.controls.length && this.compare.root.hidden;
-    this.over.hidden = !shown;
-    if (!shown) return;
+    this.over.hidden = !this.#covered(picture);
+    if (this.over.hidden) return;
     this.over.src = address(`./studio/pictures/${picture.id}/control/${this.#overlay}.png`);
     this.over.style.opacity = this.#opacity;
   }
@@ -136,13 +140,13 @@ export class Large {
   }
 
   #showControls(picture) {
-    keepingFocus(this.root, () => this.#replaceControls(picture), this.words);
+    keepingFocus(this.root, () => this.#replaceControls(picture));
   }
 
   #replaceControls(picture) {
     const buttons = picture.controls.map((key, number) => {
       const title = this.wall.titles[key] ?? key;
-      const button = element("button", { type: "button", "aria-pressed": String(this.#overlay === number), "aria-label": `Lay ${title} over the picture`,
+      const button = element("button", { type: "button", "aria-pressed": String(this.#covered(picture) && this.#overlay === number), "aria-label": `Lay ${title} over the picture`,
         "data-id": `control-${number}`, onclick: () => this.#lay(this.#overlay === number ? -1 : number) },
       element("img", { src: address(`./studio/pictures/${picture.id}/control/${number}.png`), alt: "", loading: "lazy" }), title);
       describe(button, "Lay it over the picture", ["O"]);
@@ -153,7 +157,7 @@ export class Large {
         this.#opacity = value;
         this.over.style.opacity = value;
       } });
-    this.controls?.replaceChildren(...buttons, ...(this.#overlay >= 0 && picture.controls.length ? [fader] : []));
+    this.controls?.replaceChildren(...buttons, ...(this.#covered(picture) ? [fader] : []));
   }
 
   #lay(number) {

@@ -66,6 +66,7 @@ dialog.large .panel { grid-area: panel; background: var(--ground); border: 0; di
 dialog.large .head { display: flex; align-items: center; gap: 4px; padding: 8px 8px 8px 20px; border-bottom: 1px solid var(--faint); flex: none; }
 dialog.large .head h2 { font-size: 15px; margin: 0; font-weight: 600; flex: 1; }
 dialog.large .head [aria-pressed=true] svg { fill: currentColor; }
+dialog.large .words:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
 dialog.large .words { overflow: auto; flex: 1; padding: 16px 20px; user-select: text; -webkit-user-select: text; }
 dialog.large .prompt { font-size: 15px; line-height: 1.45; margin: 0 0 16px; white-space: pre-wrap; overflow-wrap: anywhere; }
 dialog.large dl { display: grid; grid-template-columns: 112px minmax(0, 1fr); gap: 8px 12px; margin: 0; }
