@@ -7,12 +7,11 @@ import { element, select, textButton, tooltips } from "./engine/controls.js";
 import { icon } from "./engine/icons.js";
 import { STYLE } from "./engine/style.js";
 import { followTheme } from "./engine/theme.js";
-import { follow } from "./events.js";
+import { Following, ProgressBar } from "./following.js";
 import { size } from "./photo/params.js";
 import { PHOTO_STYLE } from "./photo/style.js";
 import { catchPictures, chooser, galleryButton, invitation, post, send } from "./photo/take.js";
 import { mounted } from "./mounted.js";
-import { begun, next } from "./progress.js";
 
 const MAPS_STYLE = `
 .studio.maps { display: block; border: none; background: none; border-radius: 0; overflow: visible; min-height: 320px; }
@@ -28,9 +27,7 @@ const MAPS_STYLE = `
 .maps .shown img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: fill; }
 .maps .shown .say { padding: 16px; text-align: center; color: var(--soft); text-wrap: balance; display: flex; flex-direction: column; gap: 10px; align-items: center; max-height: 100%; overflow: auto; }
 .maps .shown .say strong { color: var(--text); font-weight: 600; }
-.maps .shown .bar { position: absolute; inset: auto 0 0; height: 3px; background: var(--faint); overflow: hidden; }
-.maps .shown .bar i { display: block; height: 100%; background: var(--accent); transform-origin: 0 0; }
-.maps .shown .bar.vague i { width: 30%; animation: pass 1.4s ease-in-out infinite; }
+.maps .shown .progress { position: absolute; inset: auto 0 0; height: 3px; }
 .maps .card footer { display: flex; gap: 8px; padding: 8px; }
 .maps .card footer button { flex: 1; height: 32px; border-radius: 8px; background: var(--hover); color: var(--text); justify-content: center; }
 .maps .card footer button:disabled { background: none; }
@@ -138,7 +135,7 @@ class Card {
   }
 
   destroy() {
-    this.unfollow?.();
+    this.following?.leave();
     this.gone = true;
   }
 
@@ -177,21 +174,14 @@ class Card {
 
   #follow(job) {
     return new Promise((resolve) => {
-      let state = begun();
       const text = element("span", {});
-      const bar = element("div", { class: "bar" }, element("i"));
-      this.shown.replaceChildren(element("div", { class: "say" }, text), bar);
-      this.unfollow = follow(this.page.data.events_url, (event) => {
-        if (event.job !== job) return;
-        state = next(state, event);
-        text.textContent = state.text;
-        bar.classList.toggle("vague", state.fraction === null);
-        bar.firstChild.style.transform = state.fraction === null ? "" : `scaleX(${state.fraction})`;
-        if (["done", "failed", "cancelled"].includes(state.phase)) {
-          this.unfollow();
-          resolve(state);
-        }
-      });
+      const bar = new ProgressBar();
+      this.shown.replaceChildren(element("div", { class: "say" }, text), bar.root);
+      const show = () => {
+        text.textContent = this.following.words;
+        bar.show(this.following.state.fraction);
+      };
+      this.following = new Following(job, { events: this.page.data.events_url, show, ended: resolve });
     });
   }
 

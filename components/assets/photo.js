@@ -9,13 +9,13 @@ import { element, iconButton, select, slider, textButton, tooltips } from "./eng
 import { icon } from "./engine/icons.js";
 import { STYLE } from "./engine/style.js";
 import { followTheme } from "./engine/theme.js";
-import { follow } from "./events.js";
+import { Following, ProgressBar } from "./following.js";
 import { Compare } from "./photo/compare.js";
 import { defaults, fillPanel, size } from "./photo/params.js";
 import { PHOTO_STYLE } from "./photo/style.js";
 import { catchPictures, chooser, galleryButton, invitation, post, send } from "./photo/take.js";
 import { mounted } from "./mounted.js";
-import { begun, clock, IDLE, next } from "./progress.js";
+import { IDLE } from "./progress.js";
 
 const SETTLED_MS = 350;
 const followed = new Set(); // jobs whose end was heard
@@ -31,7 +31,7 @@ export const mount = mounted(
 class PhotoView {
   constructor(host, data) {
     this.data = data;
-    this.state = IDLE;
+    this.own = IDLE; // what is shown while no job runs
     this.photo = data.look.photo;
     this.values = structuredClone(data.look.values);
     this.shorter = data.look.shorter;
@@ -87,12 +87,12 @@ class PhotoView {
     this.invite = invitation("or paste it. Its map is found at once, and you can edit it.", file.open, this.data.examples, take);
     this.compare.frame.append(this.invite);
     this.stage = element("div", { class: "stage" }, this.compare.frame);
-    this.bar = element("div", { class: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 }, element("i"));
+    this.bar = new ProgressBar();
     this.words = element("span", { class: "hint", role: "status" });
     this.elapsed = element("span", { class: "elapsed" });
-    this.stop = element("button", { type: "button", class: "text", onclick: () => this.#cancel() }, icon("stop", 16), "Cancel");
+    this.stop = element("button", { type: "button", class: "text", onclick: () => this.following.cancel() }, icon("stop", 16), "Cancel");
     this.root = element("div", { class: "studio photo", role: "region", "aria-label": "Photo and map", tabindex: "0" },
-      file.node, top, this.stage, this.panel, this.bar, element("div", { class: "status" }, this.words, this.elapsed, this.stop));
+      file.node, top, this.stage, this.panel, this.bar.root, element("div", { class: "status" }, this.words, this.elapsed, this.stop));
     this.mapSize = element("div", { class: "param", title: "The shorter side of the map; its shape is the photo's." },
       slider({ id: "map-size", label: "Map size", min: this.data.sizes.min, max: this.data.sizes.max, step: this.data.sizes.step, value: this.shorter,
         format: (px) => `${px} px`, onInput: (px) => {
@@ -249,79 +249,58 @@ class PhotoView {
   // ---- a job
 
   #follow(job) {
-    this.#unfollow();
-    this.job = job;
-    this.stopping = false;
-    this.state = begun();
-    this.started = performance.now();
+    this.following?.leave();
     this.compare.late(true);
-    this.timer = setInterval(() => this.#show(), 250);
-    this.unfollow = follow(this.data.events_url, (event) => event.job === job && this.#heard(event));
+    this.following = new Following(job, { events: this.data.events_url, cancel: `${this.data.cancel_url}/${job}`, show: () => this.#show(),
+      ended: (state) => this.#ended(job, state) });
     this.#show();
   }
 
   #unfollow() {
-    clearInterval(this.timer);
-    this.unfollow?.();
-    this.unfollow = null;
-    this.job = "";
+    this.following?.leave();
+    this.following = null;
   }
 
-  #heard(event) {
-    this.state = next(this.state, event);
-    const { phase, text, hint } = this.state;
-    if (!["done", "failed", "cancelled"].includes(phase)) return this.#show();
+  #ended(job, { phase, text, hint }) {
     this.#unfollow();
-    followed.add(event.job);
+    followed.add(job);
     if (phase === "failed") {
       this.#problem(text, hint);
       this.#tell("changed"); // weights may have come all the same
     } else if (phase === "cancelled") {
       this.#idle("Stopped.");
     } else {
-      this.#showMap(this.rev, event.job).then(() => this.#settle());
+      this.#showMap(this.rev, job).then(() => this.#settle());
       this.#idle(text);
     }
-    return this.#show();
-  }
-
-  async #cancel() {
-    this.stopping = true;
-    this.#show();
-    await fetch(new URL(`${this.data.cancel_url}/${this.job}`, document.baseURI), { method: "POST" }).catch(() => {
-      this.stopping = false;
-    });
   }
 
   // ---- showing
 
   #busy(text) {
-    this.state = { ...IDLE, phase: "waiting", text };
+    this.own = { ...IDLE, phase: "waiting", text };
     this.#show();
   }
 
   #idle(text) {
-    this.state = { ...IDLE, text };
+    this.own = { ...IDLE, text };
     this.#show();
   }
 
   #show() {
-    const { phase, fraction, text } = this.state;
+    const { phase, fraction } = this.following?.state ?? this.own;
+    const text = this.following?.words ?? this.own.text;
     const busy = phase === "waiting" || phase === "running";
     this.invite.hidden = !!this.photo;
     this.galleryButton.hidden = !this.data.gallery.length;
     this.undo.hidden = !this.aside;
     this.go.hidden = this.instant || !this.photo;
     this.go.disabled = busy;
-    this.bar.classList.toggle("shown", busy);
-    this.bar.classList.toggle("vague", busy && fraction === null);
-    this.bar.firstChild.style.transform = fraction === null ? "" : `scaleX(${fraction})`;
-    if (fraction === null) this.bar.removeAttribute("aria-valuenow");
-    else this.bar.setAttribute("aria-valuenow", Math.round(fraction * 100));
-    this.words.textContent = this.stopping && busy ? "Stopping…" : phase === "failed" ? "" : text || (this.photo ? "" : this.data.help);
-    this.elapsed.textContent = this.job ? clock((performance.now() - this.started) / 1000) : "";
-    this.stop.hidden = !this.job;
-    this.stop.disabled = !!this.stopping;
+    this.bar.show(fraction, busy);
+    this.words.textContent = text || (this.photo ? "" : this.data.help);
+    this.elapsed.textContent = this.following?.elapsed ?? "";
+    this.stop.hidden = !this.following;
+    this.stop.disabled = !!this.following?.stopping;
   }
 
   /** Say what is wrong, and offer what works without a network: another detector, or the editor. */
@@ -329,7 +308,7 @@ class PhotoView {
     this.trouble?.remove();
     this.trouble = null;
     if (!text) return;
-    this.state = { ...IDLE };
+    this.own = IDLE;
     const instant = this.instant ? [] : this.data.detectors.filter((one) => !one.needs.length && one.reads === "photo");
     const offers = instant.slice(0, 2).map((one) => textButton(`Use ${one.title}`, () => {
       this.#problem(null);

@@ -12,9 +12,14 @@ export function begun() {
   return { ...IDLE, phase: "waiting", text: "Starting…" };
 }
 
+/** Whether nothing more will be heard of a job. */
+export function over({ phase }) {
+  return ["done", "failed", "cancelled"].includes(phase);
+}
+
 /** The state after an event with the fields of controlnet_core.job.Event; unknown kinds change nothing. */
 export function next(state, event) {
-  if (["done", "failed", "cancelled"].includes(state.phase)) return state;
+  if (over(state)) return state;
   switch (event.kind) {
     case "queued":
       return { ...state, phase: "waiting", fraction: null, text: queueWords(event.ahead) };

@@ -25,10 +25,7 @@ export const RESULT_STYLE = `
 .results .strip button[aria-selected=true] { outline: 2px solid var(--accent); outline-offset: 2px; opacity: 1; }
 .results .strip button:focus-visible { opacity: 1; }
 .results .strip img { width: 100%; height: 100%; object-fit: cover; display: block; }
-.results .bar { height: 2px; flex: none; background: var(--faint); overflow: hidden; }
-.results .bar i { display: block; height: 100%; background: var(--accent); transform-origin: 0 0; transition: transform .18s ease-out; visibility: hidden; }
-.results .bar.shown i { visibility: visible; }
-.results .bar.vague i { width: 30%; animation: pass 1.4s ease-in-out infinite; transform: none; }
+.results .progress { background: var(--faint); }
 .results .foot { height: 44px; flex: none; display: flex; align-items: center; gap: 8px; padding: 0 8px 0 16px; color: var(--soft); font-size: 12px; }
 .results .elapsed { font-variant-numeric: tabular-nums; min-width: 32px; text-align: right; }
 .results .buttons { display: flex; gap: 4px; }
@@ -37,7 +34,6 @@ export const RESULT_STYLE = `
 .results .foot input[type=range] { width: 88px; }
 .results.away .foot .hint::after { content: " · connection lost, trying again"; }
 @keyframes sheen { from { background-position: 140% 0; } to { background-position: -60% 0; } }
-@keyframes pass { 0% { translate: -100% 0; } 100% { translate: 340% 0; } }
 @container (max-width: 420px) { .results .fader span { display: none; } }
-@media (prefers-reduced-motion: reduce) { .results[data-phase=waiting] .frame::after, .results .bar.vague i { animation: none; } }
+@media (prefers-reduced-motion: reduce) { .results[data-phase=waiting] .frame::after { animation: none; } }
 `;

@@ -8,9 +8,9 @@ import { element, iconButton, slider, tooltips } from "./engine/controls.js";
 import { icon } from "./engine/icons.js";
 import { STYLE } from "./engine/style.js";
 import { followTheme } from "./engine/theme.js";
-import { follow } from "./events.js";
+import { Following, PROGRESS_STYLE, ProgressBar } from "./following.js";
 import { mounted } from "./mounted.js";
-import { begun, clock, IDLE, next, pictureOf } from "./progress.js";
+import { IDLE, pictureOf } from "./progress.js";
 import { RESULT_STYLE } from "./results-style.js";
 
 const ACTIONS = {
@@ -29,7 +29,7 @@ export const mount = mounted(
 
 class Pane {
   constructor(host) {
-    this.state = IDLE;
+    this.following = null;
     this.index = 0;
     this.overlaid = false;
     this.comparing = false;
@@ -52,7 +52,7 @@ class Pane {
   }
 
   destroy() {
-    this.#unfollow();
+    this.following?.leave();
     this.stopTheme();
     this.root.remove();
   }
@@ -66,59 +66,32 @@ class Pane {
   // ---- listening
 
   #follow() {
-    this.#unfollow();
-    this.stopping = false;
     this.earlier = this.pictures[this.index] ?? this.earlier;
     this.other = null;
     this.comparing = false;
-    this.state = IDLE;
-    const { job, events_url: url } = this.data;
-    if (!job || !url) return;
-    this.state = begun();
-    this.started = performance.now();
-    this.timer = setInterval(() => this.#tick(), 250);
-    this.endStream = follow(url, (event) => event.job === job && this.#heard(event),
-      { state: (connected) => this.root.classList.toggle("away", !connected) });
-  }
-
-  #unfollow() {
-    clearInterval(this.timer);
-    this.endStream?.();
-    this.endStream = null;
+    this.following?.leave();
     this.root.classList.remove("away");
+    const { job, events_url: events, cancel_url: cancel } = this.data;
+    this.following = job && events ? new Following(job, { events, cancel, show: () => this.#show(), tick: () => this.#tick(),
+      ended: (state) => this.#ended(job, state), connected: (yes) => this.root.classList.toggle("away", !yes) }) : null;
   }
 
-  #heard(event) {
-    this.state = next(this.state, event);
-    const { phase } = this.state;
-    if (["done", "failed", "cancelled"].includes(phase)) {
-      this.#unfollow();
-      if (phase === "done") this.index = 0;
-      if (phase !== "failed" && !told.has(event.job)) {
-        told.add(event.job);
-        this.tell({ kind: phase === "done" ? "finished" : "cancelled", picture: 0, job: event.job });
-      }
-    }
-    this.#show();
-  }
-
-  async #cancel() {
-    this.stopping = true;
-    this.#show();
-    try {
-      const answer = await fetch(new URL(this.data.cancel_url, document.baseURI), { method: "POST" });
-      if (!answer.ok && answer.status !== 404) throw new Error(String(answer.status));
-    } catch {
-      this.stopping = false;
-      this.state = { ...this.state, text: "Could not reach the server to stop it." };
-      this.#show();
-    }
+  #ended(job, { phase }) {
+    this.root.classList.remove("away");
+    if (phase === "done") this.index = 0;
+    if (phase === "failed" || told.has(job)) return;
+    told.add(job);
+    this.tell({ kind: phase === "done" ? "finished" : "cancelled", picture: 0, job });
   }
 
   // ---- showing
 
   get pictures() {
     return this.state.phase === "done" ? this.state.pictures : this.data.pictures.map(pictureOf);
+  }
+
+  get state() {
+    return this.following?.state ?? IDLE;
   }
 
   get busy() {
@@ -131,12 +104,12 @@ class Pane {
     this.words = element("div", { class: "words" });
     this.compare = new Compare();
     this.frame = element("div", { class: "frame" }, image, ghost, control, this.compare.root, this.words);
-    this.bar = element("div", { class: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 }, element("i"));
+    this.bar = new ProgressBar();
     this.strip = element("div", { class: "strip", role: "listbox", "aria-label": "Pictures", "aria-orientation": "horizontal" });
     this.status = element("span", { class: "hint", role: "status" });
     this.elapsed = element("span", { class: "elapsed" });
     this.buttons = element("span", { class: "buttons" });
-    this.stop = element("button", { type: "button", class: "text stop", onclick: () => this.#cancel() }, icon("stop", 16), "Cancel");
+    this.stop = element("button", { type: "button", class: "text stop", onclick: () => this.following.cancel() }, icon("stop", 16), "Cancel");
     this.fader = slider({ id: "overlay-opacity", label: "Control", min: 0, max: 1, step: 0.05, value: this.opacity,
       format: (value) => `${Math.round(value * 100)} %`, onInput: (value) => {
         this.opacity = value;
@@ -144,8 +117,8 @@ class Pane {
       } });
     this.foot = element("div", { class: "foot" }, this.status, this.fader, this.elapsed, this.stop, this.buttons);
     this.root = element("div", { class: "studio results", role: "region", "aria-label": "Result", tabindex: "0" },
-      element("div", { class: "room" }, this.frame), this.strip, this.bar, this.foot);
-    host.append(element("style", {}, STYLE + RESULT_STYLE + COMPARE_STYLE), this.root);
+      element("div", { class: "room" }, this.frame), this.strip, this.bar.root, this.foot);
+    host.append(element("style", {}, STYLE + PROGRESS_STYLE + RESULT_STYLE + COMPARE_STYLE), this.root);
     this.stopTheme = followTheme(this.root);
     tooltips(this.root);
     image.addEventListener("error", () => {
@@ -184,21 +157,16 @@ class Pane {
   }
 
   #showProgress() {
-    const { fraction, text } = this.state;
-    this.bar.classList.toggle("shown", this.busy);
-    this.bar.classList.toggle("vague", this.busy && fraction === null);
-    this.bar.firstChild.style.transform = `scaleX(${fraction ?? 1})`;
-    if (fraction === null) this.bar.removeAttribute("aria-valuenow");
-    else this.bar.setAttribute("aria-valuenow", Math.round(fraction * 100));
-    this.status.textContent = this.stopping && this.busy ? "Stopping…" : this.state.phase === "failed" ? "" : text;
+    this.bar.show(this.state.fraction, this.busy);
+    this.status.textContent = this.state.phase === "failed" ? "" : this.following?.words ?? "";
     this.stop.hidden = !this.busy || !this.data.cancel_url;
-    this.stop.disabled = this.stopping;
+    this.stop.disabled = !!this.following?.stopping;
     this.#tick();
   }
 
   #tick() {
     this.elapsed.hidden = !this.busy;
-    if (this.busy) this.elapsed.textContent = clock((performance.now() - this.started) / 1000);
+    if (this.busy) this.elapsed.textContent = this.following.elapsed;
   }
 
   #showStrip(pictures) {
@@ -287,7 +255,7 @@ class Pane {
     const run = {
       ArrowLeft: () => this.#look(this.index - 1), ArrowRight: () => this.#look(this.index + 1),
       o: () => this.data.control_url && this.#toggleOverlay(), c: () => this.#toggleCompare(), s: () => this.#download(),
-      Escape: () => this.busy && this.data.cancel_url && this.#cancel(),
+      Escape: () => this.busy && this.data.cancel_url && this.following.cancel(),
     }[event.key];
     if (!run) return;
     event.stopPropagation();

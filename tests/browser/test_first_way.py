@@ -128,9 +128,8 @@ def test_a_run_can_be_cancelled(page: Page, server: Server) -> None:
     page.get_by_role("button", name="Generate").click()
     stop = page.get_by_role("button", name=re.compile("Cancel"))
     stop.click()
-    began = time.monotonic()
     expect(page.get_by_text("Stopped.", exact=True)).to_be_visible()
-    assert time.monotonic() - began < 5
+    expect(page.locator('img[src*="/studio/pictures/"]')).to_have_count(0)
 
 
 def test_a_drawing_survives_reload_and_page_switch(page: Page, server: Server) -> None:

@@ -1,6 +1,8 @@
 /** How the photo view looks, beyond what it shares with the editors. */
 
-export const PHOTO_STYLE = `
+import { PROGRESS_STYLE } from "../following.js";
+
+export const PHOTO_STYLE = PROGRESS_STYLE + `
 .studio.photo { grid: "top top" 44px "stage panel" minmax(0, 1fr) "bar bar" 2px "status status" 32px / minmax(0, 1fr) auto; }
 .photo .stage { display: grid; place-items: center; padding: 24px; container-type: size; touch-action: auto; cursor: default; }
 .photo .frame { position: relative; width: min(100cqw, 100cqh * var(--ratio)); aspect-ratio: var(--ratio); border-radius: 4px; overflow: hidden;
@@ -44,11 +46,7 @@ export const PHOTO_STYLE = `
 .photo .panel .spring { flex: 1; }
 .photo .panel .need { padding: 10px 12px; border-radius: 8px; background: var(--hover); font-size: 12px; color: var(--soft); display: flex; flex-direction: column; gap: 4px; overflow-wrap: anywhere; }
 .photo .panel .need b { color: var(--text); font-weight: 600; }
-.photo .bar { grid-area: bar; background: transparent; overflow: hidden; }
-.photo .bar i { display: block; height: 100%; background: var(--accent); transform-origin: 0 0; transition: transform .18s ease-out; visibility: hidden; }
-.photo .bar.shown { background: var(--faint); }
-.photo .bar.shown i { visibility: visible; }
-.photo .bar.vague i { width: 30%; animation: pass 1.4s ease-in-out infinite; transform: none; }
+.photo > .progress { grid-area: bar; }
 .photo .elapsed { font-variant-numeric: tabular-nums; }
 .photo .problem { position: absolute; inset: 0; margin: auto; height: fit-content; width: fit-content; max-width: min(440px, calc(100% - 32px)); z-index: 4; padding: 20px 24px; border-radius: 12px;
   background: var(--surface); border: 1px solid var(--faint); box-shadow: var(--shadow); text-align: center; display: flex; flex-direction: column; gap: 8px; align-items: center; }
@@ -65,7 +63,6 @@ export const PHOTO_STYLE = `
 .gallery button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 .photo .gallery img { position: static; width: 100%; height: 100%; object-fit: cover; display: block; }
 .photo .late-label { color: var(--soft); }
-@keyframes pass { 0% { translate: -100% 0; } 100% { translate: 340% 0; } }
 @container (max-width: 360px) { .photo .side { display: none; } }
 @media (max-width: 1100px) {
   .studio.photo { grid: "top" auto "stage" minmax(0, 1fr) "panel" auto "bar" 2px "status" 32px / minmax(0, 1fr); }
@@ -75,5 +72,4 @@ export const PHOTO_STYLE = `
   .photo .panel .param { flex: 1 1 160px; }
   .photo .panel .spring { display: none; }
 }
-@media (prefers-reduced-motion: reduce) { .photo .bar.vague i { animation: none; } }
 `;
