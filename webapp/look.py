@@ -40,7 +40,8 @@ button[kind^="primary"]:not(:disabled) p { color: light-dark(#fff, #17181c); }
 .seen figure > div { position: relative; background: #000; border-radius: 8px; overflow: hidden;
   border-bottom: 4px solid var(--tint); }
 .seen img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: fill; }
-.seen img.veil { mix-blend-mode: multiply; }
+/* Greyed, not blackened: the ground of most maps is black, and would not show where the mask ends. */
+.seen img.veil { filter: invert(1); mix-blend-mode: screen; opacity: .45; }
 .seen figcaption { margin-top: 6px; font-size: 14px; }
 @media (max-width: 1180px) {
   .st-key-compose > * > [data-testid="stHorizontalBlock"], .st-key-compose > [data-testid="stHorizontalBlock"] {

@@ -123,6 +123,8 @@ def _seen(at: Composition) -> None:
     for index, layer in enumerate(at.layers):
         control = services.studio().control(layer.control)
         words = f"{layer.weight:g} × from {layer.start:.0%} to {layer.end:.0%}" if layer.shown else "left out"
+        if layer.shown and layer.mode != "balanced":
+            words += f", {tuning.MODES[layer.mode].lower()}"
         veil = ""
         if layer.masked and state.mask_of(layer, at.frame):
             veil = f'<img class="veil" alt="" src="{address(at, layer, "control", mask=True)}">'
@@ -134,7 +136,7 @@ def _seen(at: Composition) -> None:
         )
     st.html(f'<div class="seen">{"".join(figures)}</div>')
     st.caption(
-        f"The ControlNets get these at {width} × {height} px. A control does not act where its picture is darkened."
+        f"The ControlNets get these at {width} × {height} px. A control does not act where its picture is greyed out."
     )
 
 

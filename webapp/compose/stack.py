@@ -148,7 +148,7 @@ def properties(at: Composition, base: ModelCard, make: Callable[[], Recipe]) -> 
             at.view = "mask" if masked else "draw"
             st.rerun(scope="fragment")
         if layer.shown:
-            sheet.button(at, make, at.acting.index(layer), layer)
+            sheet.button(at, make, at.acting.index(layer), layer, control.title)
         _further(at, layer, base)
 
 

@@ -174,7 +174,7 @@ def control_settings(at: Desk, make: Callable[[], Recipe]) -> None:
     at.choices.network = tuning.network(f"{at.key}.{at.round}", networks(at), at.choices.network)
     tuning.acting(f"{at.key}.{at.round}", at.choices)
     at.choices.params = tuning.drawn(f"{at.key}.{at.round}", _control(at).params, at.choices.params)
-    sheet.button(at, make, 0, at.choices)
+    sheet.button(at, make, 0, at.choices, _control(at).title)
 
 
 def networks(at: Desk) -> Networks:

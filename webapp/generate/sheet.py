@@ -19,8 +19,8 @@ from webapp.words import plain, told
 COUNT_MAX = 6
 
 
-def button(at: Wish, make: Callable[[], Recipe], unit: int, acting: Acting) -> None:
-    """Opens the sheet for control `unit` of the page's recipe, whose values `acting` holds."""
+def button(at: Wish, make: Callable[[], Recipe], unit: int, acting: Acting, title: str) -> None:
+    """Opens the sheet for control `unit` of the page's recipe, called `title`, whose values `acting` holds."""
     if st.button(
         "Compare strengths",
         key=f"{at.key}.sweep",
@@ -28,13 +28,16 @@ def button(at: Wish, make: Callable[[], Recipe], unit: int, acting: Acting) -> N
         width="stretch",
         help="One seed at several strengths and end steps, side by side.",
     ):
-        _dialog(at, make, unit, acting)
+        _dialog(at, make, unit, acting, title)
 
 
 @st.dialog("Compare strengths", width="large", icon=":material/grid_view:")
-def _dialog(at: Wish, make: Callable[[], Recipe], unit: int, acting: Acting) -> None:
+def _dialog(at: Wish, make: Callable[[], Recipe], unit: int, acting: Acting, title: str) -> None:
     name = f"{at.key}.sweep.{unit}"
     present: Sweep | None = remembered(name, None)
+    st.caption(
+        plain(f"How strongly {title} acts, and until which share of the steps: one picture for each, all at one seed.")
+    )
     with told():
         if present is None or present.over:
             weights, ends = _ranges(name)
@@ -96,7 +99,11 @@ def _show(at: Wish, made: Sweep, acting: Acting, name: str) -> None:
             "cells": [_cell(cell) for cell in made.cells],
         },
     )
-    st.caption(plain(f"Seed {made.recipe.seed}. The pictures are in the gallery too."))
+    st.caption(
+        plain(
+            f"Click a picture to take over its strength and end. Seed {made.recipe.seed}; the pictures are in the gallery too."
+        )
+    )
     if action is None:
         return
     if action.kind == "adopt":
