@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from controlnet_core import codec, memory, preflight, quick, schedulers, start
+from controlnet_core import codec, memory, preflight, quick, schedulers, start, winograd
 from controlnet_core.adapters import Adapters
 from controlnet_core.catalog import TOKENIZER, Catalog, Kind, ModelCard
 from controlnet_core.control import ControlType, Rgb
@@ -28,6 +28,7 @@ from controlnet_core.job import OnStep, Step
 from controlnet_core.loading import Base, Hints, Vae, load_base, load_control, load_tokenizer
 from controlnet_core.loading.extras import load_embedding, load_vae
 from controlnet_core.places import Places
+from controlnet_core.precision import Precision
 from controlnet_core.recipe import SEED_MAX, ControlUnit, Recipe
 from controlnet_core.sampling import Denoiser, Predicts, Progress, sample
 from controlnet_core.schedulers import Noise
@@ -76,6 +77,7 @@ class LocalEngine:
         self.controls = controls
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._models: memory.Cache[Any] = memory.Cache(memory.budget(self.device))
+        self._precision: Precision | None = None
         self._wiring = Wiring(catalog, controls)
         self._graphs = quick.Graphs(self.device)
         if self.device.type == "cuda":
@@ -103,15 +105,23 @@ class LocalEngine:
             # Outside the except block: the exception holds the tensors that have to go.
             self._graphs.clear()
             memory.release(self.device)
-        self._models.clear()
-        memory.release(self.device)
+        self.make_room()
         raise OutOfMemory(
             f"{recipe.width} x {recipe.height} px with {len(units)} controls needs more memory than this machine has.",
             "Make the picture smaller or use fewer controls.",
         )
 
+    def make_room(self) -> None:
+        """Forget every loaded model: the next run loads its own again."""
+        self._graphs.clear()
+        self._models.clear()
+        memory.release(self.device)
+
     def _attempt(self, request: _Request, plan: memory.Plan) -> list[Rgb]:
-        loaded = self._base(request)
+        if plan.precision != self._precision:  # models are loaded in one precision at a time
+            self.make_room()
+            self._precision = plan.precision
+        loaded = self._base(request, plan)
         loaded.adapters.use([(self._file(lora.key, "lora"), lora.weight) for lora in request.recipe.loras])
         loaded = self._with_vae(request, loaded)
         wired = [self._wire(unit, loaded.base, request) for unit in request.units]
@@ -202,18 +212,18 @@ class LocalEngine:
 
         return self._wiring.wire(unit, request.recipe, request.card, base, request.pictures, load)
 
-    def _base(self, request: _Request) -> _Loaded:
+    def _base(self, request: _Request, plan: memory.Plan) -> _Loaded:
         card = request.card
 
         def load() -> _Loaded:
             path = self.catalog.locate(card)
             request.announce(f"Loading {card.title} ...")
-            base = load_base(path, self._dtype(path), Hints(prediction=card.prediction))
+            base = load_base(path, self._dtype(path, plan), Hints(prediction=card.prediction))
             if base.tokenizer is None:
                 # Single files bring no vocabulary; those of the published families share CLIP's.
                 base.tokenizer = load_tokenizer(self.catalog.locate(self.catalog.card(TOKENIZER)), base)
             for module in (base.unet, base.vae):
-                _quicken(module)
+                _quicken(module, self.device)
             quick.prepared(base.unet)
             return _Loaded(base, Adapters(base))
 
@@ -228,7 +238,7 @@ class LocalEngine:
 
         def load() -> Vae:
             request.announce(f"Loading {card.title} ...")
-            return _quicken(load_vae(self.catalog.locate(card), loaded.base.unet.dtype))
+            return _quicken(load_vae(self.catalog.locate(card), loaded.base.unet.dtype), self.device)
 
         vae: Vae = self._models.get(key, load, lambda one: memory.size_of([one]))
         base = replace(loaded.base, vae=vae)
@@ -239,7 +249,7 @@ class LocalEngine:
     def _network(self, card: ModelCard, base: Base, announce: OnLoad) -> ControlNetModel:
         def load() -> ControlNetModel:
             announce(f"Loading {card.title} ...")
-            network = _quicken(load_control(self.catalog.locate(card), base.unet.dtype))
+            network = _quicken(load_control(self.catalog.locate(card), base.unet.dtype), self.device)
             quick.prepared(network)
             return network
 
@@ -249,10 +259,10 @@ class LocalEngine:
         """What a ControlNet is called in the cache: trained further under the same name, it is another one."""
         return f"{card.id}@{self.catalog.locate(card).stat().st_mtime_ns}"
 
-    def _dtype(self, path: Path) -> torch.dtype:
+    def _dtype(self, path: Path, plan: memory.Plan) -> torch.dtype:
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-        small = sum(file.stat().st_size for file in files) < preflight.SMALL_BYTES
-        return torch.float32 if self.device.type == "cpu" or small else torch.float16
+        size = sum(file.stat().st_size for file in files)
+        return getattr(torch, preflight.computes_in(plan, self.device.type, size))
 
 
 def _noise(recipe: Recipe, which: range, device: torch.device) -> Noise:
@@ -267,9 +277,11 @@ def _noise(recipe: Recipe, which: range, device: torch.device) -> Noise:
     return Noise(same, device, counted(recipe.variation_seed), recipe.variation_strength)
 
 
-def _quicken(module: M) -> M:
-    """Keep the weights of convolutions in the order that CPUs and GPUs read fastest; a tenth of a step here."""
+def _quicken(module: M, device: torch.device) -> M:
+    """Have convolutions read their weights in the order that is fastest, and on a CPU multiply less."""
     cast("Any", module).to(memory_format=torch.channels_last)
+    if device.type == "cpu":
+        winograd.hasten(module)
     return module
 
 

@@ -18,14 +18,14 @@ from typing import Any, Literal
 
 import psutil
 
+from controlnet_core import precision
 from controlnet_core.catalog import Catalog
 from controlnet_core.control import ControlType
 from controlnet_core.errors import StudioError
 from controlnet_core.header import read_header
+from controlnet_core.precision import BYTES, Precision
 from controlnet_core.recipe import Recipe
 
-SMALL_BYTES = 800 << 20
-"""Models below this size run in float32 on a GPU too: they are quick anyway, and equal to the CPU's pictures."""
 TILE_PX = 512
 _COPIES, _COPIES_CPU = 3.0, 2.35
 """How often the widest layer of a decoder is held at once; the CPU's is fitted to tests/bench/bench_memory.py."""
@@ -39,12 +39,14 @@ class Plan:
 
     offload "model" parks each network while another works, "control" each layer of a ControlNet beside that, "layer" each
     layer of all. `fp8` stores the weights of U-Net and ControlNets in eight bits, which changes pictures a little.
+    `precision` is what a plan needs everything to be in; otherwise `computes_in` says it.
     """
 
     batch: int
     tiled: bool = False
     offload: Literal["", "model", "control", "layer"] = ""
     fp8: bool = False
+    precision: Precision | None = None
     name: str = "resident"
     words: str = "with everything in memory"
 
@@ -62,30 +64,50 @@ _CONTROLS = Plan(
 )
 _LAYERS = Plan(1, True, "layer", name="layers", words="moving one layer at a time to the GPU, which is slow")
 _FP8 = Plan(
-    1, True, "layer", True, "fp8", "with weights in eight bits, moved layer by layer, which is slow and less exact"
+    1,
+    True,
+    "layer",
+    True,
+    name="fp8",
+    words="with weights in eight bits, moved layer by layer, which is slow and less exact",
 )
+_BFLOAT16 = Plan(
+    1, True, precision="bfloat16", name="bfloat16", words="computing in bfloat16, which changes the picture a little,"
+)
+
+
+def computes_in(plan: Plan, device: str, file_bytes: int) -> Precision:
+    """The precision of a model, whose files have some size, under a plan. Raises RecipeError as `precision.asked` does."""
+    return plan.precision or precision.asked() or precision.usual(device, file_bytes)
 
 
 def ladder(device: str, first: str = "") -> tuple[Plan, ...]:
     """The plans for a kind of device ("cpu", "cuda"), quickest first; those before the one called `first` are left out.
 
-    CPUs gain nothing from batches, and their memory is all in one place.
+    CPUs gain nothing from batches, and their memory is all in one place; so what is left is half the bits, on a processor
+    that computes in them, unless a precision is asked for.
     """
     plans = (_RESIDENT, _TILED, _OFFLOAD, _CONTROLS, _LAYERS, _FP8)
     if device == "cpu":
         plans = (replace(_RESIDENT, batch=1), _TILED)
+        if precision.asked() is None and precision.native(device, "bfloat16"):
+            plans += (_BFLOAT16,)
     names = [plan.name for plan in plans]
     return plans[names.index(first) :] if first in names else plans
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What memory depends on: parameters of each network, and the widths of U-Net and autoencoder, level by level."""
+    """What memory depends on: parameters of each network, and the widths of U-Net and autoencoder, level by level.
+
+    `changed` counts the parameters that LoRAs change: what they were before is kept, beside the processor.
+    """
 
     unet: int = 859_520_964
     vae: int = 83_653_863
     text: int = 123_060_480
     controls: tuple[int, ...] = ()
+    changed: int = 0
     widths: tuple[int, ...] = (320, 640, 1280, 1280)
     layers: int = 2
     vae_widths: tuple[int, ...] = (128, 256, 512, 512)
@@ -100,15 +122,19 @@ class Facts:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take: bytes by the name of each plan, the first that fits (None: none does), and a sentence."""
+    """What a run would take: bytes by the name of each plan, the first that fits (None: none does), and a sentence.
+
+    `notable` says whether there is more to tell than a number: another plan than the quickest, or an unsuited processor.
+    """
 
     bytes: Mapping[str, int]
     plan: Plan | None
     text: str
+    notable: bool = True
 
 
 def estimate(recipe: Recipe, facts: Facts, device: str, room_bytes: int, first: str = "") -> Estimate:
-    """What `recipe` would take on a kind of device with `room_bytes` free for models and work."""
+    """What `recipe` would take on a kind of device with `room_bytes` free for models and work. Raises RecipeError."""
     plans = ladder(device, first)
     need = {plan.name: needed(recipe, facts, device, plan) for plan in plans}
     fits = next((plan for plan in plans if need[plan.name] <= room_bytes), None)
@@ -120,12 +146,16 @@ def estimate(recipe: Recipe, facts: Facts, device: str, room_bytes: int, first: 
         text = f"This takes about {_gb(need[fits.name])} of memory; {room}."
     else:
         text = f"This would take {_gb(need[plans[0].name])} and {room}; {fits.words} it takes {_gb(need[fits.name])}."
-    return Estimate(need, fits, text)
+    few = precision.asked()
+    unsuited = few is not None and not precision.native(device, few)
+    if unsuited:
+        text += f" This processor has no instructions for {few}: it saves memory, but takes far longer."
+    return Estimate(need, fits, text, notable=unsuited or fits is not plans[0])
 
 
 def needed(recipe: Recipe, facts: Facts, device: str, plan: Plan) -> int:
     """Bytes at the peak of a run under a plan, on the device: weights and work; on a CPU what libraries take, too."""
-    size = 4 if device == "cpu" or facts.file_bytes < SMALL_BYTES else 2
+    size = BYTES[computes_in(plan, device, facts.file_bytes)]
     pictures = min(plan.batch, recipe.images)
     step = int(size * _step_values(recipe, facts, pictures))
     decode = int(size * _decode_values(recipe, facts, pictures, plan, _COPIES_CPU if device == "cpu" else _COPIES))
@@ -137,7 +167,8 @@ def needed(recipe: Recipe, facts: Facts, device: str, plan: Plan) -> int:
         if plan.offload == "control":
             controls = min(controls, two_layers)
         return max(size * facts.unet + controls + step, size * facts.vae + decode, size * facts.text)
-    return size * facts.weights + max(step, decode) + (_LIBRARIES_BYTES if device == "cpu" else 0)
+    beside = size * facts.changed + _LIBRARIES_BYTES if device == "cpu" else 0
+    return size * facts.weights + max(step, decode) + beside
 
 
 def _step_values(recipe: Recipe, facts: Facts, pictures: int) -> float:
@@ -191,7 +222,11 @@ def facts_of(recipe: Recipe, catalog: Catalog, controls: Mapping[str, ControlTyp
             networks[name] = _control_parameters(catalog.locate(catalog.card(name)))
     if recipe.vae:
         facts = _with_vae(facts, catalog.locate(catalog.card(recipe.vae)))
-    return replace(facts, controls=tuple(networks.values()))
+    changed: dict[str, int] = {}
+    for lora in recipe.loras:
+        if lora.weight:
+            changed |= _changed_parameters(catalog.locate(catalog.card(lora.key)))
+    return replace(facts, controls=tuple(networks.values()), changed=sum(changed.values()))
 
 
 Shapes = Mapping[str, Sequence[int]]
@@ -239,6 +274,17 @@ def _with_vae(facts: Facts, path: Path) -> Facts:
 def _control_parameters(path: Path) -> int:
     shapes = _shapes(path)
     return _count(_part(shapes, "control_model.") or shapes) or 361_279_120
+
+
+def _changed_parameters(path: Path) -> dict[str, int]:
+    """How many parameters of each layer a LoRA changes: the two matrices of a layer say its size."""
+    sides: dict[str, dict[str, Sequence[int]]] = {}
+    for name, shape in _shapes(path).items():
+        if match := re.match(r"(.+?)[._]lora[._](down|up|A|B)\.weight$", name):
+            sides.setdefault(match[1], {})["inward" if match[2] in ("down", "A") else "outward"] = shape
+    return {
+        layer: side["outward"][0] * math.prod(side["inward"][1:]) for layer, side in sides.items() if len(side) == 2
+    }
 
 
 def _shapes(path: Path) -> dict[str, Sequence[int]]:

@@ -1,6 +1,6 @@
 """How well the estimate before a run predicts the memory that the run takes.
 
-    python tests/bench/bench_memory.py
+    python tests/bench/bench_memory.py [row ...]
 
 A model of a few hundred megabytes of random weights runs in a child process for each row; what the child's resident
 memory grew by, at its peak, is compared with `preflight.needed`. One JSON line a row. CPU alone: there the allocator
@@ -9,6 +9,7 @@ keeps no account of its own.
 
 import gc
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,21 +20,33 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-ROWS = [(256, 0, 1.0), (256, 3, 3.0), (384, 0, 1.0), (512, 1, 3.0)]
-"""Side in pixels, controls, guidance."""
+ROWS: dict[str, dict[str, float]] = {
+    "256 px": {"side": 256},
+    "256 px, 3 controls": {"side": 256, "controls": 3, "guidance": 3.0},
+    "384 px": {"side": 384},
+    "512 px, a control": {"side": 512, "controls": 1, "guidance": 3.0},
+    "512 px, a control, bfloat16": {"side": 512, "controls": 1, "guidance": 3.0, "bfloat16": 1},
+    "512 px, from a picture": {"side": 512, "guidance": 3.0, "source": 1},
+    "512 px, a part anew": {"side": 512, "guidance": 3.0, "source": 1, "mask": 1},
+    "384 px, 4 pictures": {"side": 384, "guidance": 3.0, "images": 4},
+    "384 px, a LoRA": {"side": 384, "guidance": 3.0, "lora": 1},
+    "768 px": {"side": 768, "guidance": 3.0},
+}
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         save(Path(scratch))
-        for row in ROWS:
-            subprocess.run([sys.executable, __file__, scratch, *map(str, row)], check=True)
+        for row in sys.argv[1:] or ROWS:
+            env = os.environ | ({"STUDIO_PRECISION": "bfloat16"} if "bfloat16" in ROWS[row] else {})
+            subprocess.run([sys.executable, __file__, "--one", scratch, row], env=env, check=True)
 
 
 def save(models: Path) -> None:
-    """A base model with SD 1.5's autoencoder and a U-Net of a third of its widths, and three ControlNets."""
+    """A base model with SD 1.5's autoencoder and a U-Net of a third of its widths, three ControlNets, a LoRA of attention."""
     import torch
     from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+    from safetensors.torch import save_file
 
     from tests.core.small import save_small_model
 
@@ -53,27 +66,41 @@ def save(models: Path) -> None:
     control = ControlNetModel.from_unet(unet)
     for number in range(3):
         control.save_pretrained(models / "controlnet" / f"control{number}")
+    (models / "loras").mkdir()
+    matrices: dict[str, torch.Tensor] = {}
+    for name, layer in unet.named_modules():
+        if ".attentions." in name and isinstance(layer, torch.nn.Linear):
+            stem = f"lora_unet_{name.replace('.', '_')}"
+            matrices[f"{stem}.lora_down.weight"] = torch.randn(4, layer.in_features)
+            matrices[f"{stem}.lora_up.weight"] = torch.zeros(layer.out_features, 4)
+    save_file(matrices, models / "loras" / "style.safetensors")
 
 
-def measure(models: Path, side: int, count: int, guidance: float) -> None:
+def measure(models: Path, name: str) -> None:
     import torch
 
     from controlnet_core import memory, preflight
     from controlnet_core.catalog import Catalog
     from controlnet_core.engine import LocalEngine
-    from controlnet_core.recipe import ControlUnit, Recipe
+    from controlnet_core.recipe import ControlUnit, Lora, Recipe, Source
     from tests.core.small import control_type, digest
 
     torch.set_num_threads(1)
-    canvas = np.zeros((side, side, 3), np.uint8)
+    row = ROWS[name]
+    side, count = int(row["side"]), int(row.get("controls", 0))
+    canvas = np.full((side, side, 3), 255, np.uint8)
+    source = Source(picture=digest(canvas), mask=digest(canvas) if "mask" in row else None) if "source" in row else None
     controls = {"scribble": control_type("scribble", networks={})}
     units = tuple(
         ControlUnit(control="scribble", picture=digest(canvas), network=f"control{number}") for number in range(count)
     )
-    recipe = Recipe(model="big", width=side, height=side, steps=1, guidance=guidance, controls=units)
+    recipe = Recipe(
+        model="big", width=side, height=side, steps=1, guidance=row.get("guidance", 1.0), controls=units, source=source,
+        images=int(row.get("images", 1)), loras=(Lora(key="style"),) if "lora" in row else (),
+    )  # fmt: skip
     engine = LocalEngine(Catalog(models), controls, "cpu")
     before = resident("VmRSS")
-    tiny = recipe.model_copy(update={"width": 64, "height": 64})
+    tiny = recipe.model_copy(update={"width": 64, "height": 64, "images": 1})
     engine.run(tiny, {digest(canvas): canvas}, lambda step: None)  # loading takes its own memory for a moment
     gc.collect()
     loaded = resident("VmRSS") - before
@@ -82,9 +109,8 @@ def measure(models: Path, side: int, count: int, guidance: float) -> None:
     measured = resident("VmHWM") - before
     facts = preflight.facts_of(recipe, engine.catalog, controls)
     estimated = preflight.needed(recipe, facts, "cpu", memory.plans(engine.device)[0])
-    row = {"side_px": side, "controls": count, "guidance": guidance, "weights_mib": 4 * facts.weights >> 20}
     figures = {"loaded_mib": loaded >> 20, "measured_mib": measured >> 20, "estimated_mib": estimated >> 20}
-    print(json.dumps({"bench": "memory", **row, **figures, "ratio": round(estimated / measured, 3)}), flush=True)
+    print(json.dumps({"bench": "memory", "row": name, **figures, "ratio": round(estimated / measured, 3)}), flush=True)
 
 
 def resident(key: str) -> int:
@@ -94,7 +120,7 @@ def resident(key: str) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        measure(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    if sys.argv[1:2] == ["--one"]:
+        measure(Path(sys.argv[2]), sys.argv[3])
     else:
         main()

@@ -4,8 +4,10 @@
 
 Everything runs in one process on one thread and takes turns; what counts is processor time, which other programs disturb
 less than they do the clock. The widths are a fifth of the real ones unless --real asks for those (8 GB of memory, minutes a
-picture). First both draw the same picture, and the largest difference is told; then each lever is taken away alone: what
-a picture costs without it, over what it costs with all of them. One JSON line a row.
+picture). First both draw the same picture, and the largest difference is told; then what bfloat16 costs and changes, which
+is off by default; then each lever is taken away alone: what a picture costs without it, over what it costs with all of
+them. Winograd's convolutions need channels and pixels: at a fifth of the widths hardly any layer has enough. One JSON line
+a row.
 """
 
 from __future__ import annotations
@@ -61,6 +63,12 @@ def compare(models: Path, scale: Scale) -> None:
     print(
         json.dumps(shared | told | {"max_difference_levels": round(float(np.abs(drawn - stock).max()), 2)}), flush=True
     )
+    with mock.patch.dict("os.environ", STUDIO_PRECISION="bfloat16"):
+        fewer = _ours(row, scale, models)
+        apart = np.abs(np.asarray(fewer()[0], float) - drawn)
+        cost = min(_cpu(fewer) for _ in range(scale.rounds))
+    told = {"bfloat16, over float32": round(cost / mine, 3), "max_difference_levels": float(apart.max())}
+    print(json.dumps(shared | told | {"mean_difference_levels": round(float(apart.mean()), 3)}), flush=True)
     half = _ours(Row("ours", end=0.5), scale, models)
     half()
     print(json.dumps(shared | {"window 0-0.5, over whole": round(_cpu(half) / mine, 3)}), flush=True)
@@ -80,7 +88,13 @@ def _cpu(draw: Callable[[], object]) -> float:
 
 @contextlib.contextmanager
 def _no_channels_last() -> Iterator[None]:
-    with mock.patch("controlnet_core.engine._quicken", lambda module: module):
+    with mock.patch("controlnet_core.engine._quicken", lambda module, _device: module):
+        yield
+
+
+@contextlib.contextmanager
+def _no_winograd() -> Iterator[None]:
+    with mock.patch("controlnet_core.winograd.hasten", lambda _network: None):
         yield
 
 
@@ -111,7 +125,8 @@ def _no_kept_condition() -> Iterator[None]:
 
 
 LEVERS = {
-    "channels_last": _no_channels_last,
+    "channels_last and winograd": _no_channels_last,
+    "winograd": _no_winograd,
     "keys and values of the text once": _no_kept_text,
     "condition embedding once": _no_kept_condition,
 }

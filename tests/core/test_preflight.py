@@ -5,14 +5,16 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from controlnet_core import memory, preflight
+from controlnet_core.adapters import Adapters
 from controlnet_core.catalog import Catalog
 from controlnet_core.engine import LocalEngine
 from controlnet_core.loading import load_base, load_control
 from controlnet_core.preflight import Facts, estimate, facts_of, ladder, needed
-from controlnet_core.recipe import ControlUnit, Recipe
+from controlnet_core.recipe import ControlUnit, Lora, Recipe
 from tests.core.small import control_type, digest
 
 CONTROLS = {"scribble": control_type("scribble", networks={"": "control"})}
@@ -69,6 +71,30 @@ def test_a_pickle_counts_as_sd15(checkpoints, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "own.ckpt").symlink_to(checkpoints["wrapped"])
     assert facts_of(recipe(model="own"), Catalog(tmp_path), CONTROLS).unet == Facts().unet
+
+
+def test_what_loras_change_is_kept_beside(catalog, small_model, tmp_path):
+    base = load_base(small_model)
+    (tmp_path / "loras").mkdir()
+    tensors = {}
+    for name, layer in base.unet.named_modules():
+        if hasattr(layer, "kernel_size") or name.endswith(("to_q", "to_out.0")):
+            size, stem = layer.weight.shape, f"lora_unet_{name.replace('.', '_')}"
+            tensors[f"{stem}.lora_down.weight"] = torch.zeros(2, *size[1:])
+            tensors[f"{stem}.lora_up.weight"] = torch.zeros(size[0], 2, *([1, 1] if len(size) == 4 else []))
+    for name in ("one", "other"):
+        save_file(tensors, tmp_path / "loras" / f"{name}.safetensors")
+    asked = recipe(loras=(Lora(key="one"), Lora(key="other")))
+    facts = facts_of(asked, catalog, CONTROLS)
+    adapters = Adapters(base)
+    adapters.use([(tmp_path / "loras" / f"{name}.safetensors", 1.0) for name in ("one", "other")])
+    assert facts.changed == sum(tensor.numel() for tensor in adapters._original.values()) > 0
+    without = facts_of(recipe(), catalog, CONTROLS)
+    more = [
+        needed(asked, facts, kind, ladder(kind)[0]) - needed(asked, without, kind, ladder(kind)[0])
+        for kind in ("cpu", "cuda")
+    ]
+    assert more == [4 * facts.changed, 0]
 
 
 def test_each_plan_takes_less_than_the_one_before():
@@ -133,7 +159,7 @@ def test_the_engine_begins_where_the_estimate_says(catalog, monkeypatch):
     engine.run(small, {}, lambda step: None)
     monkeypatch.setattr(memory, "room", lambda device: 1)
     engine.run(small, {}, lambda step: None)
-    assert tried == ["resident", "tiled"]
+    assert tried == ["resident", ladder("cpu")[-1].name]
 
 
 def test_no_torch_is_needed():

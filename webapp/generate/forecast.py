@@ -119,11 +119,10 @@ def _memory(base: ModelCard, chosen: Choices, size: tuple[int, int], networks: t
     try:
         facts = _facts(base.id, networks, chosen.vae)
         shape = _shape(base.id, networks, size, chosen.images, guided)
+        found = preflight.estimate(shape, facts, device, room_bytes)
     except (StudioError, ValueError):
         return ""  # what is missing says so when Generate is pressed
-    found = preflight.estimate(shape, facts, device, room_bytes)
-    first = preflight.ladder(device)[0]
-    return "" if found.plan is not None and found.plan.name == first.name else f" {found.text}"
+    return f" {found.text}" if found.notable else ""
 
 
 @lru_cache(maxsize=64)
