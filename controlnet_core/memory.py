@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
+import cv2
 import psutil
 import torch
 from torch import nn
@@ -23,6 +24,8 @@ __all__ = ["Cache", "Plan", "budget", "is_exhausted", "plans", "release", "room"
 
 V = TypeVar("V")
 _SHARE_CUDA, _SHARE_CPU = 0.7, 0.4
+_EXHAUSTED = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED", "Insufficient memory")
+"""PyTorch's allocator on the CPU; CUDA itself; cuBLAS and cuDNN; OpenCV."""
 
 
 def plans(device: torch.device, first: str = "") -> list[Plan]:
@@ -55,10 +58,10 @@ def budget(device: torch.device) -> int:
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; the CPU's allocator has no class of its own for that."""
+    """Whether an error says that memory ran out; not every library has a class of its own for that."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, (RuntimeError, cv2.error)) and any(words in str(error) for words in _EXHAUSTED)
 
 
 def release(device: torch.device) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import annotator
 from annotator import detection as detecting
+from annotator.networks import loading
+from controlnet_core import memory
 from controlnet_core.catalog import Catalog
 from controlnet_core.control import Rgb
 from controlnet_core.detection import Detection
 from controlnet_core.document import Document
 from controlnet_core.engine import LocalEngine
+from controlnet_core.errors import OutOfMemory
 from controlnet_core.job import OnLoad
 from controlnet_core.recipe import Recipe
 from webapp.settings import Settings
@@ -19,8 +22,23 @@ class StudioEngine(LocalEngine):
     """Makes pictures as `LocalEngine` does, and finds documents in photos."""
 
     def detect(self, detection: Detection, picture: Rgb, on_load: OnLoad) -> Document:
-        """What `detection` finds in its photo; networks that are not here yet are fetched first, see `annotator.detection`."""
-        return detecting.run(detection, picture, on_load, Settings.from_environment().free_min_bytes)
+        """What `detection` finds in its photo; networks that are not here yet are fetched first, see `annotator.detection`.
+
+        When memory runs out, everything else that is loaded makes room for a second try. Raises OutOfMemory after that.
+        """
+        for _ in range(2):
+            try:
+                return detecting.run(detection, picture, on_load, Settings.from_environment().free_min_bytes)
+            except Exception as error:
+                if not memory.is_exhausted(error):
+                    raise
+            # Outside the except block: the exception holds the tensors that have to go.
+            loading.forget()
+            self.make_room()
+        raise OutOfMemory(
+            "Looking at this photo needs more memory than this machine has.",
+            "Make the detection or the map smaller, or choose another detector.",
+        )
 
 
 def build() -> StudioEngine:

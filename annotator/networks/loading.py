@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from annotator.weights import locate
+from controlnet_core import memory
 from controlnet_core.control import Rgb
 from controlnet_core.errors import ModelError
 from controlnet_core.tensors import read_tensors
@@ -51,6 +52,12 @@ def pretrained(card: str, kind: type[Any]) -> Any:
     return _pretrained(folder, config.stat().st_mtime_ns, kind)
 
 
+def forget() -> None:
+    """Let go of every network that is kept."""
+    _network.cache_clear()
+    _pretrained.cache_clear()
+
+
 @lru_cache(maxsize=_KEPT)
 def _network(path: Path, _changed_ns: int, make: Callable[[], nn.Module], rename: Callable[[str], str]) -> nn.Module:
     tensors = {rename(key): tensor.float() for key, tensor in read_tensors(path).items()}
@@ -69,6 +76,8 @@ def _pretrained(folder: Path, _changed_ns: int, kind: type[Any]) -> Any:
         # Where a folder holds a pickle only, transformers reads it with weights_only, as we would.
         model = kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        if memory.is_exhausted(error):
+            raise
         raise ModelError(
             f"{folder.name} cannot be loaded: it is incomplete or damaged.", "Download it again."
         ) from error

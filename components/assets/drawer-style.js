@@ -22,7 +22,7 @@ export const DRAWER_STYLE = `
 .drawer .thumb { width: 56px; height: 56px; object-fit: cover; display: block; }
 .drawer .about { flex: 1; min-width: 0; display: flex; flex-direction: column; gap: 4px; }
 .drawer .title { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-size: 14px; }
-.drawer .state { color: var(--soft); font-variant-numeric: tabular-nums; user-select: text; -webkit-user-select: text; }
+.drawer .state { color: var(--soft); overflow-wrap: anywhere; font-variant-numeric: tabular-nums; user-select: text; -webkit-user-select: text; }
 .drawer code { font-size: 11px; color: var(--soft); user-select: all; -webkit-user-select: all; }
 .drawer .bar { height: 3px; border-radius: 2px; background: var(--faint); overflow: hidden; }
 .drawer .bar i { display: block; height: 100%; width: 0; background: var(--accent); transition: width .18s ease-out; }

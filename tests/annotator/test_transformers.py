@@ -221,3 +221,17 @@ def test_damaged_folders_are_refused(models):
     (folder / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot be loaded"):
         run("seg", "segformer", photo())
+
+
+def test_a_folder_is_not_called_damaged_when_memory_runs_out(models):
+    folder = models / "detectors" / "dpt-hybrid-midas"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+
+    class TooLarge:
+        @staticmethod
+        def from_pretrained(*_given, **_more):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        loading.pretrained("depth-dpt-hybrid", TooLarge)

@@ -40,7 +40,7 @@ def main() -> int:
         "load": lambda: load.check_load(folder / "load", given.sessions, 20),
         "fairness": lambda: load.check_fairness(folder / "fairness"),
         "kills": lambda: kills.check(folder / "kills", given.kills),
-        "memory": lambda: memory.check(memory.small_run(folder / "memory"), 3),
+        "memory": lambda: memory.check(folder / "memory", 3),
         "disk": lambda: disk.check(folder / "disk", 30),
         "files": lambda: files.check(folder / "files", given.flips),
         "fuzz": lambda: fuzz.check(given.examples),

@@ -1,0 +1,34 @@
+"""Memory that has run out is known as such, whoever says it."""
+
+import cv2
+import pytest
+import torch
+
+from controlnet_core import memory
+from controlnet_core.errors import InputError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        cv2.error("OpenCV(4.10) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9000000000 bytes"),
+    ],
+)
+def test_whoever_says_it(error: Exception) -> None:
+    assert memory.is_exhausted(error)
+
+
+def test_the_allocator_of_this_machine() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert memory.is_exhausted(caught.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("memory"), InputError("out of memory")])
+def test_nothing_else(error: Exception) -> None:
+    assert not memory.is_exhausted(error)
