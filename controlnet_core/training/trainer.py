@@ -28,9 +28,9 @@ from controlnet_core import codec, picture, schedulers, store
 from controlnet_core.catalog import TOKENIZER, Catalog
 from controlnet_core.control import ControlType
 from controlnet_core.datasets import Example, Pairs, checks
-from controlnet_core.errors import InputError, RecipeError, StudioError
+from controlnet_core.errors import Cancelled, InputError, RecipeError, StudioError
 from controlnet_core.loading import Base, Hints, load_base, load_control, load_tokenizer
-from controlnet_core.runs import Config, Point, Run, State, Status, Wish
+from controlnet_core.runs import HOLDS, Config, Point, Run, State, Status, Wish
 from controlnet_core.sampling import Control, Denoiser, embed_hint, levels_of, sample
 from controlnet_core.text import encode_text
 from controlnet_core.training import awaken, export
@@ -40,6 +40,7 @@ from controlnet_core.training.loop import Plan, Progress, Step, eight_bit_adam, 
 
 STATUS_GAP_S = 0.5
 SAY_GAP_S = 10.0
+NOTHING_YET = "Stopped before the first step. Start it again when you like."
 _HALF = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _log = logging.getLogger("studio.training")
 
@@ -71,11 +72,16 @@ def conduct(run: Run, around: Surroundings, accelerator: Accelerator | None = No
     config = run.config()
     accelerator = accelerator or Accelerator(mixed_precision=config.training.precision)
     if accelerator.is_main_process:
+        # Whoever started this process wished it already, and may have changed his mind since.
+        started_by_another = HOLDS in os.environ
         run.claim()
-        run.want("run")
+        if not started_by_another:
+            run.want("run")
     teller = _Teller(run, around, accelerator, Status(steps=config.training.steps, pid=os.getpid()))
     try:
         return _conduct(run, config, around, accelerator, teller)
+    except Cancelled:
+        return teller.tell(state="stopped", text=NOTHING_YET)
     except StudioError as error:
         teller.tell(state="failed", text=error.message, hint=error.hint)
         raise
@@ -135,6 +141,8 @@ def _close(
         return teller.status
     if progress.ended == "wish" and around.stopped():
         return teller.tell(state="stopped", text="Paused. The checkpoint is kept; start again to go on.")
+    if not progress.step:
+        return teller.tell(state="stopped", text=NOTHING_YET)
     with painter.averaged():
         result = _publish(config, base, lesson, around.catalog)
     done = progress.ended == "done"
@@ -274,7 +282,7 @@ class _Teller:
             self.tell(now=done == 1, state=state, text=f"{text}: {done} of {total}")
             self.give_way()
             if self.wish() == "stop":
-                raise StudioError("Stopped before the first step.", "Start it again when you like.")
+                raise Cancelled()
 
         return count
 

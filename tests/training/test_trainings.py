@@ -52,6 +52,14 @@ def test_a_training_outlives_the_server_that_started_it(studio: Studio, tutorial
     assert [card.title for card in again.catalog.cards() if card.own and card.kind == "controlnet"] == ["Mine"]
 
 
+def test_a_stop_while_its_process_starts_is_heard(studio: Studio, tutorial: Path) -> None:
+    run = trainings(studio).start(config(tutorial, steps=100_000))
+    run.want("stop")
+    wait_for("the end", lambda: not run.alive())
+    assert run.status().state == "stopped" and "before the first step" in run.status().text
+    assert not run.curve() and not run.status().result, "nothing was learnt, so nothing is kept"
+
+
 def test_names_from_a_browser_stay_in_their_folder(studio: Studio) -> None:
     for name in ("..", "../../etc", "a/b", "", "gone", "A", "x" * 60):
         with pytest.raises(InputError):
