@@ -4,7 +4,11 @@ Winograd's minimal filtering F(4x4, 3x3): every tile of 4 x 4 outputs is a produ
 inputs with a 6 x 6 transformed kernel: 36 multiplications instead of 144, done as 36 matrix products (Lavin and Gray,
 "Fast Algorithms for Convolutional Neural Networks", https://arxiv.org/abs/1509.09308). Equal to the direct form but for
 rounding, about 2e-6 of the result beside its 7e-7. Kernels are transformed anew in every call: that costs little where
-it is used and no memory, and a LoRA may change the weights.
+it is used and no memory that stays, and a LoRA may change the weights.
+
+At SD 1.5's widths and 512 px, on one thread of a processor with AVX-512, a decoder takes 0.66 of the processor time of
+diffusers' own, a guided pass of the U-Net 0.88; a decoded picture moves by 0.015 levels at most. The rest of the U-Net are
+matrix products and attention, and convolutions of so few pixels that their kernels would cost more than they save.
 """
 # torch publishes partial types.
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
