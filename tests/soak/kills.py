@@ -30,7 +30,7 @@ def shop(folder: Path, prompts: list[str], *moment: str) -> int:
     listed = folder / "prompts.txt"
     listed.write_text("\n".join(prompts))
     command = [sys.executable, "-m", "tests.soak.shop", str(folder), str(listed), *moment]
-    return subprocess.run(command, cwd=ROOT, check=False, timeout=900).returncode
+    return subprocess.run(command, cwd=ROOT, check=False, timeout=7200).returncode
 
 
 def torn(gallery: Gallery, results: list[Result]) -> int:

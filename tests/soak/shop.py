@@ -23,7 +23,8 @@ from controlnet_core.recipe import Recipe
 from controlnet_core.store import Blobs
 from controlnet_core.supervisor import Supervisor
 
-LIMIT_S = 120.0
+STUCK_S = 300.0
+"""Without a job that ends for so long, nothing is going to happen any more: a bound, also on a machine that is busy otherwise."""
 
 
 def dying(plain: Any, nth: int) -> Any:
@@ -62,9 +63,12 @@ def main(folder: Path, prompts: list[str], moment: str = "", nth: int = 0) -> No
         recipe = Recipe(model="paperworld", width=64, height=64, steps=4, seed=number, images=2, prompt=prompt)
         queue.submit(Job(id, "soak", recipe, owner="soak"))
     supervisor.wake()
-    end = time.monotonic() + LIMIT_S + 5 * len(prompts)
-    while not all(queue.get(id).over for id in ids) and time.monotonic() < end:
+    left, since = len(ids), time.monotonic()
+    while left and time.monotonic() - since < STUCK_S:
         time.sleep(0.02)
+        now = sum(not queue.get(id).over for id in ids)
+        if now < left:
+            left, since = now, time.monotonic()
     supervisor.stop()
     queue.close()
 
