@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 from controlnet_core.gallery import recipe_of
 from controlnet_core.recipe import Recipe
@@ -72,8 +72,57 @@ def blob(server: Server, digest: str | None) -> NDArray[np.uint8]:
     return np.asarray(Image.open(server.data / "blobs" / digest[:2] / digest).convert("L"))
 
 
+def choose(page: Page, label: str, option: str) -> None:
+    """Take an option of a list of the settings; a list closes when the page moves under it, and is opened again."""
+    wanted = page.get_by_role("option", name=option)
+    deadline = time.monotonic() + 120
+    while True:
+        assert time.monotonic() < deadline, f"{label} does not offer {option}"
+        if not wanted.is_visible():
+            page.get_by_role("combobox", name=label).click()
+        try:
+            wanted.click(timeout=2000)
+            break
+        except TimeoutError:
+            continue
+    page.keyboard.press("Escape")  # a list of several stays open
+    page.mouse.move(2, 2)  # else the help of what lay under the list opens
+    settled(page)
+
+
+def press(page: Page, name: str, keys: list[str], value: str) -> None:
+    """Move a slider by keys to what it then says."""
+    slider = page.get_by_role("slider", name=name)
+    slider.focus()
+    for key in keys:
+        slider.press(key)
+    expect(slider).to_have_value(value)
+    settled(page)
+
+
 def layer(page: Page, title: str) -> Locator:
     return page.get_by_role("button", name=title, exact=True)
+
+
+def add_edges_of_a_photo(page: Page) -> None:
+    """Put a photo of a box under all layers, and its edges into a new one."""
+    page.get_by_role("button", name="Add a control").click()
+    page.get_by_role("menuitem", name="Edges").or_(page.get_by_role("option", name="Edges")).first.click()
+    page.wait_for_selector('[aria-label="scribble editor"][data-ready]')
+    page.locator(".st-key-compose-photo button").click()
+    photo = Image.new("RGB", (400, 200), (250, 250, 250))
+    photo.paste((20, 60, 20), (150, 50, 250, 150))
+    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(
+        {"name": "box.png", "mimeType": "image/png", "buffer": png(photo)}
+    )
+    page.get_by_role("button", name="Fill the layer from the photo").click()
+    page.keyboard.press("Escape")
+    pixels = "root => root.studio.editor.document().pixels.filter(v => v).length"
+    root = page.locator('[aria-label="scribble editor"]')
+    deadline = time.monotonic() + 60
+    while root.evaluate(pixels) < 500:  # the box's outline, about 1000 px long
+        assert time.monotonic() < deadline, "nothing was found"
+        page.wait_for_timeout(200)
 
 
 def test_two_controls_make_one_picture_and_stay(page: Page, server: Server) -> None:
@@ -149,25 +198,42 @@ def test_strengths_are_compared_and_one_is_taken(page: Page, server: Server) -> 
     expect(page.get_by_role("slider", name="Control strength")).to_have_value("0.5")
 
 
+def test_three_layers_act_each_in_its_part_and_time(page: Page, server: Server) -> None:
+    """Two that are drawn and one that is found in a photo; each with a mask, a window and a balance of its own."""
+    open_page(page, server, "compose")
+    add_edges_of_a_photo(page)
+    wanted = {
+        "Edges": (0.2, "Balanced", "balanced", 4, 0.8),
+        "Pose": (0.5, "Prompt first", "prompt", 8, 0.6),
+        "Segmentation": (0.8, "Control first (guess mode)", "control", 10, 0.5),
+    }
+    for title, (height, balance, _, presses, end) in wanted.items():
+        layer(page, title).click()
+        settled(page)
+        press(page, "Acts from, to — end", ["ArrowLeft"] * presses, f"{end:g}")
+        if balance != "Balanced":
+            choose(page, "Balance", balance)
+        page.get_by_text("Only in a part").click()
+        page.wait_for_selector('[class*="mask-editor"] [aria-label="scribble editor"][data-ready]')
+        settled(page)
+        draw(page, [[(0.2, height), (0.8, height)]])
+        saved(page)
+    page.get_by_text("What the model sees").click()
+    expect(page.locator(".seen figure")).to_have_count(3)
+    expect(page.locator(".seen img.veil")).to_have_count(3)
+    few_steps(page)
+    _, recipe, _ = made(page, server)
+    assert [unit.control for unit in recipe.controls] == ["canny", "pose", "seg"]
+    assert recipe.controls[0].found is not None
+    for unit, (height, _, mode, _, end) in zip(recipe.controls, wanted.values(), strict=True):
+        assert (unit.mode, unit.end, unit.start) == (mode, end, 0)
+        mask = blob(server, unit.mask)
+        rows = np.flatnonzero((mask > 128).any(axis=1)) / mask.shape[0]
+        assert height - 0.1 < rows.min() < height < rows.max() < height + 0.1
+
+
 def test_a_layer_is_filled_from_the_photo(page: Page, server: Server) -> None:
     open_page(page, server, "compose")
-    page.get_by_role("button", name="Add a control").click()
-    page.get_by_role("menuitem", name="Edges").or_(page.get_by_role("option", name="Edges")).first.click()
-    page.wait_for_selector('[aria-label="scribble editor"][data-ready]')
-    page.locator(".st-key-compose-photo button").click()
-    photo = Image.new("RGB", (400, 200), (250, 250, 250))
-    photo.paste((20, 60, 20), (150, 50, 250, 150))
-    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(
-        {"name": "box.png", "mimeType": "image/png", "buffer": png(photo)}
-    )
-    page.get_by_role("button", name="Fill the layer from the photo").click()
-    page.keyboard.press("Escape")
-    pixels = (
-        "shell => { const { width, pixels } = shell.editor.document(); return [width, pixels.filter(v => v).length]; }"
-    )
+    add_edges_of_a_photo(page)
     root = page.locator('[aria-label="scribble editor"]')
-    deadline = time.monotonic() + 60
-    while root.evaluate(f"root => ({pixels})(root.studio)")[1] < 500:  # the box's outline, about 1000 px long
-        assert time.monotonic() < deadline, "nothing was found"
-        page.wait_for_timeout(200)
-    assert root.evaluate(f"root => ({pixels})(root.studio)")[0] == 512
+    assert root.evaluate("root => root.studio.editor.document().width") == 512

@@ -40,10 +40,13 @@ def save_small_model(
     widths: tuple[int, ...] = (16, 32),
     inpaints: bool = False,
     seed: int = 7,
+    text_width: int = 32,
+    text_layers: int = 1,
 ) -> Path:
     """A whole base model with a ControlNet, random and tiny, saved the way diffusers saves one.
 
-    With `inpaints`, its U-Net sees a mask and the latents of what stays beside its own.
+    With `inpaints`, its U-Net sees a mask and the latents of what stays beside its own. A `text_width` of 768 makes it one
+    of SD 1.5's family.
     """
     import torch
     from diffusers import (
@@ -68,15 +71,15 @@ def save_small_model(
     )
     text = CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=len(TOKENS), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-            bos_token_id=0, eos_token_id=1, pad_token_id=1,
+            vocab_size=len(TOKENS), hidden_size=text_width, intermediate_size=64, num_hidden_layers=text_layers,
+            num_attention_heads=2, bos_token_id=0, eos_token_id=1, pad_token_id=1,
         )
     )  # fmt: skip
     unet = UNet2DConditionModel(
         in_channels=channels, out_channels=channels, block_out_channels=widths, layers_per_block=1,
         down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * (len(widths) - 1)),
         up_block_types=(*("CrossAttnUpBlock2D",) * (len(widths) - 1), "UpBlock2D"),
-        cross_attention_dim=32, attention_head_dim=2, norm_num_groups=4,
+        cross_attention_dim=text_width, attention_head_dim=2, norm_num_groups=4,
     )  # fmt: skip
     control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4,) * stages)
     if inpaints:

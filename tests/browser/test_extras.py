@@ -1,0 +1,191 @@
+"""A base model of the user's with everything that can be added to it, chosen on the page; made again elsewhere, it is the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.sync_api import Page, expect
+
+import annotator
+from controlnet_core.catalog import Catalog
+from controlnet_core.picture import open_picture
+from controlnet_core.recipe import Lora, Recipe
+from controlnet_core.store import Blobs
+from tests.browser.conftest import ROOT, Server
+from tests.browser.test_compose import made, settled
+from tests.core.small import save_small_model
+
+pytestmark = pytest.mark.browser
+
+Pixels = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
+    """A studio on small random models in the forms that people share: two layers, and texts as wide as SD 1.5's."""
+    import torch
+    from safetensors.torch import save_file
+
+    from controlnet_core.loading import load_base
+    from tests.core.test_adapters import kohya, matrices
+
+    folder = tmp_path_factory.mktemp("extras")
+    models, spare = folder / "models", folder / "spare"
+    base = save_small_model(models / "checkpoints" / "tiny", text_width=768, text_layers=2)
+    save_small_model(spare, text_width=768, text_layers=2, seed=9)
+    for kind in ("controlnet", "vae", "loras", "embeddings"):
+        (models / kind).mkdir()
+    (models / "paperworld").symlink_to(ROOT / "models" / "paperworld")
+    (base / "controlnet").rename(models / "controlnet" / "control_v11p_sd15_scribble")
+    # As folders: what single files do not say (groups of 32 channels) does not hold for models as small as these.
+    (spare / "controlnet").rename(models / "controlnet" / "From a friend")
+    (spare / "vae").rename(models / "vae" / "vivid")
+    save_file(kohya(matrices(load_base(base))[0]), models / "loras" / "Ink Style.safetensors")
+    save_file({"emb_params": torch.randn(2, 768)}, models / "embeddings" / "calm-night.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDIO_MODELS", str(models))
+        running = Server(folder)
+        running.start()
+        yield running, models
+        running.stop()
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Take an option of a list of the settings; a list closes when the page moves under it, and is opened again."""
+    wanted = page.get_by_role("option", name=option)
+    deadline = time.monotonic() + 60
+    while not wanted.is_visible():
+        assert time.monotonic() < deadline, f"{label} does not offer {option}"
+        page.get_by_role("combobox", name=label).click()
+        page.wait_for_timeout(500)
+    wanted.click()
+    page.keyboard.press("Escape")  # a list of several stays open
+    settled(page)
+
+
+def press(page: Page, name: str, keys: list[str], value: str) -> None:
+    """Move a slider by keys to what it then says."""
+    slider = page.get_by_role("slider", name=name)
+    slider.focus()
+    for key in keys:
+        slider.press(key)
+    expect(slider).to_have_value(value)
+    settled(page)
+
+
+def test_everything_that_a_model_takes_is_in_its_picture(page: Page, studio: tuple[Server, Path]) -> None:
+    server, models = studio
+    page.goto(f"{server.url}/models")
+    row = page.locator('[data-model="tiny"]')
+    row.get_by_role("button", name="Use this").click()
+    expect(row).to_contain_text("In use")
+    page.get_by_role("link", name="Scribble").click()
+    page.wait_for_selector(".studio[data-ready]")
+    page.get_by_label("Prompt", exact=True).fill("a red house")
+    page.get_by_label("Prompt", exact=True).blur()
+    settled(page)
+    page.locator("summary", has_text="Settings").click()
+    settled(page)
+    press(page, "Size", ["Home"], "0")  # the first of the sizes: 256 px
+    press(page, "Steps", ["Home", "ArrowRight"], "2")
+    seed = page.get_by_role("spinbutton", name="Seed")
+    seed.fill("11")
+    seed.press("Enter")
+    settled(page)
+    plain, before, _ = made(page, server)
+    assert (before.model, before.seed, before.controls[0].network) == ("tiny", 11, None)
+
+    page.get_by_role("tab", name="Control").click()
+    settled(page)
+    usual = "Scribble, ControlNet 1.1 (the usual one)"
+    expect(page.get_by_role("combobox", name="ControlNet")).to_have_value(usual)
+    choose(page, "ControlNet", "From a friend")
+    page.get_by_role("tab", name="Extras").click()
+    settled(page)
+    press(page, "Clip skip", ["ArrowRight"], "2")
+    choose(page, "VAE", "vivid")
+    choose(page, "LoRAs", "Ink Style")
+    press(page, "Ink Style", ["ArrowLeft"] * 4, "0.8")
+    page.get_by_text("calm-night", exact=True).click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a red house, calm-night")
+    settled(page)
+    pixels, recipe, file = made(page, server)
+    assert recipe.loras == (Lora(key="ink-style", weight=0.8),)
+    assert (recipe.embeddings, recipe.prompt) == (("calm-night",), "a red house, calm-night")
+    assert (recipe.vae, recipe.clip_skip, recipe.controls[0].network) == ("vivid", 2, "from-a-friend")
+    assert (
+        recipe.model_copy(
+            update={
+                "loras": (),
+                "embeddings": (),
+                "vae": None,
+                "clip_skip": 1,
+                "prompt": before.prompt,
+                "controls": before.controls,
+            }
+        )
+        == before
+    )
+    assert not np.array_equal(pixels, plain)
+
+    assert np.array_equal(by_command_line(server, models, file), pixels)
+    found = by_engine(server, models, without_each(recipe))
+    assert np.array_equal(found.pop("nothing"), pixels)
+    for what, other in found.items():
+        assert not np.array_equal(other, pixels), f"{what} changes nothing"
+
+
+def without_each(recipe: Recipe) -> dict[str, Recipe]:
+    """The recipe as it is, and without one thing at a time."""
+    units = tuple(unit.model_copy(update={"network": None}) for unit in recipe.controls)
+    changes: dict[str, dict[str, object]] = {
+        "nothing": {},
+        "the LoRA": {"loras": ()},
+        "its weight": {"loras": (Lora(key="ink-style", weight=1.0),)},
+        "the embedding": {"embeddings": ()},
+        "the VAE": {"vae": None},
+        "clip skip": {"clip_skip": 1},
+        "the ControlNet": {"controls": units},
+    }
+    return {what: recipe.model_copy(update=change) for what, change in changes.items()}
+
+
+def by_engine(server: Server, models: Path, recipes: dict[str, Recipe]) -> dict[str, Pixels]:
+    from controlnet_core.engine import LocalEngine
+
+    engine, blobs = LocalEngine(Catalog(models), annotator.controls(), "cpu"), Blobs(server.data / "blobs")
+    return {
+        what: engine.run(one, {digest: open_picture(blobs.get(digest)) for digest in one.pictures}, lambda _step: None)[
+            0
+        ]
+        for what, one in recipes.items()
+    }
+
+
+def by_command_line(server: Server, models: Path, file: bytes) -> Pixels:
+    out = server.data / "again"
+    (server.data / "picture.png").write_bytes(file)
+    command = [
+        sys.executable,
+        "-m",
+        "webapp",
+        "generate",
+        "--recipe",
+        str(server.data / "picture.png"),
+        "--out",
+        str(out),
+    ]
+    places = {"STUDIO_DATA": str(server.data), "STUDIO_MODELS": str(models), "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **places}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (written,) = out.iterdir()
+    assert written.read_bytes() == file
+    return open_picture(written.read_bytes())
