@@ -124,7 +124,7 @@ def _seen(at: Composition) -> None:
         control = services.studio().control(layer.control)
         words = f"{layer.weight:g} × from {layer.start:.0%} to {layer.end:.0%}" if layer.shown else "left out"
         if layer.shown and layer.mode != "balanced":
-            words += f", {tuning.MODES[layer.mode].lower()}"
+            words += f", {tuning.MODES[layer.mode].split(' (')[0].lower()}"
         veil = ""
         if layer.masked and state.mask_of(layer, at.frame):
             veil = f'<img class="veil" alt="" src="{address(at, layer, "control", mask=True)}">'

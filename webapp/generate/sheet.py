@@ -99,11 +99,7 @@ def _show(at: Wish, made: Sweep, acting: Acting, name: str) -> None:
             "cells": [_cell(cell) for cell in made.cells],
         },
     )
-    st.caption(
-        plain(
-            f"Click a picture to take over its strength and end. Seed {made.recipe.seed}; the pictures are in the gallery too."
-        )
-    )
+    st.caption(plain(f"Seed {made.recipe.seed}. The pictures are in the gallery too."))
     if action is None:
         return
     if action.kind == "adopt":
