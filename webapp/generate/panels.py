@@ -259,7 +259,7 @@ def _job_and_pictures(at: Wish) -> tuple[str | None, list[components.ResultPictu
 
 
 def prospect(at: Wish, canvas: tuple[int, int], carried: Sequence[tuple[Networks, str | None]]) -> None:
-    """What Generate would take: time and, where it matters, memory; or what is missing for it.
+    """What Generate would take: time, memory where it matters, and which ControlNets; or what is missing for it.
 
     `carried` are the controls that act: the ControlNets that may carry each of them, and the one that is wanted.
     """
@@ -268,7 +268,11 @@ def prospect(at: Wish, canvas: tuple[int, int], carried: Sequence[tuple[Networks
         st.caption(f":material/info: {plain(lacking)}")
         return
     networks = [(offered.control.key, offered.chosen(wanted)) for offered, wanted in carried]
-    st.caption(plain(forecast.sentence(at, model_card(), picture_size(*canvas, at.choices.size), networks)))
+    text = forecast.sentence(at, model_card(), picture_size(*canvas, at.choices.size), networks)
+    for (offered, _), (_, name) in zip(carried, networks, strict=True):
+        if name is not None:  # not the usual one
+            text += f" {offered.control.title} uses the ControlNet “{offered.titles[name]}”."
+    st.caption(plain(text))
 
 
 def model_line() -> None:

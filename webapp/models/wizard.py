@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -96,9 +97,11 @@ def _holds_both(card: ModelCard) -> bool:
 
 
 def _transfer(bases: list[ModelCard], controls: list[ModelCard]) -> Making | None:
-    families = {base.family for base in bases}
+    families = Counter(base.family for base in bases)
+    # What has somewhere to go comes first: the embedded model is the only one of its family.
+    fitting = sorted((card for card in controls if families[card.family]), key=lambda card: families[card.family] < 2)
     with st.container(horizontal=True, gap="medium"):
-        control = _pick("1 · Control", [card for card in controls if card.family in families], "control")
+        control = _pick("1 · Control", fitting, "control")
         family = [base for base in bases if control and base.family == control.family]
         origin = _origin(sorted(family, key=lambda base: base.own))
         # Whoever comes here has a model of their own in mind.
