@@ -138,9 +138,10 @@ def test_everything_that_a_model_takes_is_in_its_picture(page: Page, studio: tup
 
     assert np.array_equal(by_command_line(server, models, file), pixels)
     found = by_engine(server, models, without_each(recipe))
-    assert np.array_equal(found.pop("nothing"), pixels)
+    # Another process may use another number of threads, which rounds differently.
+    assert np.abs(found.pop("nothing").astype(int) - pixels).max() <= 1
     for what, other in found.items():
-        assert not np.array_equal(other, pixels), f"{what} changes nothing"
+        assert np.abs(other.astype(int) - pixels).max() > 1, f"{what} changes nothing"
 
 
 def without_each(recipe: Recipe) -> dict[str, Recipe]:
