@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 from controlnet_core.gallery import recipe_of
 from controlnet_core.runs import Run, to_toml
@@ -143,6 +143,13 @@ def draw_with(page: Page, title: str) -> None:
     steps.focus()
     steps.press("Home")
     page.get_by_role("tab", name="Control").click()
-    page.get_by_role("combobox", name="ControlNet").click()
-    page.get_by_role("option", name=title).click()
+    wanted = page.get_by_role("option", name=title)
+    for _ in range(20):  # a list closes when the page moves under it, and is opened again
+        if not wanted.is_visible():
+            page.get_by_role("combobox", name="ControlNet").click()
+        try:
+            wanted.click(timeout=3000)
+            break
+        except TimeoutError:
+            continue
     page.get_by_role("button", name="Generate").click()
