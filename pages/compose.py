@@ -32,7 +32,7 @@ def _body(at: Composition) -> None:
         with st.container(key="compose-properties"):
             stack.properties(at, base, make)
     with result:
-        pressed = panels.prompt(at)
+        pressed, worded = panels.prompt(at)
         place = st.container()
         picture = tuning.Section("Picture", partial(beginning.section, at, at.frame))
         tuning.settings(at, base, (picture,))
@@ -43,9 +43,8 @@ def _body(at: Composition) -> None:
         else:
             pressed = middle.show(at) or pressed
     with place:
-        if pressed:
-            panels.generate(at, make)
-        acting = [(state.networks(layer, base), layer.network) for layer in at.acting if layer.weight]
-        panels.prospect(at, at.frame, acting)
+        if worded and (not pressed or panels.generate(at, make)):  # a refusal says what is missing: not twice
+            acting = [(state.networks(layer, base), layer.network) for layer in at.acting if layer.weight]
+            panels.prospect(at, at.frame, acting)
         panels.results(at, make, at.frame, middle.overlaid(at), RESULT_HEIGHT_PX)
     panels.keep(at)

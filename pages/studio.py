@@ -25,7 +25,8 @@ def _body(at: Desk) -> None:
     make = partial(panels.recipe, at)
     editor, result = st.columns([8, 5], gap="medium")
     with result:
-        pressed = panels.prompt(at, panels.placeholder(at)) or sources.generates(at)
+        pressed, worded = panels.prompt(at, panels.placeholder(at))
+        pressed = sources.generates(at) or pressed
         place = st.container()
         control = tuning.Section("Control", partial(panels.control_settings, at, make))
         picture = tuning.Section("Picture", partial(beginning.section, at, canvas))
@@ -41,9 +42,8 @@ def _body(at: Desk) -> None:
         else:
             pressed = panels.editor(at) or pressed
     with place:
-        if pressed:
-            panels.generate(at, make)
-        acting = [(panels.networks(at), at.choices.network)] if at.choices.weight else []
-        panels.prospect(at, canvas, acting)
+        if worded and (not pressed or panels.generate(at, make)):  # a refusal says what is missing: not twice
+            acting = [(panels.networks(at), at.choices.network)] if at.choices.weight else []
+            panels.prospect(at, canvas, acting)
         panels.results(at, make, canvas, at.token)
     panels.keep(at)

@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import streamlit as st
 
@@ -30,12 +31,21 @@ def unexpected(error: BaseException) -> None:
     )
 
 
+@dataclass
+class Telling:
+    """How a block that may be refused went."""
+
+    refused: bool = False
+
+
 @contextmanager
-def told() -> Iterator[None]:
-    """Run a block; a StudioError in it is shown in place of its result."""
+def told() -> Iterator[Telling]:
+    """Run a block; a StudioError in it is shown in place of its result, and the block's `Telling` says so afterwards."""
+    telling = Telling()
     try:
-        yield
+        yield telling
     except StudioError as error:
+        telling.refused = True
         log.info("refused: %s", error)
         refuse(error)
 

@@ -97,14 +97,14 @@ def editor_options(control: ControlType, name: str) -> dict[str, Any]:
     }
 
 
-def prompt(at: Wish, placeholder: str = "") -> bool:
-    """Prompt, the words that the model knows, and Generate; True when it was pressed."""
+def prompt(at: Wish, placeholder: str = "") -> tuple[bool, bool]:
+    """Prompt, the words that the model knows, and Generate: whether it was pressed, and whether the prompt can be used."""
     key = widget(f"{at.key}.prompt", at.prompt)
     written = st.text_area("Prompt", key=key, height=72, placeholder=placeholder or "What should it be?")
-    with told():
+    with told() as telling:
         at.prompt = gates.text(written, 4000, "The prompt")
     _word_chips(at, key)
-    return st.button(
+    pressed = st.button(
         "Generate",
         key=f"{at.key}.generate",
         type="primary",
@@ -112,6 +112,7 @@ def prompt(at: Wish, placeholder: str = "") -> bool:
         width="stretch",
         help="Ctrl+Enter in the editor does the same.",
     )
+    return pressed, not telling.refused
 
 
 def placeholder(at: Desk) -> str:
@@ -182,10 +183,11 @@ def networks(at: Desk) -> Networks:
     return networks_for(services.studio().catalog, model_card(), _control(at))
 
 
-def generate(at: Wish, make: Callable[[], Recipe]) -> None:
-    """Queue the recipe that `make` builds."""
-    with told():
+def generate(at: Wish, make: Callable[[], Recipe]) -> bool:
+    """Queue the recipe that `make` builds; False where it was refused, which is said."""
+    with told() as telling:
         at.job = services.studio().submit(services.session(), make(), owner=services.workspace())
+    return not telling.refused
 
 
 def picture_size(width: int, height: int, shorter: int) -> tuple[int, int]:
