@@ -151,7 +151,7 @@ class Drawer {
     const waiting = open.filter(({ state }) => state === "queued");
     const part = (title, jobs, row) => (jobs.length ? [element("h3", {}, title), ...jobs.map(row)] : []);
     const parts = [...part("Running", running, (job) => this.#active(job)), ...part("Waiting", waiting, (job) => this.#active(job)),
-      ...part("Came out", over, (job) => this.#ended(job))];
+      ...part("Earlier", over, (job) => this.#ended(job))];
     this.list.replaceChildren(...(parts.length ? parts : [element("div", { class: "empty" }, icon("layers", 36), element("strong", {}, "No jobs yet"),
       element("span", {}, "What you generate is listed here while it waits and runs, and when it is done."))]));
     for (const event of this.#live.values()) this.#progress(event);
@@ -253,6 +253,6 @@ function waitWords(ahead, seconds) {
 }
 
 function doneWords({ kind, pictures, images, seconds }) {
-  const count = kind === "detection" ? "Found" : pictures.length < images ? `${pictures.length} of ${images} pictures left` : images === 1 ? "1 picture" : `${images} pictures`;
+  const count = kind === "detection" ? "Found" : pictures.length < images ? `${pictures.length} of ${images} pictures still here` : images === 1 ? "1 picture" : `${images} pictures`;
   return seconds ? `${count}, took ${seconds < 10 ? seconds.toFixed(1) + " s" : clock(seconds)}` : count;
 }

@@ -55,7 +55,7 @@ export class Following {
       if (!answer.ok && answer.status !== 404) throw new Error(String(answer.status));
     } catch {
       this.stopping = false;
-      this.state = { ...this.state, text: "Could not reach the server to stop it." };
+      this.state = { ...this.state, text: "Not stopped: the studio does not answer. Try again." };
       this.show();
     }
   }

@@ -57,7 +57,7 @@ class Maps {
     gallery.hidden = !data.gallery.length;
     this.head = element("div", { class: "head" },
       element("button", { type: "button", class: "text plain", "data-id": "choose", onclick: file.open }, icon("camera", 18), "Another photo…"), gallery, this.words);
-    this.invite = invitation("or paste it, and see what every condition makes of it.", file.open, data.examples, take);
+    this.invite = invitation("or paste it, and see every control that can be found in it.", file.open, data.examples, take);
     this.root = element("div", { class: "studio photo maps", role: "region", "aria-label": "All maps of a photo", tabindex: "0" },
       file.node, this.head, this.invite, this.grid);
     host.append(element("style", {}, STYLE + PHOTO_STYLE + MAPS_STYLE), this.root);
@@ -189,7 +189,7 @@ class Card {
     const { detector } = this;
     const answer = await fetch(new URL(`./studio/${this.url}.png`, document.baseURI)).catch(() => null);
     if (this.gone || detector !== this.detector) return;
-    if (!answer) return this.#say("The server does not answer.", "Is the studio still running?");
+    if (!answer) return this.#say("The studio does not answer.", "Is it still running?");
     if (!answer.ok) {
       const { error, hint } = await answer.json();
       return this.#say(error, hint);

@@ -19,9 +19,9 @@ const KINDS = [
   ["controlnet", "ControlNets", "Each makes a base model follow one kind of drawing."],
   ["detector", "Detectors", "Find edges, poses, depth and regions in photos."],
   ["lora", "LoRAs", "Small additions: a style, a subject, fewer steps."],
-  ["vae", "VAEs", "Turn latents into pixels; previews use the tiny one."],
+  ["vae", "VAEs", "Turn what a base model made into pixels; previews use the tiny one."],
   ["embedding", "Textual inversions", "New words for a prompt."],
-  ["tokenizer", "Vocabulary", "What single-file checkpoints need to read a prompt."],
+  ["tokenizer", "Vocabulary", "What base models in a single file need to read a prompt."],
 ];
 
 export const mount = mounted(
@@ -373,7 +373,7 @@ function progressText(work, active, done, total) {
   if (!active) return `stopped at ${share}`;
   if (work.stopping) return `stopping · ${share}`;
   if (work.phase === "waiting") return "waiting for others";
-  if (!total) return "asking the hub";
+  if (!total) return "starting";
   if (done >= total) return "checking";
   const parts = [share, work.speed ? `${sized(work.speed)}/s` : "", work.left_s ? `${lasting(work.left_s)} left` : ""];
   return parts.filter(Boolean).join(" · ");

@@ -137,7 +137,7 @@ class Pose {
     this.selection.clear();
     this.shell.replace(next);
     const count = next.people.length;
-    this.shell.toast(count === 1 ? "Opened one person" : `Opened ${count} people`);
+    this.shell.toast(count === 1 ? "Opened one person." : `Opened ${count} people.`);
   }
 
   #finish(before) {

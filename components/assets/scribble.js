@@ -25,6 +25,7 @@ const TOOLS = [
   { id: "fill", label: "Fill", icon: "fill", keys: ["G"], hint: "Click inside a closed line." },
 ];
 const SIZE_MAX_PX = 64;
+const FOUND = { "dark on light": "dark lines on light paper", "light on dark": "light lines on dark paper", transparent: "lines on a transparent ground" };
 
 /** Ink colours for each look: palette from coverage to colour over the paper's. */
 const LOOKS = {
@@ -257,7 +258,7 @@ class Scribble {
     const { pixels, found } = maskFromRgba(bytes, width, height);
     const target = this.raster;
     this.shell.replace({ kind: "mask", ...fitInto({ width, height, pixels }, target.width, target.height) });
-    this.shell.toast(`Opened (${found})`);
+    this.shell.toast(`Opened: ${FOUND[found]}.`);
   }
 
   async #download() {

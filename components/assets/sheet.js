@@ -110,7 +110,7 @@ class Sheet {
     const done = states.filter((state) => state === "done").length;
     this.stop.hidden = this.over;
     this.stop.disabled = this.stopping;
-    this.status.textContent = this.over ? (done ? "Click a picture to take over its strength and end." : "No picture came.")
+    this.status.textContent = this.over ? (done ? "Click a picture to use its strength and end." : "No picture came.")
       : this.stopping ? "Stopping…" : `${done} of ${states.length}`;
     if (!this.over || told.has(this.data.id) || this.data.over) return;
     told.add(this.data.id);

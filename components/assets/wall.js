@@ -152,7 +152,7 @@ class Wall {
     this.#nodes.clear();
     const { query, loading } = this.collection;
     if (pictures.length || loading) this.none.hidden = true;
-    else if (query.text || query.control) this.#showNone("search", "Nothing fits", "Search for other words, or all conditions.");
+    else if (query.text || query.control) this.#showNone("search", "Nothing fits", "Search for other words, or all controls.");
     else this.#showNone(...NOTHING[query.shelf]);
     this.#draw();
   }
@@ -208,12 +208,12 @@ class Wall {
   #showTools() {
     const { query, total, controls, binned, loading } = this.collection;
     this.count.textContent = this.status ?? (loading ? "" : `${total.toLocaleString()} ${total === 1 ? "picture" : "pictures"}`);
-    const options = [["", "All conditions"], ...Object.entries(this.titles).filter(([key]) => controls[key] || key === query.control)
+    const options = [["", "All controls"], ...Object.entries(this.titles).filter(([key]) => controls[key] || key === query.control)
       .map(([key, title]) => [key, `${title} (${controls[key] ?? 0})`])];
     const known = JSON.stringify([options, query.control]);
     if (known !== this.conditionsKey) {
       this.conditionsKey = known;
-      this.conditions.replaceChildren(select({ id: "condition", label: "Condition", options, value: query.control, onInput: (control) => this.#search({ control }) }));
+      this.conditions.replaceChildren(select({ id: "condition", label: "Control", options, value: query.control, onInput: (control) => this.#search({ control }) }));
     }
     this.shelves.replaceChildren(...SHELVES.map(([key, title, name]) => element("button", { type: "button", "aria-pressed": String(key === query.shelf),
       "data-id": `shelf-${key}`, onclick: () => this.#search({ shelf: key }) }, name && icon(name, 16), key === "bin" && binned ? `${title} (${binned})` : title)));
@@ -339,7 +339,7 @@ class Wall {
   async #vary(id) {
     try {
       const job = await this.collection.vary(id, SIBLINGS);
-      this.say(`${SIBLINGS} siblings with other seeds are being made.`, ["Show jobs", () => window.dispatchEvent(new CustomEvent("studio:jobs"))]);
+      this.say(`${SIBLINGS} variations with other seeds are being made.`, ["Show jobs", () => window.dispatchEvent(new CustomEvent("studio:jobs"))]);
       this.unfollowJob?.();
       this.unfollowJob = follow(this.data.events_url, (event) => this.#watch(event, job));
     } catch (error) {
@@ -350,7 +350,7 @@ class Wall {
   #watch(event, job) {
     if (event.job !== job) return;
     const over = ["done", "failed", "cancelled"].includes(event.kind);
-    this.status = over ? null : event.kind === "step" ? `Making siblings: ${Math.round((100 * event.step) / event.steps)} %` : "Siblings wait their turn";
+    this.status = over ? null : event.kind === "step" ? `Making variations: ${Math.round((100 * event.step) / event.steps)} %` : "Variations wait their turn";
     if (event.kind === "failed") this.say(`${event.text} ${event.hint}`);
     if (over) setTimeout(() => this.unfollowJob?.(), 0);
     this.#showTools();

@@ -193,7 +193,7 @@ def test_strengths_are_compared_and_one_is_taken(page: Page, server: Server) -> 
     counts.nth(0).press("ArrowRight")
     dialog.get_by_role("button", name=re.compile("Make 2 pictures")).click()
     expect(dialog.locator("button.cell:not([disabled])")).to_have_count(2, timeout=240_000)
-    dialog.get_by_role("button", name="Take over strength 0.5, end 100%").click()
+    dialog.get_by_role("button", name="Use strength 0.5, end 100%").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page.get_by_role("slider", name="Control strength")).to_have_value("0.5")
 

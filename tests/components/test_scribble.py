@@ -258,7 +258,7 @@ def test_a_drawing_from_a_file(editor: Editor, tmp_path) -> None:
         with editor.page.expect_file_chooser() as chooser:
             editor.page.locator("[data-id=import]").click()
         chooser.value.set_files(path)
-        editor.page.get_by_text("Opened (").first.wait_for()
+        editor.page.get_by_text("Opened: ").first.wait_for()
         mask = editor.stored().pixels
         assert mask[256, 256] == 255 and mask[100, 100] == 0, name
         editor.page.locator("[data-id=clear]").click()

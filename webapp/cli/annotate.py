@@ -25,7 +25,7 @@ MANY = (".zip", ".jsonl", ".json")
 
 def annotate(
     context: typer.Context,
-    control: Annotated[str, typer.Argument(help="A condition: scribble, pose, seg, canny, ...")],
+    control: Annotated[str, typer.Argument(help="A control: scribble, pose, seg, canny, ...")],
     source: Annotated[Path, typer.Argument(metavar="IN", help="A photo; or a folder, zip or JSONL of photos.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="A PNG; or the folder of the data set.")],
     detector: Annotated[str, typer.Option(help="How; by default the first that this machine can run.")] = "",

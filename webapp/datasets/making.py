@@ -90,10 +90,8 @@ def _detector() -> tuple[ControlType, Detector]:
     studio = services.studio()
     controls = {key: one for key, one in studio.controls.items() if any(way.reads == "photo" for way in one.detectors)}
     left, right = st.columns(2)
-    key = left.selectbox(
-        "Condition", list(controls), format_func=lambda key: controls[key].title, key="datasets.control"
-    )
-    control = controls[gates.choice(key, tuple(controls), "The condition")]
+    key = left.selectbox("Control", list(controls), format_func=lambda key: controls[key].title, key="datasets.control")
+    control = controls[gates.choice(key, tuple(controls), "The control")]
     ways = {one.key: one for one in control.detectors if one.reads == "photo"}
     catalog = studio.catalog
 

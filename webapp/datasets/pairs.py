@@ -100,16 +100,14 @@ def show() -> None:
     source = left.selectbox("Data set", [*folders, *BUILT_IN], format_func=sources.__getitem__, key="pairs.source")
     source = gates.choice(source, sources, "The data set")
     key = middle.selectbox(
-        "Condition", list(controls), format_func=lambda key: controls[key].title, key="pairs.control",
+        "Control", list(controls), format_func=lambda key: controls[key].title, key="pairs.control",
         disabled=source == "circles",
         help="Whose editor opens a map; for the picture world and the gallery, whose maps are shown.",
     )  # fmt: skip
-    control = controls[gates.choice(key, controls, "The condition")]
+    control = controls[gates.choice(key, controls, "The control")]
     pairs = _opened(source, control.key)
     if not len(pairs):
-        words = (
-            "Pictures that you make with this condition appear here." if source == "gallery" else "It holds no pairs."
-        )
+        words = "Pictures that you make with this control appear here." if source == "gallery" else "It holds no pairs."
         st.info(words, icon=":material/dataset:")
         return
     chosen = remembered("pairs.chosen", None)

@@ -118,5 +118,5 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "state": cell.state,
         "url": f"{services.picture_url(cell.picture)}?thumb" if cell.picture else None,
         "text": cell.text,
-        "label": f"Take over strength {cell.weight:g}, end {cell.end:.0%}",
+        "label": f"Use strength {cell.weight:g}, end {cell.end:.0%}",
     }

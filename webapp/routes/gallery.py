@@ -237,7 +237,7 @@ def _query(workspace: str, given: Any) -> Query:
     return Query(
         owner=workspace,
         text=gates.text(given.get("text", ""), 400, "The search"),
-        control=gates.text(given.get("control", ""), 64, "The condition"),
+        control=gates.text(given.get("control", ""), 64, "The control"),
         shelf=gates.choice(shelf, _SHELVES, "The shelf"),
     )
 

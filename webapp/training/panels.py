@@ -112,7 +112,7 @@ def _new() -> None:
         base_id = one.selectbox("Base model", list(bases), format_func=lambda id: bases[id].title, key="training.base")
         controls = services.studio().controls
         control = two.selectbox(
-            "Condition", list(controls), format_func=lambda key: controls[key].title, key="training.control",
+            "Control", list(controls), format_func=lambda key: controls[key].title, key="training.control",
             help="Whose page will offer the new ControlNet.",
         )  # fmt: skip
         title = st.text_input("Name", key="training.title", max_chars=48, placeholder="Circles")
@@ -217,7 +217,7 @@ def _asked(source: Any, base: ModelCard, control: Any, title: Any, steps: Any, m
                 "name": name,
                 "title": written,
                 "base": base.id,
-                "control": gates.choice(control, services.studio().controls, "The condition"),
+                "control": gates.choice(control, services.studio().controls, "The control"),
                 "start": more["start"],
                 "data": data,
                 "training": how,

@@ -38,11 +38,11 @@ export async function encode(document) {
 /** Unpack a container; rejects with a DocumentError for anything that is not a well-formed document. */
 export async function decode(bytes) {
   if (bytes.length < 9 || MAGIC.some((byte, i) => bytes[i] !== byte)) {
-    throw new DocumentError("This is not a document of the studio.");
+    throw new DocumentError("This is not a drawing of the studio.");
   }
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(5, true);
   if (length > HEADER_MAX_BYTES || 9 + length > bytes.length) {
-    throw new DocumentError("The document is cut off or damaged.");
+    throw new DocumentError("The drawing is cut off or damaged.");
   }
   try {
     const header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(9, 9 + length)));
@@ -54,7 +54,7 @@ export async function decode(bytes) {
     if (pixels.length !== size) throw new Error("pixel count differs");
     return { kind: header.kind, width: header.width, height: header.height, pixels };
   } catch {
-    throw new DocumentError("The document is damaged: its content does not fit its description.");
+    throw new DocumentError("The drawing is damaged: its content does not fit its description.");
   }
 }
 
@@ -99,7 +99,7 @@ async function pipe(bytes, transform, limit) {
     total += value.length;
     if (total > limit) {
       await reader.cancel();
-      throw new DocumentError("The document holds more pixels than it announces.");
+      throw new DocumentError("The drawing holds more pixels than it announces.");
     }
   }
   const result = new Uint8Array(total);

@@ -27,7 +27,7 @@ export class Saving {
     const restored = begun.source === "browser" ? await decoded(begun.bytes) : null;
     this.shell.show(restored ?? (await decode(bytes)));
     if (restored) {
-      this.shell.toast("Restored your drawing");
+      this.shell.toast("Your drawing is back, as this browser kept it.");
       this.sync.changed();
     } else if (begun.source === "both") this.#offerUnsaved(begun.bytes);
   }

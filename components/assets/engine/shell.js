@@ -118,7 +118,7 @@ export class Shell {
     const saved = await Promise.race([this.sync.flush(), new Promise((resolve) => setTimeout(resolve, 4000, false))]);
     this.tellTool();
     if (saved) this.tell("generate", this.sync.rev);
-    else this.toast("The drawing has not reached the server yet. Try again in a moment.");
+    else this.toast("The drawing is not saved yet. Try again in a moment.");
   }
 
   /** Tools of the rail: {id, label, icon, keys, hint, cursor}; null is a separator. */
@@ -229,7 +229,7 @@ export class Shell {
   /** Show another document; no history, no saving. Returns whether it is one for this editor. */
   show(next) {
     if (next.kind !== this.editor.kind) {
-      this.toast(`This document (${next.kind}) belongs to another editor.`);
+      this.toast("This drawing belongs to another editor.");
       return false;
     }
     this.editor.load(next);

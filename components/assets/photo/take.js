@@ -86,6 +86,6 @@ export async function post(url, body) {
     const answer = await fetch(new URL(url, document.baseURI), { method: "POST", body });
     return await answer.json();
   } catch {
-    return { error: "The server does not answer.", hint: "Is the studio still running?" };
+    return { error: "The studio does not answer.", hint: "Is it still running?" };
   }
 }

@@ -54,7 +54,7 @@ function addPresets(editor) {
       showPresets(editor, button, await file);
     } catch {
       file = null;
-      shell.toast("The ready poses could not be fetched. Is the server still running?");
+      shell.toast("The ready poses did not come. Is the studio still running?");
     }
   };
 }
@@ -73,7 +73,7 @@ function showPresets(editor, button, presets) {
   };
   const cards = presets.map((preset) => element("button", { type: "button", class: "card", "data-preset": preset.name, onclick: () => use(preset) },
     thumbnail(personOf(preset, { x: 0, y: 0 }, 1), THUMBNAIL.width, THUMBNAIL.height), element("span", {}, preset.label)));
-  const choices = [["As somebody new", false], [`For person ${current + 1}`, true]].map(([label, value]) =>
+  const choices = [["As a new person", false], [`For person ${current + 1}`, true]].map(([label, value]) =>
     element("button", { type: "button", class: "text", "aria-pressed": String(value === replace), onclick: () => {
       replace = value;
       for (const [i, each] of choices.entries()) each.setAttribute("aria-pressed", String(!!i === replace));

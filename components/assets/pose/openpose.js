@@ -58,13 +58,13 @@ function parse(text) {
   try {
     return JSON.parse(text);
   } catch {
-    throw new DocumentError("This file is no JSON: export the pose again and retry.");
+    throw new DocumentError("This is not a pose file: export the pose again and retry.");
   }
 }
 
 function frameOf(value) {
   const frame = Array.isArray(value) ? value[0] : value;
-  if (!frame || typeof frame !== "object" || !Array.isArray(frame.people)) throw new DocumentError("This JSON holds no poses: a list called “people” is missing.");
+  if (!frame || typeof frame !== "object" || !Array.isArray(frame.people)) throw new DocumentError("This file holds no poses: a list called “people” is missing.");
   return frame;
 }
 

@@ -85,7 +85,7 @@ export class Regions {
       this.#take({ width, height, labels, ...grouped(labels) }, wanted);
     } catch (error) {
       if (turn !== this.asked) return;
-      const known = error instanceof TypeError ? "Is the server still running?" : error.message;
+      const known = error instanceof TypeError ? "Is the studio still running?" : error.message;
       this.shell.toast(`The picture could not be cut into regions. ${known}`, [["Try again", () => this.refresh()], ["Cancel", () => {}]]);
     }
     this.shell.say("");

@@ -124,6 +124,6 @@ export async function ask(url, options) {
     throw new Error("The studio does not answer. It may be starting again: try once more in a moment.");
   });
   const told = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error([told.error ?? "The server did not answer.", told.hint].filter(Boolean).join(" "));
+  if (!answer.ok) throw new Error([told.error ?? "The studio did not answer.", told.hint].filter(Boolean).join(" "));
   return told;
 }
