@@ -8,7 +8,7 @@
 
 Files in the original layout and in that of diffusers, in any container. An output called *.safetensors is one file, any other
 name a folder of diffusers (which says more than a file can: what comes from a folder should become one). Metadata say what
-it was made from. Memory: the inputs stay mapped, beside them at most two tensors exist at a time.
+it was made from. Memory: the inputs stay mapped, and tensors are worked on in pieces of a megabyte.
 """
 # torch publishes partial types.
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
@@ -20,7 +20,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -99,13 +99,13 @@ def transfer(
     _check_twins(given, start, aim)
     change = _Change()
 
-    def moved(name: str) -> Tensor:
+    def moved(name: str) -> Iterable[Tensor]:
         weight = given.weights.get(name)
         if name not in aim.weights or not weight.is_floating_point():
-            return weight
-        return change.move(weight, aim.weights.get(name), start.weights.get(name), work.stored(weight.dtype))
+            return _pieces(weight)
+        return change.moved(weight, aim.weights.get(name), start.weights.get(name))
 
-    entries = [_entry(given.named[name], given.weights, name, moved, work) for name in given.weights.shapes]
+    entries = [_entry(given.named[name], given.weights, name, work, moved) for name in given.weights.shapes]
     if full:
         entries += _rest(given, start, aim, work)
     about = {"made by": "transfer", "control": control.name, "target": target.name}
@@ -120,7 +120,7 @@ def extract(source: Path, output: Path, work: Work | None = None) -> Done:
     given = _control(source)
     if len(given.named) == len(given.whole.shapes) and not work.half and given.config is None:
         raise ModelError(f"{source.name} holds the control alone already.", "It can be used as it is.")
-    entries = [_entry(given.named[name], given.weights, name, given.weights.get, work) for name in given.weights.shapes]
+    entries = [_entry(given.named[name], given.weights, name, work) for name in given.weights.shapes]
     size = _write(output, entries, {"made by": "extract", "source": source.name}, work, given.config)
     return Done(output, len(entries), 0, size)
 
@@ -140,16 +140,14 @@ def add_control(
         raise ModelError(f"{base.name} is a folder, which has no single-file form.", "Write the control part alone.")
     name_of = partial(_original_name, last=2 * (2 * _halvings(base) + 1)) if given.original else str
     twins = {name: name for name in given.weights.shapes if name.startswith(_ENCODER)}
-    entries = [
-        _entry(_control_name(given, name), given.weights, name, given.weights.get, work) for name in sorted(twins)
-    ]
+    entries = [_entry(_control_name(given, name), given.weights, name, work) for name in sorted(twins)]
     copied = len(entries)
     dtype, halvings = given.weights.dtype("conv_in.weight"), _halvings(base)
     for name, tensor in _fresh(given.weights, channels, halvings, seed).items():
         ready = tensor.to(torch.float16 if work.half else dtype)
-        entries.append(Entry(name_of(name), tuple(ready.shape), DTYPES[ready.dtype], lambda ready=ready: ready))
+        entries.append(Entry(name_of(name), tuple(ready.shape), DTYPES[ready.dtype], lambda ready=ready: [ready]))
     if full:
-        entries += [_entry(name, given.whole, name, given.whole.get, work) for name in given.whole.shapes]
+        entries += [_entry(name, given.whole, name, work) for name in _beside_control(given.whole)]
     config = given.config and {
         **{key: given.config[key] for key in _SHARED if key in given.config},
         "_class_name": "ControlNetModel",
@@ -161,6 +159,7 @@ def add_control(
 
 
 _PIECE = 1 << 18
+"""Numbers of a tensor at a time: 1 MB in full precision."""
 _SHARED = (
     "in_channels", "flip_sin_to_cos", "freq_shift", "down_block_types", "mid_block_type", "only_cross_attention",
     "block_out_channels", "layers_per_block", "downsample_padding", "mid_block_scale_factor", "act_fn",
@@ -182,24 +181,32 @@ class _Change:
     def share(self) -> float:
         return math.sqrt(self._moved / self._norm) if self._norm else 0.0
 
-    def move(self, weight: Tensor, target: Tensor, origin: Tensor, dtype: torch.dtype) -> Tensor:
-        result = torch.empty(weight.shape, dtype=dtype)
-        flat = [tensor.reshape(-1) for tensor in (weight, target, origin)]
-        # In pieces: half-precision tensors would otherwise be there a second time, in full precision.
-        for begin in range(0, weight.numel(), _PIECE):
-            own, aim, start = (tensor[begin : begin + _PIECE].float() for tensor in flat)
-            moved = own + aim - start
-            result.view(-1)[begin : begin + _PIECE] = moved
-            self._norm += float(torch.linalg.vector_norm(own) ** 2)
-            self._moved += float(torch.dist(moved, own) ** 2)
+    def moved(self, weight: Tensor, target: Tensor, origin: Tensor) -> Iterator[Tensor]:
+        """`weight` + `target` - `origin`, float32, in pieces."""
         self.count += 1
-        return result
+        for own, aim, start in zip(_pieces(weight), _pieces(target), _pieces(origin), strict=True):
+            before = own.float()
+            moved = before + aim.float() - start.float()
+            self._norm += float(torch.linalg.vector_norm(before) ** 2)
+            self._moved += float(torch.dist(moved, before) ** 2)
+            yield moved
 
 
-def _entry(name: str, weights: Weights, key: str, make: Callable[[str], Tensor], work: Work) -> Entry:
-    """A tensor of the output: named `name`, made by `make(key)`, in the dtype that `weights` has for it."""
+def _pieces(tensor: Tensor) -> Iterable[Tensor]:
+    """The numbers of a tensor in their order, some at a time."""
+    return tensor.reshape(-1).split(_PIECE)
+
+
+def _entry(
+    name: str, weights: Weights, key: str, work: Work, make: Callable[[str], Iterable[Tensor]] | None = None
+) -> Entry:
+    """A tensor of the output: named `name`, made by `make(key)` or as it is, in the dtype that `weights` has for it."""
     dtype = work.stored(weights.dtype(key))
-    return Entry(name, weights.shapes[key], DTYPES[dtype], lambda: make(key).to(dtype))
+
+    def pieces() -> Iterator[Tensor]:
+        return (piece.to(dtype) for piece in (make(key) if make else _pieces(weights.get(key))))
+
+    return Entry(name, weights.shapes[key], DTYPES[dtype], pieces)
 
 
 def _write(
@@ -239,19 +246,26 @@ def _rest(given: _Part, start: _Part, aim: _Part, work: Work) -> list[Entry]:
     if not (given.original and aim.original):
         raise ModelError("A full checkpoint can only be written from files in the original layout.", "Leave out full.")
     own = _own_base(given)
+    if own is not None and own.whole is not start.whole:
+        _check_twins(own, start, aim)
+    else:
+        own = None
 
-    def make(name: str) -> Tensor:
+    def moved(name: str) -> Iterable[Tensor]:
         weight = aim.whole.get(name)
         key = name_here.get(name)
-        if own is None or own.whole is start.whole or key is None or key not in own.weights:
-            return weight
-        return change.move(
-            own.weights.get(key), aim.weights.get(key), start.weights.get(key), work.stored(weight.dtype)
-        )
+        if own is None or key is None or key not in own.weights:
+            return _pieces(weight)
+        return change.moved(own.weights.get(key), weight, start.weights.get(key))
 
     change = _Change()
     name_here = {old: new for new, old in aim.named.items()}
-    return [_entry(name, aim.whole, name, make, work) for name in aim.whole.shapes]
+    return [_entry(name, aim.whole, name, work, moved) for name in _beside_control(aim.whole)]
+
+
+def _beside_control(whole: Weights) -> list[str]:
+    """What stands in a checkpoint beside a ControlNet that it may have already: the new one takes its place."""
+    return [name for name in whole.shapes if not name.startswith(original.CONTROL)]
 
 
 def _control(path: Path) -> _Part:

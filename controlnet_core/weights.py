@@ -1,10 +1,10 @@
 """Model files tensor by tensor: read lazily from any container, written one after another as safetensors.
 
     weights = Weights.open(path)            # a file, or a folder of diffusers
-    write(output, [Entry("name", (3, 4), "F32", make), ...], {"made by": "..."})
+    write(output, [Entry("name", (3, 4), "F32", pieces), ...], {"made by": "..."})
 
-A file of several GB costs no more memory than its largest tensor: inputs stay mapped, an output tensor exists while it is
-written. Does not know what tensors mean (`transfer`) and builds no networks (`loading`).
+A file of several GB costs a few megabytes of memory: inputs stay mapped, and of the output a piece exists while it is written.
+Does not know what tensors mean (`transfer`) and builds no networks (`loading`).
 """
 # torch publishes partial types.
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
@@ -18,7 +18,7 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,12 +87,15 @@ class Weights:
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor to be written: name, shape, dtype as safetensors calls it, and what makes it when its turn comes."""
+    """A tensor to be written: name, shape, dtype as safetensors calls it, and what makes it when its turn comes.
+
+    It may come in pieces of any shape: their numbers in order, one piece after another, are those of the tensor.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
-    make: Callable[[], Tensor]
+    pieces: Callable[[], Iterable[Tensor]]
 
     @property
     def size(self) -> int:
@@ -126,9 +129,12 @@ def write(
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(head)
+            count = 0
             for entry in ordered:
-                _put(file, entry)
-                on_bytes(file.tell() - len(head))
+                for piece in _bytes_of(entry):
+                    file.write(piece)
+                    count += len(piece)
+                    on_bytes(count)
             file.flush()
             os.fsync(file.fileno())
         temp.chmod(0o644)
@@ -152,12 +158,19 @@ def _head(entries: Sequence[Entry], about: Mapping[str, str]) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-def _put(file: Any, entry: Entry) -> None:
-    tensor = entry.make()
-    if tuple(tensor.shape) != entry.shape or DTYPES[tensor.dtype] != entry.dtype:
-        raise ModelError(f"{entry.name} changed while it was read.", "Do not change model files while they are in use.")
-    # Bytes through NumPy: it has no bfloat16, but everything has bytes.
-    file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+def _bytes_of(entry: Entry) -> Iterator[memoryview]:
+    """The bytes of a tensor, piece by piece; exactly as many as the table of contents promises."""
+    changed = ModelError(f"{entry.name} changed while it was read.", "Do not change model files while they are in use.")
+    count = 0
+    for piece in entry.pieces():
+        count += piece.nbytes
+        if count > entry.size or DTYPES[piece.dtype] != entry.dtype:
+            raise changed
+        if piece.numel():
+            # Bytes through NumPy: it has no bfloat16, but everything has bytes.
+            yield piece.contiguous().reshape(-1).view(torch.uint8).numpy().data
+    if count < entry.size:
+        raise changed
 
 
 def _open(path: Path) -> Weights:

@@ -79,7 +79,7 @@ def originally(sizes: Sizes, prefix: str) -> Sizes:
 def stand_in(path: Path, sizes: Sizes, dtype: torch.dtype) -> Path:
     path.parent.mkdir(exist_ok=True)
     entries = [
-        Entry(name, shape, DTYPES[dtype], lambda shape=shape: torch.full(shape, 0.5, dtype=dtype))
+        Entry(name, shape, DTYPES[dtype], lambda shape=shape: [torch.full(shape, 0.5, dtype=dtype)])
         for name, shape in sizes.items()
     ]
     plain = path.with_suffix(".safetensors")

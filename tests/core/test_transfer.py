@@ -120,6 +120,21 @@ def test_full_output_is_the_whole_target_with_the_control(states, files, tmp_pat
     assert made.keys() == trained.keys()
 
 
+def test_the_new_control_takes_the_place_of_one_that_is_there(states, files, tmp_path):
+    """Each name stands once in a full checkpoint, and it is the new control's."""
+    save_file(states[2], tmp_path / "both.safetensors")
+    whole = tmp_path / "whole.safetensors"
+    transfer(
+        files["alone.safetensors"], files["origin.safetensors"], tmp_path / "both.safetensors", whole, NOW, full=True
+    )
+    made, expected = load_file(whole), by_the_formula(states)
+    assert made.keys() == states[0].keys()
+    assert all(torch.equal(made[name], expected[name]) for name in expected)
+    fresh = load_file(add_control(tmp_path / "both.safetensors", tmp_path / "fresh.safetensors", NOW, full=True).path)
+    assert fresh.keys() == states[0].keys()
+    assert not fresh[f"{CONTROL}zero_convs.0.0.weight"].any()
+
+
 def test_the_result_is_a_control_that_loads(files, hints, tmp_path):
     output = tmp_path / "new.safetensors"
     transfer(files["trained.safetensors"], files["origin.safetensors"], files["target.safetensors"], output, NOW)
@@ -262,7 +277,7 @@ def test_every_dtype_is_written_and_read(tmp_path):
     path = tmp_path / "all.safetensors"
     from controlnet_core.weights import DTYPES
 
-    entries = [Entry(name, tuple(one.shape), DTYPES[one.dtype], lambda one=one: one) for name, one in tensors.items()]
+    entries = [Entry(name, tuple(one.shape), DTYPES[one.dtype], lambda one=one: [one]) for name, one in tensors.items()]
     write(path, entries, {"a": "b"}, free_min_bytes=0)
     read, again = load_file(path), Weights.open(path)
     for name, tensor in tensors.items():
@@ -270,8 +285,15 @@ def test_every_dtype_is_written_and_read(tmp_path):
         assert torch.equal(again.get(name), tensor)
 
 
-def test_memory_stays_below_two_tensors(tmp_path):
-    """A control of 300 MB: anonymous memory grows by less than three of its largest tensors (two and the output)."""
+@pytest.mark.parametrize("pieces", [[torch.zeros(3)], [torch.zeros(4), torch.zeros(1)], [torch.zeros(4).half()]])
+def test_a_tensor_that_is_not_what_was_promised_leaves_no_file(tmp_path, pieces):
+    with pytest.raises(ModelError, match="changed while it was read"):
+        write(tmp_path / "o.safetensors", [Entry("a", (4,), "F32", lambda: pieces)], {}, free_min_bytes=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_tensors(tmp_path):
+    """A control of 300 MB: anonymous memory grows by less than one of its largest tensors."""
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE, str(tmp_path)],
         cwd=Path(__file__).resolve().parents[2],
@@ -283,7 +305,7 @@ def test_memory_stays_below_two_tensors(tmp_path):
     assert done.returncode == 0, done.stderr
     before, peak, largest, size = map(int, done.stdout.split()[-4:])
     assert size > 300 << 20
-    assert peak - before < 3 * largest + (8 << 20)
+    assert peak - before < largest
 
 
 _MEASURE = """
@@ -293,11 +315,11 @@ import torch
 from safetensors.torch import save_file
 from controlnet_core.transfer import Work, transfer
 
-folder, side = Path(sys.argv[1]), 1536
+folder, side = Path(sys.argv[1]), 3072
 torch.set_num_threads(1)
 rows = {"input_blocks.0.0.weight": torch.zeros(8, 4, 3, 3), "input_blocks.3.0.op.weight": torch.zeros(8, 8, 3, 3)}
 def state(prefix, value, extra=(), dtype=torch.float32):
-    big = {f"input_blocks.1.0.big{n}.weight": torch.full((side, side), float(value)) for n in range(36)}
+    big = {f"input_blocks.1.0.big{n}.weight": torch.full((side, side), float(value)) for n in range(9)}
     return {prefix + name: tensor.to(dtype) for name, tensor in {**rows, **big, **dict(extra)}.items()}
 save_file(state("control_model.", 1, [("input_hint_block.0.weight", torch.zeros(4, 3, 3, 3))]), folder / "c.safetensors")
 save_file(state("model.diffusion_model.", 2, dtype=torch.float16), folder / "s.safetensors")
