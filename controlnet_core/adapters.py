@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from controlnet_core.catalog import stamp_of
 from controlnet_core.errors import ModelError
 from controlnet_core.loading import Base
 from controlnet_core.loading.extras import load_lora
@@ -27,17 +28,17 @@ class Adapters:
 
     def __init__(self, base: Base) -> None:
         self._base = base
-        self._uses: tuple[Use, ...] = ()
+        self._uses: tuple[object, ...] = ()
         self._original: dict[nn.Parameter, Tensor] = {}
 
     def use(self, uses: Sequence[Use]) -> None:
         """Have exactly these LoRA files at these weights in the model. Raises ModelError; then none is in it."""
-        wanted = tuple(use for use in uses if use[1] != 0)
+        wanted = tuple((path, weight, stamp_of(path)) for path, weight in uses if weight != 0)
         if wanted == self._uses:
             return
         self._restore()
         try:
-            for path, weight in wanted:
+            for path, weight, _ in wanted:
                 self._add(path, weight)
         except BaseException:
             self._restore()

@@ -251,9 +251,14 @@ def _named_control(name: str) -> str:
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return stamp_of(path)[0]
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Bytes of a model, and when the newest of its files was written: with either, it is another model."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    stats = [file.stat() for file in files]
+    return sum(one.st_size for one in stats), max((one.st_mtime_ns for one in stats), default=0)
 
 
 def _models_below(folder: Path, depth: int) -> list[Path]:
@@ -280,7 +285,7 @@ def _is_model(path: Path) -> bool:
         return False  # being written
     if path.is_dir():
         return (path / "model_index.json").is_file() or (path / "config.json").is_file()
-    return path.suffix in SUFFIXES
+    return path.suffix in SUFFIXES and path.is_file()  # a link may lead nowhere
 
 
 def _about(path: Path) -> dict[str, Any]:

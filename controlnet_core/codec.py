@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from controlnet_core.control import Rgb
+from controlnet_core.diffusion import AutoencoderKL
 from controlnet_core.loading import Vae
+from controlnet_core.preflight import TILE_PX
 
 
 def _scale_shift(vae: Vae) -> tuple[float, float]:
@@ -45,6 +47,10 @@ def tile(vae: Vae, on: bool) -> None:
     if on:
         module.enable_slicing()
         module.enable_tiling()
+        if isinstance(vae, AutoencoderKL):
+            # diffusers takes the size that it was trained at, which files do not tell: tiles of 32 px then.
+            module.tile_sample_min_size = TILE_PX
+            module.tile_latent_min_size = TILE_PX >> (len(vae.config["block_out_channels"]) - 1)
     else:
         module.disable_slicing()
         module.disable_tiling()

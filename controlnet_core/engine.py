@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from controlnet_core import codec, memory, preflight, quick, schedulers, start, winograd
 from controlnet_core.adapters import Adapters
-from controlnet_core.catalog import TOKENIZER, Catalog, Kind, ModelCard
+from controlnet_core.catalog import TOKENIZER, Catalog, Kind, ModelCard, size_of, stamp_of
 from controlnet_core.control import ControlType, Rgb
 from controlnet_core.diffusion import ControlNetModel
 from controlnet_core.errors import OutOfMemory, RecipeError
@@ -130,8 +130,8 @@ class LocalEngine:
             return self._made(request, loaded, wired, places)
         finally:
             if places.changed:  # the weights are no longer those of the files
-                for name in (request.card.id, *(self._stamped(wire.card) for wire in wired)):
-                    self._models.drop(name)
+                for card in (request.card, *(wire.card for wire in wired)):
+                    self._models.drop(self._stamped(card))
 
     def _made(self, request: _Request, loaded: _Loaded, wired: Sequence[Wired], places: Places) -> list[Rgb]:
         recipe, base, plan = request.recipe, loaded.base, places.plan
@@ -227,7 +227,7 @@ class LocalEngine:
             quick.prepared(base.unet)
             return _Loaded(base, Adapters(base))
 
-        return self._models.get(card.id, load, lambda one: memory.size_of(_modules(one.base)))
+        return self._models.get(self._stamped(card), load, lambda one: memory.size_of(_modules(one.base)))
 
     def _with_vae(self, request: _Request, loaded: _Loaded) -> _Loaded:
         """The model with the autoencoder that the recipe asks for."""
@@ -240,7 +240,7 @@ class LocalEngine:
             request.announce(f"Loading {card.title} ...")
             return _quicken(load_vae(self.catalog.locate(card), loaded.base.unet.dtype), self.device)
 
-        vae: Vae = self._models.get(key, load, lambda one: memory.size_of([one]))
+        vae: Vae = self._models.get(self._stamped(card), load, lambda one: memory.size_of([one]))
         base = replace(loaded.base, vae=vae)
         if base.cell != loaded.base.cell or _channels(vae) != _channels(loaded.base.vae):
             raise RecipeError(f"{card.title} does not fit {request.card.title}.", "Choose a VAE of the same family.")
@@ -256,13 +256,11 @@ class LocalEngine:
         return self._models.get(self._stamped(card), load, lambda one: memory.size_of([one]))
 
     def _stamped(self, card: ModelCard) -> str:
-        """What a ControlNet is called in the cache: trained further under the same name, it is another one."""
-        return f"{card.id}@{self.catalog.locate(card).stat().st_mtime_ns}"
+        """What a model is called in the cache: trained further or replaced under the same name, it is another one."""
+        return f"{card.id}@{stamp_of(self.catalog.locate(card))}"
 
     def _dtype(self, path: Path, plan: memory.Plan) -> torch.dtype:
-        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-        size = sum(file.stat().st_size for file in files)
-        return getattr(torch, preflight.computes_in(plan, self.device.type, size))
+        return getattr(torch, preflight.computes_in(plan, self.device.type, size_of(path)))
 
 
 def _noise(recipe: Recipe, which: range, device: torch.device) -> Noise:

@@ -16,7 +16,8 @@ AGAIN = "Download it again."
 def read_header(path: Path) -> dict[str, Any]:
     """Name -> {dtype, shape, data_offsets}, and "__metadata__"; checked against the size of the file.
 
-    Raises ModelError when the header is larger than 10 MB, is not well-formed or promises other bytes than there are.
+    Of a tensor, dtype is a string, shape and data_offsets are lists of numbers from 0 on; what they say of each other is not
+    checked. Raises ModelError when the header is larger than 10 MB, is not well-formed or promises other bytes than there are.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -31,7 +32,7 @@ def read_header(path: Path) -> dict[str, Any]:
         raw = file.read(length)
     try:
         header = dict(json.loads(raw))
-        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+        ends = [_end(entry) for name, entry in header.items() if name != "__metadata__"]
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise ModelError(f"{path.name} is damaged: its table of contents cannot be read.", AGAIN) from error
     announced = 8 + length + max(ends, default=0)
@@ -40,6 +41,15 @@ def read_header(path: Path) -> dict[str, Any]:
     if announced < size:
         raise ModelError(f"{path.name} is damaged: {size - announced} bytes belong to nothing.", AGAIN)
     return header
+
+
+def _end(entry: Any) -> int:
+    begin, end = entry["data_offsets"]
+    if not isinstance(entry["dtype"], str) or any(
+        type(one) is not int or one < 0 for one in (begin, end, *entry["shape"])
+    ):
+        raise ValueError("no description of a tensor")
+    return end
 
 
 def sniff(path: Path) -> Literal["safetensors", "zip", "pickle"]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
 from controlnet_core.control import Rgb
 from controlnet_core.recipe import Resize
+
+_MARGIN = 4
+"""How many times what is seen of a picture a crop enlarges at most: of a strip of 1 x 2048 px, all would be gigabytes."""
 
 
 def fit(picture: Rgb, width: int, height: int, resize: Resize = "stretch", nearest: bool = False) -> Rgb:
@@ -22,6 +27,11 @@ def fit(picture: Rgb, width: int, height: int, resize: Resize = "stretch", neare
     tall, wide = picture.shape[:2]
     choose = max if resize == "crop" else min
     scale = choose(width / wide, height / tall)
+    if resize == "crop":
+        rows, columns = math.ceil(_MARGIN * height / scale), math.ceil(_MARGIN * width / scale)
+        top, left = max(0, (tall - rows) // 2), max(0, (wide - columns) // 2)
+        picture = picture[top : top + rows, left : left + columns]
+        tall, wide = picture.shape[:2]
     inner_width, inner_height = max(1, round(wide * scale)), max(1, round(tall * scale))
     inner = _scaled(picture, inner_width, inner_height, nearest)
     if resize == "crop":

@@ -121,6 +121,20 @@ def test_several_at_once_and_the_old_form_of_diffusers(base, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in weights(base).items())
 
 
+def test_a_file_that_came_anew_under_its_name_is_read_again(base, tmp_path):
+    pairs, _ = matrices(base)
+    path = tmp_path / "style.safetensors"
+    adapters = Adapters(base)
+    found = []
+    for factor in (1.0, 3.0):
+        save_file({name: tensor * factor for name, tensor in kohya(pairs).items()}, tmp_path / "new")
+        (tmp_path / "new").replace(path)
+        adapters.use([(path, 1.0)])
+        found.append(weights(base))
+    adapters.use([])
+    assert any(not torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
 def test_what_does_not_fit_is_refused_and_leaves_no_trace(base, tmp_path):
     pairs, _ = matrices(base)
     good = kohya(pairs)

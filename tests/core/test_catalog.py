@@ -119,6 +119,7 @@ def test_damaged_own_files_do_not_break_the_list(tmp_path):
     (tmp_path / "vae" / "broken.safetensors").write_bytes(b"\xff" * 100)
     (tmp_path / "vae" / "folder").mkdir()
     (tmp_path / "vae" / "folder" / "config.json").write_text("[")
+    (tmp_path / "vae" / "moved.safetensors").symlink_to(tmp_path / "elsewhere.safetensors")
     assert {card.id: card.family for card in Catalog(tmp_path).cards() if card.own} == {"broken": "", "folder": ""}
 
 

@@ -13,7 +13,7 @@ from controlnet_core.catalog import Catalog
 from controlnet_core.engine import LocalEngine
 from controlnet_core.errors import Cancelled, ModelMissing, OutOfMemory, RecipeError
 from controlnet_core.recipe import ControlUnit, Recipe
-from tests.core.small import TOKENS, control_type, digest
+from tests.core.small import TOKENS, control_type, digest, save_small_model
 
 SAMPLERS = ("ddim", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "unipc", "lcm", "tcd")
 
@@ -226,6 +226,21 @@ def test_a_control_of_another_family_is_refused(small_model, small_v_model, tmp_
     engine = LocalEngine(Catalog(folder), CONTROLS, "cpu")
     with pytest.raises(RecipeError, match="another kind of model"):
         run(engine, controls=(unit(network="other"),))
+
+
+def test_models_that_were_replaced_are_loaded_again(tmp_path):
+    """A base model trained on, or a file that came anew under its old name: the next picture is of the new one."""
+    folder = models_folder(tmp_path / "models", save_small_model(tmp_path / "one"))
+    engine = LocalEngine(Catalog(folder), CONTROLS, "cpu")
+    first = run(engine)[0]
+    assert np.array_equal(run(engine)[0], first)
+    other = save_small_model(tmp_path / "other", seed=8)
+    (tmp_path / "one").rename(tmp_path / "old")
+    other.rename(tmp_path / "one")
+    second = run(engine)[0]
+    assert not np.array_equal(second, first)
+    expected = LocalEngine(Catalog(folder), CONTROLS, "cpu")
+    assert np.array_equal(second, run(expected)[0])
 
 
 def test_out_of_memory_walks_down_and_the_next_run_works(engine, monkeypatch):

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from controlnet_core import codec
 from controlnet_core.errors import ModelError, ModelMissing
 from controlnet_core.loading import load_base, load_control, read_tensors
+from controlnet_core.weights import Weights
 from tests.core.small import save_small_model
 
 EXECUTED = "executed"
@@ -96,6 +97,36 @@ def test_a_header_that_lies(tmp_path):
         lie = json.dumps({**header, "b": {**header["b"], **change}}).encode()
         (tmp_path / "lie.safetensors").write_bytes(struct.pack("<Q", len(lie)) + lie + raw[8 + length :])
         refused(tmp_path / "lie.safetensors", "damaged|cut off")
+
+
+WRONG = (
+    {"shape": 3},
+    {"shape": ["4"]},
+    {"shape": [-2, -2]},
+    {"dtype": []},
+    {"data_offsets": ["0", "16"]},
+    {"shape": [2.0]},
+)
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_a_table_of_contents_of_nonsense_is_refused_before_anybody_counts_with_it(change, tmp_path):
+    entry = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16], **change}
+    raw = json.dumps({"a": entry}).encode()
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(16))
+    with pytest.raises(ModelError, match="table of contents"):
+        Weights.open(tmp_path / "a.safetensors")
+
+
+def test_large_pictures_are_decoded_in_tiles_of_512_px(checkpoints, hints, monkeypatch):
+    """A file does not say at which size its autoencoder was trained."""
+    vae = load_base(checkpoints["safetensors"], hints=hints).vae
+    codec.tile(vae, True)
+    seen, plain = [], vae.decoder.forward
+    monkeypatch.setattr(vae.decoder, "forward", lambda z, *more: seen.append(z.shape[-2:]) or plain(z, *more))
+    with torch.inference_mode():
+        assert codec.decode(vae, torch.zeros(1, 4, 64, 72)).shape[-2:] == (512, 576)
+    assert [tuple(one) for one in seen] == [(64, 64), (64, 24), (16, 64), (16, 24)]
 
 
 def hostile() -> list[bytes]:

@@ -200,6 +200,22 @@ def test_control_pictures_fit_without_new_colours(width, height, tall, wide, res
     assert fit(picture, width, height, resize).shape == (height, width, 3)
 
 
+@pytest.mark.parametrize("shape", [(2048, 1), (1, 2048)])
+def test_a_strip_is_not_enlarged_for_what_nobody_sees(shape, monkeypatch):
+    """What is cut away from 1 x 2048 px would be gigabytes at the size of its middle."""
+    from controlnet_core import resize
+
+    made = []
+    plain = resize.cv2.resize
+    monkeypatch.setattr(resize.cv2, "resize", lambda *args, **more: made.append(plain(*args, **more)) or made[-1])
+    strip = np.zeros((*shape, 3), np.uint8)
+    strip.reshape(-1, 3)[1000:1048] = 200
+    fitted = fit(strip, 512, 512, "crop")
+    assert fitted.shape == (512, 512, 3)
+    assert (fitted == 200).all()
+    assert sum(one.size for one in made) <= 4 * fitted.size
+
+
 def test_fit_keeps_the_aspect_and_fills_with_the_border():
     picture = np.zeros((50, 100, 3), np.uint8)
     picture[20:30, 40:60] = 255
