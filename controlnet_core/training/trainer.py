@@ -105,13 +105,16 @@ def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accele
     with accelerator.main_process_first():
         indices, shown = _chosen(run, config, around, teller)
         feed = Feed(base, around.pairs, indices, config, around.control.nearest)
+        painter = _Painter(run, config, base, lesson, feed, shown, teller)
+        if accelerator.is_main_process:
+            painter.show()
         feed.prepare(run.folder / "cache", teller.counts("caching", "Encoding pictures"), around.free_min_bytes)
     basis = _awakened(config, lesson, feed) if config.training.awake else None
     feed.share(accelerator.process_index, accelerator.num_processes)
-    painter = _Painter(run, config, base, lesson, feed, shown, teller)
     if accelerator.is_main_process:
         lesson.to(accelerator.device)
-        painter.start()
+        if config.watch.sample_every and not run.checkpoint.exists():
+            painter.look(0)  # what the base does before the first step
     device = accelerator.device
     progress = train(
         lesson,
@@ -167,7 +170,9 @@ def _networks(config: Config, catalog: Catalog) -> tuple[Base, Any]:
         raise RecipeError(f"{start.title} is not a ControlNet.", "Start from a ControlNet, or fresh.")
     control = load_control(catalog.locate(start), torch.float32)
     if control.config["cross_attention_dim"] != base.unet.config["cross_attention_dim"]:
-        raise RecipeError(f"{start.title} was made for another kind of model.", "Choose one of the base's family.")
+        raise RecipeError(
+            f"{start.title} was made for another kind of model.", "Choose one of the base model's family."
+        )
     return base, control
 
 
@@ -320,16 +325,14 @@ class _Painter:
     recent: list[float] = field(default_factory=list[float])
     said_at: float = field(default_factory=time.monotonic)
 
-    def start(self) -> None:
-        """Show the held-out pairs, and what the base does with them before the first step."""
+    def show(self) -> None:
+        """Show the held-out pairs."""
         self.shown = [self.feed.sized(example) for example in self.shown]
         for index, example in enumerate(self.shown):
             self._write(f"control-{index}.png", example.source)
             self._write(f"target-{index}.png", example.target)
         prompts = json.dumps([example.prompt for example in self.shown])
         (self.run.samples() / "prompts.json").write_text(prompts, encoding="utf-8")
-        if self.config.watch.sample_every and not self.run.checkpoint.exists():
-            self.look(0)
 
     def stepped(self, step: Step, weights: Mapping[str, Tensor]) -> float:
         """Add a step to the curve; now and then, look. Returns the seconds waited meanwhile."""

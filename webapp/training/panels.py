@@ -307,10 +307,10 @@ def _watched(name: str, live: bool) -> None:
             rate = curves.curve("Learning rate", steps, [point.rate for point in points])
             st.html(f'<div class="curves">{loss}{norm}{rate}</div>')
         looks = run.looks()
-        if looks:
-            st.html(_sheet(run, looks))
-        elif live:
-            st.caption("Samples appear here: the same held-out pairs at the same seeds, every so many steps.")
+        if sheet := _sheet(run, looks):
+            st.html(sheet)
+            if live and not looks and config.watch.sample_every:
+                st.caption("It does not learn from these: it draws them now and then, to show how far it is.")
 
 
 def _outline(run: Run) -> list[Point]:
@@ -342,7 +342,7 @@ def _headline(config: Config, status: Status) -> None:
 
 def _facts(config: Config, status: Status) -> str:
     steps = config.training.steps
-    facts = [f"step {status.step} of {steps}", f"{_time(status.seconds)} so far"]
+    facts = [f"step {status.step} of {steps}", f"{_time(status.seconds)} so far"] if status.step else [f"{steps} steps"]
     if status.step and status.state in ("training", "sampling", "waiting"):
         facts.append(f"about {_time(status.seconds / status.step * (steps - status.step))} to go")
     if status.memory_mib:
@@ -381,7 +381,7 @@ def _sheet(run: Run, looks: list[Look]) -> str:
     try:
         prompts: list[str] = json.loads((run.folder / "samples" / "prompts.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        prompts = []
+        return ""  # the pairs have not been chosen yet
     heads = ["", "Control", "Wanted", *(f"Step {look.step}" for look in looks)]
     rows = ["<tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"]
     for index, prompt in enumerate(prompts):
