@@ -37,6 +37,7 @@ from controlnet_core.wiring import Wired, Wiring
 
 M = TypeVar("M", bound=nn.Module)
 OnLoad = Callable[[str], None]
+_TITLES: dict[Kind, str] = {"lora": "LoRA", "embedding": "textual inversion", "vae": "VAE"}
 _PREVIEW_VAE = "taesd"
 """The card of the small decoder that shows previews on a GPU, where it is installed."""
 
@@ -106,8 +107,9 @@ class LocalEngine:
             self._graphs.clear()
             memory.release(self.device)
         self.make_room()
+        controls = f" with {len(units)} control{'s' if len(units) > 1 else ''}" if units else ""
         raise OutOfMemory(
-            f"{recipe.width} x {recipe.height} px with {len(units)} controls needs more memory than this machine has.",
+            f"A picture of {recipe.width} x {recipe.height} px{controls} needs more memory than this machine has.",
             "Make the picture smaller or use fewer controls.",
         )
 
@@ -204,7 +206,10 @@ class LocalEngine:
         return card
 
     def _file(self, key: str, kind: Kind) -> Path:
-        return self.catalog.locate(self._card(key, kind, f"is no {kind}", f"Choose one of the installed {kind}s."))
+        return self.catalog.locate(self._addition(key, kind))
+
+    def _addition(self, key: str, kind: Kind) -> ModelCard:
+        return self._card(key, kind, f"is not a {_TITLES[kind]}", f"Choose one of the installed {_TITLES[kind]}s.")
 
     def _wire(self, unit: ControlUnit, base: Base, request: _Request) -> Wired:
         def load(card: ModelCard) -> ControlNetModel:
@@ -234,7 +239,7 @@ class LocalEngine:
         key = request.recipe.vae
         if key is None:
             return loaded
-        card = self._card(key, "vae", "is no VAE", "Choose one of the installed VAEs.")
+        card = self._addition(key, "vae")
 
         def load() -> Vae:
             request.announce(f"Loading {card.title} ...")

@@ -30,7 +30,7 @@ def asked() -> Precision | None:
         if word == known:
             return known
     raise RecipeError(
-        f"STUDIO_PRECISION is {word!r}, which is no precision.", f"Known: auto, {', '.join(get_args(Precision))}."
+        f"STUDIO_PRECISION is {word!r}, which is not a precision.", f"Known: auto, {', '.join(get_args(Precision))}."
     )
 
 

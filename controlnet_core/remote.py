@@ -190,7 +190,9 @@ class Repository:
             self._check(error.response)
             raise Cut(f"{self._host()} answered with an error") from error
         except OfflineModeIsEnabled as error:
-            raise DownloadError(f"{self.card.title} cannot be downloaded: HF_HUB_OFFLINE is set.") from error
+            raise DownloadError(
+                f"{self.card.title} cannot be downloaded: HF_HUB_OFFLINE is set.", self._by_hand()
+            ) from error
         except HFValidationError as error:
             raise DownloadError(
                 f"{self.card.hub!r} is not a name of the hub.", "Names look like author/model."
@@ -364,7 +366,10 @@ def _kind_of(repository: Repository, hub: str, names: dict[str, int], kind: Kind
         found: Kind | None = "controlnet" if named == "ControlNetModel" else None
         found = "vae" if named.startswith("Autoencoder") else found
         if found is None:
-            raise DownloadError(f"{hub} is a {named or 'network of an unknown kind'}, which does not run here.")
+            raise DownloadError(
+                f"{hub} is a {named or 'network of an unknown kind'}, which does not run here.",
+                "Choose one for SD 1.5 or 2.1.",
+            )
         return found, ""
     files = [name for name in names if name.endswith(SUFFIXES)]
     if len(files) != 1:

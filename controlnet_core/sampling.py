@@ -121,7 +121,9 @@ def residuals(network: ControlNetModel, seen: Tensor, time: Tensor, context: Ten
     when = network.time_embedding(network.time_proj(time).to(dtype))
     state = network.conv_in(seen)
     if hint.shape[-2:] != state.shape[-2:]:
-        raise RecipeError("The ControlNet was made for a model with another latent size.", "Choose one of its family.")
+        raise RecipeError(
+            "This ControlNet was made for another kind of model.", "Choose one of the base model's family."
+        )
     state = state + hint
     levels: list[Tensor] = [state]
     for block in network.down_blocks:

@@ -92,7 +92,10 @@ def encode(base: Base, texts: Sequence[str], reading: Reading) -> list[Tensor]:
         )
     layers = int(base.text_encoder.config.num_hidden_layers)
     if reading.clip_skip > layers:
-        raise RecipeError(f"The text encoder of {base.name} has {layers} layers.", "Choose a smaller clip skip.")
+        raise RecipeError(
+            f"Clip skip {reading.clip_skip} is too much for {base.name}: its text encoder has {layers} layers.",
+            "Choose a smaller one.",
+        )
     with _Words(base, reading).present() as words:
         rows = [words.rows(text) for text in texts]
         longest = max(len(one) for one in rows)

@@ -37,6 +37,7 @@ from controlnet_core.weights import DTYPES, Entry, Weights, write
 HINT_WIDTHS = (16, 32, 96, 256)
 """Channels of the layers that read the control picture, at its size and after each halving; more halvings keep the last."""
 _NEW = ("controlnet_down_blocks.", "controlnet_mid_block.", "controlnet_cond_embedding.")
+_KIND = "Choose a model for SD 1.5 or 2.1."
 _FAMILY = "Choose a model of the same family: SD 1.5 with SD 1.5."
 
 
@@ -137,7 +138,10 @@ def add_control(
     work = work or Work()
     given = _base(base)
     if full and not given.original:
-        raise ModelError(f"{base.name} is a folder, which has no single-file form.", "Write the control part alone.")
+        raise ModelError(
+            f"{base.name} is a folder: a full checkpoint can only be made of a single file.",
+            "Write the control part alone.",
+        )
     name_of = partial(_original_name, last=2 * (2 * _halvings(base) + 1)) if given.original else str
     twins = {name: name for name in given.weights.shapes if name.startswith(_ENCODER)}
     entries = [_entry(_control_name(given, name), given.weights, name, work) for name in sorted(twins)]
@@ -227,7 +231,9 @@ def _write(
     if output.suffix == ".safetensors":
         return write(output, entries, metadata, on_bytes, free_min_bytes=work.free_min_bytes)
     if config is None:
-        raise ModelError("What comes from a single file can only become one.", "Give it a name in .safetensors.")
+        raise ModelError(
+            "What comes from a single file can only become a single file.", "Give it a name that ends in .safetensors."
+        )
     part = output.with_name(f".{output.name}.part")
     try:
         file = part / "diffusion_pytorch_model.safetensors"
@@ -244,7 +250,9 @@ def _write(
 def _rest(given: _Part, start: _Part, aim: _Part, work: Work) -> list[Entry]:
     """Everything of the target beside the control. What a control checkpoint changed in its own base comes along."""
     if not (given.original and aim.original):
-        raise ModelError("A full checkpoint can only be written from files in the original layout.", "Leave out full.")
+        raise ModelError(
+            "A full checkpoint can only be made of files in the original layout.", "Write the control part alone."
+        )
     own = _own_base(given)
     if own is not None and own.whole is not start.whole:
         _check_twins(own, start, aim)
@@ -322,7 +330,7 @@ def _part(whole: Weights, names: Mapping[str, str], path: Path) -> _Part:
     try:
         named = original.unet(names)  # works on names alone: the "tensors" are the names in the file
     except (ValueError, KeyError) as error:
-        raise ModelError(f"{path.name} holds parts of a model, but not a whole one of a known kind.") from error
+        raise ModelError(f"{path.name} holds parts of a model, but not a whole one of a known kind.", _KIND) from error
     return _Part(whole.renamed(named), named, whole)
 
 

@@ -30,6 +30,7 @@ _CROSS = re.compile(
     r"[._]transformer_blocks[._]0[._]attn2[._](?:processor[._])?to_k(?:_lora)?[._](?:lora_down\.|lora_A\.|down\.)?weight$"
 )
 _SD15 = "Choose one for SD 1.5 or 2.1."
+_FOLDER = "Choose the folder that the whole model lies in."
 _WHOLE = "Use a whole ControlNet."
 _LORA = "Use a LoRA."
 _FOREIGN = {
@@ -115,7 +116,9 @@ def _kind(shapes: Shapes, width: int) -> tuple[Kind | None, str, str]:
         return _base(shapes, family)
     if any(name.removeprefix(_CONTROL) in _HINTS for name in shapes):
         if "difference" in shapes:
-            raise ModelError("a ControlNet stored as a difference, which is no whole one.", "Choose the whole file.")
+            raise ModelError(
+                "a ControlNet stored as a difference from its base model, which does not run here.", _WHOLE
+            )
         return "controlnet", "a ControlNet", family
     if any(name.removeprefix("first_stage_model.") == "decoder.conv_in.weight" for name in shapes):
         return "vae", "an autoencoder (VAE)", ""
@@ -134,7 +137,7 @@ def _base(shapes: Shapes, family: str) -> tuple[Kind, str, str]:
         raise ModelError(f"a base model without {' and '.join(missing)}.", "Choose a full checkpoint.")
     channels = shapes.get("model.diffusion_model.input_blocks.0.0.weight", (0, 4))[1]
     if channels not in (4, 9) and family:
-        raise ModelError(f"a base model that wants {channels} channels of input.", "Choose an ordinary one.")
+        raise ModelError(f"a base model of a special kind, which wants {channels} channels of input.", _SD15)
     control = any(name.startswith("control_model.") for name in shapes)
     what = "a base model with a ControlNet in it" if control else "a base model"
     return "base", f"{what}, for inpainting," if channels == 9 else what, family
@@ -161,7 +164,7 @@ def _folder(path: Path) -> Verdict:
     if (path / "model_index.json").is_file():
         return _pipeline(path)
     if not (path / "config.json").is_file():
-        return Verdict(False, f"{path.name} is not a model: it has neither model_index.json nor config.json.")
+        return Verdict(False, f"{path.name} is not a model: it has neither model_index.json nor config.json.", _FOLDER)
     config = _json(path / "config.json")
     missing = _without_weights(path)
     if missing:

@@ -198,7 +198,9 @@ def _reader(path: Path, header: Mapping[str, Any]) -> Callable[[str], Tensor]:
             # A mapping of its own, so that the pages go when the tensor goes; "c": a change would not reach the file.
             held = np.memmap(path, np.uint8, "c", begin + start, (end - start,))
         except (OSError, ValueError) as error:
-            raise ModelError(f"{path.name} cannot be read any more.", "Is it still there, unchanged?") from error
+            raise ModelError(
+                f"{path.name} cannot be read any more.", "See that it is still there, then try again."
+            ) from error
         return torch.from_numpy(held).view(dtype).reshape(shape)
 
     return get

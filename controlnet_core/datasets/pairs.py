@@ -81,8 +81,8 @@ class Listed:
         source, target = decoded(entry.source, "control picture"), decoded(entry.target, "picture")
         if source.shape != target.shape:
             raise InputError(
-                f"The control picture is {source.shape[1]} x {source.shape[0]} px, "
-                f"its picture {target.shape[1]} x {target.shape[0]} px."
+                f"The control picture has {source.shape[1]} x {source.shape[0]} px, its picture "
+                f"{target.shape[1]} x {target.shape[0]} px: they need the same size."
             )
         return Example(source, target, prompt)
 

@@ -42,6 +42,7 @@ __all__ = ["Base", "Hints", "Vae", "load_base", "load_control", "load_tokenizer"
 Vae = AutoencoderKL | AutoencoderTiny | AutoencoderDC
 M = TypeVar("M", bound=nn.Module)
 _VAES: dict[str, type[Vae]] = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny, AutoencoderDC)}
+_ORDINARY = "Choose a model for SD 1.5 or 2.1."
 _WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _SUFFIXES = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 
@@ -143,7 +144,7 @@ def _refuse_others(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _sdxl(path: Path) -> ModelError:
-    return ModelError(f"{path.name} is an SDXL model, which does not run here.", "Choose one for SD 1.5 or 2.1.")
+    return ModelError(f"{path.name} is an SDXL model, which does not run here.", _ORDINARY)
 
 
 def _explained(path: Path, load: Callable[[], M | Base]) -> Any:
@@ -151,7 +152,9 @@ def _explained(path: Path, load: Callable[[], M | Base]) -> Any:
     try:
         return load()
     except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, StopIteration, AttributeError) as error:
-        raise ModelError(f"{path.name} holds parts of a model, but not a whole one of a known kind.", AGAIN) from error
+        raise ModelError(
+            f"{path.name} holds parts of a model, but not a whole one of a known kind.", _ORDINARY
+        ) from error
 
 
 def _base_file(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype, hints: Hints) -> Base:
@@ -194,7 +197,7 @@ def vae_of_folder(path: Path, dtype: torch.dtype) -> Vae:
     config = _config(path)
     kind = _VAES.get(config.get("_class_name", "AutoencoderKL"))
     if kind is None:
-        raise ModelError(f"{path.name} has an autoencoder of an unknown kind: {config['_class_name']}.", AGAIN)
+        raise ModelError(f"{path.name} has an autoencoder of an unknown kind: {config['_class_name']}.", _ORDINARY)
     return _build(kind, config, original.vae_folder(_weights(path)), dtype, path.name)
 
 

@@ -121,7 +121,9 @@ def publish(control: ControlNetModel, folder: Path, card: Mapping[str, object]) 
         _finish(part, folder, card)
     except OSError as error:
         _remove(part)
-        raise NoSpace(f"{folder.name} could not be written.", "Free some space and stop-and-keep again.") from error
+        raise NoSpace(
+            f"{folder.name} could not be written.", "Free some space and choose Stop and keep again."
+        ) from error
 
 
 def publish_base(base: Base, folder: Path, card: Mapping[str, object], words: list[str]) -> None:
@@ -143,7 +145,9 @@ def publish_base(base: Base, folder: Path, card: Mapping[str, object], words: li
         _finish(part, folder, card)
     except OSError as error:
         _remove(part)
-        raise NoSpace(f"{folder.name} could not be written.", "Free some space and stop-and-keep again.") from error
+        raise NoSpace(
+            f"{folder.name} could not be written.", "Free some space and choose Stop and keep again."
+        ) from error
 
 
 def _finish(part: Path, folder: Path, card: Mapping[str, object]) -> None:

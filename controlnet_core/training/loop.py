@@ -367,7 +367,8 @@ def _resume(
         optimizer.load_state_dict(state["optimizer"])
     except (KeyError, ValueError, RuntimeError) as error:
         raise ModelError(
-            f"{path.name} belongs to a training of another network.", "Remove it to begin anew, or choose its preset."
+            f"{path.name} belongs to a training of another network.",
+            "Remove it to begin anew, or give this training another name.",
         ) from error
     average: dict[str, Tensor] = {}
     if plan.average:

@@ -248,11 +248,11 @@ def test_a_failed_lora_leaves_the_engine_usable(engine):
     plain = run(engine)
     with pytest.raises(ModelMissing, match="no model called"):
         run(engine, loras=(Lora(key="style"), Lora(key="nothing")))
-    with pytest.raises(RecipeError, match="is no lora"):
+    with pytest.raises(RecipeError, match="is not a LoRA"):
         run(engine, loras=(Lora(key="other"),))
-    with pytest.raises(RecipeError, match="is no embedding"):
+    with pytest.raises(RecipeError, match="is not a textual inversion"):
         run(engine, embeddings=("style",))
-    with pytest.raises(RecipeError, match="is no VAE"):
+    with pytest.raises(RecipeError, match="is not a VAE"):
         run(engine, vae="small")
     with pytest.raises(RecipeError, match="does not fit"):
         run(engine, vae="wrong")
