@@ -88,6 +88,52 @@ test("after a pen was seen fingers pan, for a while", () => {
   assert.equal(names().at(-1), "down");
 });
 
+test("a pen takes over from the palm that came before it", () => {
+  const { pointer, names, log, view } = input();
+  pointer.down(event("touch", 1, 300, 300));
+  pointer.move(event("touch", 1, 302, 300));
+  pointer.down(event("pen", 9, 50, 50, { pressure: 0.6 }));
+  pointer.move(event("touch", 1, 320, 300));
+  pointer.move(event("pen", 9, 60, 50, { pressure: 0.6 }));
+  pointer.up(event("touch", 1, 320, 300));
+  pointer.up(event("pen", 9, 60, 50));
+  assert.deepEqual(names(), ["down", "move", "cancel", "down", "move", "up"]);
+  assert.deepEqual(log.slice(3).map(([, one, last]) => (last ?? one).pen), [true, true, true]);
+  const { x } = view;
+  pointer.down(event("touch", 2, 300, 300));
+  pointer.down(event("pen", 9, 50, 50));
+  pointer.move(event("touch", 2, 350, 300));
+  assert.deepEqual([names().at(-1), view.x], ["down", x], "a palm that pans lets go too");
+});
+
+test("of a pinch whose one finger is cancelled the other pans", () => {
+  const { pointer, view } = input();
+  pointer.down(event("touch", 1, 100, 200));
+  pointer.down(event("touch", 2, 200, 200));
+  pointer.cancelled(event("touch", 1, 100, 200));
+  const { x } = view;
+  pointer.move(event("touch", 2, 230, 200));
+  assert.equal(view.x, x + 30);
+});
+
+test("who waits for the end of a stroke hears of it, also of one that is given up", async () => {
+  const { pointer } = input();
+  const heard = [];
+  await pointer.rest();
+  pointer.down(event("mouse", 1, 10, 10));
+  const rest = pointer.rest().then(() => heard.push("up"));
+  pointer.move(event("mouse", 1, 20, 10));
+  await Promise.resolve();
+  assert.deepEqual(heard, []);
+  pointer.up(event("mouse", 1, 20, 10));
+  await rest;
+  pointer.down(event("mouse", 1, 10, 10));
+  const again = pointer.rest().then(() => heard.push("abort"));
+  pointer.abort();
+  await again;
+  assert.deepEqual(heard, ["up", "abort"]);
+});
+
 test("a cancelled pointer cancels the stroke, Esc too", () => {
   const { pointer, names } = input();
   pointer.down(event("mouse", 1, 10, 10));

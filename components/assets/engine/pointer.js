@@ -3,7 +3,8 @@
  *
  * - Mouse: the left button draws, the middle button or the held space bar pans, the right button reaches the editor
  *   as `button` 2.
- * - Pen: draws. For a while after a pen was seen fingers and palms never draw: one pans, two pinch.
+ * - Pen: draws, and takes over from a palm that came before it. For a while after a pen was seen fingers and palms never
+ *   draw: one pans, two pinch. Its other end arrives as `button` ERASER.
  * - Fingers alone: one draws, two pan and pinch (a stroke just begun by the first is taken back).
  * - Wheel: with Ctrl (or a trackpad pinch) zooms, otherwise scrolls a document larger than the stage.
  *
@@ -12,6 +13,8 @@
  * DOM; `attach` binds them to an element.
  */
 
+/** The `button` of a pen that is turned round (W3C Pointer Events). */
+export const ERASER = 5;
 const PEN_MEMORY_MS = 10_000;
 const SECOND_FINGER_MS = 400;
 const WHEEL_ZOOM = 0.0022;
@@ -27,6 +30,7 @@ export class PointerInput {
     this.mode = null; // "draw", "pan", "pinch"
     this.penSeen = -Infinity;
     this.onMode = () => {};
+    this.waiting = []; // who waits until nothing is drawn
   }
 
   attach(element) {
@@ -53,9 +57,17 @@ export class PointerInput {
     return this.mode === "draw";
   }
 
+  /** Resolves as soon as nothing is being drawn. */
+  rest() {
+    return this.drawing ? new Promise((resolve) => this.waiting.push(resolve)) : Promise.resolve();
+  }
+
   down(event) {
     const place = this.#place(event);
-    if (event.pointerType === "pen") this.penSeen = event.timeStamp;
+    if (event.pointerType === "pen") {
+      this.penSeen = event.timeStamp;
+      this.#dropFingers();
+    }
     if (event.pointerType === "touch") return this.#finger(event, place);
     if (this.mode) return false;
     this.pointers.set(event.pointerId, place);
@@ -104,6 +116,7 @@ export class PointerInput {
     if (!this.pointers.delete(event.pointerId)) return;
     if (this.mode === "draw") this.actions.cancel?.();
     if (this.pointers.size === 0) this.#enter(null);
+    else if (this.mode === "pinch") this.#enter("pan");
   }
 
   /** Give up what is being drawn (Esc). Returns whether there was anything. */
@@ -150,6 +163,16 @@ export class PointerInput {
     return true;
   }
 
+  /** Whatever fingers do ends: they were the palm of the hand that holds the pen. */
+  #dropFingers() {
+    const fingers = [...this.pointers.values()].some(({ time }) => time !== undefined);
+    if (!fingers) return;
+    const drew = this.drawing;
+    this.pointers.clear();
+    this.#enter(null);
+    if (drew) this.actions.cancel?.();
+  }
+
   #pinch(id, place) {
     const other = [...this.pointers].find(([key]) => key !== id)?.[1];
     const before = this.pointers.get(id);
@@ -162,6 +185,7 @@ export class PointerInput {
   #enter(mode) {
     this.mode = mode;
     this.onMode(mode);
+    if (!this.drawing) for (const rested of this.waiting.splice(0)) rested();
   }
 
   #place(event) {
