@@ -149,6 +149,33 @@ test("what the server says against it is told, once, and it is tried again", asy
   assert.deepEqual([it.states, it.reasons], [["saving", "offline", "saved"], ["", "The disk is full. Make room.", ""]]);
 });
 
+test("what was drawn last before the page is left is still sent; then it waits for nothing", async () => {
+  const server = new Server();
+  const it = tab(server, { wait: () => new Promise(() => {}) });
+  let closed = 0;
+  it.channel.close = () => (closed += 1);
+  const saved = it.draw("one");
+  it.draw("two");
+  it.sync.close();
+  assert.equal(await saved, true);
+  assert.deepEqual([text(server.bytes), closed, it.sync.channel], ["two", 1, null]);
+  server.broken = "before";
+  const late = tab(server, { wait: () => new Promise(() => {}) });
+  const lost = late.draw("three");
+  late.sync.close();
+  assert.equal(await lost, false);
+  const { bytes, dirty } = await late.store.get("a");
+  assert.deepEqual([text(bytes), dirty], ["three", true], "the browser keeps it for the next visit");
+});
+
+test("a newer revision with the same drawing is no conflict: the page before sent it", async () => {
+  const server = new Server();
+  const [left, here] = [tab(server), tab(server)];
+  await left.draw("the same");
+  assert.equal(await here.draw("the same"), true);
+  assert.deepEqual([here.conflicts, here.sync.rev, server.rev], [[], 1, 1]);
+});
+
 test("a request that nobody answers is given up and made again", async () => {
   const server = new Server();
   const it = tab(server);

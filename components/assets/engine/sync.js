@@ -85,7 +85,10 @@ export class Sync {
   async flush() {
     if (!this.dirty && !this.pushing) return true;
     if (this.state === "conflict") return false; // people choose first
-    this.pushing ??= this.#push().finally(() => (this.pushing = null));
+    this.pushing ??= this.#push().finally(() => {
+      this.pushing = null;
+      if (this.closed) this.#hangUp();
+    });
     await this.pushing;
     return !this.dirty;
   }
@@ -112,22 +115,30 @@ export class Sync {
     await this.#keep({ version: this.version, bytes });
   }
 
+  /** The page is left: what was drawn last is still sent, once; it waits for nothing any more. */
   close() {
     this.closed = true;
-    this.wake();
+    this.retry();
+    if (!this.pushing) this.#hangUp();
+  }
+
+  #hangUp() {
     this.channel?.close?.();
+    this.channel = null;
   }
 
   async #push() {
     let delay = RETRY_FIRST_MS;
     const unanswered = new Map(); // versions that were sent and may have been stored all the same, by fingerprint
-    while (this.dirty && !this.closed) {
+    while (this.dirty) {
       if (this.state !== "offline") this.#tell("saving");
       const { version, bytes: promised } = this.#snapshot();
       const bytes = await promised;
       this.hurried = false;
       let answer = await this.#put(bytes);
-      if (answer.kind === "stale" && answer.rev >= this.rev && unanswered.size) answer = await this.#recognised(answer, unanswered);
+      if (answer.kind === "stale" && answer.rev >= this.rev) {
+        answer = await this.#recognised(answer, new Map([...unanswered, [fingerprint(bytes), version]]));
+      }
       if (answer.kind === "stored") {
         const stored = { version, bytes, ...answer.found };
         this.rev = answer.rev;
@@ -145,6 +156,7 @@ export class Sync {
       } else {
         if (answer.kind === "unanswered") unanswered.set(fingerprint(bytes), version);
         this.#tell("offline", answer.reason);
+        if (this.closed) return;
         await this.#pause(delay);
         delay = Math.min(RETRY_LAST_MS, delay * 2);
       }
@@ -197,11 +209,11 @@ export class Sync {
     return { kind: "unanswered" };
   }
 
-  /** The server holds a newer revision, but we sent something that nobody answered: was it that? */
-  async #recognised(stale, unanswered) {
+  /** The server holds a newer revision: is it one of `ours`, sent from here without an answer, or by the page that was here before? */
+  async #recognised(stale, ours) {
     try {
       const { rev, bytes } = await this.theirs();
-      const version = unanswered.get(fingerprint(bytes));
+      const version = ours.get(fingerprint(bytes));
       return version ? { kind: "stored", rev, found: { version, bytes } } : { ...stale, rev };
     } catch {
       return { kind: "failed" };
