@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, TimeoutError, expect
+from playwright.sync_api import Page, expect
 
 from controlnet_core.gallery import recipe_of
 from controlnet_core.runs import Run, to_toml
@@ -125,31 +125,30 @@ def test_a_training_waits_while_a_picture_is_made_and_learns_the_same(
         process.wait(PATIENCE_S)
     assert [point.loss for point in undisturbed.curve()[: len(taken)]] == pytest.approx(taken, rel=1e-5)
 
-    # What was kept is in the menu of its condition, without a restart, and draws.
-    page.get_by_role("link", name="Scribble").click()
-    draw_with(page, "Polite")
+    draw_with_it(page)
     pictures = server.data / "gallery"
     wait_for("its picture", lambda: len(list(pictures.glob("*.png"))) == 2)
     newest = max(pictures.glob("*.png"), key=lambda path: path.stat().st_mtime_ns)
     recipe = recipe_of(newest.read_bytes())
     assert recipe is not None and recipe.controls[0].network == run.name
 
+    # A training that is over can be removed; what it made stays.
+    page.get_by_role("link", name="Train").click()
+    page.get_by_role("button", name="Remove").click()
+    page.get_by_role("button", name="Remove it for good").click()
+    expect(page.get_by_text("Before it starts")).to_be_visible()
+    assert not run.folder.exists()
+    assert list((tmp_path / "models").rglob("polite*"))
 
-def draw_with(page: Page, title: str) -> None:
-    """Choose a ControlNet on a condition's page and ask for a picture of one step."""
+
+def draw_with_it(page: Page) -> None:
+    """From a training that is over to the page of its condition, and there ask for a picture of one step."""
+    page.get_by_role("button", name="Draw with it").click()
     page.wait_for_selector(".paper canvas")
     page.get_by_text("Settings").click()
     steps = page.get_by_role("slider", name="Steps")
     steps.focus()
     steps.press("Home")
     page.get_by_role("tab", name="Control").click()
-    wanted = page.get_by_role("option", name=title)
-    for _ in range(20):  # a list closes when the page moves under it, and is opened again
-        if not wanted.is_visible():
-            page.get_by_role("combobox", name="ControlNet").click()
-        try:
-            wanted.click(timeout=3000)
-            break
-        except TimeoutError:
-            continue
+    expect(page.get_by_role("combobox", name="ControlNet")).to_have_value("Polite")
     page.get_by_role("button", name="Generate").click()

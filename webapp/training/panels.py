@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -17,6 +18,8 @@ from controlnet_core.catalog import ModelCard
 from controlnet_core.errors import InputError
 from controlnet_core.runs import Config, Look, Outline, Point, Run, Status
 from webapp import gates, services
+from webapp.generate import panels, tuning
+from webapp.models import choice
 from webapp.session import remember, remembered, set_widget, widget
 from webapp.training import curves
 from webapp.training.runs import starts, suggested, trainings
@@ -328,21 +331,39 @@ def _headline(config: Config, status: Status) -> None:
         st.badge(word, color=colour)  # pyright: ignore[reportArgumentType]
         st.markdown(f"**{plain(config.title or config.name)}**")
         st.caption(_facts(config, status))
-    st.progress(min(1.0, status.step / max(1, config.training.steps)))
+    if status.state != "done":
+        st.progress(min(1.0, status.step / max(1, config.training.steps)))
     if status.state == "failed":
         st.error(plain(f"{status.text} {status.hint}"), icon=":material/error:")
-    elif status.text:
+    elif status.text and status.state != "done":
         st.caption(plain(status.text))
     if status.result:
-        title = services.studio().controls[config.control].title
-        st.success(
-            f"{plain(config.title or config.name)} is among the ControlNets of {title} now.", icon=":material/check:"
-        )
+        _made(config, status.result)
+
+
+def _made(config: Config, result: str) -> None:
+    """What became of it, and the way to draw with it; nothing where it was removed since."""
+    studio = services.studio()
+    control = studio.controls[config.control]
+    if not any(card.id == result and studio.catalog.installed(card) for card in studio.catalog.cards()):
+        return
+    st.success(
+        f"{plain(config.title or config.name)} is among the ControlNets of {control.title} now.",
+        icon=":material/check:",
+    )
+    if st.button("Draw with it", key="training.draw", type="primary", icon=control.icon):
+        choice.use(config.base)
+        desk = panels.open_desk(control.key)
+        tuning.adopt(desk, replace(desk.choices, network=result))
+        st.switch_page(remembered("page_paths", {})[control.key])
 
 
 def _facts(config: Config, status: Status) -> str:
     steps = config.training.steps
-    facts = [f"step {status.step} of {steps}", f"{_time(status.seconds)} so far"] if status.step else [f"{steps} steps"]
+    over = status.state in runs.OVER
+    facts = [f"step {status.step} of {steps}" if status.step else f"{steps} steps"]
+    if status.step:
+        facts.append(f"in {_time(status.seconds)}" if over else f"{_time(status.seconds)} so far")
     if status.step and status.state in ("training", "sampling", "waiting"):
         facts.append(f"about {_time(status.seconds / status.step * (steps - status.step))} to go")
     if status.memory_mib:
@@ -371,6 +392,14 @@ def _buttons(run: Run, config: Config, status: Status) -> None:
             if pressed:
                 here.start(config)
                 st.rerun()
+        if not run.alive():
+            with st.popover("Remove", icon=":material/delete:"):
+                st.caption("Its curve, samples and checkpoint go. A ControlNet that it made stays.")
+                if st.button("Remove it for good", key="training.remove", width="stretch"):
+                    here.remove(run)
+                    remember("training.shown", "")
+                    remember("training.open", "")
+                    st.rerun()
 
 
 def _sheet(run: Run, looks: list[Look]) -> str:

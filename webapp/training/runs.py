@@ -102,6 +102,20 @@ class Trainings:
                 run.release()
         return run
 
+    def remove(self, run: Run) -> None:
+        """Remove a training that is over, with all its files. Raises InputError when it runs, or cannot be removed."""
+        with self._lock:
+            run.claim()  # nobody starts it meanwhile
+            try:
+                (run.folder / "config.toml").unlink(
+                    missing_ok=True
+                )  # what is left of a half removed one is no training
+                shutil.rmtree(run.folder)
+            except OSError as error:
+                raise InputError(f"{run.name} cannot be removed: {error.strerror}.") from error
+            finally:
+                run.release()
+
     def _spawn(self, run: Run, held: int) -> None:
         where = {"STUDIO_DATA": str(self.settings.data), "STUDIO_MODELS": str(self.settings.models)}
         where[runs.HOLDS] = str(held)
