@@ -106,6 +106,14 @@ def losses(run: Run) -> list[float]:
     return [point.loss for point in points]
 
 
+def test_a_training_in_half_precision_shows_samples(studio: Studio, tutorial: Path) -> None:
+    """The base model is loaded in half precision then, the ControlNet is not."""
+    asked = config(tutorial, steps=2, precision="bf16")
+    asked = asked.model_copy(update={"watch": asked.watch.model_copy(update={"sample_every": 1})})
+    assert studio.train(asked).state == "done"
+    assert [look.step for look in studio.run(asked).looks()] == [0, 1, 2]
+
+
 @pytest.mark.parametrize("awake", [False, True])
 def test_killed_and_resumed_it_takes_the_same_steps(studio: Studio, tutorial: Path, awake: bool) -> None:
     straight, killed = config(tutorial, "straight", awake=awake), config(tutorial, "killed", awake=awake)
