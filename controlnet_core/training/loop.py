@@ -139,6 +139,7 @@ def train(
     if checkpoint.exists():
         progress, average = _resume(checkpoint, trained, optimizer, plan)
     running, optimizer = accelerator.prepare(module, optimizer)
+    trained = _trained(module)  # on their way to a GPU parameters take other memory
     average = {name: value.to(accelerator.device) for name, value in average.items()}
     saver = _Saver(checkpoint, trained, optimizer, average, plan, accelerator, report)
     started = time.monotonic()

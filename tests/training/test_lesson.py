@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from controlnet_core.loading import Base, load_base
 from controlnet_core.runs import Training
 from controlnet_core.sampling import Control, Denoiser, embed_hint, levels_of
 from controlnet_core.training.control import Lesson, Levels, fresh, wanted
-from controlnet_core.training.loop import Plan, train
+from controlnet_core.training.loop import Plan, read, train
 
 
 @pytest.fixture
@@ -204,3 +205,26 @@ def test_accumulated_batches_are_one_large_batch(base: Base, tmp_path: Path) -> 
 
     # Adam's first step is the gradient's sign: where the gradient is nothing but rounding, so is its sign.
     assert ((trained(1, "a.pt") - trained(2, "b.pt")).abs() > 1e-6).float().mean() < 0.01
+
+
+def test_what_is_kept_is_what_was_learnt_wherever_parameters_go(tmp_path: Path) -> None:
+    """A module that comes to a GPU keeps its parameters, but their numbers lie elsewhere from then on."""
+
+    class Elsewhere(Accelerator):
+        def prepare(self, *args: Any, **settings: Any) -> Any:
+            for value in args[0].parameters():
+                value.data = value.data.clone()
+            return super().prepare(*args, **settings)
+
+    class Lone(torch.nn.Linear):
+        def forward(self, batch: dict[str, Tensor]) -> Tensor:
+            return (super().forward(batch["x"]) - 1).square().mean()
+
+    module = Lone(2, 1)
+    train(
+        module, lambda _number: {"x": torch.ones(1, 2)}, Plan(steps=3, warmup=0), tmp_path / "c.pt", Elsewhere(cpu=True)
+    )
+    state = read(tmp_path / "c.pt")
+    for name, value in module.state_dict().items():
+        assert torch.equal(state["module"][name], value)
+        assert not torch.equal(state["average"][name], value)
