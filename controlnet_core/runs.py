@@ -20,6 +20,7 @@ import json
 import math
 import os
 import re
+import time
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -36,6 +37,8 @@ Wish = Literal["run", "wait", "stop"]
 OVER: tuple[State, ...] = ("stopped", "done", "failed")
 HOLDS = "STUDIO_RUN_HELD_BY"
 CONFIG_MAX_BYTES = 64 * 1024
+_LOOK_S = 0.2
+"""More than `Run.alive` holds the lock for a look at it."""
 _POINT_BYTES = 160
 """More than a line of a curve has."""
 _SAMPLE = re.compile(r"step-(\d+)-(\d+)\.png")
@@ -321,13 +324,18 @@ class Run:
             return int(inherited)
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = (self.folder / "trainer.lock").open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise StudioError(f"{self.name} is training already.", "Watch it, or stop it first.") from error
-        self._lock = lock
-        return lock.fileno()
+        end = time.monotonic() + _LOOK_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if time.monotonic() < end:
+                    time.sleep(_LOOK_S / 20)
+                    continue
+                lock.close()
+                raise StudioError(f"{self.name} is training already.", "Watch it, or stop it first.") from error
+            self._lock = lock
+            return lock.fileno()
 
     def release(self) -> None:
         """Give the run back, as the end of the process would; children that inherited it keep it."""

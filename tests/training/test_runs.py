@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -104,6 +105,20 @@ def losses(run: Run) -> list[float]:
     points = run.curve()
     assert [point.step for point in points] == list(range(1, len(points) + 1))
     return [point.loss for point in points]
+
+
+def test_who_only_looks_does_not_keep_a_training_from_starting(studio: Studio, tutorial: Path) -> None:
+    run = studio.run(config(tutorial))
+    run.create(config(tutorial))
+    run.claim()
+    run.release()
+    with (run.folder / "trainer.lock").open() as looking:  # as `alive` does, in the very moment of the start
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.05, fcntl.flock, (looking, fcntl.LOCK_UN)).start()
+        run.claim()
+    with pytest.raises(StudioError, match="training already"):
+        studio.run(config(tutorial)).claim()
+    run.release()
 
 
 def test_a_training_in_half_precision_shows_samples(studio: Studio, tutorial: Path) -> None:
