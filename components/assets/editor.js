@@ -36,6 +36,7 @@ export async function mount({ parentElement, data, setTriggerValue }) {
 
 async function open(shell, props, bytes) {
   const { createEditor } = await import(MODULES[props.kind]);
+  if (shell.gone) return; // the page was left meanwhile
   await shell.open(createEditor(shell, shell.options), bytes);
   showLayers(shell);
 }

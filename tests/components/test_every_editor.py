@@ -212,6 +212,53 @@ def test_a_browser_that_stores_nothing_and_a_cut_in_mid_stroke(kind: str, before
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_comes_in_mid_stroke_waits_for_its_end(kind: str, tab: Callable[..., Tab]) -> None:
+    """A detector or another tab may bring a drawing at any time: the stroke is finished, then people are asked."""
+    editor = tab(kind)
+    editor.draw(0)
+    editor.saved()
+
+    def comes() -> None:
+        address = f"{editor.server.url}/test/drawings/{editor.slot}"
+        there = urllib.request.urlopen(address)
+        rev, data = int(there.headers["X-Rev"]), there.read()
+        urllib.request.urlopen(urllib.request.Request(address, data, {"X-Rev": str(rev)}, method="PUT")).read()
+        told = "([rev, bytes]) => void STUDIO.update({ ...STUDIO.props, rev }, new Uint8Array(bytes))"
+        editor.page.evaluate(told.replace("STUDIO", STUDIO), [rev + 1, list(data)])
+
+    half: list[str] = []
+    editor.draw(1, halfway=lambda: (comes(), half.append(editor.shown())))
+    editor.toast("A newer drawing was saved elsewhere.")
+    drawn = editor.shown()
+    assert drawn != half[0], "the second half of the stroke is missing"
+    editor.page.keyboard.press("Control+z")
+    assert editor.shown() != drawn
+
+
+def test_an_editor_that_goes_leaves_nothing_behind(tab: Callable[..., Tab]) -> None:
+    counted = """
+      const [make, drop] = [URL.createObjectURL, URL.revokeObjectURL];
+      window.held = new Set();
+      URL.createObjectURL = (blob) => {
+        const url = make.call(URL, blob);
+        if (blob.type.startsWith("image/")) held.add(url);
+        return url;
+      };
+      URL.revokeObjectURL = (url) => {
+        held.delete(url);
+        drop.call(URL, url);
+      };
+    """
+    editor = tab("scribble", before=counted)
+    editor.drop(png(), "photo.png", "image/png", "drop")
+    editor.toast("photo.png").get_by_role("button", name="Trace over it").click()
+    editor.page.locator(".paper > img").wait_for(state="visible")
+    assert editor.page.evaluate("held.size") == 1
+    editor.js("destroy()")
+    assert editor.page.evaluate("held.size") == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_document_of_another_editor_changes_nothing(kind: str, tab: Callable[..., Tab]) -> None:
     editor = tab(kind)
     editor.draw(0)

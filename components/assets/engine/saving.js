@@ -39,7 +39,12 @@ export class Saving {
 
   /** The server's drawing at `rev` in place of the present one, which undo brings back. */
   async adopt(rev, bytes) {
-    if (this.shell.replaceQuietly(await decode(bytes))) await this.sync.adopt(rev, bytes);
+    const next = await decode(bytes);
+    if (rev < this.sync.rev) return; // a newer one has come meanwhile
+    if (!this.shell.replaceQuietly(next)) return;
+    this.closeQuestion?.();
+    this.other = null;
+    await this.sync.adopt(rev, bytes);
   }
 
   /** A tab that comes back, or whose network does, saves at once what waits. */
@@ -76,6 +81,7 @@ export class Saving {
   }
 
   #askOtherTab(other) {
+    if (other.rev <= this.sync.rev) return; // it is shown here already
     const asked = this.other;
     this.other = other;
     if (asked || this.sync.state === "conflict") return;
@@ -83,7 +89,6 @@ export class Saving {
       ["Keep this one", () => {}],
       ["Show the other", async () => {
         const { rev, bytes } = this.other;
-        this.other = null;
         await this.adopt(rev, bytes);
       }],
     ]);

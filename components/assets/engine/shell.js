@@ -50,6 +50,8 @@ export class Shell {
     this.paper = this.stage.paper;
     this.pointer = new PointerInput(this.view, {});
     this.refreshers = [];
+    this.endings = []; // what is to be done when the editor goes
+    this.gone = false;
     this.menu = [];
     this.tool = null;
     this.tools = new Map();
@@ -80,7 +82,8 @@ export class Shell {
     if (!this.sync) return;
     this.editor.optionsChanged?.(this.options);
     this.sync.moveTo(new URL(props.upload_url, document.baseURI).href);
-    if (this.sync.pushing) await this.sync.pushing;
+    // A stroke that is being drawn comes to its end and is saved first: what came must not take its canvas away.
+    while (this.sync.pushing || this.pointer.drawing) await (this.sync.pushing ?? this.pointer.rest());
     if (props.rev <= this.sync.rev) return;
     if (this.sync.dirty) return this.saving.ask({ rev: props.rev });
     if (this.editor.readOnly) {
@@ -218,6 +221,8 @@ export class Shell {
   }
 
   destroy() {
+    this.gone = true;
+    for (const end of this.endings) end();
     this.editor?.destroy?.();
     this.stage.destroy();
     this.saving?.close();
@@ -242,6 +247,7 @@ export class Shell {
 
   /** Another document in place of the present one; can be undone; not saved. */
   replaceQuietly(next) {
+    this.pointer.abort(); // half a stroke belongs to the document that goes
     const before = this.editor.document();
     if (!this.show(next)) return false;
     this.history.push(documentPatch(before, next));

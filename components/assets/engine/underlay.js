@@ -28,6 +28,7 @@ export function underlayControl(shell) {
     blob = source instanceof Blob ? source : null;
     keep();
   };
+  shell.endings.push(() => address && URL.revokeObjectURL(address));
   shell.chooseUnderlay = () => shell.chooseFile("image/png,image/jpeg,image/webp", (file) => shell.setUnderlay(file));
   underlay.addEventListener("load", () => shell.editor.underlayChanged?.());
   underlay.addEventListener("error", () => {
@@ -49,13 +50,14 @@ export function underlayControl(shell) {
       shell.chooseUnderlay();
     } }));
     if (!underlay.hidden) {
+      const fade = slider({ id: "underlay-opacity", label: "Opacity", min: 0, max: 1, step: 0.05, value: opacity,
+        format: (value) => `${Math.round(value * 100)} %`, onInput: (value) => {
+          opacity = value;
+          underlay.style.opacity = value;
+        } });
+      fade.addEventListener("change", () => blob && keep()); // once the slider rests: the picture is written with it
       content.append(
-        slider({ id: "underlay-opacity", label: "Opacity", min: 0, max: 1, step: 0.05, value: opacity,
-          format: (value) => `${Math.round(value * 100)} %`, onInput: (value) => {
-            opacity = value;
-            underlay.style.opacity = value;
-            if (blob) keep();
-          } }),
+        fade,
         menuItem({ id: "remove-underlay", label: "Remove it", icon: "trash", run: () => {
           close();
           shell.setUnderlay(null);
