@@ -108,7 +108,7 @@ def add_edges_of_a_photo(page: Page) -> None:
     """Put a photo of a box under all layers, and its edges into a new one."""
     page.get_by_role("button", name="Add a control").click()
     page.get_by_role("menuitem", name="Edges").or_(page.get_by_role("option", name="Edges")).first.click()
-    page.wait_for_selector('[aria-label="scribble editor"][data-ready]')
+    page.wait_for_selector('[aria-label="Scribble editor"][data-ready]')
     page.locator(".st-key-compose-photo button").click()
     photo = Image.new("RGB", (400, 200), (250, 250, 250))
     photo.paste((20, 60, 20), (150, 50, 250, 150))
@@ -118,7 +118,7 @@ def add_edges_of_a_photo(page: Page) -> None:
     page.get_by_role("button", name="Fill the layer from the photo").click()
     page.keyboard.press("Escape")
     pixels = "root => root.studio.editor.document().pixels.filter(v => v).length"
-    root = page.locator('[aria-label="scribble editor"]')
+    root = page.locator('[aria-label="Scribble editor"]')
     deadline = time.monotonic() + 60
     while root.evaluate(pixels) < 500:  # the box's outline, about 1000 px long
         assert time.monotonic() < deadline, "nothing was found"
@@ -132,7 +132,7 @@ def test_two_controls_make_one_picture_and_stay(page: Page, server: Server) -> N
     page.get_by_role("button", name="Add a control").click()
     page.get_by_role("menuitem", name="Scribble").or_(page.get_by_role("option", name="Scribble")).first.click()
     expect(layer(page, "Scribble")).to_be_visible()
-    page.wait_for_selector('[aria-label="scribble editor"][data-ready]')
+    page.wait_for_selector('[aria-label="Scribble editor"][data-ready]')
     assert page.locator(".paper .layers img").count() == 2  # the other two lie under it
     draw(page, LINE)
     saved(page)
@@ -163,7 +163,7 @@ def test_a_control_acts_where_it_is_painted(page: Page, server: Server) -> None:
     open_page(page, server, "compose")
     page.get_by_text("Only in a part").click()
     expect(page.get_by_text("Where it acts", exact=True)).to_be_visible()
-    page.wait_for_selector('[aria-label="scribble editor"][data-ready]')
+    page.wait_for_selector('[aria-label="Scribble editor"][data-ready]')
     draw(page, BLOT)
     saved(page)
     few_steps(page)
@@ -214,7 +214,7 @@ def test_three_layers_act_each_in_its_part_and_time(page: Page, server: Server) 
         if balance != "Balanced":
             choose(page, "Balance", balance)
         page.get_by_text("Only in a part").click()
-        page.wait_for_selector('[class*="mask-editor"] [aria-label="scribble editor"][data-ready]')
+        page.wait_for_selector('[class*="mask-editor"] [aria-label="Scribble editor"][data-ready]')
         settled(page)
         draw(page, [[(0.2, height), (0.8, height)]])
         saved(page)
@@ -235,5 +235,5 @@ def test_three_layers_act_each_in_its_part_and_time(page: Page, server: Server) 
 def test_a_layer_is_filled_from_the_photo(page: Page, server: Server) -> None:
     open_page(page, server, "compose")
     add_edges_of_a_photo(page)
-    root = page.locator('[aria-label="scribble editor"]')
+    root = page.locator('[aria-label="Scribble editor"]')
     assert root.evaluate("root => root.studio.editor.document().width") == 512

@@ -164,7 +164,7 @@ def test_several_controls_with_a_photo_under_them(page: Page, studio: Running) -
     settled(page)
     page.get_by_role("button", name="Add a control").click()
     page.get_by_role("menuitem", name="Edges").or_(page.get_by_role("option", name="Edges")).first.click()
-    page.wait_for_selector('[aria-label="scribble editor"][data-ready]')
+    page.wait_for_selector('[aria-label="Scribble editor"][data-ready]')
     open_photo(page)
     page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(
         {"name": "photo.png", "mimeType": "image/png", "buffer": photo()}
@@ -214,7 +214,7 @@ def test_what_was_made_from_noise_and_what_from_a_picture_of_which_a_part_change
     settled(page)
     strength = press(page, "How much changes", "ArrowLeft", 4)
     page.get_by_text("Change only a part", exact=True).click()
-    page.wait_for_selector('[aria-label="scribble editor"][data-ready]')
+    page.wait_for_selector('[aria-label="Scribble editor"][data-ready]')
     settled(page)
     draw(page, [[(0.3, 0.7), (0.5, 0.7)]])
     saved(page)

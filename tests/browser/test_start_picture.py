@@ -39,7 +39,7 @@ def test_a_picture_is_changed_a_little_then_in_a_part(page: Page, server: Server
     assert apart(first, second) < 40
 
     page.get_by_text("Change only a part").click()
-    page.wait_for_selector('[aria-label="scribble editor"][data-ready] .layers img')
+    page.wait_for_selector('[aria-label="Scribble editor"][data-ready] .layers img')
     draw(page, LEFT)
     saved(page)
     third, recipe, _ = made(page, server)
@@ -52,7 +52,7 @@ def test_a_picture_is_changed_a_little_then_in_a_part(page: Page, server: Server
     assert np.array_equal(third[:, half:], first[:, half:])
     assert apart(third[:, : half // 2], first[:, : half // 2]) > 1
     page.get_by_role("button", name="Back to the drawing").first.click()
-    page.wait_for_selector('[aria-label="scribble editor"][data-ready]')
+    page.wait_for_selector('[aria-label="Scribble editor"][data-ready]')
     expect(page.locator(".paper .layers img")).to_have_count(0)
 
 
@@ -65,7 +65,7 @@ def test_nothing_painted_is_said(page: Page, server: Server) -> None:
         {"name": "a.png", "mimeType": "image/png", "buffer": photo}
     )
     page.get_by_text("Change only a part").click()
-    page.wait_for_selector('[aria-label="scribble editor"][data-ready] .layers img')
+    page.wait_for_selector('[aria-label="Scribble editor"][data-ready] .layers img')
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_text("Nothing is painted yet.")).to_be_visible()
 

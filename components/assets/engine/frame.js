@@ -9,6 +9,7 @@ import { underlayControl } from "./underlay.js";
 
 const { element, describe } = controls;
 const NARROW_PX = 680;
+const NAMES = { scribble: "Scribble editor", pose: "Pose editor", seg: "Segmentation editor", view: "Map viewer" };
 
 export class Frame {
   /** Puts the frame into `host` and its parts (root, stage, rail, panel …) on the shell. */
@@ -35,6 +36,7 @@ export class Frame {
 
   tellSaved(state, word) {
     this.saveWord.dataset.state = state;
+    this.saveWord.setAttribute("aria-live", ["saved", "saving"].includes(state) ? "off" : "polite"); // strokes are not read out
     this.saveWord.textContent = word;
   }
 
@@ -53,9 +55,9 @@ export class Frame {
     shell.panelElement = element("div", { class: "panel" });
     shell.toasts = element("div", { class: "toasts" });
     shell.hint = element("span", { class: "hint", "aria-live": "polite" });
-    this.saveWord = element("span", { class: "save", role: "status", "data-state": "saved" }, "saved");
+    this.saveWord = element("span", { class: "save", "data-state": "saved" }, "saved");
     this.statusBar = element("div", { class: "status" });
-    shell.root = element("div", { class: "studio", tabindex: "0", role: "application", "aria-label": `${kind} editor`, style: `height:${height}px` },
+    shell.root = element("div", { class: "studio", tabindex: "0", role: "application", "aria-label": NAMES[kind] ?? "Editor", style: `height:${height}px` },
       element("div", { class: "top", role: "toolbar", "aria-label": "Options" }, shell.optionStrip, shell.actionBar),
       shell.rail, shell.stage.element, shell.panelElement, this.statusBar, shell.toasts);
     shell.root.studio = shell; // for looking inside from the console and from tests
