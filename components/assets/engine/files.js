@@ -1,4 +1,4 @@
-/** Files: chosen, dropped or pasted in; downloaded out. Refuses what is too large before anything decodes it. */
+/** Files: chosen, dropped or pasted in; downloaded out. What is too large is refused before its pixels are decoded. */
 
 import { element } from "./controls.js";
 import { DocumentError } from "./document.js";
@@ -89,20 +89,35 @@ async function guarded(shell, file, use) {
  * Throws a DocumentError when it is none, or has more than 33 megapixels.
  */
 export async function readPicture(file, sideMax = 2048) {
-  const picture = await createImageBitmap(file).catch(() => {
-    throw new DocumentError("This file is no picture that the browser can read. Use PNG, JPEG or WebP.");
-  });
-  if (picture.width * picture.height > PICTURE_MAX_PIXELS) {
-    picture.close();
-    throw new DocumentError("This picture has more than 33 megapixels. Choose a smaller one.");
+  const address = URL.createObjectURL(file);
+  try {
+    const picture = await headOf(address);
+    const [across, down] = [picture.naturalWidth, picture.naturalHeight];
+    if (across * down > PICTURE_MAX_PIXELS) throw new DocumentError("This picture has more than 33 megapixels. Choose a smaller one.");
+    await picture.decode().catch(unreadable);
+    const scale = Math.min(1, sideMax / across, sideMax / down);
+    const [width, height] = [across, down].map((side) => Math.max(1, Math.round(side * scale)));
+    const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    context.imageSmoothingQuality = "high";
+    context.drawImage(picture, 0, 0, width, height);
+    return { rgba: context.getImageData(0, 0, width, height).data, width, height };
+  } finally {
+    URL.revokeObjectURL(address);
   }
-  const scale = Math.min(1, sideMax / picture.width, sideMax / picture.height);
-  const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side * scale)));
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  context.imageSmoothingQuality = "high";
-  context.drawImage(picture, 0, 0, width, height);
-  picture.close();
-  return { rgba: context.getImageData(0, 0, width, height).data, width, height };
+}
+
+/** An image that knows its size; browsers decode its pixels only when somebody wants them. */
+function headOf(address) {
+  return new Promise((resolve, reject) => {
+    const image = new Image();
+    image.onload = () => resolve(image);
+    image.onerror = reject;
+    image.src = address;
+  }).catch(unreadable);
+}
+
+function unreadable() {
+  throw new DocumentError("This file is no picture that the browser can read. Use PNG, JPEG or WebP.");
 }
 
 /** A PNG of RGBA bytes. */
