@@ -37,7 +37,7 @@ class Drawer {
     this.#build(host);
     this.onKey = (event) => this.#key(event);
     this.onCall = () => this.#show(true);
-    window.addEventListener("keydown", this.onKey);
+    window.addEventListener("keydown", this.onKey, true); // editors let no key of theirs go on to the page
     window.addEventListener("studio:jobs", this.onCall);
     this.stopDrops = catchDrops((told, onCanvas, goOn) => this.#dropped(told, onCanvas, goOn));
     this.#listen(false);
@@ -54,14 +54,15 @@ class Drawer {
     this.stopDrops();
     this.stopTheme();
     clearInterval(this.timer);
-    window.removeEventListener("keydown", this.onKey);
+    clearTimeout(this.settling);
+    window.removeEventListener("keydown", this.onKey, true);
     window.removeEventListener("studio:jobs", this.onCall);
     this.root.remove();
   }
 
   #build(host) {
     this.badge = element("span", { class: "badge", hidden: true });
-    this.button = element("button", { type: "button", class: "opener", "aria-label": "Jobs", "aria-expanded": "false", "aria-haspopup": "dialog", "data-id": "jobs",
+    this.button = element("button", { type: "button", class: "opener", "aria-label": "Jobs", "aria-expanded": "false", "aria-haspopup": "dialog", "aria-keyshortcuts": "Alt+J", title: "Jobs (Alt+J)", "data-id": "jobs",
       onclick: () => this.#show(!this.sheet.open) }, icon("layers", 18), "Jobs", this.badge);
     this.list = element("div", { class: "list" });
     this.sheet = element("dialog", { class: "jobs", "aria-label": "Jobs" },
@@ -77,8 +78,10 @@ class Drawer {
   }
 
   #key(event) {
-    if (event.key !== "j" || !event.altKey || event.ctrlKey || event.metaKey) return;
+    // By its place: with Alt held, a Mac types another letter there.
+    if (event.code !== "KeyJ" || !event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
+    event.stopPropagation();
     this.#show(!this.sheet.open);
   }
 
@@ -232,9 +235,9 @@ class Drawer {
     const url = URL.createObjectURL(file);
     const answer = (run) => () => {
       this.question.close();
-      URL.revokeObjectURL(url);
       run();
     };
+    this.question.addEventListener("close", () => URL.revokeObjectURL(url), { once: true });
     const whose = kind === "studio" ? "This picture was made here." : "This picture holds settings of another program.";
     this.question.replaceChildren(element("img", { src: url, alt: "" }), element("div", {},
       element("strong", {}, whose), element("p", {}, kind === "studio" ? "Bring its prompt, settings and drawing back?" : "Bring its prompt and settings over?"),

@@ -24,7 +24,7 @@ export function catchDrops(found) {
     event.stopImmediatePropagation();
     const goOn = () => again(target, files, { clientX, clientY });
     const told = files.length === 1 && files[0].type === "image/png" ? await textIn(files[0]) : null;
-    if (told) found({ kind: told.name, text: told.text, file: files[0] }, onCanvas(event, target), goOn);
+    if (told) found({ kind: told.name, text: told.text, file: files[0] }, onCanvas(target), goOn);
     else goOn();
   };
   window.addEventListener("dragover", over);
@@ -36,7 +36,8 @@ export function catchDrops(found) {
 }
 
 async function textIn(file) {
-  return textOf(new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer()), NAMES);
+  const head = await file.slice(0, HEAD_BYTES).arrayBuffer().catch(() => new ArrayBuffer()); // gone meanwhile, or a folder
+  return textOf(new Uint8Array(head), NAMES);
 }
 
 function holdsFiles(event) {
@@ -48,7 +49,7 @@ function aimed(event) {
   return event.composedPath().some((node) => node.matches?.(`${UPLOADS}, input[type=file], [data-drop]`));
 }
 
-function onCanvas(_event, target) {
+function onCanvas(target) {
   return !!target.closest?.(".stage") || target.getRootNode().host?.matches?.(".stage");
 }
 

@@ -177,7 +177,7 @@ class Models {
       .filter(([, , rows]) => rows.length);
     this.list.replaceChildren(...groups.map((group) => this.#group(...group)));
     if (!groups.length && this.rows.length) this.list.append(element("p", { class: "none" }, `Nothing here is called "${this.search.value}".`));
-    if (focused) this.list.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    if (focused) this.root.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   }
 
   #matches(row) {
@@ -324,7 +324,8 @@ class Models {
   #delete(row) {
     this.#sure(`Delete ${row.title} (${sized(row.size)})?`, "Delete", async () => {
       if (!(await this.#deed(row, "delete"))) return;
-      toast(this.toasts, `${row.title} is in the bin.`, [["Undo", () => this.#do("/undo")]], UNDO_MS);
+      this.closeUndo?.(); // what can be undone is the last deletion alone
+      this.closeUndo = toast(this.toasts, `${row.title} is in the bin.`, [["Undo", () => this.#do("/undo")]], UNDO_MS);
     });
   }
 

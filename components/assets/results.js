@@ -5,6 +5,7 @@
 
 import { COMPARE_STYLE, Compare } from "./compare.js";
 import { element, iconButton, slider, tooltips } from "./engine/controls.js";
+import { keepingFocus } from "./engine/focus.js";
 import { icon } from "./engine/icons.js";
 import { STYLE } from "./engine/style.js";
 import { followTheme } from "./engine/theme.js";
@@ -128,6 +129,10 @@ class Pane {
   }
 
   #show() {
+    keepingFocus(this.root, () => this.#render());
+  }
+
+  #render() {
     const { phase, preview } = this.state;
     const picture = this.busy ? null : this.pictures[this.index] ?? null;
     const failed = phase === "failed";
@@ -174,7 +179,7 @@ class Pane {
     this.strip.classList.toggle("shown", several);
     this.strip.replaceChildren(...(several ? pictures : []).map((picture, index) => {
       const image = element("img", { src: new URL(picture.url, document.baseURI), alt: "", loading: "lazy" });
-      return element("button", { type: "button", role: "option", "aria-selected": String(index === this.index),
+      return element("button", { type: "button", role: "option", "aria-selected": String(index === this.index), "data-id": `picture-${index}`,
         "aria-label": `Picture ${index + 1}`, onclick: (event) => (event.shiftKey ? this.#compareWith(picture) : this.#look(index)) }, image);
     }));
   }
@@ -217,7 +222,9 @@ class Pane {
   // ---- doing
 
   #look(index) {
-    this.index = Math.min(Math.max(index, 0), this.pictures.length - 1);
+    const to = Math.min(Math.max(index, 0), this.pictures.length - 1);
+    if (to === this.index) return;
+    this.index = to;
     this.#show();
     this.tell({ kind: "open", picture: this.index, job: this.data.job });
   }

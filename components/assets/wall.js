@@ -4,12 +4,12 @@
  */
 
 import { element, iconButton, select, tooltips } from "./engine/controls.js";
+import { keepingFocus } from "./engine/focus.js";
 import { icon } from "./engine/icons.js";
 import { STYLE } from "./engine/style.js";
 import { followTheme } from "./engine/theme.js";
 import { follow } from "./events.js";
 import { Collection } from "./wall/collection.js";
-import { keepingFocus } from "./wall/focus.js";
 import { Large } from "./wall/large.js";
 import { below, between, dayOf, layOut } from "./wall/layout.js";
 import { WALL_STYLE } from "./wall/style.js";
@@ -62,6 +62,8 @@ class Wall {
     this.unfollowJob?.();
     this.sizes.disconnect();
     this.stopTheme();
+    clearTimeout(this.timer);
+    clearTimeout(this.noteTimer);
     this.large.close();
     this.root.remove();
   }
@@ -296,6 +298,7 @@ class Wall {
     }
     try {
       const done = await this.collection.deed(kind, ids);
+      if (!done.length) return undefined; // it has happened already
       const many = done.length === 1 ? "The picture is" : `${done.length} pictures are`;
       const back = { delete: "restore", restore: "delete" }[kind];
       if (kind === "delete") this.#picked.clear();
@@ -413,9 +416,9 @@ class Wall {
 
   #key(event) {
     event.stopPropagation(); // Streamlit binds plain letters
-    const typing = event.target.matches("input[type=search], select");
-    if (typing && event.key === "Escape") this.field.value ? ((this.field.value = ""), this.#search({ text: "" })) : this.field.blur();
-    if (typing || this.large.isOpen) return;
+    const typing = event.target.matches("input, select");
+    if (event.target === this.field && event.key === "Escape") this.field.value ? ((this.field.value = ""), this.#search({ text: "" })) : this.field.blur();
+    if (typing || event.altKey || this.large.isOpen) return;
     const control = event.ctrlKey || event.metaKey;
     const { pictures } = this.collection;
     const focused = event.target.matches("button.look") ? this.#focus : -1;
@@ -438,7 +441,8 @@ class Wall {
       r: () => ids.length === 1 && this.act("reopen", ids), v: () => ids.length === 1 && this.#vary(ids[0]), s: () => ids.length && this.#download(ids),
       Delete: () => ids.length && this.act(this.collection.query.shelf === "bin" ? "restore" : "delete", ids),
     }[event.key];
-    if (!run || !pictures.length) return;
+    // Space and Enter press the button that has the focus, unless it is a picture.
+    if (!run || !pictures.length || (event.key === " " && focused < 0)) return;
     event.preventDefault();
     run();
   }

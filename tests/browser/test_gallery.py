@@ -126,6 +126,25 @@ def test_search_star_delete_undo_and_download(page: Page, studio: Running) -> No
     says(page, "0 pictures")
 
 
+def test_keys_press_buttons_and_move_the_slider(page: Page, studio: Running) -> None:
+    """The wall's own keys are for pictures: a button or slider that has the focus gets its keys itself."""
+    open_wall(page, studio)
+    starred = page.get_by_role("button", name="Starred")
+    starred.focus()
+    page.keyboard.press("Space")
+    expect(starred).to_have_attribute("aria-pressed", "true")
+    everything = page.get_by_role("button", name="All", exact=True)
+    everything.focus()
+    page.keyboard.press("Space")
+    says(page, f"{COUNT} pictures")
+    zoom = page.get_by_role("slider", name="Size of the pictures")
+    before = int(zoom.input_value())
+    zoom.focus()
+    page.keyboard.press("ArrowRight")
+    expect(zoom).to_have_value(str(before + 1))
+    expect(zoom).to_be_focused()
+
+
 def test_large_view_by_keys_recipe_compare_and_overlay(page: Page, studio: Running) -> None:
     open_wall(page, studio)
     page.locator("button.look").nth(4).focus()
@@ -279,6 +298,16 @@ def test_the_drawer_follows_jobs_cancels_and_survives_a_reload(page: Page, studi
     expect(sheet.get_by_text("Stopped.").first).to_be_visible(timeout=WAIT_MS)
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="Jobs", exact=True)).to_be_visible()
+
+
+def test_its_key_opens_the_drawer_also_while_one_draws(page: Page, studio: Running) -> None:
+    page.goto(studio.url)
+    page.wait_for_selector(".studio[data-ready]")
+    page.locator(".stage").click()
+    page.keyboard.press("Alt+j")
+    expect(page.get_by_role("dialog", name="Jobs")).to_be_visible()
+    page.keyboard.press("Alt+j")
+    expect(page.get_by_role("dialog", name="Jobs")).to_be_hidden()
 
 
 def test_a_job_that_failed_says_why_and_comes_back_to_be_changed(page: Page, studio: Running) -> None:

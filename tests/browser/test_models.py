@@ -87,6 +87,12 @@ def test_files_in_the_folder_appear_by_themselves_and_say_what_they_are(
     expect(page.locator('[data-model="large"]')).to_contain_text("SDXL")
     page.get_by_label("Find a model").fill("friend")
     expect(page.locator("[data-model]")).to_have_count(1)
+    page.get_by_label("Find a model").fill("")
+    chip = page.get_by_role("button", name=re.compile("^LoRAs"))
+    chip.focus()
+    chip.press("Enter")
+    expect(chip).to_have_attribute("aria-pressed", "true")
+    expect(chip).to_be_focused()
 
 
 def test_the_base_model_in_use_survives_a_reload(page: Page, studio: tuple[Server, Path]) -> None:

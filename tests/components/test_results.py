@@ -92,6 +92,27 @@ def test_siblings(pane: Pane) -> None:
     pane.see(f"photo 2 {pane.job}")
 
 
+def test_the_keys_stay_where_they_were(pane: Pane) -> None:
+    """Buttons are made anew with every change: whoever pressed one by keyboard goes on from there."""
+    pane.open("&images=2")
+    pane.tell("step", step=1, steps=2)
+    stop = pane.page.get_by_role("button", name="Cancel")
+    stop.focus()
+    pane.tell("done", pictures=[f"./test/picture/{name}" for name in "ab"])
+    pane.page.get_by_role("option", name="Picture 2").wait_for()
+    pane.page.wait_for_function("document.activeElement.shadowRoot?.activeElement?.matches('.results')")
+    pane.page.get_by_role("option", name="Picture 2").press("Enter")
+    pane.see(f"open 1 {pane.job}")
+    focused = "document.activeElement.shadowRoot?.activeElement?.dataset.id === '%s'"
+    pane.page.wait_for_function(focused % "picture-1")
+    overlay = pane.page.get_by_role("button", name="Lay the control over it")
+    overlay.press("Enter")
+    pane.page.wait_for_function(focused % "overlay")
+    assert overlay.get_attribute("aria-pressed") == "true"
+    pane.page.keyboard.press("o")
+    assert not pane.page.locator(".control").is_visible()
+
+
 def test_failure_in_words(pane: Pane) -> None:
     pane.open()
     pane.tell("failed", text="There is too little memory for 1024 px.", hint="Choose <b>768</b> px.")

@@ -2,8 +2,8 @@
 
 import { COMPARE_STYLE, Compare } from "../compare.js";
 import { describe, element, iconButton, slider, tooltips } from "../engine/controls.js";
+import { keepingFocus } from "../engine/focus.js";
 import { icon } from "../engine/icons.js";
-import { keepingFocus } from "./focus.js";
 import { LARGE_STYLE } from "./style.js";
 
 export class Large {
@@ -83,7 +83,7 @@ export class Large {
     keepingFocus(this.root, () => this.#showActs(picture));
     this.#tell(picture);
     for (const near of [pictures[this.#index + 1], pictures[this.#index - 1]]) if (near) new Image().src = address(near.url);
-    if (pictures.length - this.#index < 8) this.wall.collection.next();
+    if (pictures.length - this.#index < 8) this.wall.collection.next().catch((error) => this.wall.say(error.message));
   }
 
   /** Whether a control lies over the picture: not over two that are compared. */
@@ -124,6 +124,7 @@ export class Large {
     try {
       about = await this.wall.collection.about(picture.id);
     } catch (error) {
+      if (this.told !== picture.id) return undefined;
       this.told = null;
       return this.words.replaceChildren(element("p", {}, error.message));
     }
