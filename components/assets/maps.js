@@ -135,8 +135,9 @@ class Card {
   }
 
   destroy() {
-    this.following?.leave();
     this.gone = true;
+    this.following?.leave();
+    this.leave?.(); // or the next photo's networks would wait for this one's for ever
   }
 
   get url() {
@@ -162,21 +163,26 @@ class Card {
   /** Ask for the map of a network and wait until it is there, or until it failed. */
   async look() {
     const { detector } = this;
+    const left = () => this.gone || detector !== this.detector;
     const answer = await post(`${this.page.data.photo_url}/${this.photo}/${this.control.key}/${detector.key}`, "");
-    if (answer.error) return this.#say(answer.error, answer.hint);
+    if (this.gone) return null;
+    if (answer.error) return left() ? null : this.#say(answer.error, answer.hint);
     if (answer.job) {
-      const ended = await this.#follow(answer.job);
-      if (ended.phase !== "done") return this.#say(ended.text, ended.hint);
+      const ended = await this.#follow(answer.job, left);
+      if (!ended) return null;
+      if (ended.phase !== "done") return left() ? null : this.#say(ended.text, ended.hint);
     }
     for (const need of detector.needs) need.here = true;
-    return detector === this.detector && !this.gone ? this.#picture() : null;
+    return left() ? null : this.#picture();
   }
 
-  #follow(job) {
+  /** Resolves to how the job ended, or to nothing once the card is gone. */
+  #follow(job, left) {
     return new Promise((resolve) => {
+      this.leave = resolve;
       const text = element("span", {});
       const bar = new ProgressBar();
-      this.shown.replaceChildren(element("div", { class: "say" }, text), bar.root);
+      if (!left()) this.shown.replaceChildren(element("div", { class: "say" }, text), bar.root);
       const show = () => {
         text.textContent = this.following.words;
         bar.show(this.following.state.fraction);
@@ -191,8 +197,8 @@ class Card {
     if (this.gone || detector !== this.detector) return;
     if (!answer) return this.#say("The studio does not answer.", "Is it still running?");
     if (!answer.ok) {
-      const { error, hint } = await answer.json();
-      return this.#say(error, hint);
+      const { error, hint } = await answer.json().catch(() => ({}));
+      return this.#say(error ?? "The studio did not answer.", hint ?? "");
     }
     const address = URL.createObjectURL(await answer.blob());
     const image = element("img", { src: address, alt: `${this.control.title} map`, onload: () => URL.revokeObjectURL(address) });

@@ -143,7 +143,12 @@ class PhotoView {
 
   // ---- photos
 
-  async #take(file, example) {
+  /** Photos are taken one after the other: of two that come at once the last one stays, here and on the server. */
+  #take(file, example) {
+    this.taking = (this.taking ?? Promise.resolve()).catch(() => {}).then(() => this.#takeNow(file, example));
+  }
+
+  async #takeNow(file, example) {
     this.#problem(null);
     this.#busy("Reading the photo…");
     const answer = await send(this.data.photo_url, file);

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Server
 from tests.browser.test_first_way import READY, open_scribble
@@ -16,8 +17,8 @@ from tests.browser.test_first_way import READY, open_scribble
 pytestmark = pytest.mark.browser
 
 
-def photo() -> bytes:
-    rgb = np.full((240, 360, 3), 225, np.uint8)
+def photo(paper: int = 225) -> bytes:
+    rgb = np.full((240, 360, 3), paper, np.uint8)
     rgb[60:200, 90:270] = (40, 80, 60)
     rgb[100:150, 150:210] = (200, 60, 40)
     buffer = io.BytesIO()
@@ -115,6 +116,27 @@ def test_a_network_that_cannot_come_is_said_and_another_way_offered(
     expect(problem).to_contain_text("HED soft edges cannot be downloaded", timeout=240_000)
     problem.get_by_role("button", name="Use Gradient").click()
     expect(page.get_by_text("768 × 512 px, found in")).to_be_visible()
+
+
+def test_another_photo_is_looked_at_although_a_network_still_looks_at_the_first(page: Page, server: Server) -> None:
+    """The queue of networks goes on with the new photo; nobody waits for the old one's map."""
+    asked: list[str] = []
+
+    def never(route: Route) -> None:
+        asked.append(route.request.url.rsplit("/", 3)[1])
+        route.fulfill(json={"job": f"job-of-nobody-{len(asked)}"})
+
+    page.goto(f"{server.url}/maps")
+    page.wait_for_selector(READY)
+    choose(page, photo())
+    page.route(re.compile(r"/studio/maps/[^/]+/[0-9a-f]{64}/pose/"), never)
+    card = page.locator("article[data-control=pose]")
+    card.get_by_role("button", name="Download").click()
+    expect(card.get_by_role("progressbar")).to_be_visible()
+    choose(page, photo(40))
+    card.get_by_role("button", name="Download").click()
+    expect(card.get_by_role("progressbar")).to_be_visible()
+    assert len(asked) == len(set(asked)) == 2
 
 
 def test_all_maps_of_a_photo_lead_to_an_editor_and_to_a_picture(page: Page, server: Server) -> None:

@@ -1,4 +1,4 @@
-"""The page of all maps: one photo, what every condition makes of it, and the way from each to its editor or to a picture.
+"""The page of all maps: one photo, what every control finds in it, and the way from each to its editor or to a picture.
 
 Arranges what the browser's part (`components/assets/maps.js`) needs to know and does what is wanted of a map.
 """
@@ -58,7 +58,7 @@ def _do(wanted: Mapping[str, Any]) -> None:
     detection = studio.photos.detection(control.key, gates.text(wanted.get("detector"), 64, "The detector"), digest)
     found = studio.photos.find(detection)
     if found is None:
-        raise InputError("This map has not been found yet.", "Press Detect first.")
+        raise InputError("This map is not at hand any more.", "Choose its detector again.")
     studio.looks.adopt(services.workspace(), control.key, detection, found)
     if kind == "edit":
         open_editor(control.key)

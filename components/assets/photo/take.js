@@ -69,8 +69,8 @@ export function invitation(words, open, examples, take) {
 function thumbs(pictures, take) {
   return element("div", { class: "gallery" }, ...pictures.map((one) =>
     element("button", { type: "button", "aria-label": one.name, onclick: async () => {
-      const answer = await fetch(new URL(one.url, document.baseURI));
-      if (answer.ok) take(await answer.blob(), one.name);
+      const answer = await fetch(new URL(one.url, document.baseURI)).catch(() => null);
+      if (answer?.ok) take(await answer.blob(), one.name);
     } }, element("img", { src: new URL(`${one.url}?thumb`, document.baseURI), alt: "", loading: "lazy" }))));
 }
 
