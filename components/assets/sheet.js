@@ -20,7 +20,6 @@ const SHEET_STYLE = `
   overflow: hidden; cursor: pointer; }
 .sheet-of button.cell[disabled] { cursor: default; }
 .sheet-of button.cell:not([disabled]):hover { outline: 2px solid var(--accent); outline-offset: 1px; }
-.sheet-of button.cell[data-chosen=true] { outline: 3px solid var(--accent); outline-offset: 1px; }
 .sheet-of .cell img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: cover; }
 .sheet-of .cell[data-state=running] img { filter: saturate(.7); }
 .sheet-of .cell i { position: absolute; left: 0; bottom: 0; height: 3px; width: 100%; background: var(--accent); transform-origin: 0 0; transform: scaleX(0); }

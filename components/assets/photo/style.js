@@ -62,7 +62,6 @@ export const PHOTO_STYLE = PROGRESS_STYLE + `
 .gallery button { all: unset; cursor: pointer; width: 72px; height: 72px; border-radius: 6px; overflow: hidden; }
 .gallery button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 .photo .gallery img { position: static; width: 100%; height: 100%; object-fit: cover; display: block; }
-.photo .late-label { color: var(--soft); }
 @container (max-width: 360px) { .photo .side { display: none; } }
 @media (max-width: 1100px) {
   .studio.photo { grid: "top" auto "stage" minmax(0, 1fr) "panel" auto "bar" 2px "status" 32px / minmax(0, 1fr); }

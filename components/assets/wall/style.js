@@ -39,7 +39,6 @@ export const WALL_STYLE = `
 .wall .none strong { color: var(--text); font-size: 16px; }
 .wall .none svg { opacity: .55; }
 .wall .none span { max-width: 44ch; text-wrap: balance; }
-.wall .more { height: 48px; display: grid; place-items: center; color: var(--soft); }
 .wall .note { position: absolute; left: 50%; bottom: 20px; translate: -50%; z-index: 8; display: flex; align-items: center; gap: 12px; padding: 10px 12px 10px 16px; border-radius: 10px;
   background: #22252b; color: #fff; box-shadow: var(--shadow); max-width: 90%; }
 .wall .note button { all: unset; cursor: pointer; font-weight: 600; padding: 4px 8px; border-radius: 6px; color: #ffb596; white-space: nowrap; }
@@ -55,7 +54,6 @@ dialog.large:not([open]) { display: none; }
 dialog.large .room { --behind: #121316; grid-area: stage; position: relative; display: grid; place-items: center; padding: 56px 72px; container-type: size; overflow: hidden; }
 dialog.large .frame { position: relative; aspect-ratio: var(--ratio); width: min(100cqw - 144px, (100cqh - 112px) * var(--ratio)); }
 dialog.large .frame > img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; border-radius: 4px; }
-dialog.large .frame.small > img.main { image-rendering: auto; }
 dialog.large .room > .step { all: unset; position: absolute; top: 50%; translate: 0 -50%; width: 48px; height: 48px; display: grid; place-items: center; border-radius: 50%; cursor: pointer; color: #fff; background: rgb(255 255 255 / .1); }
 dialog.large .room > .step:hover { background: rgb(255 255 255 / .2); }
 dialog.large .room > .step:disabled { opacity: .25; cursor: default; }
