@@ -7,6 +7,8 @@
  * {kind: "skeleton", width, height, people: [...]}. No DOM: runs in browsers and in node.
  */
 
+import { joined, through } from "./streams.js";
+
 const utf8 = new TextEncoder();
 const MAGIC = utf8.encode("CNSD1");
 const COMMA = utf8.encode(",");
@@ -32,7 +34,7 @@ export async function encode(document) {
     const people = document.people.flatMap((person, i) => [...(i ? [COMMA] : []), packedPerson(person)]);
     return pack([head, ...people, TAIL]);
   }
-  return pack([utf8.encode(JSON.stringify({ kind, width, height }))], await pipe(document.pixels, new CompressionStream("deflate"), Infinity));
+  return pack([utf8.encode(JSON.stringify({ kind, width, height }))], await through(new CompressionStream("deflate"), document.pixels));
 }
 
 /** Unpack a container; rejects with a DocumentError for anything that is not a well-formed document. */
@@ -50,7 +52,7 @@ export async function decode(bytes) {
     if (header.kind === "skeleton") return { ...header, people: header.people ?? [] };
     const size = header.width * header.height * CHANNELS[header.kind];
     if (!Number.isInteger(size)) throw new Error("unknown kind");
-    const pixels = await pipe(bytes.subarray(9 + length), new DecompressionStream("deflate"), size);
+    const pixels = await through(new DecompressionStream("deflate"), bytes.subarray(9 + length), size);
     if (pixels.length !== size) throw new Error("pixel count differs");
     return { kind: header.kind, width: header.width, height: header.height, pixels };
   } catch {
@@ -66,47 +68,13 @@ function checkSize({ width, height }) {
 
 /** A container of a header, in pieces of its JSON, and pixels. */
 function pack(header, pixels = new Uint8Array(0)) {
-  const length = header.reduce((sum, piece) => sum + piece.length, 0);
-  const bytes = new Uint8Array(9 + length + pixels.length);
-  bytes.set(MAGIC);
-  new DataView(bytes.buffer).setUint32(5, length, true);
-  let offset = 9;
-  for (const piece of [...header, pixels]) {
-    bytes.set(piece, offset);
-    offset += piece.length;
-  }
-  return bytes;
+  const length = new Uint8Array(4);
+  new DataView(length.buffer).setUint32(0, header.reduce((sum, piece) => sum + piece.length, 0), true);
+  return joined([MAGIC, length, ...header, pixels]);
 }
 
 /** A person's JSON. Editors replace people and never change them in place, so of a crowd only the one who moved is packed anew. */
 function packedPerson(person) {
   if (!packedPeople.has(person)) packedPeople.set(person, utf8.encode(JSON.stringify(person)));
   return packedPeople.get(person);
-}
-
-/** Run bytes through a transform; never reads more than `limit` + one chunk: a few kilobytes can hold gigabytes. */
-async function pipe(bytes, transform, limit) {
-  const writer = transform.writable.getWriter();
-  const written = writer.write(bytes).then(() => writer.close());
-  written.catch(() => {}); // The reader below meets the same error.
-  const reader = transform.readable.getReader();
-  const chunks = [];
-  let total = 0;
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    chunks.push(value);
-    total += value.length;
-    if (total > limit) {
-      await reader.cancel();
-      throw new DocumentError("The drawing holds more pixels than it announces.");
-    }
-  }
-  const result = new Uint8Array(total);
-  let offset = 0;
-  for (const chunk of chunks) {
-    result.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return result;
 }

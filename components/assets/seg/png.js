@@ -6,6 +6,7 @@
  */
 
 import { DocumentError } from "../engine/document.js";
+import { joined, through } from "../engine/streams.js";
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 const [GREY, RGB, INDEXED] = [0, 2, 3];
@@ -26,7 +27,7 @@ export async function encodePng({ width, height, pixels, palette = null }) {
   view.setUint32(0, width);
   view.setUint32(4, height);
   header.set([8, palette ? INDEXED : RGB], 8);
-  const body = await through(new CompressionStream("deflate"), rows, Infinity);
+  const body = await through(new CompressionStream("deflate"), rows);
   const chunks = [chunk("IHDR", header), ...(palette ? [chunk("PLTE", palette)] : []), chunk("IDAT", body), chunk("IEND", new Uint8Array(0))];
   return joined([Uint8Array.from(SIGNATURE), ...chunks]);
 }
@@ -115,34 +116,6 @@ function chunk(type, data) {
   let crc = 0xffffffff;
   for (let i = 4; i < 8 + data.length; i++) crc = CRC[(crc ^ bytes[i]) & 255] ^ (crc >>> 8);
   view.setUint32(8 + data.length, ~crc >>> 0);
-  return bytes;
-}
-
-/** Bytes through a stream; gives up after `limit` + one chunk, for a few kilobytes can hold gigabytes. */
-async function through(transform, bytes, limit) {
-  const writer = transform.writable.getWriter();
-  writer.write(bytes).then(() => writer.close()).catch(() => {}); // the reader meets the same error
-  const reader = transform.readable.getReader();
-  const chunks = [];
-  for (let total = 0; ; ) {
-    const { done, value } = await reader.read();
-    if (done) return joined(chunks);
-    chunks.push(value);
-    total += value.length;
-    if (total > limit) {
-      await reader.cancel();
-      throw damaged();
-    }
-  }
-}
-
-function joined(parts) {
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
   return bytes;
 }
 
