@@ -9,6 +9,7 @@ import { readPicture, toPng } from "./engine/files.js";
 import { paintAxis, paintBrush } from "./engine/overlay.js";
 import { applyPixels, diffPixels, union } from "./engine/patch.js";
 import { Coverage, invert, layErase, layInk } from "./engine/raster.js";
+import { ERASER } from "./engine/pointer.js";
 import { addPolygonKeys, outline, Shapes } from "./engine/shapes.js";
 import { rgba } from "./engine/stage.js";
 import { Stroke } from "./engine/strokes.js";
@@ -101,11 +102,14 @@ class Scribble {
   #down(point) {
     if (point.button === 2) return;
     const { tool } = this.shell;
-    if (tool === "fill") return this.#fill(point);
-    if (this.shapes.down(point) || (tool !== "brush" && tool !== "eraser")) return;
-    this.#begin();
+    const erasing = tool === "eraser" || point.button === ERASER;
+    if (!erasing) {
+      if (tool === "fill") return this.#fill(point);
+      if (this.shapes.down(point) || tool !== "brush") return;
+    }
+    this.#begin(erasing);
     const from = point.shift && this.lastEnd;
-    this.stroke = new Stroke(this.coverage, { size: this.size, pressure: this.pressure, mirror: this.mirror });
+    this.stroke = new Stroke(this.coverage, { size: this.sizes[erasing ? "eraser" : "brush"], pressure: this.pressure, mirror: this.mirror });
     this.#draw(from ? this.stroke.straightOn(from, point) : this.stroke.add([point]));
     this.#hover(point);
   }
@@ -146,15 +150,15 @@ class Scribble {
     return this.sizes[this.shell.tool === "eraser" ? "eraser" : "brush"];
   }
 
-  #begin() {
+  #begin(erasing = false) {
+    this.erasing = erasing;
     this.before.set(this.raster.pixels);
     this.coverage.clear();
   }
 
   /** Lay the coverage within `rect` over what was there at the beginning. */
   #draw(rect) {
-    const erase = this.shell.tool === "eraser";
-    (erase ? layErase : layInk)(this.raster.pixels, this.before, this.coverage, rect);
+    (this.erasing ? layErase : layInk)(this.raster.pixels, this.before, this.coverage, rect);
     this.layer.mark(rect);
   }
 

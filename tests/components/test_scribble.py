@@ -174,6 +174,25 @@ def test_keys_work_in_the_editor_and_stay_there(editor: Editor) -> None:
     assert editor.page.get_by_text("runs 1", exact=True).is_visible()
 
 
+def test_the_other_end_of_a_pen_rubs_out(editor: Editor) -> None:
+    editor.drag((100, 256), (400, 256))
+    rub = """([x, y, height]) => {
+      const stage = STUDIO.stage.element;
+      stage.setPointerCapture = () => {};
+      const fire = (type, y, button, buttons) => stage.dispatchEvent(new PointerEvent(type, { bubbles: true, composed: true,
+        pointerId: 7, pointerType: "pen", pressure: 1, clientX: x, clientY: y, button, buttons }));
+      fire("pointerdown", y - height, 5, 32);
+      fire("pointermove", y, -1, 32);
+      fire("pointermove", y + height, -1, 32);
+      fire("pointerup", y + height, 5, 0);
+    }""".replace("STUDIO", editor._studio)
+    editor.page.evaluate(rub, [*editor.at(250, 256), 40 * editor.zoom])
+    mask = editor.stored().pixels
+    assert mask[256, 250] == 0 and mask[256, 150] == 255
+    assert mask[220:250, 250].max() == 0, "it draws nothing"
+    assert editor.shell("tool") == "brush"
+
+
 def test_escape_in_mid_stroke_leaves_no_trace(editor: Editor) -> None:
     editor.drag((100, 100), (200, 100))
     before = editor.shown()
