@@ -81,6 +81,11 @@ def computes_in(plan: Plan, device: str, file_bytes: int) -> Precision:
     return plan.precision or precision.asked() or precision.usual(device, file_bytes)
 
 
+def records(device: str) -> bool:
+    """Whether steps are recorded and replayed on a kind of device, unless weights move: on CUDA, unless STUDIO_GRAPHS=0."""
+    return device == "cuda" and os.environ.get("STUDIO_GRAPHS", "1") != "0"
+
+
 def ladder(device: str, first: str = "") -> tuple[Plan, ...]:
     """The plans for a kind of device ("cpu", "cuda"), quickest first; those before the one called `first` are left out.
 
@@ -167,8 +172,11 @@ def needed(recipe: Recipe, facts: Facts, device: str, plan: Plan) -> int:
         if plan.offload == "control":
             controls = min(controls, two_layers)
         return max(size * facts.unet + controls + step, size * facts.vae + decode, size * facts.text)
-    beside = size * facts.changed + _LIBRARIES_BYTES if device == "cpu" else 0
-    return size * facts.weights + max(step, decode) + beside
+    if device == "cpu":
+        return size * facts.weights + max(step, decode) + size * facts.changed + _LIBRARIES_BYTES
+    # A recorded step keeps its memory, for it is replayed there; decoding takes its own beside it.
+    work = step + decode if plan.still and records(device) else max(step, decode)
+    return size * facts.weights + work
 
 
 def _step_values(recipe: Recipe, facts: Facts, pictures: int) -> float:

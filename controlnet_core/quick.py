@@ -23,7 +23,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from controlnet_core import diffusion, memory
+from controlnet_core import diffusion, memory, preflight
 from controlnet_core.sampling import Denoiser, Predicts
 
 _RECORDS_MAX = 3
@@ -146,7 +146,7 @@ class Graphs:
     """The recorded steps of a device; on anything but CUDA it records nothing."""
 
     def __init__(self, device: torch.device) -> None:
-        self._on = device.type == "cuda" and os.environ.get("STUDIO_GRAPHS", "1") != "0"
+        self._on = preflight.records(device.type)
         self._records: OrderedDict[Hashable, _Record] = OrderedDict()
         self._pool: Any = None
 
