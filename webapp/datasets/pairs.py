@@ -5,6 +5,7 @@ Data sets are made in `making`; what a pair is, and what is wrong with one, says
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from dataclasses import dataclass, field
 from functools import cache
@@ -255,7 +256,8 @@ def _map(source: str, pairs: Editable, index: int, control: ControlType) -> None
         st.image(rgb, width="stretch")
         st.caption(f"Maps of {control.title} cannot be read back into an editor.")
         return
-    slot = f"pair-{control.key}"
+    # A slot for each pair: tabs share what a workspace has in a slot, and each may look at another pair.
+    slot = f"pair-{control.key}-{hashlib.sha256(f'{source} {index}'.encode()).hexdigest()[:16]}"
     place = (source, index, control.key)
     given = values(reader.params, {"light": True} if any(one.key == "light" for one in reader.params) else {})
     container = documents.encode(reader.run(rgb, given))
@@ -266,13 +268,13 @@ def _map(source: str, pairs: Editable, index: int, control: ControlType) -> None
     rev, data = studio.hub.read(token)
     components.edit(
         control.editor,
-        key=f"pairs.editor.{control.key}",
+        key=f"pairs.editor.{slot}",
         document=data,
         rev=rev,
         upload_url=f"./studio/documents/{token}",
         slot=slot,
         height_px=EDITOR_HEIGHT_PX,
-        options={"name": slot, "document_kind": control.document, **control.options()},
+        options={"name": f"pair-{index + 1}", "document_kind": control.document, **control.options()},
     )
     if st.button("Keep the map", icon=":material/save:", key="pairs.keep.map", type="primary"):
         drawn = studio.render(control.key, studio.hub.latest(token)[1], {})
