@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server
-from tests.browser.test_first_way import open_scribble, sheet_of
+from tests.browser.test_first_way import READY, open_scribble, sheet_of
 
 pytestmark = pytest.mark.browser
 
@@ -81,6 +81,11 @@ def test_a_prompt_of_10000_characters_is_refused_and_kept(page: Page, server: Se
     prompt.blur()
     expect(page.get_by_text(re.compile("10000 characters; 4000"))).to_be_visible()
     assert len(prompt.input_value()) == 10_000
+    page.get_by_role("button", name="Generate").click()
+    page.wait_for_timeout(400)
+    page.wait_for_selector(READY)
+    expect(page.get_by_text(re.compile("10000 characters; 4000"))).to_have_count(1)
+    expect(page.locator(".results")).to_have_attribute("data-phase", "idle")  # not the prompt of before
 
 
 @pytest.mark.parametrize("words", ["<img src=x onerror=alert(1)> a house", "a house 🏠 и дерево"])
