@@ -97,15 +97,20 @@ class LocalEngine:
         units = self._wiring.check(recipe, pictures)
         request = _Request(recipe, card, units, pictures, on_step, on_load or (lambda _text: None))
         first = preflight.chosen(recipe, self.catalog, self.controls, self.device.type, memory.room(self.device))
+        self._models.begin()
         for plan in memory.plans(self.device, first):
-            try:
-                return self._attempt(request, plan)
-            except Exception as error:
-                if not memory.is_exhausted(error):
-                    raise
-            # Outside the except block: the exception holds the tensors that have to go.
-            self._graphs.clear()
-            memory.release(self.device)
+            spared = True
+            while spared:
+                try:
+                    return self._attempt(request, plan)
+                except Exception as error:
+                    if not memory.is_exhausted(error):
+                        raise
+                # Outside the except block: the exception holds the tensors that have to go. Models of earlier runs go
+                # before this one has to do with less.
+                self._graphs.clear()
+                spared = self._models.spare()
+                memory.release(self.device)
         self.make_room()
         controls = f" with {len(units)} control{'s' if len(units) > 1 else ''}" if units else ""
         raise OutOfMemory(

@@ -77,9 +77,11 @@ class Cache(Generic[V]):
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held: OrderedDict[str, tuple[V, int]] = OrderedDict()
+        self._asked: set[str] = set()
 
     def get(self, name: str, load: Callable[[], V], size: Callable[[V], int]) -> V:
         """The thing called `name`, loaded if it is not here. The newest one stays even if it alone is too large."""
+        self._asked.add(name)
         if name not in self._held:
             value = load()
             self._held[name] = (value, size(value))
@@ -87,6 +89,17 @@ class Cache(Generic[V]):
         while len(self._held) > 1 and sum(size for _, size in self._held.values()) > self._limit:
             self._held.popitem(last=False)
         return self._held[name][0]
+
+    def begin(self) -> None:
+        """Something new begins: what is asked for from now on is in use."""
+        self._asked.clear()
+
+    def spare(self) -> bool:
+        """Forget what nobody asked for since `begin`; returns whether there was anything."""
+        idle = [name for name in self._held if name not in self._asked]
+        for name in idle:
+            del self._held[name]
+        return bool(idle)
 
     def __contains__(self, name: str) -> bool:
         return name in self._held

@@ -243,7 +243,27 @@ def test_models_that_were_replaced_are_loaded_again(tmp_path):
     assert np.array_equal(second, run(expected)[0])
 
 
-def test_out_of_memory_walks_down_and_the_next_run_works(engine, monkeypatch):
+def test_models_of_earlier_runs_go_before_a_run_does_with_less(small_model, tmp_path, monkeypatch):
+    folder = models_folder(tmp_path / "models", small_model)
+    (folder / "checkpoints" / "other").symlink_to(small_model)
+    engine = LocalEngine(Catalog(folder), CONTROLS, "cpu")
+    run(engine, model="other", controls=(unit(),))
+    expected = run(engine)[0]
+    plain, asked = engine_module.codec.decode, []
+
+    def crowded(vae, latents):
+        asked.append(bool(vae.use_tiling))
+        if len(engine._models._held) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return plain(vae, latents)
+
+    monkeypatch.setattr(engine_module.codec, "decode", crowded)
+    assert np.array_equal(run(engine)[0], expected)
+    assert asked == [False, False], "the same plan again, with room"
+
+
+def test_out_of_memory_walks_down_and_the_next_run_works(small_model, tmp_path, monkeypatch):
+    engine = LocalEngine(Catalog(models_folder(tmp_path / "models", small_model)), CONTROLS, "cpu")
     expected = run(engine)[0]
     plain, asked = engine_module.codec.decode, []
 
