@@ -27,10 +27,10 @@ from controlnet_core.precision import BYTES, Precision
 from controlnet_core.recipe import Recipe
 
 TILE_PX = 512
-_COPIES, _COPIES_CPU = 3.0, 2.35
-"""How often the widest layer of a decoder is held at once; the CPU's is fitted to tests/bench/bench_memory.py."""
+_COPIES = 3
+"""How often the widest layer of a decoder is held at once: as it came, normalised, and after its activation."""
 _LIBRARIES_BYTES = 190 << 20
-"""What kernels, their reordered weights and the allocator take on a CPU; fitted likewise."""
+"""What kernels, their reordered weights and the allocator take on a CPU; fitted to tests/bench/bench_memory.py."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def needed(recipe: Recipe, facts: Facts, device: str, plan: Plan) -> int:
     size = BYTES[computes_in(plan, device, facts.file_bytes)]
     pictures = min(plan.batch, recipe.images)
     step = int(size * _step_values(recipe, facts, pictures))
-    decode = int(size * _decode_values(recipe, facts, pictures, plan, _COPIES_CPU if device == "cpu" else _COPIES))
+    decode = int(size * _decode_values(recipe, facts, pictures, plan))
     two_layers = 2 * size * _largest_layer(facts)
     if plan.offload == "layer":
         return max(max(step, decode) + two_layers, size * facts.text)
@@ -191,13 +191,13 @@ def _step_values(recipe: Recipe, facts: Facts, pictures: int) -> float:
     return samples * (skips + controlled + work)
 
 
-def _decode_values(recipe: Recipe, facts: Facts, pictures: int, plan: Plan, copies: float) -> float:
+def _decode_values(recipe: Recipe, facts: Facts, pictures: int, plan: Plan) -> float:
     """Numbers held at the peak of decoding: the last level at full size, before its width is halved."""
     width = facts.vae_widths[min(1, len(facts.vae_widths) - 1)]
     area = recipe.width * recipe.height
     if plan.tiled:
         pictures, area = 1, min(area, TILE_PX**2)
-    return pictures * area * (copies * width + 9)
+    return pictures * area * (_COPIES * width + 9)
 
 
 def _largest_layer(facts: Facts) -> int:
