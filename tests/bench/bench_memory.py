@@ -2,9 +2,9 @@
 
     python tests/bench/bench_memory.py [row ...]
 
-A model of a few hundred megabytes of random weights runs in a child process for each row; what the child's resident
-memory grew by, at its peak, is compared with `preflight.needed`. One JSON line a row. CPU alone: there the allocator
-keeps no account of its own.
+A model of random weights runs in a child process for each row: SD 1.5's autoencoder with a U-Net of a third of its widths,
+or of all of them where the row says so (those take up to 9 GB). What the child's resident memory grew by, at its peak, is
+compared with `preflight.needed`. One JSON line a row. CPU alone: there the allocator keeps no account of its own.
 """
 
 import gc
@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,42 +21,67 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-ROWS: dict[str, dict[str, float]] = {
+ROWS: dict[str, dict[str, float | str]] = {
     "256 px": {"side": 256},
     "256 px, 3 controls": {"side": 256, "controls": 3, "guidance": 3.0},
-    "384 px": {"side": 384},
+    "256 px, 4 pictures": {"side": 256, "guidance": 3.0, "images": 4},
+    "256 px, a LoRA": {"side": 256, "guidance": 3.0, "lora": 1},
+    "256 px, a LoRA, bfloat16": {"side": 256, "guidance": 3.0, "lora": 1, "precision": "bfloat16"},
+    "384 px, from a picture": {"side": 384, "guidance": 3.0, "source": 1},
+    "384 px, a part anew": {"side": 384, "guidance": 3.0, "source": 1, "mask": 1},
     "512 px, a control": {"side": 512, "controls": 1, "guidance": 3.0},
-    "512 px, a control, bfloat16": {"side": 512, "controls": 1, "guidance": 3.0, "bfloat16": 1},
-    "512 px, from a picture": {"side": 512, "guidance": 3.0, "source": 1},
-    "512 px, a part anew": {"side": 512, "guidance": 3.0, "source": 1, "mask": 1},
-    "384 px, 4 pictures": {"side": 384, "guidance": 3.0, "images": 4},
-    "384 px, a LoRA": {"side": 384, "guidance": 3.0, "lora": 1},
+    "512 px, a control, bfloat16": {"side": 512, "controls": 1, "guidance": 3.0, "precision": "bfloat16"},
     "768 px": {"side": 768, "guidance": 3.0},
-}
+    "768 px, tiled": {"side": 768, "guidance": 3.0, "plan": "tiled"},
+    # Decoding takes more than a step, which is what decides on a GPU: here without it.
+    "512 px, steps alone": {"side": 512, "guidance": 3.0, "alone": 1},
+    "512 px, 3 controls, steps alone": {"side": 512, "controls": 3, "guidance": 3.0, "alone": 1},
+    "768 px, a control, steps alone": {"side": 768, "controls": 1, "guidance": 3.0, "alone": 1},
+    "768 px, a control, steps alone, bfloat16": {
+        "side": 768, "controls": 1, "guidance": 3.0, "alone": 1, "precision": "bfloat16",
+    },
+    "256 px, all widths, a control": {"side": 256, "controls": 1, "guidance": 3.0, "wide": 1},
+    "512 px, all widths, a control, steps alone": {
+        "side": 512, "controls": 1, "guidance": 3.0, "wide": 1, "alone": 1,
+    },
+    "512 px, all widths, a control, bfloat16": {
+        "side": 512, "controls": 1, "guidance": 3.0, "wide": 1, "precision": "bfloat16",
+    },
+    "512 px, all widths, 3 controls, steps alone, bfloat16": {
+        "side": 512, "controls": 3, "guidance": 3.0, "wide": 1, "alone": 1, "precision": "bfloat16",
+    },
+}  # fmt: skip
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        save(Path(scratch))
-        for row in sys.argv[1:] or ROWS:
-            env = os.environ | ({"STUDIO_PRECISION": "bfloat16"} if "bfloat16" in ROWS[row] else {})
-            subprocess.run([sys.executable, __file__, "--one", scratch, row], env=env, check=True)
+        for name in sys.argv[1:] or ROWS:
+            row = ROWS[name]
+            models = Path(scratch) / ("wide" if "wide" in row else "narrow")
+            env = os.environ | {
+                "STUDIO_PRECISION": str(row.get("precision", "")),
+                "STUDIO_PLAN": str(row.get("plan", "")),
+            }
+            if not models.is_dir():
+                subprocess.run([sys.executable, __file__, "--save", models], check=True)
+            subprocess.run([sys.executable, __file__, "--one", models, name], env=env, check=True)
 
 
 def save(models: Path) -> None:
-    """A base model with SD 1.5's autoencoder and a U-Net of a third of its widths, three ControlNets, a LoRA of attention."""
+    """A base model with SD 1.5's autoencoder and a U-Net of its widths or a third of them, ControlNets, a LoRA of attention."""
     import torch
     from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
     from safetensors.torch import save_file
 
     from tests.core.small import save_small_model
 
-    folder = save_small_model(models / "checkpoints" / "big")
+    wide = models.name == "wide"
+    folder = save_small_model(models / "checkpoints" / "big", text_width=768 if wide else 32)
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
-        in_channels=4, out_channels=4, block_out_channels=(96, 192, 384, 384), layers_per_block=2,
-        down_block_types=(*("CrossAttnDownBlock2D",) * 3, "DownBlock2D"),
-        up_block_types=("UpBlock2D", *("CrossAttnUpBlock2D",) * 3), cross_attention_dim=32, attention_head_dim=8,
+        in_channels=4, out_channels=4, block_out_channels=(320, 640, 1280, 1280) if wide else (96, 192, 384, 384),
+        down_block_types=(*("CrossAttnDownBlock2D",) * 3, "DownBlock2D"), layers_per_block=2, attention_head_dim=8,
+        up_block_types=("UpBlock2D", *("CrossAttnUpBlock2D",) * 3), cross_attention_dim=768 if wide else 32,
     )  # fmt: skip
     unet.save_pretrained(folder / "unet")
     widths = (128, 256, 512, 512)
@@ -79,7 +105,7 @@ def save(models: Path) -> None:
 def measure(models: Path, name: str) -> None:
     import torch
 
-    from controlnet_core import memory, preflight
+    from controlnet_core import codec, memory, preflight
     from controlnet_core.catalog import Catalog
     from controlnet_core.engine import LocalEngine
     from controlnet_core.recipe import ControlUnit, Lora, Recipe, Source
@@ -95,10 +121,12 @@ def measure(models: Path, name: str) -> None:
         ControlUnit(control="scribble", picture=digest(canvas), network=f"control{number}") for number in range(count)
     )
     recipe = Recipe(
-        model="big", width=side, height=side, steps=1, guidance=row.get("guidance", 1.0), controls=units, source=source,
+        model="big", width=side, height=side, steps=1, guidance=float(row.get("guidance", 1.0)), controls=units, source=source,
         images=int(row.get("images", 1)), loras=(Lora(key="style"),) if "lora" in row else (),
     )  # fmt: skip
     engine = LocalEngine(Catalog(models), controls, "cpu")
+    if "alone" in row:
+        codec.decode = lambda vae, latents: torch.zeros(len(latents), 3, 8, 8)
     before = resident("VmRSS")
     tiny = recipe.model_copy(update={"width": 64, "height": 64, "images": 1})
     engine.run(tiny, {digest(canvas): canvas}, lambda step: None)  # loading takes its own memory for a moment
@@ -108,7 +136,10 @@ def measure(models: Path, name: str) -> None:
     engine.run(recipe, {digest(canvas): canvas}, lambda step: None)
     measured = resident("VmHWM") - before
     facts = preflight.facts_of(recipe, engine.catalog, controls)
-    estimated = preflight.needed(recipe, facts, "cpu", memory.plans(engine.device)[0])
+    if "alone" in row:
+        facts = replace(facts, vae_widths=(1,))
+    plan = memory.plans(engine.device, str(row.get("plan", "")))[0]
+    estimated = preflight.needed(recipe, facts, "cpu", plan)
     figures = {"loaded_mib": loaded >> 20, "measured_mib": measured >> 20, "estimated_mib": estimated >> 20}
     print(json.dumps({"bench": "memory", "row": name, **figures, "ratio": round(estimated / measured, 3)}), flush=True)
 
@@ -120,7 +151,9 @@ def resident(key: str) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
+    if sys.argv[1:2] == ["--save"]:
+        save(Path(sys.argv[2]))
+    elif sys.argv[1:2] == ["--one"]:
         measure(Path(sys.argv[2]), sys.argv[3])
     else:
         main()
