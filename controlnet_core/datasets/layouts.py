@@ -208,7 +208,10 @@ class Table(Listed):
         """See `Listed.entry`."""
         block = bisect_right(self.ends, index)
         file, number, rows = self.blocks[block]
-        row: dict[str, Any] = _block(file, number).slice(index - (self.ends[block] - rows), 1).to_pylist()[0]
+        try:
+            row: dict[str, Any] = _block(file, number).slice(index - (self.ends[block] - rows), 1).to_pylist()[0]
+        except ValueError as error:  # Arrow's own are, too
+            raise InputError("The row is damaged.") from error
         return Entry(f"row {index + 1}", self._bytes(row, "source"), self._bytes(row, "target"), _prompt(row))
 
     def _bytes(self, row: dict[str, Any], role: str) -> bytes | Path:

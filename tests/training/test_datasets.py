@@ -88,6 +88,24 @@ def test_a_table_of_hugging_face(tmp_path: Path, suffix: str) -> None:
     same(open_folder(tmp_path), Circles(64), 7)
 
 
+def test_a_damaged_row_of_a_table_is_one_bad_pair(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    source, target, _ = Circles(64).read(0)
+    cells = [[picture.to_png(rgb)] * 2 for rgb in (target, source)]
+    letters = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"a\xff")]
+    )
+    table = pa.table({"image": cells[0], "conditioning_image": cells[1], "text": letters})
+    with (
+        pa.OSFile(str(tmp_path / "train.arrow"), "wb") as sink,
+        pa.ipc.new_stream(sink, table.schema) as writer,
+    ):
+        writer.write_table(table)
+    report = checks.check(open_folder(tmp_path))
+    assert [(one.index, one.text) for one in report.problems] == [(1, "The row is damaged.")]
+
+
 def test_the_gallery_gives_its_pictures_with_their_drawings(tmp_path: Path) -> None:
     from controlnet_core.datasets.kept import KeptPairs
     from controlnet_core.gallery import Gallery, to_png
