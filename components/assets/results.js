@@ -122,7 +122,9 @@ class Pane {
     host.append(element("style", {}, STYLE + PROGRESS_STYLE + RESULT_STYLE + COMPARE_STYLE), this.root);
     this.stopTheme = followTheme(this.root);
     tooltips(this.root);
+    image.addEventListener("load", () => this.#show());
     image.addEventListener("error", () => {
+      this.#picture(this.ghost, null);
       if (image.getAttribute("src")) this.#speak("warning", "This picture is no longer there.", "Generate it again: the recipe is kept.");
     });
     this.root.addEventListener("keydown", (event) => this.#key(event));
@@ -139,7 +141,8 @@ class Pane {
     this.root.dataset.phase = phase;
     this.#picture(this.image, failed ? null : picture?.url);
     this.image.alt = picture ? `Picture ${this.index + 1} of ${this.pictures.length}` : "";
-    this.#picture(this.ghost, this.busy ? preview : null);
+    // The last preview stays until the picture itself is there: on a slow line the place would be empty between them.
+    this.#picture(this.ghost, this.busy ? preview : picture && !this.image.complete ? this.ghost.getAttribute("src") : null);
     this.#picture(this.control, this.overlaid && picture && !failed ? this.data.control_url : null);
     this.control.style.opacity = this.opacity;
     this.#showCompared(failed ? null : picture);

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from PIL import Image
+from playwright.sync_api import Route
 
 pytestmark = pytest.mark.browser
 
@@ -77,6 +78,25 @@ def test_from_queue_to_picture_in_one_place(pane: Pane) -> None:
     with pane.page.expect_download() as download:
         pane.page.get_by_role("button", name="Download PNG").click()
     assert Image.open(download.value.path()).size == (512, 512)
+
+
+def test_the_preview_stays_until_the_picture_is_there(pane: Pane) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    pane.page.route("**/test/picture/slow", hold)
+    pane.open()
+    pane.tell("step", step=19, steps=20, preview=jpeg())
+    pane.see("Step 19 of 20")
+    with pane.page.expect_request("**/test/picture/slow"):
+        pane.tell("done", pictures=["./test/picture/slow"], seconds=1)
+    pane.see("heard: finished 0")
+    assert pane.page.locator(".ghost").is_visible()
+    held[0].continue_()
+    pane.page.locator(".ghost").wait_for(state="hidden")
+    assert pane.page.locator(".image").evaluate("image => image.complete && image.naturalWidth") == 512
 
 
 def test_siblings(pane: Pane) -> None:
