@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import zlib
 from struct import pack
@@ -13,15 +12,9 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server
-from tests.browser.test_first_way import READY, open_scribble, sheet_of
+from tests.browser.hands import READY, open_scribble, png, sheet_of
 
 pytestmark = pytest.mark.browser
-
-
-def png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def huge_png() -> bytes:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import io
 import re
 import time
 
-import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Locator, Page, TimeoutError, expect
+from playwright.sync_api import Locator, Page, expect
 
-from controlnet_core.gallery import recipe_of
-from controlnet_core.recipe import Recipe
 from tests.browser.conftest import Server
-from tests.browser.test_bad_input import png
-from tests.browser.test_first_way import READY, Stroke, comes_to_show, draw, saved, sheet_of
-from tests.soak.server import Running
+from tests.browser.hands import (
+    READY,
+    Stroke,
+    choose,
+    comes_to_show,
+    draw,
+    few_steps,
+    made,
+    open_page,
+    png,
+    press,
+    saved,
+    settled,
+    sheet_of,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -26,78 +34,9 @@ LINE: list[Stroke] = [[(0.1, 0.2), (0.9, 0.2)]]
 BLOT: list[Stroke] = [[(0.3, 0.7), (0.5, 0.7)]]
 
 
-def open_page(page: Page, server: Server | Running, path: str) -> None:
-    page.goto(f"{server.url}/{path}")
-    page.wait_for_selector(READY)
-    page.wait_for_selector(".studio[data-ready]")
-
-
-def few_steps(page: Page, steps: int = 3) -> None:
-    """Open the settings and take only a few steps."""
-    page.get_by_text("Settings", exact=True).click()
-    slider = page.get_by_role("slider", name="Steps")
-    slider.focus()
-    slider.press("Home")
-    for _ in range(steps - 1):
-        slider.press("ArrowRight")
-    expect(slider).to_have_value(str(steps))
-    settled(page)
-
-
-def settled(page: Page) -> None:
-    """What was asked for last has been drawn."""
-    page.wait_for_timeout(400)
-    page.wait_for_selector(READY)
-
-
-def made(page: Page, server: Server | Running) -> tuple[NDArray[np.uint8], Recipe, bytes]:
-    """Press Generate and fetch what comes: the pixels, the recipe inside, the file."""
-    pictures = page.locator('img.image[src*="/studio/pictures/"]')
-    before = pictures.first.get_attribute("src") if pictures.count() else None
-    page.get_by_role("button", name="Generate").click()
-    deadline = time.monotonic() + 240
-    source = None
-    while not source or source == before:
-        assert time.monotonic() < deadline, "no picture came"
-        page.wait_for_timeout(200)
-        source = pictures.first.get_attribute("src") if pictures.count() else None
-    file = httpx.get(f"{server.url}/studio/{source.split('/studio/')[1].split('?')[0]}").content
-    recipe = recipe_of(file)
-    assert recipe is not None
-    return np.asarray(Image.open(io.BytesIO(file)).convert("RGB")), recipe, file
-
-
 def blob(server: Server, digest: str | None) -> NDArray[np.uint8]:
     assert digest is not None
     return np.asarray(Image.open(server.data / "blobs" / digest[:2] / digest).convert("L"))
-
-
-def choose(page: Page, label: str, option: str) -> None:
-    """Take an option of a list of the settings; a list closes when the page moves under it, and is opened again."""
-    wanted = page.get_by_role("option", name=option)
-    deadline = time.monotonic() + 120
-    while True:
-        assert time.monotonic() < deadline, f"{label} does not offer {option}"
-        if not wanted.is_visible():
-            page.get_by_role("combobox", name=label).click()
-        try:
-            wanted.click(timeout=2000)
-            break
-        except TimeoutError:
-            continue
-    page.keyboard.press("Escape")  # a list of several stays open
-    page.mouse.move(2, 2)  # else the help of what lay under the list opens
-    settled(page)
-
-
-def press(page: Page, name: str, keys: list[str], value: str) -> None:
-    """Move a slider by keys to what it then says."""
-    slider = page.get_by_role("slider", name=name)
-    slider.focus()
-    for key in keys:
-        slider.press(key)
-    expect(slider).to_have_value(value)
-    settled(page)
 
 
 def layer(page: Page, title: str) -> Locator:

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server
-from tests.browser.test_first_way import READY
+from tests.browser.hands import READY
 
 pytestmark = pytest.mark.browser
 

@@ -12,7 +12,6 @@ from tests.browser.conftest import WAIT_MS, Server
 
 pytestmark = pytest.mark.browser
 
-READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 STUDIO = (
     "[...document.querySelectorAll('*')].map(n => n.shadowRoot?.querySelector('.studio[data-ready]') ?? "
     "(n.matches?.('.studio[data-ready]') ? n : null)).find(Boolean).studio"

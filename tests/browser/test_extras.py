@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from controlnet_core.picture import open_picture
 from controlnet_core.recipe import Lora, Recipe
 from controlnet_core.store import Blobs
 from tests.browser.conftest import ROOT, Server
-from tests.browser.test_compose import made, settled
+from tests.browser.hands import ask_for_a_small_house, choose, made, press, settled
 from tests.core.small import save_small_model
 
 pytestmark = pytest.mark.browser
@@ -58,44 +57,13 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, P
         running.stop()
 
 
-def choose(page: Page, label: str, option: str) -> None:
-    """Take an option of a list of the settings; a list closes when the page moves under it, and is opened again."""
-    wanted = page.get_by_role("option", name=option)
-    deadline = time.monotonic() + 60
-    while not wanted.is_visible():
-        assert time.monotonic() < deadline, f"{label} does not offer {option}"
-        page.get_by_role("combobox", name=label).click()
-        page.wait_for_timeout(500)
-    wanted.click()
-    page.keyboard.press("Escape")  # a list of several stays open
-    settled(page)
-
-
-def press(page: Page, name: str, keys: list[str], value: str) -> None:
-    """Move a slider by keys to what it then says."""
-    slider = page.get_by_role("slider", name=name)
-    slider.focus()
-    for key in keys:
-        slider.press(key)
-    expect(slider).to_have_value(value)
-    settled(page)
-
-
 def test_everything_that_a_model_takes_is_in_its_picture(page: Page, studio: tuple[Server, Path]) -> None:
     server, models = studio
     page.goto(f"{server.url}/models")
     row = page.locator('[data-model="tiny"]')
     row.get_by_role("button", name="Use this").click()
     expect(row).to_contain_text("In use")
-    page.get_by_role("link", name="Scribble").click()
-    page.wait_for_selector(".studio[data-ready]")
-    page.get_by_label("Prompt", exact=True).fill("a red house")
-    page.get_by_label("Prompt", exact=True).blur()
-    settled(page)
-    page.locator("summary", has_text="Settings").click()
-    settled(page)
-    press(page, "Size", ["Home"], "0")  # the first of the sizes: 256 px
-    press(page, "Steps", ["Home", "ArrowRight"], "2")
+    ask_for_a_small_house(page)
     seed = page.get_by_role("spinbutton", name="Seed")
     seed.fill("11")
     seed.press("Enter")

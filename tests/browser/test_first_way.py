@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import time
-from collections.abc import Sequence
 
 import cv2
 import httpx
@@ -17,11 +16,10 @@ from playwright.sync_api import Page, expect
 
 from controlnet_core.gallery import recipe_of
 from tests.browser.conftest import Server
+from tests.browser.hands import Stroke, clear, comes_to_show, draw, open_scribble, saved, sheet_of
 
 pytestmark = pytest.mark.browser
 
-READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-Stroke = Sequence[tuple[float, float]]
 HOUSE: list[Stroke] = [
     [(0.3, 0.5), (0.3, 0.8), (0.7, 0.8), (0.7, 0.5), (0.3, 0.5)],
     [(0.25, 0.5), (0.5, 0.22), (0.75, 0.5)],
@@ -35,40 +33,6 @@ SEA: list[Stroke] = [
     [(0.72, 0.6), (0.72, 0.2), (0.88, 0.55), (0.72, 0.55)],
     [(0.1, 0.85), (0.4, 0.88)],
 ]
-
-
-def open_scribble(page: Page, url: str) -> None:
-    page.goto(url)
-    page.wait_for_selector(READY)
-    expect(page.get_by_role("button", name="Generate")).to_be_visible()
-    page.wait_for_selector(".paper canvas")
-
-
-def paper(page: Page) -> dict[str, float]:
-    """Where the sheet lies on the screen, in CSS pixels."""
-    box = page.locator(".paper").bounding_box()
-    assert box is not None
-    assert box["width"] > 300
-    return dict(box)
-
-
-def clear(page: Page) -> None:
-    page.get_by_role("button", name=re.compile("^Clear")).click()
-
-
-def draw(page: Page, strokes: list[Stroke]) -> None:
-    sheet = paper(page)
-    for stroke in strokes:
-        points = [(sheet["x"] + x * sheet["width"], sheet["y"] + y * sheet["height"]) for x, y in stroke]
-        page.mouse.move(*points[0])
-        page.mouse.down()
-        for x, y in points[1:]:
-            page.mouse.move(x, y, steps=12)
-        page.mouse.up()
-
-
-def saved(page: Page) -> None:
-    expect(page.get_by_text("saved", exact=True)).to_be_visible()
 
 
 def generate(page: Page, server: Server) -> NDArray[np.uint8]:
@@ -160,21 +124,3 @@ def test_a_drawing_survives_a_killed_server(page: Page, own_server: Server) -> N
     own_server.start()
     page.reload()
     comes_to_show(page, unsaved)
-
-
-def comes_to_show(page: Page, wanted: NDArray[np.uint8]) -> None:
-    """Wait until the sheet shows a drawing; a note may lie over it for a moment."""
-    page.wait_for_selector(".paper canvas")
-    deadline = time.monotonic() + 60
-    while (difference := np.abs(sheet_of(page).astype(int) - wanted).mean()) >= 2:
-        assert time.monotonic() < deadline, f"the sheet differs by {difference:.1f} levels"
-        page.wait_for_timeout(300)
-
-
-def sheet_of(page: Page) -> NDArray[np.uint8]:
-    """What the sheet shows, from a screenshot, with the pointer out of the way."""
-    page.mouse.move(2, 2)
-    sheet = paper(page)
-    shot = page.screenshot(clip={key: sheet[key] for key in ("x", "y", "width", "height")})
-    grey = np.asarray(Image.open(io.BytesIO(shot)).convert("L"))
-    return cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA)

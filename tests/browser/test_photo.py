@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Server
-from tests.browser.test_first_way import READY, open_scribble
+from tests.browser.hands import READY, open_scribble
 
 pytestmark = pytest.mark.browser
 
@@ -26,7 +26,7 @@ def photo(paper: int = 225) -> bytes:
     return buffer.getvalue()
 
 
-def choose(page: Page, data: bytes) -> None:
+def choose_photo(page: Page, data: bytes) -> None:
     page.locator('input[type="file"][aria-label="Photo"]').set_input_files(
         {"name": "photo.png", "mimeType": "image/png", "buffer": data}
     )
@@ -50,7 +50,7 @@ def test_a_photo_becomes_a_map_that_follows_the_slider_and_opens_in_its_editor(p
     page.goto(f"{server.url}/canny")
     page.wait_for_selector(READY)
     expect(page.get_by_text("Drop a photo here")).to_be_visible()
-    choose(page, photo())
+    choose_photo(page, photo())
     expect(page.get_by_text("768 × 512 px, found in")).to_be_visible()
     expect(page.get_by_text("Drop a photo here")).to_be_hidden()
     edges = (map_of(page) > 0).sum()
@@ -109,7 +109,7 @@ def test_a_network_that_cannot_come_is_said_and_another_way_offered(
     own_server.start()
     page.goto(f"{own_server.url}/softedge")
     page.wait_for_selector(READY)
-    choose(page, photo())
+    choose_photo(page, photo())
     page.get_by_label("Detector", exact=True).select_option("hed")
     page.get_by_role("button", name="Download 28 MB and detect").click()
     problem = page.locator(".photo .problem")
@@ -128,12 +128,12 @@ def test_another_photo_is_looked_at_although_a_network_still_looks_at_the_first(
 
     page.goto(f"{server.url}/maps")
     page.wait_for_selector(READY)
-    choose(page, photo())
+    choose_photo(page, photo())
     page.route(re.compile(r"/studio/maps/[^/]+/[0-9a-f]{64}/pose/"), never)
     card = page.locator("article[data-control=pose]")
     card.get_by_role("button", name="Download").click()
     expect(card.get_by_role("progressbar")).to_be_visible()
-    choose(page, photo(40))
+    choose_photo(page, photo(40))
     card.get_by_role("button", name="Download").click()
     expect(card.get_by_role("progressbar")).to_be_visible()
     assert len(asked) == len(set(asked)) == 2
@@ -142,7 +142,7 @@ def test_another_photo_is_looked_at_although_a_network_still_looks_at_the_first(
 def test_all_maps_of_a_photo_lead_to_an_editor_and_to_a_picture(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/maps")
     page.wait_for_selector(READY)
-    choose(page, photo())
+    choose_photo(page, photo())
     cards = page.locator("article[data-control]")
     expect(cards).to_have_count(10)
     for control in ("scribble", "canny", "lines", "softedge", "lineart", "lineart_anime"):

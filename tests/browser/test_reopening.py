@@ -16,10 +16,9 @@ from playwright.sync_api import Page, expect
 
 from controlnet_core.gallery import Gallery, Query
 from controlnet_core.recipe import Recipe
-from tests.browser.test_compose import few_steps, made, open_page, settled
-from tests.browser.test_first_way import READY, draw, saved
+from tests.browser.hands import READY, draw, few_steps, made, open_page, saved, settled
 from tests.browser.test_gallery import dropped
-from tests.browser.test_photo import choose, photo
+from tests.browser.test_photo import choose_photo, photo
 from tests.soak.server import Running, running
 
 pytestmark = pytest.mark.browser
@@ -126,7 +125,7 @@ def test_a_drawing_drawn_in_another_way_than_the_usual(page: Page, studio: Runni
 def test_a_photo_looked_at_with_other_values_than_the_usual(page: Page, studio: Running) -> None:
     page.goto(f"{studio.url}/canny")
     page.wait_for_selector(READY)
-    choose(page, photo())
+    choose_photo(page, photo())
     expect(page.get_by_text("px, found in")).to_be_visible()
     for name, value in (("Map size", "384"), ("Low threshold", "20"), ("High threshold", "60")):
         page.get_by_label(name).fill(value)
@@ -140,7 +139,7 @@ def test_a_photo_looked_at_with_other_values_than_the_usual(page: Page, studio: 
 
     page.get_by_test_id("stMain").locator("button", has_text="Reset to defaults").click()
     page.get_by_label("Detector", exact=True).select_option("auto")
-    choose(page, another_photo())
+    choose_photo(page, another_photo())
     expect(page.get_by_text("384 × 384 px, found in")).to_be_visible()
     settled(page)
     assert made(page, studio)[1].controls[0].found != found
@@ -253,7 +252,7 @@ def test_siblings_differ_in_their_seed_alone(page: Page, studio: Running) -> Non
 def test_a_picture_made_here_brings_everything_to_whichever_page_it_is_dropped_on(page: Page, studio: Running) -> None:
     page.goto(f"{studio.url}/canny")
     page.wait_for_selector(READY)
-    choose(page, photo())
+    choose_photo(page, photo())
     expect(page.get_by_text("768 × 512 px, found in")).to_be_visible()
     page.get_by_label("Low threshold").fill("33")
     settled(page)

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server
-from tests.browser.test_first_way import clear, open_scribble, saved, sheet_of
+from tests.browser.hands import clear, open_scribble, saved, sheet_of
 
 pytestmark = pytest.mark.browser
 

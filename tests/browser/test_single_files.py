@@ -19,7 +19,7 @@ from playwright.sync_api import Locator, Page, expect
 from controlnet_core.gallery import recipe_of
 from controlnet_core.recipe import Recipe
 from tests.browser.conftest import ROOT, Server
-from tests.browser.test_compose import made, press, settled
+from tests.browser.hands import ask_for_a_small_house, made
 from tests.browser.test_extras import by_engine
 from tests.core.small import save_small_model
 
@@ -85,15 +85,7 @@ def test_a_checkpoint_put_into_the_folder_draws(page: Page, studio: tuple[Server
     expect(row).to_contain_text("SD 1.5")
     row.get_by_role("button", name="Use this").click()
     expect(row).to_contain_text("In use")
-    page.get_by_role("link", name="Scribble").click()
-    page.wait_for_selector(".studio[data-ready]")
-    page.get_by_label("Prompt", exact=True).fill("a red house")
-    page.get_by_label("Prompt", exact=True).blur()
-    settled(page)
-    page.locator("summary", has_text="Settings").click()
-    settled(page)
-    press(page, "Size", ["Home"], "0")  # the first of the sizes: 256 px
-    press(page, "Steps", ["Home", "ArrowRight"], "2")
+    ask_for_a_small_house(page)
     pixels, recipe, _ = made(page, server)
     assert (recipe.model, recipe.controls[0].network) == ("shared-by-a-friend", None)
     assert pixels.shape == (256, 256, 3)

@@ -10,9 +10,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server
-from tests.browser.test_bad_input import png
-from tests.browser.test_compose import blob, few_steps, made, open_page, settled
-from tests.browser.test_first_way import Stroke, draw, saved
+from tests.browser.hands import Stroke, draw, few_steps, made, open_page, png, saved, settled
+from tests.browser.test_compose import blob
 
 pytestmark = pytest.mark.browser
 
