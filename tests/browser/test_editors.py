@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import WAIT_MS, Server
+from tests.browser.hands import READY
 
 pytestmark = pytest.mark.browser
 
