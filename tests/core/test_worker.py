@@ -270,7 +270,7 @@ def test_cancel_stops_what_runs_and_what_waits(shop: Shop) -> None:
     shop.ready()
     shop.put("a", "slow=0.05", steps=100)
     shop.put("b")
-    until(lambda: "step" in shop.kinds("a") and "queued" in shop.kinds("b"))
+    until(lambda: "step" in shop.kinds("a"))
     assert shop.cancel("b") == "cancelled"
     assert shop.last("b").kind == "cancelled"
     assert shop.supervisor.cancel(shop.tag + "a", shop.tag + "s") == "running"
@@ -279,7 +279,7 @@ def test_cancel_stops_what_runs_and_what_waits(shop: Shop) -> None:
     assert shop.kinds("a").count("step") < 100
     shop.put("c")
     assert shop.over("c").state == "done"
-    assert shop.kinds("b") == ["queued", "cancelled"]
+    assert shop.kinds("b")[-1] == "cancelled"
 
 
 def test_cancel_while_the_worker_starts_is_at_once(tmp_path: Path) -> None:

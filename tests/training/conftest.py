@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from accelerate.state import AcceleratorState
 
 from controlnet_core import picture
 from controlnet_core.datasets.circles import Circles
@@ -14,6 +16,13 @@ from tests.core.conftest import one_thread  # noqa: F401 - a fixture that is use
 from tests.core.small import save_small_model
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator() -> Iterator[None]:
+    """A process trains once and keeps its precision; here many trainings share one."""
+    yield
+    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture(scope="session")
