@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from html import escape
 from typing import Any, cast, get_args
 
@@ -158,7 +159,7 @@ def _examples(at: Composition) -> None:
             )
 
 
-@st.cache_data(show_spinner=False)
+@cache
 def _example_thumb(seed: int) -> Any:
     studio = services.studio()
     layout, people = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import streamlit as st
 
@@ -98,7 +100,7 @@ def _example_grid(at: Desk, offered: tuple[Example, ...]) -> None:
             )
 
 
-@st.cache_data(show_spinner=False)
+@cache
 def _thumbnail(control: str, index: int) -> np.ndarray:
     document = examples(control)[index].make(THUMB_PX * 2, THUMB_PX * 2)
     picture = services.studio().render(control, document, {})
