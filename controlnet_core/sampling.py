@@ -225,7 +225,7 @@ class Denoiser:
             context = self._context(count, conditional_only=alone)
             outputs = residuals(control.network, both[part], times[part], context, control.hint)
             # A ControlNet that is trained is kept whole, at a base model in half precision.
-            scaled = [output.to(self.unet.dtype) for output in control.scaled(outputs)]
+            scaled = [output.to(both.dtype) for output in control.scaled(outputs)]
             if alone:
                 scaled = [torch.cat([torch.zeros_like(output), output]) for output in scaled]
             total = [first + second for first, second in zip(total, scaled, strict=True)] if total else scaled
