@@ -153,6 +153,13 @@ class Catalog:
         """Whether the model lies on this machine."""
         return self._find(card) is not None
 
+    def has(self, id: str) -> bool:
+        """Whether there is a model called `id`, and it lies on this machine."""
+        try:
+            return self.installed(self.card(id))
+        except ModelMissing:
+            return False
+
     def locate(self, card: ModelCard) -> Path:
         """The folder or file of a model. Raises ModelMissing with a sentence that says where to get it and put it."""
         found = self._find(card)

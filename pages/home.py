@@ -12,7 +12,8 @@ import components
 from controlnet_core.control import ControlType
 from pages import compose, datasets, gallery, maps, models, studio, training
 from webapp import look, services
-from webapp.gallery import drawer, reopen
+from webapp.gallery import drawer
+from webapp.session import know_pages
 
 
 def navigation() -> Any:
@@ -32,7 +33,7 @@ def navigation() -> Any:
     ]
     found.append(_page(maps.page, "All maps", ":material/grid_view:", "maps"))
     # Pages under "" stand in the bar by themselves: drawing is one click away, the rest folds.
-    reopen.know([*drawn, *found, *shelves])
+    know_pages([*drawn, *found, *shelves])
     return st.navigation({"": [*drawn, *shelves], "Photo": found}, position="top")
 
 

@@ -6,7 +6,7 @@ job) as long as the session lives; `webapp.kept` keeps its words over a reload, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,6 +15,9 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from webapp.generate.choices import Choices, Start
+
+FIRST = "scribble"
+"""The path of the page that stands at the root."""
 
 W = TypeVar("W")
 
@@ -72,6 +75,18 @@ def remembered(name: str, default: Any) -> Any:
 def remember(name: str, value: Any) -> None:
     """Set a value that lives as long as the session."""
     st.session_state[f"remembered.{name}"] = value
+
+
+def know_pages(pages: Sequence[Any]) -> None:
+    """The pages of this run (`st.Page`), so that one can be gone to by its path."""
+    remember("page_paths", {page.url_path or FIRST: page for page in pages})
+
+
+def go_to(path: str) -> None:
+    """Leave for the page at a path; where there is none, stay."""
+    pages = remembered("page_paths", {})
+    if path in pages:
+        st.switch_page(pages[path])
 
 
 def widget(key: str, value: Any) -> str:

@@ -112,7 +112,7 @@ def test_a_training_waits_while_a_picture_is_made_and_learns_the_same(
     expect(page.get_by_text(re.compile("is among the ControlNets of Scribble now"))).to_be_visible()
     taken = [point.loss for point in run.curve()]
 
-    alone = run.config().model_copy(update={"name": "alone"})
+    alone = run.config().model_copy(update={"name": "alone", "title": "Alone"})
     file = tmp_path / "alone.toml"
     file.write_text(to_toml(alone))
     undisturbed = Run(server.data / "training" / "alone")
@@ -133,12 +133,25 @@ def test_a_training_waits_while_a_picture_is_made_and_learns_the_same(
     assert recipe is not None and recipe.controls[0].network == run.name
 
     # A training that is over can be removed; what it made stays.
+    remove(page, server.url)
+    assert not run.folder.exists()
+    assert list((tmp_path / "models").rglob("polite*"))
+
+
+def remove(page: Page, url: str) -> None:
+    """Remove the training that the Train page showed last, while another tab looks at it, too."""
+    other = page.context.new_page()
+    other.goto(f"{url}/train")
+    other.get_by_test_id("stButtonGroup").get_by_role("radio", name="Polite").click()
+    expect(other.get_by_role("button", name="Remove")).to_be_visible()
     page.get_by_role("link", name="Train").click()
     page.get_by_role("button", name="Remove").click()
     page.get_by_role("button", name="Remove it for good").click()
     expect(page.get_by_text("Before it starts")).to_be_visible()
-    assert not run.folder.exists()
-    assert list((tmp_path / "models").rglob("polite*"))
+    other.get_by_role("link", name="Gallery").click()
+    expect(other.get_by_placeholder("Search prompts")).to_be_visible()
+    other.get_by_role("link", name="Train").click()
+    expect(other.get_by_text("Before it starts")).to_be_visible()
 
 
 def draw_with_it(page: Page) -> None:

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import streamlit as st
-
 from components import mount
 from controlnet_core.errors import InputError
 from webapp import gates, services
 from webapp.drawing.photo import described, gallery, offered
 from webapp.drawing.sources import generate_next, open_editor
-from webapp.session import remember, remembered
+from webapp.session import go_to, remember, remembered
 
 
 def show() -> None:
@@ -64,5 +62,4 @@ def _do(wanted: Mapping[str, Any]) -> None:
         open_editor(control.key)
     else:
         generate_next(control.key)
-    pages = remembered("page_paths", {})
-    st.switch_page(pages[control.key if control.key in pages else next(iter(pages))])
+    go_to(control.key)

@@ -1,12 +1,11 @@
 """Brings a picture's recipe back: prompt, settings and every document into the page that made it.
 
 One control opens in its own editor, several open in Compose. What is not here any more (a model, a drawing) is left as it
-is and said in one sentence. Pages are known by their paths; `know` is told of them with every run.
+is and said in one sentence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from controlnet_core import document as documents
 from controlnet_core import picture
 from controlnet_core.control import Value, values
 from controlnet_core.document import Raster
-from controlnet_core.errors import InputError, StudioError
+from controlnet_core.errors import InputError
 from controlnet_core.metadata import read_parameters
 from controlnet_core.recipe import ControlUnit, Recipe, Source, parse
 from webapp import gates, services
@@ -26,16 +25,10 @@ from webapp.compose.state import Composition, Layer
 from webapp.drawing.sources import open_editor
 from webapp.generate import panels, tuning
 from webapp.generate.choices import Choices, Start
-from webapp.session import Desk, Wish, remember, remembered, set_widget
+from webapp.session import FIRST, Desk, Wish, go_to, remember, remembered, set_widget
 from webapp.words import plain
 
-FIRST = "scribble"
 _SHARED = ("steps", "guidance", "sampler", "eta", "added_prompt", "negative", "clip_skip", "vae")
-
-
-def know(pages: Sequence[Any]) -> None:
-    """The pages of this run (`st.Page`), so that one can be gone to by its path."""
-    remember("page_paths", {page.url_path or FIRST: page for page in pages})
 
 
 def take(wanted: Wanted, page: str) -> None:
@@ -101,26 +94,18 @@ def tell_notice() -> None:
 
 def _go(path: str, page: str, notice: str) -> None:
     remember("notice", notice)
-    pages = remembered("page_paths", {})
-    if path != (page or FIRST) and path in pages:
-        st.switch_page(pages[path])
+    if path != (page or FIRST):
+        go_to(path)
 
 
 def _use_model(made: Recipe, missing: list[str]) -> None:
-    if _here(made.model):
+    catalog = services.studio().catalog
+    if catalog.has(made.model):
         remember("model", made.model)
     else:
         missing.append(f"the model {made.model}")
     added = [*(lora.key for lora in made.loras), *made.embeddings, *(unit.network for unit in made.controls), made.vae]
-    missing += [str(key) for key in added if key and not _here(key)]
-
-
-def _here(key: str) -> bool:
-    catalog = services.studio().catalog
-    try:
-        return catalog.installed(catalog.card(key))
-    except StudioError:
-        return False
+    missing += [str(key) for key in added if key and not catalog.has(key)]
 
 
 def _desk(made: Recipe, missing: list[str]) -> Desk:

@@ -20,7 +20,7 @@ from controlnet_core.runs import Config, Look, Outline, Point, Run, Status
 from webapp import gates, services
 from webapp.generate import panels, tuning
 from webapp.models import choice
-from webapp.session import remember, remembered, set_widget, widget
+from webapp.session import go_to, remember, remembered, set_widget, widget
 from webapp.training import curves
 from webapp.training.runs import starts, suggested, trainings
 from webapp.training.setup import pairs_of
@@ -73,7 +73,11 @@ def show() -> None:
         remember("training.open", None)
     running = here.running()
     names = ["", *known]
-    key = widget("training.pick", remembered("training.shown", running.name if running else ""))
+    shown = remembered("training.shown", running.name if running else "")
+    if shown not in names:  # removed meanwhile, in another tab
+        shown = ""
+        set_widget("training.pick", shown)
+    key = widget("training.pick", shown)
     chosen = st.pills(
         "Trainings",
         names,
@@ -345,7 +349,7 @@ def _made(config: Config, result: str) -> None:
     """What became of it, and the way to draw with it; nothing where it was removed since."""
     studio = services.studio()
     control = studio.controls[config.control]
-    if not any(card.id == result and studio.catalog.installed(card) for card in studio.catalog.cards()):
+    if not studio.catalog.has(result):
         return
     st.success(
         f"{plain(config.title or config.name)} is among the ControlNets of {control.title} now.",
@@ -355,7 +359,7 @@ def _made(config: Config, result: str) -> None:
         choice.use(config.base)
         desk = panels.open_desk(control.key)
         tuning.adopt(desk, replace(desk.choices, network=result))
-        st.switch_page(remembered("page_paths", {})[control.key])
+        go_to(control.key)
 
 
 def _facts(config: Config, status: Status) -> str:
@@ -374,7 +378,8 @@ def _facts(config: Config, status: Status) -> str:
 def _buttons(run: Run, config: Config, status: Status) -> None:
     here = trainings()
     with st.container(horizontal=True):
-        if run.alive():
+        live = run.alive()
+        if live:
             waits = run.wish() == "wait"
             if waits:
                 st.button("Go on", key="training.go", icon=":material/play_arrow:", on_click=run.want, args=("run",))
@@ -392,7 +397,7 @@ def _buttons(run: Run, config: Config, status: Status) -> None:
             if pressed:
                 here.start(config)
                 st.rerun()
-        if not run.alive():
+        if not live:
             with st.popover("Remove", icon=":material/delete:"):
                 st.caption("Its curve, samples and checkpoint go. A ControlNet that it made stays.")
                 if st.button("Remove it for good", key="training.remove", width="stretch"):

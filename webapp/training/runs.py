@@ -103,13 +103,12 @@ class Trainings:
         return run
 
     def remove(self, run: Run) -> None:
-        """Remove a training that is over, with all its files. Raises InputError when it runs, or cannot be removed."""
+        """Remove a training that is over, with all its files. Raises StudioError when it runs or cannot be removed."""
         with self._lock:
             run.claim()  # nobody starts it meanwhile
             try:
-                (run.folder / "config.toml").unlink(
-                    missing_ok=True
-                )  # what is left of a half removed one is no training
+                # First what makes a folder a training: a removal that is cut off leaves none that is half there.
+                (run.folder / "config.toml").unlink(missing_ok=True)
                 shutil.rmtree(run.folder)
             except OSError as error:
                 raise InputError(f"{run.name} cannot be removed: {error.strerror}.") from error
