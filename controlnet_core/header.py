@@ -11,6 +11,7 @@ from controlnet_core.errors import ModelError, ModelMissing
 
 HEADER_MAX_BYTES = 10 << 20
 AGAIN = "Download it again."
+ORDINARY = "Choose a model for SD 1.5 or 2.1."
 
 
 def read_header(path: Path) -> dict[str, Any]:

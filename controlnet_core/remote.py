@@ -21,6 +21,7 @@ from typing import Any
 
 from controlnet_core.catalog import SUFFIXES, Kind, ModelCard
 from controlnet_core.errors import DownloadError
+from controlnet_core.header import ORDINARY
 
 TIMEOUT_S = 10.0
 CONFIG_MAX_BYTES = 1 << 20
@@ -318,7 +319,7 @@ def describe(text: str, kind: Kind | None = None) -> ModelCard:
         raise DownloadError(f"The hub cannot be asked: {cut}.", "Look at the connection and try again.") from cut
     names = {one.rfilename: one.size or 0 for one in info.siblings or [] if _is_inside(one.rfilename)}
     if any(name.startswith("text_encoder_2/") for name in names):
-        raise DownloadError(f"{hub} is an SDXL model, which does not run here.", "Choose one for SD 1.5 or 2.1.")
+        raise DownloadError(f"{hub} is an SDXL model, which does not run here.", ORDINARY)
     if file and file not in names:
         raise DownloadError(f"{file} is not in {hub}.", f"It has {_listed(names)}.")
     if not file:
@@ -368,7 +369,7 @@ def _kind_of(repository: Repository, hub: str, names: dict[str, int], kind: Kind
         if found is None:
             raise DownloadError(
                 f"{hub} is a {named or 'network of an unknown kind'}, which does not run here.",
-                "Choose one for SD 1.5 or 2.1.",
+                ORDINARY,
             )
         return found, ""
     files = [name for name in names if name.endswith(SUFFIXES)]

@@ -32,12 +32,12 @@ from torch import Tensor
 
 from controlnet_core import original, store
 from controlnet_core.errors import Cancelled, ModelError
+from controlnet_core.header import ORDINARY
 from controlnet_core.weights import DTYPES, Entry, Weights, write
 
 HINT_WIDTHS = (16, 32, 96, 256)
 """Channels of the layers that read the control picture, at its size and after each halving; more halvings keep the last."""
 _NEW = ("controlnet_down_blocks.", "controlnet_mid_block.", "controlnet_cond_embedding.")
-_KIND = "Choose a model for SD 1.5 or 2.1."
 _FAMILY = "Choose a model of the same family: SD 1.5 with SD 1.5."
 
 
@@ -330,7 +330,9 @@ def _part(whole: Weights, names: Mapping[str, str], path: Path) -> _Part:
     try:
         named = original.unet(names)  # works on names alone: the "tensors" are the names in the file
     except (ValueError, KeyError) as error:
-        raise ModelError(f"{path.name} holds parts of a model, but not a whole one of a known kind.", _KIND) from error
+        raise ModelError(
+            f"{path.name} holds parts of a model, but not a whole one of a known kind.", ORDINARY
+        ) from error
     return _Part(whole.renamed(named), named, whole)
 
 

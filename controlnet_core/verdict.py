@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from controlnet_core.errors import ModelError, StudioError
-from controlnet_core.header import read_header, sniff
+from controlnet_core.header import ORDINARY, read_header, sniff
 
 Kind = Literal["base", "controlnet", "lora", "embedding", "vae", "detector", "tokenizer"]
 FAMILIES = {768: "sd15", 1024: "sd21"}
@@ -29,7 +29,6 @@ _CROSS = re.compile(
     r"(?:input_blocks\.\d+\.1|down_blocks\.\d+\.attentions\.\d+|down_blocks_\d+_attentions_\d+|input_blocks_\d+_1)"
     r"[._]transformer_blocks[._]0[._]attn2[._](?:processor[._])?to_k(?:_lora)?[._](?:lora_down\.|lora_A\.|down\.)?weight$"
 )
-_SD15 = "Choose one for SD 1.5 or 2.1."
 _FOLDER = "Choose the folder that the whole model lies in."
 _WHOLE = "Use a whole ControlNet."
 _LORA = "Use a LoRA."
@@ -38,10 +37,10 @@ _FOREIGN = {
     "ip_adapter.": ("an IP-Adapter", _WHOLE),
     "lllite_": ("a ControlNet-LLLite (a control in the style of a LoRA)", _WHOLE),
     "lora_controlnet": ("a Control-LoRA (a control in the style of a LoRA)", _WHOLE),
-    "joint_blocks.": ("a model of the SD 3 kind", _SD15),
-    "double_blocks.": ("a model of the Flux kind", _SD15),
+    "joint_blocks.": ("a model of the SD 3 kind", ORDINARY),
+    "double_blocks.": ("a model of the Flux kind", ORDINARY),
     "adapter.body.": ("a T2I-Adapter", _WHOLE),
-    "motion_modules.": ("a motion module for videos", _SD15),
+    "motion_modules.": ("a motion module for videos", ORDINARY),
     "hada_w1": ("a LoHa", _LORA),
     "lokr_w1": ("a LoKr", _LORA),
 }
@@ -104,11 +103,11 @@ def _kind(shapes: Shapes, width: int) -> tuple[Kind | None, str, str]:
         if any(mark in name for name in shapes):
             raise ModelError(f"{what}, which does not run here.", instead)
     if any(name.startswith("conditioner.embedders.") or "label_emb." in name for name in shapes):
-        raise ModelError("an SDXL model, which does not run here.", _SD15)
+        raise ModelError("an SDXL model, which does not run here.", ORDINARY)
     if any(name.startswith(("lora_te1_", "lora_te2_", "text_encoder_2.")) for name in shapes):
-        raise ModelError("a LoRA for SDXL, which does not run here.", _SD15)
+        raise ModelError("a LoRA for SDXL, which does not run here.", ORDINARY)
     if width == 2048:
-        raise ModelError("made for SDXL, which does not run here.", _SD15)
+        raise ModelError("made for SDXL, which does not run here.", ORDINARY)
     family = FAMILIES.get(width, "")
     if any("lora" in name and ("down" in name or "_A." in name) for name in shapes):
         return "lora", "a LoRA", family
@@ -137,7 +136,7 @@ def _base(shapes: Shapes, family: str) -> tuple[Kind, str, str]:
         raise ModelError(f"a base model without {' and '.join(missing)}.", "Choose a full checkpoint.")
     channels = shapes.get("model.diffusion_model.input_blocks.0.0.weight", (0, 4))[1]
     if channels not in (4, 9) and family:
-        raise ModelError(f"a base model of a special kind, which wants {channels} channels of input.", _SD15)
+        raise ModelError(f"a base model of a special kind, which wants {channels} channels of input.", ORDINARY)
     control = any(name.startswith("control_model.") for name in shapes)
     what = "a base model with a ControlNet in it" if control else "a base model"
     return "base", f"{what}, for inpainting," if channels == 9 else what, family
@@ -179,7 +178,7 @@ def _folder(path: Path) -> Verdict:
 
 def _pipeline(path: Path) -> Verdict:
     if (path / "text_encoder_2").is_dir():
-        return Verdict(False, f"{path.name} is an SDXL model, which does not run here.", _SD15)
+        return Verdict(False, f"{path.name} is an SDXL model, which does not run here.", ORDINARY)
     for part in ("unet", "vae", "text_encoder"):
         if not (path / part / "config.json").is_file() or _without_weights(path / part):
             return Verdict(False, f"{path.name} is incomplete: {part} is missing.", "Download it again.")
@@ -189,7 +188,7 @@ def _pipeline(path: Path) -> Verdict:
 
 def _sized(name: str, kind: Kind, what: str, width: object) -> Verdict:
     if width == 2048:
-        return Verdict(False, f"{name} is an SDXL model, which does not run here.", _SD15)
+        return Verdict(False, f"{name} is an SDXL model, which does not run here.", ORDINARY)
     family = FAMILIES.get(width, "") if isinstance(width, int) else ""
     where = f" for {FAMILY_TITLES[family]}" if family else ", of no published size"
     return Verdict(True, f"{what}{where}.", kind=kind, family=family)

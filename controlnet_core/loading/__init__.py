@@ -32,7 +32,7 @@ from controlnet_core.diffusion import (
     UNet2DConditionModel,
 )
 from controlnet_core.errors import ModelError, ModelMissing
-from controlnet_core.header import AGAIN
+from controlnet_core.header import AGAIN, ORDINARY
 from controlnet_core.loading import shapes
 from controlnet_core.loading.shapes import Hints
 from controlnet_core.tensors import read_tensors
@@ -42,7 +42,6 @@ __all__ = ["Base", "Hints", "Vae", "load_base", "load_control", "load_tokenizer"
 Vae = AutoencoderKL | AutoencoderTiny | AutoencoderDC
 M = TypeVar("M", bound=nn.Module)
 _VAES: dict[str, type[Vae]] = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny, AutoencoderDC)}
-_ORDINARY = "Choose a model for SD 1.5 or 2.1."
 _WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _SUFFIXES = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 
@@ -144,7 +143,7 @@ def _refuse_others(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _sdxl(path: Path) -> ModelError:
-    return ModelError(f"{path.name} is an SDXL model, which does not run here.", _ORDINARY)
+    return ModelError(f"{path.name} is an SDXL model, which does not run here.", ORDINARY)
 
 
 def _explained(path: Path, load: Callable[[], M | Base]) -> Any:
@@ -153,7 +152,7 @@ def _explained(path: Path, load: Callable[[], M | Base]) -> Any:
         return load()
     except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, StopIteration, AttributeError) as error:
         raise ModelError(
-            f"{path.name} holds parts of a model, but not a whole one of a known kind.", _ORDINARY
+            f"{path.name} holds parts of a model, but not a whole one of a known kind.", ORDINARY
         ) from error
 
 
@@ -197,7 +196,7 @@ def vae_of_folder(path: Path, dtype: torch.dtype) -> Vae:
     config = _config(path)
     kind = _VAES.get(config.get("_class_name", "AutoencoderKL"))
     if kind is None:
-        raise ModelError(f"{path.name} has an autoencoder of an unknown kind: {config['_class_name']}.", _ORDINARY)
+        raise ModelError(f"{path.name} has an autoencoder of an unknown kind: {config['_class_name']}.", ORDINARY)
     return _build(kind, config, original.vae_folder(_weights(path)), dtype, path.name)
 
 
