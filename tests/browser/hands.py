@@ -151,7 +151,12 @@ def made(page: Page, server: Server | Running) -> tuple[NDArray[np.uint8], Recip
         assert time.monotonic() < deadline, "no picture came"
         page.wait_for_timeout(200)
         source = pictures.first.get_attribute("src") if pictures.count() else None
-    file = httpx.get(f"{server.url}/studio/{source.split('/studio/')[1].split('?')[0]}").content
+    return fetched(server, source)
+
+
+def fetched(server: Server | Running, source: str) -> tuple[NDArray[np.uint8], Recipe, bytes]:
+    """The picture at the address that an image of a page has: the pixels, the recipe inside, the file."""
+    file = httpx.get(f"{server.url}/studio/{source.split('/studio/')[1].split('?', maxsplit=1)[0]}").content
     recipe = recipe_of(file)
     assert recipe is not None
     return np.asarray(Image.open(io.BytesIO(file)).convert("RGB")), recipe, file

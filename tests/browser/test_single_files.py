@@ -3,23 +3,19 @@ and a ControlNet carried over from one to the other, the two side by side."""
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from controlnet_core.gallery import recipe_of
 from controlnet_core.recipe import Recipe
 from tests.browser.conftest import ROOT, Server
-from tests.browser.hands import ask_for_a_small_house, made
+from tests.browser.hands import ask_for_a_small_house, fetched, made
 from tests.browser.test_extras import by_engine
 from tests.core.small import save_small_model
 
@@ -63,15 +59,11 @@ def use(page: Page, server: Server, model: str) -> None:
     expect(row).to_contain_text("In use")
 
 
-def fetched(server: Server, pane: Locator) -> tuple[Pixels, Recipe]:
+def shown(server: Server, pane: Locator) -> tuple[Pixels, Recipe]:
     """The picture in a result pane as the gallery has it."""
     image = pane.locator('img.image[src*="/studio/pictures/"]')
     expect(image).to_be_visible(timeout=120_000)
-    source = image.get_attribute("src") or ""
-    file = httpx.get(f"{server.url}/studio/{source.split('/studio/')[1]}").content
-    recipe = recipe_of(file)
-    assert recipe is not None
-    return np.asarray(Image.open(io.BytesIO(file)).convert("RGB")), recipe
+    return fetched(server, image.get_attribute("src") or "")[:2]
 
 
 def test_a_checkpoint_put_into_the_folder_draws(page: Page, studio: tuple[Server, Path], tmp_path: Path) -> None:
@@ -129,7 +121,7 @@ def test_a_control_carried_over_stands_beside_the_one_it_was(page: Page, studio:
     page.get_by_role("button", name="Compare", exact=True).click()
     panes = page.locator(".studio.results")
     expect(panes).to_have_count(2)
-    (before, asked), (after, other) = (fetched(server, panes.nth(index)) for index in (0, 1))
+    (before, asked), (after, other) = (shown(server, panes.nth(index)) for index in (0, 1))
     expect(page.get_by_text("As it was: Scribble, ControlNet 1.1")).to_be_visible()
     expect(page.get_by_text("Carried over: Scribble for Target")).to_be_visible()
     assert (asked.controls[0].network, other.controls[0].network) == ("sd15-scribble-v11", "scribble-for-target")

@@ -279,7 +279,7 @@ def test_cancel_stops_what_runs_and_what_waits(shop: Shop) -> None:
     assert shop.kinds("a").count("step") < 100
     shop.put("c")
     assert shop.over("c").state == "done"
-    assert shop.kinds("b")[-1] == "cancelled"
+    assert shop.kinds("b") in (["queued", "cancelled"], ["cancelled"])  # told its place where "a" began after it came
 
 
 def test_cancel_while_the_worker_starts_is_at_once(tmp_path: Path) -> None:
