@@ -10,8 +10,8 @@ import pkgutil
 from functools import cache
 from importlib import import_module
 
-from controlnet_core.control import ControlType
-from controlnet_core.errors import InputError
+from controlnet_core.domain.control import ControlType
+from controlnet_core.domain.errors import InputError
 
 
 @cache

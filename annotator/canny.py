@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from annotator import ink
-from controlnet_core.control import ControlType, Detector, Param, Rgb, Truth, Values
-from controlnet_core.document import Document, Raster
+from controlnet_core.domain.control import ControlType, Detector, Param, Rgb, Truth, Values
+from controlnet_core.domain.document import Document, Raster
 
 THRESHOLDS = (
     Param("low", "Low threshold", 100, 1, 255, help="Weaker edges are kept only where they continue a strong one."),

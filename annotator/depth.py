@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotator import ink
-from controlnet_core.control import ControlType, Detector, Param, Rgb, Truth, Values
-from controlnet_core.document import Document, Raster
-from controlnet_core.errors import InputError
-from controlnet_core.picture import hwc3
+from controlnet_core.domain.control import ControlType, Detector, Param, Rgb, Truth, Values
+from controlnet_core.domain.document import Document, Raster
+from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.picture import hwc3
 
 RESOLUTION = Param(
     "resolution", "Detection size", 384, 128, 1024, 64, unit="px", help="Shorter side of the picture that is searched."

@@ -8,13 +8,13 @@ import cv2
 
 import annotator
 from annotator.weights import locate, provide
-from controlnet_core.control import ControlType, Detector, Rgb, values
-from controlnet_core.detection import Detection
-from controlnet_core.document import SIDE_MAX_PX, Document, Person, Point, Raster, Skeleton
-from controlnet_core.errors import InputError
-from controlnet_core.job import OnLoad
-from controlnet_core.picture import resize_to, resized_size
-from controlnet_core.store import FREE_MIN_BYTES
+from controlnet_core.domain.control import ControlType, Detector, Rgb, values
+from controlnet_core.domain.detection import Detection
+from controlnet_core.domain.document import SIDE_MAX_PX, Document, Person, Point, Raster, Skeleton
+from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.job import OnLoad
+from controlnet_core.domain.picture import resize_to, resized_size
+from controlnet_core.storage.store import FREE_MIN_BYTES
 
 _SIDE_MIN_PX = 64
 CANVAS_MIN_PX, CANVAS_MAX_PX, CANVAS_STEP_PX = 256, 1024, 64

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from controlnet_core.control import Param, Rgb, Truth, Values
-from controlnet_core.document import Document, Raster
-from controlnet_core.errors import InputError
-from controlnet_core.picture import hwc3
+from controlnet_core.domain.control import Param, Rgb, Truth, Values
+from controlnet_core.domain.document import Document, Raster
+from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.picture import hwc3
 
 Mask = NDArray[np.uint8]
 Plane = NDArray[np.float32]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from annotator import ink
-from controlnet_core.control import ControlType, Detector, Param, Rgb, Values
-from controlnet_core.document import Document
+from controlnet_core.domain.control import ControlType, Detector, Param, Rgb, Values
+from controlnet_core.domain.document import Document
 
 XDOG_PARAMS = (
     Param("sigma", "Line scale", 1.3, 0.5, 4, 0.1, unit="px"),

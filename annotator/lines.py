@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotator import ink
-from controlnet_core.control import ControlType, Detector, Param, Rgb, Truth, Values
-from controlnet_core.document import Document, Raster
-from controlnet_core.errors import InputError
+from controlnet_core.domain.control import ControlType, Detector, Param, Rgb, Truth, Values
+from controlnet_core.domain.document import Document, Raster
+from controlnet_core.domain.errors import InputError
 
 SCORE = Param("score", "Value threshold", 0.1, 0.01, 2.0, 0.01, help="How sure the network must be of a line.")
 DISTANCE = Param("distance", "Distance threshold", 0.1, 0.01, 20.0, 0.01, help="Shorter lines are dropped.")

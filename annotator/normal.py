@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotator import depth
-from controlnet_core.control import ControlType, Detector, Param, Rgb, Truth, Values
-from controlnet_core.document import Document, Raster
+from controlnet_core.domain.control import ControlType, Detector, Param, Rgb, Truth, Values
+from controlnet_core.domain.document import Document, Raster
 
 BACKGROUND = Param(
     "background", "Background threshold", 0.4, 0.0, 1.0, 0.01, help="What is farther than this share faces the viewer."

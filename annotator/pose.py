@@ -6,9 +6,9 @@ import numpy as np
 
 from annotator import skeleton_drawing as drawing
 from annotator.ink import RESOLUTION
-from controlnet_core.control import ControlType, Detector, Param, Rgb, Truth, Values
-from controlnet_core.document import Document, Person, Point, Skeleton
-from controlnet_core.errors import InputError
+from controlnet_core.domain.control import ControlType, Detector, Param, Rgb, Truth, Values
+from controlnet_core.domain.document import Document, Person, Point, Skeleton
+from controlnet_core.domain.errors import InputError
 
 STYLE = Param("style", "Drawing style", "1.0", choices=("1.0", "1.1"), help="As the 1.0 or the 1.1 models saw it.")
 HANDS = Param("hands", "Hands", True, help="Draw hands where they are known.")

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from controlnet_core.control import Rgb
-from controlnet_core.errors import InputError
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.errors import InputError
 
 COUNT_MIN, COUNT_MAX = 20, 1500
 WORK_MAX_PX = 640

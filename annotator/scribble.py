@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from annotator import ink, softedge
-from controlnet_core.control import ControlType, Detector, Param, Rgb, Values
-from controlnet_core.document import Document
+from controlnet_core.domain.control import ControlType, Detector, Param, Rgb, Values
+from controlnet_core.domain.document import Document
 
 DRAWING_PARAMS = (
     Param("threshold", "Ink threshold", 127, 1, 254, help="What is darker than this in any channel is ink."),

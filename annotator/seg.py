@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotator.ink import RESOLUTION, pixels_of
-from controlnet_core.control import ControlType, Detector, Rgb, Truth, Values
-from controlnet_core.document import Document, Raster
-from controlnet_core.errors import InputError
+from controlnet_core.domain.control import ControlType, Detector, Rgb, Truth, Values
+from controlnet_core.domain.document import Document, Raster
+from controlnet_core.domain.errors import InputError
 
 CLASSES_JSON = Path(__file__).with_name("ade20k.json")
 

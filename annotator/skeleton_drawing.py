@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from controlnet_core.control import Rgb
+from controlnet_core.domain.control import Rgb
 
 XY = tuple[float, float]
 Points = Sequence[XY | None]

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from annotator import ink
-from controlnet_core.control import ControlType, Detector, Param, Rgb, Truth, Values
-from controlnet_core.document import Document, Raster
+from controlnet_core.domain.control import ControlType, Detector, Param, Rgb, Truth, Values
+from controlnet_core.domain.document import Document, Raster
 
 STRENGTH = Param("strength", "Strength", 1.0, 0.2, 3.0, 0.1, help="Brightness of the edges.")
 

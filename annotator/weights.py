@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from controlnet_core.catalog import Catalog, ModelCard
-from controlnet_core.download import Progress, fetch
-from controlnet_core.job import OnLoad
-from controlnet_core.store import FREE_MIN_BYTES
+from controlnet_core.domain.job import OnLoad
+from controlnet_core.models.catalog import Catalog, ModelCard
+from controlnet_core.models.download import Progress, fetch
+from controlnet_core.storage.store import FREE_MIN_BYTES
 
 _ASK_EVERY_S = 0.25
 

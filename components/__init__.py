@@ -4,7 +4,7 @@
 the server through routes of ours, so drawing causes no rerun of the page.
 
 **How a drawing travels.** The browser owns the live document, the server a revision number. With every stroke the browser
-stores its own copy (IndexedDB, under `slot`) and sends the container of `controlnet_core.document`:
+stores its own copy (IndexedDB, under `slot`) and sends the container of `controlnet_core.domain.document`:
 
     PUT upload_url    body: container    header X-Rev: the revision that the drawing builds upon
         200 {"rev": N}    stored as revision N (X-Rev + 1, or any greater number)

@@ -89,7 +89,7 @@ def edit(
 ) -> EditResult:
     """Put an editor on the page.
 
-    `document` is the container of `controlnet_core.document.encode` at revision `rev`; it is loaded when the editor
+    `document` is the container of `controlnet_core.domain.document.encode` at revision `rev`; it is loaded when the editor
     appears and when `rev` grows. `upload_url` and the way a drawing is saved: see the package. `slot` names the drawing
     in the browser's own storage; the same slot brings the same drawing back after a reload. `options` go to the editor as
     they are (JSON): common to all are "name" (for downloads), "underlay" (URL of a picture to trace) and "sizes" ({"min",
@@ -129,7 +129,7 @@ def results(
     """Put the result pane on the page; returns what was pressed in it, in the one run that the press caused.
 
     While `job` is set, the pane listens to `events_url` (server-sent events whose data is JSON with the fields of
-    `controlnet_core.job.Event`: `preview` base64 JPEG, `pictures` URLs or objects like ResultPicture) and shows queue,
+    `controlnet_core.domain.job.Event`: `preview` base64 JPEG, `pictures` URLs or objects like ResultPicture) and shows queue,
     progress, previews and the outcome by itself. `pictures` is what to show when no job runs. `control_url` serves the
     control picture for the overlay. `aspect` (width, height) and the number of `images` keep the place of the next
     pictures free.
@@ -153,7 +153,7 @@ def results(
 def photo(*, key: str, data: Mapping[str, Any], on_example: Callable[[str], None]) -> Literal["", "changed", "edit"]:
     """Put the photo view on the page: a photo and its map under a divider, beside a detector's parameters.
 
-    `data` are its settings, see `webapp.drawing.photo`. Returns what happened, in the one run that it caused: the drawing was
+    `data` are its settings, see `webapp.ui.drawing.photo`. Returns what happened, in the one run that it caused: the drawing was
     "changed" on the server, or somebody wants to "edit" it. `on_example` hears, before that run, the name of the example
     that was taken as the photo, unchecked.
     """
@@ -171,7 +171,7 @@ def photo(*, key: str, data: Mapping[str, Any], on_example: Callable[[str], None
 
 
 def maps(*, key: str, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Put all maps of one photo on the page. `data`: see `webapp.drawing.maps`.
+    """Put all maps of one photo on the page. `data`: see `webapp.ui.drawing.maps`.
 
     Returns what was wanted of a map, in the one run that it caused: {"kind", "control", "detector", "photo"}, unchecked.
     """

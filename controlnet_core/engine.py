@@ -18,22 +18,25 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from controlnet_core import codec, memory, preflight, quick, schedulers, start, winograd
-from controlnet_core.adapters import Adapters
-from controlnet_core.catalog import TOKENIZER, Catalog, Kind, ModelCard, size_of, stamp_of
-from controlnet_core.control import ControlType, Rgb
-from controlnet_core.diffusion import ControlNetModel
-from controlnet_core.errors import OutOfMemory, RecipeError
-from controlnet_core.job import OnStep, Step
-from controlnet_core.loading import Base, Hints, Vae, load_base, load_control, load_tokenizer
-from controlnet_core.loading.extras import load_embedding, load_vae
-from controlnet_core.places import Places
-from controlnet_core.precision import Precision
-from controlnet_core.recipe import SEED_MAX, ControlUnit, Recipe
-from controlnet_core.sampling import Denoiser, Predicts, Progress, sample
-from controlnet_core.schedulers import Noise
-from controlnet_core.text import Reading, encode
-from controlnet_core.wiring import Wired, Wiring
+from controlnet_core.diffusion import cuda_graphs, init_image, schedulers, winograd
+from controlnet_core.diffusion import vae as codec
+from controlnet_core.diffusion.conditioning import Reading, encode
+from controlnet_core.diffusion.control_inputs import Wired, Wiring
+from controlnet_core.diffusion.denoiser import Denoiser, Predicts, Progress, sample
+from controlnet_core.diffusion.schedulers import Noise
+from controlnet_core.domain.control import ControlType, Rgb
+from controlnet_core.domain.errors import OutOfMemory, RecipeError
+from controlnet_core.domain.job import OnStep, Step
+from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Recipe
+from controlnet_core.memory import cache
+from controlnet_core.memory import plan as preflight
+from controlnet_core.memory.placement import Places
+from controlnet_core.memory.precision import Precision
+from controlnet_core.models.catalog import TOKENIZER, Catalog, Kind, ModelCard, size_of, stamp_of
+from controlnet_core.models.diffusers_setup import ControlNetModel
+from controlnet_core.models.loading import Base, Hints, Vae, load_base, load_control, load_tokenizer
+from controlnet_core.models.loading.load_extras import load_embedding, load_vae
+from controlnet_core.models.lora import Adapters
 
 M = TypeVar("M", bound=nn.Module)
 OnLoad = Callable[[str], None]
@@ -77,10 +80,10 @@ class LocalEngine:
         self.catalog = catalog
         self.controls = controls
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._models: memory.Cache[Any] = memory.Cache(memory.budget(self.device))
+        self._models: cache.Cache[Any] = cache.Cache(cache.budget(self.device))
         self._precision: Precision | None = None
         self._wiring = Wiring(catalog, controls)
-        self._graphs = quick.Graphs(self.device)
+        self._graphs = cuda_graphs.Graphs(self.device)
         if self.device.type == "cuda":
             # TF32 convolutions would move float32 results away from those of other devices.
             torch.backends.cudnn.allow_tf32 = False
@@ -96,21 +99,21 @@ class LocalEngine:
         card = self._card(recipe.model, "base", "cannot make pictures by itself", "Choose a base model.")
         units = self._wiring.check(recipe, pictures)
         request = _Request(recipe, card, units, pictures, on_step, on_load or (lambda _text: None))
-        first = preflight.chosen(recipe, self.catalog, self.controls, self.device.type, memory.room(self.device))
+        first = preflight.chosen(recipe, self.catalog, self.controls, self.device.type, cache.room(self.device))
         self._models.begin()
-        for plan in memory.plans(self.device, first):
+        for plan in cache.plans(self.device, first):
             spared = True
             while spared:
                 try:
                     return self._attempt(request, plan)
                 except Exception as error:
-                    if not memory.is_exhausted(error):
+                    if not cache.is_exhausted(error):
                         raise
                 # Outside the except block: the exception holds the tensors that have to go. Models of earlier runs go
                 # before this one has to do with less.
                 self._graphs.clear()
                 spared = self._models.spare()
-                memory.release(self.device)
+                cache.release(self.device)
         self.make_room()
         controls = f" with {len(units)} control{'s' if len(units) > 1 else ''}" if units else ""
         raise OutOfMemory(
@@ -122,9 +125,9 @@ class LocalEngine:
         """Forget every loaded model: the next run loads its own again."""
         self._graphs.clear()
         self._models.clear()
-        memory.release(self.device)
+        cache.release(self.device)
 
-    def _attempt(self, request: _Request, plan: memory.Plan) -> list[Rgb]:
+    def _attempt(self, request: _Request, plan: cache.Plan) -> list[Rgb]:
         if plan.precision != self._precision:  # models are loaded in one precision at a time
             self.make_room()
             self._precision = plan.precision
@@ -147,7 +150,7 @@ class LocalEngine:
         with torch.inference_mode():
             conditional, unconditional = self._texts(request, base, places)
             with places.present(base.vae, when=recipe.source is not None or base.inpaints):
-                began = start.prepare(recipe, base, request.pictures, self.device)
+                began = init_image.prepare(recipe, base, request.pictures, self.device)
             while len(done) < recipe.images:
                 with places.present(base.unet, *(wire.network for wire in wired)):
                     controls = [wire.control(self.device) for wire in wired]
@@ -172,7 +175,7 @@ class LocalEngine:
         return conditional, rest[0] if rest else None
 
     def _latents(
-        self, request: _Request, loaded: _Loaded, denoiser: Predicts, began: start.Start, which: range
+        self, request: _Request, loaded: _Loaded, denoiser: Predicts, began: init_image.Start, which: range
     ) -> Tensor:
         """The clean latents of the pictures numbered `which`."""
         recipe, base = request.recipe, loaded.base
@@ -222,7 +225,7 @@ class LocalEngine:
 
         return self._wiring.wire(unit, request.recipe, request.card, base, request.pictures, load)
 
-    def _base(self, request: _Request, plan: memory.Plan) -> _Loaded:
+    def _base(self, request: _Request, plan: cache.Plan) -> _Loaded:
         card = request.card
 
         def load() -> _Loaded:
@@ -234,10 +237,10 @@ class LocalEngine:
                 base.tokenizer = load_tokenizer(self.catalog.locate(self.catalog.card(TOKENIZER)), base)
             for module in (base.unet, base.vae):
                 _quicken(module, self.device)
-            quick.prepared(base.unet)
+            cuda_graphs.prepared(base.unet)
             return _Loaded(base, Adapters(base))
 
-        return self._models.get(self._stamped(card), load, lambda one: memory.size_of(_modules(one.base)))
+        return self._models.get(self._stamped(card), load, lambda one: cache.size_of(_modules(one.base)))
 
     def _with_vae(self, request: _Request, loaded: _Loaded) -> _Loaded:
         """The model with the autoencoder that the recipe asks for."""
@@ -250,7 +253,7 @@ class LocalEngine:
             request.announce(f"Loading {card.title} ...")
             return _quicken(load_vae(self.catalog.locate(card), loaded.base.unet.dtype), self.device)
 
-        vae: Vae = self._models.get(self._stamped(card), load, lambda one: memory.size_of([one]))
+        vae: Vae = self._models.get(self._stamped(card), load, lambda one: cache.size_of([one]))
         base = replace(loaded.base, vae=vae)
         if base.cell != loaded.base.cell or _channels(vae) != _channels(loaded.base.vae):
             raise RecipeError(f"{card.title} does not fit {request.card.title}.", "Choose a VAE of the same family.")
@@ -260,16 +263,16 @@ class LocalEngine:
         def load() -> ControlNetModel:
             announce(f"Loading {card.title} ...")
             network = _quicken(load_control(self.catalog.locate(card), base.unet.dtype), self.device)
-            quick.prepared(network)
+            cuda_graphs.prepared(network)
             return network
 
-        return self._models.get(self._stamped(card), load, lambda one: memory.size_of([one]))
+        return self._models.get(self._stamped(card), load, lambda one: cache.size_of([one]))
 
     def _stamped(self, card: ModelCard) -> str:
         """What a model is called in the cache: trained further or replaced under the same name, it is another one."""
         return f"{card.id}@{stamp_of(self.catalog.locate(card))}"
 
-    def _dtype(self, path: Path, plan: memory.Plan) -> torch.dtype:
+    def _dtype(self, path: Path, plan: cache.Plan) -> torch.dtype:
         return getattr(torch, preflight.computes_in(plan, self.device.type, size_of(path)))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from webapp.datasets import making, pairs
-from webapp.words import told
+from webapp.ui.datasets import making, pairs
+from webapp.ui.messages import told
 
 
 def page() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from webapp.gallery import wall
-from webapp.words import told
+from webapp.ui.gallery import wall
+from webapp.ui.messages import told
 
 
 def page() -> None:

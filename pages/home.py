@@ -9,18 +9,19 @@ from typing import Any
 import streamlit as st
 
 import components
-from controlnet_core.control import ControlType
+from controlnet_core.domain.control import ControlType
 from pages import compose, datasets, gallery, maps, models, studio, training
-from webapp import look, services
-from webapp.gallery import drawer
-from webapp.session import know_pages
+from webapp.application import services
+from webapp.ui import theme
+from webapp.ui.gallery import jobs_drawer
+from webapp.ui.session import know_pages
 
 
 def navigation() -> Any:
     """Set up the page frame and return the chosen page, ready to run."""
-    st.set_page_config(page_title="ControlNet Studio", page_icon=look.ICON, layout="wide")
-    st.logo(look.ICON, size="medium")
-    st.html(look.CSS)
+    st.set_page_config(page_title="ControlNet Studio", page_icon=theme.ICON, layout="wide")
+    st.logo(theme.ICON, size="medium")
+    st.html(theme.CSS)
     controls = services.studio().controls.values()
     drawn = [_studio(control) for control in controls if control.group == "draw"]
     found = [_studio(control) for control in controls if control.group == "photo"]
@@ -52,5 +53,5 @@ def _page(page: Callable[[], None], title: str, icon: str, path: str, *, default
 
 chosen = navigation()
 components.run_on_return()
-drawer.show(chosen.url_path)
+jobs_drawer.show(chosen.url_path)
 chosen.run()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from webapp.drawing import maps
-from webapp.words import told
+from webapp.ui.drawing import maps
+from webapp.ui.messages import told
 
 
 def page() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from webapp.models import panels, wizard
+from webapp.ui.models import panels, wizard
 
 
 def page() -> None:

@@ -6,10 +6,10 @@ from functools import partial
 
 import streamlit as st
 
-from webapp.drawing import shapes, sources
-from webapp.generate import beginning, panels, tuning
-from webapp.session import Desk
-from webapp.words import told
+from webapp.ui.drawing import shapes, sources
+from webapp.ui.generate import init_image, panels, settings_panel
+from webapp.ui.messages import told
+from webapp.ui.session import Desk
 
 
 def page(control_key: str) -> None:
@@ -28,13 +28,13 @@ def _body(at: Desk) -> None:
         pressed, worded = panels.prompt(at, panels.placeholder(at))
         pressed = sources.generates(at) or pressed
         place = st.container()
-        control = tuning.Section("Control", partial(panels.control_settings, at, make))
-        picture = tuning.Section("Picture", partial(beginning.section, at, canvas))
-        tuning.settings(at, panels.model_card(), (control, picture))
+        control = settings_panel.Section("Control", partial(panels.control_settings, at, make))
+        picture = settings_panel.Section("Picture", partial(init_image.section, at, canvas))
+        settings_panel.settings(at, panels.model_card(), (control, picture))
         panels.model_line()
     with editor:
-        if beginning.painting(at):
-            pressed = beginning.editor(at, canvas, panels.EDITOR_HEIGHT_PX) or pressed
+        if init_image.painting(at):
+            pressed = init_image.editor(at, canvas, panels.EDITOR_HEIGHT_PX) or pressed
         elif (way := sources.source_bar(at)) == "Shapes":
             shapes.canvas(at)
         elif way == "Photo":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from webapp.training import panels
-from webapp.words import told
+from webapp.ui.messages import told
+from webapp.ui.training import panels
 
 
 def page() -> None:

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from controlnet_core.control import Rgb
-from controlnet_core.training import Group, Plan, read, train
+from controlnet_core.domain.control import Rgb
+from controlnet_core.training.loop import Group, Plan, read, train
 from paperworld.drafts import Drafts, sketch_ahead
 from paperworld.examples import basis_at, scene_of
 from paperworld.latents import Basis, Codes

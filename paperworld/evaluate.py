@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from controlnet_core.control import Rgb
+from controlnet_core.domain.control import Rgb
 from paperworld import codec
 from paperworld import judge as judging
 from paperworld.exam import (

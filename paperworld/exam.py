@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import paperworld
-from controlnet_core.control import Rgb
+from controlnet_core.domain.control import Rgb
 from paperworld import measures
 from paperworld.caption import PLACES_SAID, TIMES_SAID, Facts
 from paperworld.examples import HELD_OUT, control_of, scene_of

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from controlnet_core.control import Rgb, Truth
-from controlnet_core.errors import ModelError
+from controlnet_core.domain.control import Rgb, Truth
+from controlnet_core.domain.errors import ModelError
 from paperworld.latents import Basis, fit
 
 SIDE_PX = 256
@@ -40,7 +40,7 @@ def scene_of(seed: int) -> tuple[Any, Truth]:
 def control_of(truth: Truth, key: str, rng: np.random.Generator, freehand: bool) -> Rgb:
     """The control picture of a rendering under condition `key`, as a person would draw it or exact, as the network reads it."""
     from annotator import controls
-    from controlnet_core.control import values
+    from controlnet_core.domain.control import values
     from paperworld import freehand as hand
 
     control = controls()[key]

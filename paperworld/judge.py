@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import paperworld
-from controlnet_core.control import Rgb, Truth
-from controlnet_core.training import Plan, read, train
+from controlnet_core.domain.control import Rgb, Truth
+from controlnet_core.training.loop import Plan, read, train
 from paperworld import labels
 from paperworld.caption import Facts
 from paperworld.examples import scene_of

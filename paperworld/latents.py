@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from controlnet_core.control import Rgb
-from controlnet_core.errors import ModelError
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.errors import ModelError
 
 Codes = NDArray[np.float32]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from controlnet_core.control import Rgb
-from controlnet_core.document import Skeleton
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.document import Skeleton
 
 TOLERANCE_PX = 2
 EDGE_BLUR_PX = 1.2

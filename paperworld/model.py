@@ -16,7 +16,7 @@ from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from controlnet_core.training import awaken
+from controlnet_core.training import weight_init
 from paperworld.tokens import LENGTH
 
 CHANNELS_LAST = torch.channels_last
@@ -176,7 +176,7 @@ class Studio(nn.Module):
 def wake(studio: Studio, hints: Tensor) -> None:
     """Make the control audible from the first step, for training from nothing: its condition embedding (`awaken`), and its
     zero convolutions. Those protect a trained base; here there is none, and they only delay."""
-    awaken.embedding(studio.control, hints.contiguous(memory_format=CHANNELS_LAST))
+    weight_init.embedding(studio.control, hints.contiguous(memory_format=CHANNELS_LAST))
     for zero in [*studio.control.controlnet_down_blocks, studio.control.controlnet_mid_block]:
         nn.init.normal_(zero.weight, std=0.5 * zero.weight.shape[1] ** -0.5)
 

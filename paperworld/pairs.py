@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import paperworld
-from controlnet_core.control import ControlType, values
 from controlnet_core.datasets.pairs import ENDLESS, Example
+from controlnet_core.domain.control import ControlType, values
 
 HELD_OUT = 10_000_000
 """Scenes from here on are never trained on."""

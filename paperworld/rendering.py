@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from controlnet_core.control import Rgb
-from controlnet_core.document import MISSING, Person, Point, Skeleton
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.document import MISSING, Person, Point, Skeleton
 from paperworld.palette import darker
 from paperworld.scene import Scene
 from paperworld.shapes import Shape
@@ -25,7 +25,7 @@ _GROUND_M = 200.0  # the ground plane ends in haze here, before the hills
 
 @dataclass(frozen=True)
 class Rendering:
-    """A rendered scene; satisfies `controlnet_core.control.Truth`. `things`: H,W, the object's number at each pixel."""
+    """A rendered scene; satisfies `controlnet_core.domain.control.Truth`. `things`: H,W, the object's number at each pixel."""
 
     picture: Rgb
     classes: NDArray[np.uint8]

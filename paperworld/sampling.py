@@ -17,8 +17,8 @@ from diffusers import AutoencoderDC, ControlNetModel, DDIMScheduler, UNet2DCondi
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from controlnet_core.control import Rgb
-from controlnet_core.errors import ModelError
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.errors import ModelError
 from paperworld.model import tokens_of
 
 SHIPPED = Path(__file__).parent.parent / "models" / "paperworld"

@@ -17,7 +17,7 @@ from diffusers import StableDiffusionPipeline
 
 import paperworld
 from annotator import seg
-from controlnet_core.training import read
+from controlnet_core.training.loop import read
 from paperworld import codec, labels, tokens
 from paperworld.model import Size, Studio, amplify, schedule
 from paperworld.sampling import SHIPPED, Painter

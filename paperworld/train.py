@@ -22,7 +22,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 import paperworld
-from controlnet_core.training import Group, Plan, awaken, train
+from controlnet_core.training import weight_init
+from controlnet_core.training.loop import Group, Plan, train
 from paperworld import codec, ship, tokens
 from paperworld.examples import Library, basis_at, render_ahead, unpack
 from paperworld.latents import Basis
@@ -149,7 +150,7 @@ def _by_words(studio: Studio, batches: Batches) -> list[Group]:
     askers = [value for name, value in studio.unet.named_parameters() if re.search(r"attn2\.to_[kv]\.weight", name)]
     asking = {id(value) for value in askers}
     others = [value for value in studio.parameters() if id(value) not in asking]
-    return [Group(others), Group(askers, basis=awaken.text_basis(texts))]
+    return [Group(others), Group(askers, basis=weight_init.text_basis(texts))]
 
 
 def _render(folder: Path, basis: Basis, options: argparse.Namespace) -> list[Any]:

@@ -11,6 +11,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ["controlnet_core", "annotator", "paperworld", "components", "webapp", "pages"]
+FLOORS = {
+    "controlnet_core": [
+        "domain",
+        "storage",
+        "checkpoints",
+        "execution",
+        "models",
+        "memory",
+        "diffusion",
+        "engine",
+        "datasets",
+        "training",
+    ],
+    "webapp": ["application", "ui", "routes", "app", "cli", "__main__"],
+}
+"""Inside a room: each floor knows itself and the floors before it."""
+TORCH_FREE = ["domain", "storage", "execution"]
+"""Floors of the core that no file of may import torch, at any depth."""
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "xformers"}
 
 
@@ -37,6 +55,62 @@ def test_a_room_knows_only_the_rooms_before_it(room: str) -> None:
     assert not broken
 
 
+def floors_known(room: str, source: str) -> set[str]:
+    """The floors of `room` that a file's text imports, at any depth."""
+    known: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == room else [node.module]
+        known |= {name.split(".")[1] for name in names if name.startswith(f"{room}.")}
+    return known
+
+
+def too_high(room: str, floor: str, source: str) -> set[str]:
+    """What a file on `floor` of `room` imports although it stands above it."""
+    floors = FLOORS[room]
+    return floors_known(room, source) & set(floors[floors.index(floor) + 1 :])
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_a_floor_knows_only_the_floors_below_it(room: str) -> None:
+    broken: dict[str, set[str]] = {}
+    for path in modules(room):
+        floor = path.relative_to(ROOT / room).parts[0].removesuffix(".py")
+        if floor == "__init__":
+            continue
+        assert floor in FLOORS[room], f"{floor} has no floor in {room}"
+        if known := too_high(room, floor, path.read_text(encoding="utf-8")):
+            broken[str(path.relative_to(ROOT))] = known
+    assert not broken
+
+
+def test_an_arrow_up_is_caught() -> None:
+    assert too_high("controlnet_core", "domain", "def late():\n    from controlnet_core.models import catalog") == {
+        "models"
+    }
+    assert too_high("controlnet_core", "domain", "from controlnet_core import engine") == {"engine"}
+    assert too_high("webapp", "application", "import webapp.ui.session") == {"ui"}
+    assert not too_high("webapp", "ui", "from webapp.application import services")
+
+
+@pytest.mark.parametrize("floor", TORCH_FREE)
+def test_low_floors_import_no_torch(floor: str) -> None:
+    heavy = {str(path): found for path in modules(f"controlnet_core/{floor}") if (found := imported(path) & HEAVY)}
+    assert not heavy
+
+
+def test_one_door_to_diffusers() -> None:
+    """Importing diffusers before `diffusers_setup` would bring in xformers and SciPy: only that module does it."""
+    door = ROOT / "controlnet_core" / "models" / "diffusers_setup.py"
+    for path in modules("controlnet_core"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        first = [node.module or "" for node in body if isinstance(node, ast.ImportFrom)]
+        assert path == door or not [name for name in first if name.split(".")[0] == "diffusers"], path
+
+
 @pytest.mark.parametrize("room", ["controlnet_core", "annotator", "paperworld"])
 def test_the_inner_rooms_know_no_streamlit(room: str) -> None:
     assert not [path for path in modules(room) if "streamlit" in imported(path)]
@@ -52,7 +126,7 @@ def test_pages_are_thin() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["annotator", "paperworld", "components", "webapp.services", "webapp.app", "pages.studio"]
+    "module", ["annotator", "paperworld", "components", "webapp.application.services", "webapp.app", "pages.studio"]
 )
 def test_the_web_process_never_imports_torch(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"

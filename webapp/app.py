@@ -18,8 +18,8 @@ if str(ROOT) not in sys.path:  # `streamlit run` puts only this file's folder th
 
 from streamlit.starlette import App  # noqa: E402
 
+from webapp.application.services import studio  # noqa: E402
 from webapp.routes.table import middleware, routes  # noqa: E402
-from webapp.services import studio  # noqa: E402
 
 
 @asynccontextmanager
@@ -36,7 +36,7 @@ async def lifespan(_app: App) -> AsyncIterator[dict[str, Any] | None]:
 
 def on_script_error(error: Exception) -> bool:
     """Log what no page expected and say so in a sentence; the browser never sees a traceback."""
-    from webapp.words import unexpected
+    from webapp.ui.messages import unexpected
 
     unexpected(error)
     return True

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from annotator.networks import loading
-from controlnet_core.control import Rgb
+from controlnet_core.domain.control import Rgb
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from annotator.networks import loading
-from controlnet_core.control import Rgb
+from controlnet_core.domain.control import Rgb
 
 _BLOCKS = ((3, 64, 2), (64, 128, 2), (128, 256, 3), (256, 512, 3), (512, 512, 3))
 """Channels in, channels out and convolutions of the five blocks."""

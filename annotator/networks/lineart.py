@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from annotator.networks import loading
-from controlnet_core.control import Rgb
+from controlnet_core.domain.control import Rgb
 
 
 class _Residual(nn.Module):

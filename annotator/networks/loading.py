@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from annotator.weights import locate
-from controlnet_core import memory
-from controlnet_core.control import Rgb
-from controlnet_core.errors import ModelError
-from controlnet_core.tensors import read_tensors
+from controlnet_core.checkpoints.checkpoint_reader import read_tensors
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.errors import ModelError
+from controlnet_core.memory import cache
 
 M = TypeVar("M", bound=nn.Module)
 _KEPT = 4
@@ -76,7 +76,7 @@ def _pretrained(folder: Path, _changed_ns: int, kind: type[Any]) -> Any:
         # Where a folder holds a pickle only, transformers reads it with weights_only, as we would.
         model = kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        if memory.is_exhausted(error):
+        if cache.is_exhausted(error):
             raise
         raise ModelError(
             f"{folder.name} cannot be loaded: it is incomplete or damaged.", "Download it again."

@@ -18,10 +18,10 @@ from torch.nn import functional as F
 
 from annotator.networks import loading
 from annotator.networks.people import Body, assemble, connect, peaks
-from controlnet_core.control import Rgb
-from controlnet_core.document import MISSING, PEOPLE_MAX, Person, Point, Skeleton
-from controlnet_core.errors import InputError
-from controlnet_core.picture import resize_to
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.document import MISSING, PEOPLE_MAX, Person, Point, Skeleton
+from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.picture import resize_to
 
 Maps = NDArray[np.float32]
 Points = tuple[Point, ...]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from controlnet_core.document import Point
+from controlnet_core.domain.document import Point
 
 Body = tuple[Point, ...]
 Table = NDArray[np.float64]

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from annotator.networks import loading
 from annotator.weights import locate
-from controlnet_core.control import Rgb
-from controlnet_core.errors import ModelError
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.errors import ModelError
 
 CLASSES = 150
 _UNIT_PX = 32

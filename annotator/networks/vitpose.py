@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from annotator.networks import loading
-from controlnet_core.control import Rgb, Values
-from controlnet_core.document import MISSING, PEOPLE_MAX, Person, Point, Skeleton
-from controlnet_core.errors import InputError
+from controlnet_core.domain.control import Rgb, Values
+from controlnet_core.domain.document import MISSING, PEOPLE_MAX, Person, Point, Skeleton
+from controlnet_core.domain.errors import InputError
 
 Floats = NDArray[np.float32]
 

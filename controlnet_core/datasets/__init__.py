@@ -7,7 +7,7 @@ One interface, `Pairs`, over everything that holds such pairs:
     circles   filled circles on coloured ground, rendered here: the tutorial's task, endless
     checks    names every pair that cannot be used, without holding them in memory; splits
 
-Importing this needs no torch. Nothing here trains, and nothing resizes: `controlnet_core.training.feed` does.
+Importing this needs no torch. Nothing here trains, and nothing resizes: `controlnet_core.training.dataloader` does.
 """
 
 from controlnet_core.datasets.layouts import open_folder

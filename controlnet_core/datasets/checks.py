@@ -15,7 +15,7 @@ import numpy as np
 
 from controlnet_core.datasets.layouts import Editable, Lines
 from controlnet_core.datasets.pairs import ENDLESS, Pairs
-from controlnet_core.errors import InputError
+from controlnet_core.domain.errors import InputError
 
 SHOWN_MAX = 1000
 

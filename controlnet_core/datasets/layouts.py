@@ -28,9 +28,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from controlnet_core import store
 from controlnet_core.datasets.pairs import PROMPT_MAX, Entry, Listed, checked_prompt
-from controlnet_core.errors import InputError, NoSpace
+from controlnet_core.domain.errors import InputError, NoSpace
+from controlnet_core.storage import store
 
 LINE_MAX_BYTES = 64 * 1024
 """A line of a data set is a few hundred bytes; more than this is no line but a mistake."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from controlnet_core import picture
-from controlnet_core.control import Rgb
-from controlnet_core.errors import InputError
+from controlnet_core.domain import picture
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.errors import InputError
 
 PROMPT_MAX = 4000
 ENDLESS = 2**31

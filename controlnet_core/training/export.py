@@ -16,13 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, cast
 
-from diffusers import ControlNetModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from controlnet_core import original
-from controlnet_core.errors import ModelError, NoSpace
-from controlnet_core.loading import Base
+from controlnet_core.checkpoints import ldm_keys
+from controlnet_core.domain.errors import ModelError, NoSpace
+from controlnet_core.models.diffusers_setup import ControlNetModel
+from controlnet_core.models.loading import Base
 
 Form = Literal["folder", "file", "original"]
 _HINT_BLOCKS = 6
@@ -87,7 +87,7 @@ def to_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     result: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         stem, _, leaf = name.rpartition(".")
-        result[f"{original.CONTROL}{_stem(stem, layers)}.{leaf}"] = tensor
+        result[f"{ldm_keys.CONTROL}{_stem(stem, layers)}.{leaf}"] = tensor
     return result
 
 

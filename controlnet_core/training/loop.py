@@ -29,7 +29,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from controlnet_core.errors import ModelError, NoSpace, StudioError
+from controlnet_core.domain.errors import ModelError, NoSpace, StudioError
 
 Batch = Mapping[str, Any]
 Wish = Literal["run", "wait", "stop"]

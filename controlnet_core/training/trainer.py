@@ -1,7 +1,7 @@
 """A whole training, from its configuration to a ControlNet in the models folder.
 
 `conduct` loads the base model, looks through the data, caches, trains, shows samples on the way and publishes the
-result. Everything it has to say goes into the run's folder (`controlnet_core.runs`); it draws no page, chooses no data
+result. Everything it has to say goes into the run's folder (`controlnet_core.training.run`); it draws no page, chooses no data
 and knows nobody who watches.
 """
 
@@ -24,19 +24,21 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from controlnet_core import codec, picture, schedulers, store
-from controlnet_core.catalog import TOKENIZER, Catalog
-from controlnet_core.control import ControlType
 from controlnet_core.datasets import Example, Pairs, checks
-from controlnet_core.errors import Cancelled, InputError, RecipeError, StudioError
-from controlnet_core.loading import Base, Hints, load_base, load_control, load_tokenizer
-from controlnet_core.runs import HOLDS, Config, Point, Run, State, Status, Wish
-from controlnet_core.sampling import Control, Denoiser, embed_hint, levels_of, sample
-from controlnet_core.text import encode_text
-from controlnet_core.training import awaken, export
-from controlnet_core.training.control import Lesson, fresh
-from controlnet_core.training.feed import Feed
+from controlnet_core.diffusion import schedulers, vae
+from controlnet_core.diffusion.conditioning import encode_text
+from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, levels_of, sample
+from controlnet_core.domain import picture
+from controlnet_core.domain.control import ControlType
+from controlnet_core.domain.errors import Cancelled, InputError, RecipeError, StudioError
+from controlnet_core.models.catalog import TOKENIZER, Catalog
+from controlnet_core.models.loading import Base, Hints, load_base, load_control, load_tokenizer
+from controlnet_core.storage import store
+from controlnet_core.training import export, weight_init
+from controlnet_core.training.controlnet_loss import Lesson, fresh
+from controlnet_core.training.dataloader import Feed
 from controlnet_core.training.loop import Plan, Progress, Step, eight_bit_adam, train
+from controlnet_core.training.run import HOLDS, Config, Point, Run, State, Status, Wish
 
 STATUS_GAP_S = 0.5
 SAY_GAP_S = 10.0
@@ -178,10 +180,10 @@ def _networks(config: Config, catalog: Catalog) -> tuple[Base, Any]:
 
 def _awakened(config: Config, lesson: Lesson, feed: Feed) -> Tensor:
     """Wake a fresh control, and return the basis in which texts are learnt: the same in every process and every time."""
-    batches = [feed.make(number) for number in range(awaken.BATCHES)]
+    batches = [feed.make(number) for number in range(weight_init.BATCHES)]
     if config.start == "fresh":
-        awaken.embedding(lesson.control, torch.cat([batch["hint"] for batch in batches[:4]]))
-    return awaken.text_basis(torch.cat([batch["context"] for batch in batches]))
+        weight_init.embedding(lesson.control, torch.cat([batch["hint"] for batch in batches[:4]]))
+    return weight_init.text_basis(torch.cat([batch["context"] for batch in batches]))
 
 
 def _chosen(
@@ -381,7 +383,7 @@ class _Painter:
         helpers: tuple[Any, ...] = (base.vae, base.text_encoder)
         for helper in helpers:
             helper.to(device)
-        hint = embed_hint(network, codec.from_rgb(example.source).to(device))
+        hint = embed_hint(network, vae.from_rgb(example.source).to(device))
         conditional = encode_text(base, example.prompt)
         unconditional = encode_text(base, "") if watch.guidance != 1 else None
         denoiser = Denoiser(base.unet, conditional, unconditional, watch.guidance, [Control(network, hint, scales)])
@@ -389,7 +391,7 @@ class _Painter:
         noise = schedulers.Noise([index], device)
         height, width = example.source.shape[:2]
         latent = noise.draw((base.channels, height // base.cell, width // base.cell))
-        return codec.to_rgb(codec.decode(base.vae, sample(denoiser, sampler, noise, latent)))[0]
+        return vae.to_rgb(vae.decode(base.vae, sample(denoiser, sampler, noise, latent)))[0]
 
     def _write(self, name: str, rgb: Any) -> None:
         store.write(self.run.samples() / name, picture.to_png(rgb), free_min_bytes=self.teller.around.free_min_bytes)

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from annotator import canny, controls, depth, detection, ink, normal, pose, scribble, seg, skeleton_drawing
-from controlnet_core.control import values
-from controlnet_core.document import MISSING, Person, Point, Raster, Skeleton
-from controlnet_core.errors import InputError
+from controlnet_core.domain.control import values
+from controlnet_core.domain.document import MISSING, Person, Point, Raster, Skeleton
+from controlnet_core.domain.errors import InputError
 
 NAMES = ("dog", "room", "human")
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from annotator import control, controls, detection
-from controlnet_core.catalog import shipped
-from controlnet_core.control import values
-from controlnet_core.document import Person, Point, Raster, Skeleton
-from controlnet_core.errors import InputError, ModelMissing
+from controlnet_core.domain.control import values
+from controlnet_core.domain.document import Person, Point, Raster, Skeleton
+from controlnet_core.domain.errors import InputError, ModelMissing
+from controlnet_core.models.catalog import shipped
 
 KEYS = tuple(controls())
 WEIGHT_FREE = [(key, one.key) for key in KEYS for one in controls()[key].detectors if not one.weights]
@@ -81,7 +81,7 @@ def test_the_ten_conditions_in_order():
 
 def test_importing_the_conditions_loads_no_deep_learning():
     heavy = "{'torch', 'diffusers', 'transformers', 'scipy', 'streamlit'}"
-    code = f"import sys, annotator, annotator.detection, annotator.openpose_json; annotator.controls(); " \
+    code = f"import sys, annotator, annotator.detection, annotator.formats.openpose_json; annotator.controls(); " \
            f"sys.exit(str(sorted({heavy} & set(sys.modules))) if {heavy} & set(sys.modules) else 0)"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

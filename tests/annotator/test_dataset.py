@@ -11,13 +11,13 @@ import pytest
 
 from annotator import control
 from annotator import detection as detecting
-from annotator.dataset import Plan, Progress, make
-from annotator.photos import photos
-from controlnet_core.control import Rgb
+from annotator.datasets.dataset import Plan, Progress, make
+from annotator.datasets.photos import photos
 from controlnet_core.datasets import open_folder
-from controlnet_core.document import Document
-from controlnet_core.errors import Cancelled, InputError, NoSpace
-from controlnet_core.picture import open_picture, to_png
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.document import Document
+from controlnet_core.domain.errors import Cancelled, InputError, NoSpace
+from controlnet_core.domain.picture import open_picture, to_png
 
 PLAN = Plan("canny", "canny", {"low": 50, "high": 100}, {}, 256, "a photo")
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from annotator import controls, detection
 from annotator.networks import loading, openpose
-from controlnet_core.errors import InputError
-from controlnet_core.picture import open_picture
+from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.picture import open_picture
 
 TURNS = {
     1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,

@@ -9,9 +9,9 @@ from PIL import Image
 
 from annotator import controls, detection
 from annotator.networks import hed, lineart, loading, mlsd, openpose, people
-from controlnet_core.control import values
-from controlnet_core.document import MISSING, Point
-from controlnet_core.errors import InputError, ModelError
+from controlnet_core.domain.control import values
+from controlnet_core.domain.document import MISSING, Point
+from controlnet_core.domain.errors import InputError, ModelError
 
 
 @pytest.fixture(scope="module", autouse=True)

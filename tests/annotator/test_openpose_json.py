@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotator import openpose_json
-from controlnet_core.document import MISSING, Person, Point, Skeleton
-from controlnet_core.errors import InputError
+from annotator.formats import openpose_json
+from controlnet_core.domain.document import MISSING, Person, Point, Skeleton
+from controlnet_core.domain.errors import InputError
 
 
 def flat(count, scale=1.0, confidence=0.8):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from annotator.regions import regions
-from controlnet_core.errors import InputError
+from controlnet_core.domain.errors import InputError
 
 
 def quarters(side: int) -> np.ndarray:

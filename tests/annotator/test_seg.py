@@ -3,8 +3,8 @@
 import numpy as np
 
 from annotator import seg
-from controlnet_core.catalog import Catalog
-from controlnet_core.document import Raster
+from controlnet_core.domain.document import Raster
+from controlnet_core.models.catalog import Catalog
 from paperworld import labels
 from tests.conftest import ROOT
 

@@ -9,8 +9,8 @@ import transformers as hf
 
 from annotator import controls, detection
 from annotator.networks import loading, seg, vitpose
-from controlnet_core.document import MISSING
-from controlnet_core.errors import InputError, ModelError
+from controlnet_core.domain.document import MISSING
+from controlnet_core.domain.errors import InputError, ModelError
 
 SMALL_VIT = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
 

@@ -10,11 +10,11 @@ import pytest
 
 from annotator import detection as detecting
 from annotator import weights
-from controlnet_core.control import Rgb
-from controlnet_core.detection import Detection
-from controlnet_core.document import Raster
-from controlnet_core.errors import Cancelled, DownloadError, ModelError, ModelMissing
-from controlnet_core.picture import open_picture
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.detection import Detection
+from controlnet_core.domain.document import Raster
+from controlnet_core.domain.errors import Cancelled, DownloadError, ModelError, ModelMissing
+from controlnet_core.domain.picture import open_picture
 from tests.core.hub_server import Hub, serve
 
 NAME = "annotator/ckpts/mlsd_tiny_512_fp32.pth"

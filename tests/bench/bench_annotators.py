@@ -25,10 +25,10 @@ from PIL import Image
 
 from annotator import controls
 from annotator import detection as detecting
-from controlnet_core.control import values
-from controlnet_core.document import Raster, encode
-from controlnet_core.errors import ModelMissing
-from controlnet_core.picture import resize_to
+from controlnet_core.domain.control import values
+from controlnet_core.domain.document import Raster, encode
+from controlnet_core.domain.errors import ModelMissing
+from controlnet_core.domain.picture import resize_to
 from tests.conftest import golden_folder
 
 
@@ -150,8 +150,8 @@ def originals(rgb: np.ndarray, runs: int, threads: int) -> None:
 
 
 def around(runs: int) -> None:
-    from webapp.services import Studio
-    from webapp.settings import Settings
+    from webapp.application.services import Studio
+    from webapp.application.settings import Settings
 
     with tempfile.TemporaryDirectory() as folder:
         studio = Studio(Settings(data=Path(folder) / "data", free_min_bytes=0))

@@ -19,10 +19,10 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from controlnet_core.catalog import Catalog  # noqa: E402
+from controlnet_core.domain.recipe import ControlUnit, Recipe  # noqa: E402
 from controlnet_core.engine import LocalEngine  # noqa: E402
-from controlnet_core.loading import load_base, load_control  # noqa: E402
-from controlnet_core.recipe import ControlUnit, Recipe  # noqa: E402
+from controlnet_core.models.catalog import Catalog  # noqa: E402
+from controlnet_core.models.loading import load_base, load_control  # noqa: E402
 from tests.core.small import control_type, digest, save_small_model  # noqa: E402
 
 ROUNDS = 3

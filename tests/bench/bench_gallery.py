@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from controlnet_core.gallery import Gallery, Query
+from controlnet_core.storage.gallery import Gallery, Query
 from webapp.routes.gallery import tile
 
 COUNT = 10_000

@@ -105,10 +105,12 @@ def save(models: Path) -> None:
 def measure(models: Path, name: str) -> None:
     import torch
 
-    from controlnet_core import codec, memory, preflight
-    from controlnet_core.catalog import Catalog
+    from controlnet_core.diffusion import vae as codec
+    from controlnet_core.domain.recipe import ControlUnit, Lora, Recipe, Source
     from controlnet_core.engine import LocalEngine
-    from controlnet_core.recipe import ControlUnit, Lora, Recipe, Source
+    from controlnet_core.memory import cache
+    from controlnet_core.memory import plan as preflight
+    from controlnet_core.models.catalog import Catalog
     from tests.core.small import control_type, digest
 
     torch.set_num_threads(1)
@@ -138,7 +140,7 @@ def measure(models: Path, name: str) -> None:
     facts = preflight.facts_of(recipe, engine.catalog, controls)
     if "alone" in row:
         facts = replace(facts, vae_widths=(1,))
-    plan = memory.plans(engine.device, str(row.get("plan", "")))[0]
+    plan = cache.plans(engine.device, str(row.get("plan", "")))[0]
     estimated = preflight.needed(recipe, facts, "cpu", plan)
     figures = {"loaded_mib": loaded >> 20, "measured_mib": measured >> 20, "estimated_mib": estimated >> 20}
     print(json.dumps({"bench": "memory", "row": name, **figures, "ratio": round(estimated / measured, 3)}), flush=True)

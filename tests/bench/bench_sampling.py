@@ -94,23 +94,23 @@ def _no_channels_last() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_winograd() -> Iterator[None]:
-    with mock.patch("controlnet_core.winograd.hasten", lambda _network: None):
+    with mock.patch("controlnet_core.diffusion.winograd.hasten", lambda _network: None):
         yield
 
 
 @contextlib.contextmanager
 def _no_kept_text() -> Iterator[None]:
-    with mock.patch("controlnet_core.quick._plain", lambda _attention: False):
+    with mock.patch("controlnet_core.diffusion.cuda_graphs._plain", lambda _attention: False):
         yield
 
 
 @contextlib.contextmanager
 def _no_kept_condition() -> Iterator[None]:
     """Embeds the control picture in every step, for both halves, as the pipeline does."""
-    from controlnet_core import sampling, wiring
+    from controlnet_core.diffusion import control_inputs, denoiser
 
     pictures: dict[int, torch.Tensor] = {}
-    embed, run = wiring.embed_hint, sampling.residuals
+    embed, run = control_inputs.embed_hint, denoiser.residuals
 
     def remember(network: object, picture: torch.Tensor) -> torch.Tensor:
         pictures[id(network)] = picture
@@ -120,7 +120,7 @@ def _no_kept_condition() -> Iterator[None]:
         both = pictures[id(network)].expand(len(seen), -1, -1, -1)
         return run(network, seen, *rest[:-1], embed(network, both))  # pyright: ignore[reportArgumentType]
 
-    with mock.patch.object(wiring, "embed_hint", remember), mock.patch.object(sampling, "residuals", again):
+    with mock.patch.object(control_inputs, "embed_hint", remember), mock.patch.object(denoiser, "residuals", again):
         yield
 
 

@@ -248,9 +248,9 @@ def _canvas(side: int):
 
 
 def _ours(row: Row, scale: Scale, models: Path):
-    from controlnet_core.catalog import Catalog
+    from controlnet_core.domain.recipe import ControlUnit, Recipe
     from controlnet_core.engine import LocalEngine
-    from controlnet_core.recipe import ControlUnit, Recipe
+    from controlnet_core.models.catalog import Catalog
     from tests.core.small import control_type, digest
 
     canvas = _canvas(scale.side)

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from controlnet_core import codec
-from controlnet_core.runs import Training
-from controlnet_core.training.control import Lesson, Levels, fresh
+from controlnet_core.diffusion import vae as codec
+from controlnet_core.training.controlnet_loss import Lesson, Levels, fresh
+from controlnet_core.training.run import Training
 
 SIDE_PX = 512
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

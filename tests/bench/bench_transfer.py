@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from controlnet_core import original
-from controlnet_core.transfer import Work, transfer
-from controlnet_core.weights import DTYPES, Entry, Weights, write
+from controlnet_core.checkpoints import ldm_keys
+from controlnet_core.checkpoints.transfer import Work, transfer
+from controlnet_core.checkpoints.weight_files import DTYPES, Entry, Weights, write
 
 Sizes = dict[str, tuple[int, ...]]
 
@@ -62,17 +62,17 @@ def shapes() -> tuple[Sizes, Sizes]:
 def originally(sizes: Sizes, prefix: str) -> Sizes:
     """The same under the original's names: every name that could be one is renamed, and those that fit are kept."""
     inner = {name.split(".", 4)[4].rpartition(".")[0] for name in sizes if ".attentions." in name and "down" in name}
-    parts = [f"0.{rest}" for rest in original._RESNET] + [f"1.{rest}" for rest in inner]
+    parts = [f"0.{rest}" for rest in ldm_keys._RESNET] + [f"1.{rest}" for rest in inner]
     stems = [f"{side}_blocks.{n}.{part}" for side, n, part in product(("input", "output"), range(12), parts)]
     stems += [f"input_blocks.{n}.0.op" for n in (3, 6, 9)]
     stems += ["output_blocks.2.1.conv", "output_blocks.5.2.conv", "output_blocks.8.2.conv"]
-    stems += [f"middle_block.{n}.{rest}" for n, rest in product("012", (*original._RESNET, *inner))]
+    stems += [f"middle_block.{n}.{rest}" for n, rest in product("012", (*ldm_keys._RESNET, *inner))]
     stems += [
-        *original._PLAIN,
+        *ldm_keys._PLAIN,
         *(f"zero_convs.{n}.0" for n in range(12)),
         *(f"input_hint_block.{n}" for n in range(2, 14, 2)),
     ]
-    old = {original._unet_stem(stem, 2): stem for stem in stems}
+    old = {ldm_keys._unet_stem(stem, 2): stem for stem in stems}
     return {f"{prefix}{old[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": size for name, size in sizes.items()}
 
 
@@ -108,7 +108,7 @@ def main() -> None:
             held, base = control, unet
             if not row.folders:
                 bases = [folder / f"{base}{row.suffix}" for base in ("origin", "target")]
-                held, base = originally(control, original.CONTROL), originally(unet, original.UNET)
+                held, base = originally(control, ldm_keys.CONTROL), originally(unet, ldm_keys.UNET)
             if row.full:
                 held |= base
             stand_in(folder / f"control{row.suffix}", held, row.control)

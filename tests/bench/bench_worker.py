@@ -19,9 +19,9 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from controlnet_core.document import Raster
-from webapp.services import Draft, Studio
-from webapp.settings import Settings
+from controlnet_core.domain.document import Raster
+from webapp.application.services import Draft, Studio
+from webapp.application.settings import Settings
 
 
 def say(name: str, value: float, unit: str) -> None:
@@ -77,7 +77,7 @@ def main() -> None:
     document = Raster("mask", np.zeros((256, 256), np.uint8))
     document.pixels[60:200, 60:66] = 255
     with tempfile.TemporaryDirectory() as folder:
-        engine = "webapp.engine:build" if with_model else "tests.core.strokes_engine:build"
+        engine = "webapp.application.engine:build" if with_model else "tests.core.strokes_engine:build"
         studio = Studio(Settings(data=Path(folder), engine=engine))
         measure(studio, "paperworld", 20, 5 if with_model else 20, document)
 

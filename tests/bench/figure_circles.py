@@ -32,10 +32,10 @@ def main() -> None:
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
 
-    from controlnet_core.datasets.circles import Circles, verdict
-    from controlnet_core.picture import to_png
-    from controlnet_core.runs import Run
-    from webapp.training.setup import HELD_OUT_CIRCLES
+    from controlnet_core.datasets.example_circles import Circles, verdict
+    from controlnet_core.domain.picture import to_png
+    from controlnet_core.training.run import Run
+    from webapp.application.training_setup import HELD_OUT_CIRCLES
 
     run = Run(options.run)
     config, points = run.config(), run.curve()
@@ -68,12 +68,12 @@ def sampled(run, options, held) -> tuple[int, list[np.ndarray]]:
     """The checkpoint's step, and a picture for each held-out pair."""
     import torch
 
-    from controlnet_core import codec, schedulers
-    from controlnet_core.catalog import Catalog
-    from controlnet_core.loading import load_base
-    from controlnet_core.sampling import Control, Denoiser, embed_hint, levels_of, sample
-    from controlnet_core.text import encode_text
-    from controlnet_core.training.control import Lesson, fresh
+    from controlnet_core.diffusion import schedulers, vae
+    from controlnet_core.diffusion.conditioning import encode_text
+    from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, levels_of, sample
+    from controlnet_core.models.catalog import Catalog
+    from controlnet_core.models.loading import load_base
+    from controlnet_core.training.controlnet_loss import Lesson, fresh
     from controlnet_core.training.loop import read
 
     config, catalog = run.config(), Catalog(options.models)
@@ -86,19 +86,19 @@ def sampled(run, options, held) -> tuple[int, list[np.ndarray]]:
     with torch.inference_mode():
         for index in range(options.samples):
             source, _, prompt = held.read(index)
-            acting = Control(lesson.control, embed_hint(lesson.control, codec.from_rgb(source)), scales)
+            acting = Control(lesson.control, embed_hint(lesson.control, vae.from_rgb(source)), scales)
             denoiser = Denoiser(base.unet, encode_text(base, prompt), None, 1.0, [acting])
             noise = schedulers.Noise([index])
             side = config.data.size // base.cell
             sampler = schedulers.make("ddim", base.schedule, options.steps)
             latent = sample(denoiser, sampler, noise, noise.draw((base.channels, side, side)))
-            drawn += codec.to_rgb(codec.decode(base.vae, latent))
+            drawn += vae.to_rgb(vae.decode(base.vae, latent))
     return int(state["step"]), drawn
 
 
 def curve(losses: list[float]) -> np.ndarray:
     """The losses, pale, and their running mean, on a logarithmic height."""
-    from webapp.training.curves import smoothed
+    from webapp.ui.training.curves import smoothed
 
     width, height = CURVE_PX
     canvas = np.full((height, width, 3), 255, np.uint8)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, TimeoutError, expect
 
-from controlnet_core.gallery import recipe_of
-from controlnet_core.recipe import Recipe
+from controlnet_core.domain.recipe import Recipe
+from controlnet_core.storage.gallery import recipe_of
 from tests.browser.conftest import Server
 from tests.soak.server import Running
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
 import annotator
-from controlnet_core.catalog import Catalog
-from controlnet_core.picture import open_picture
-from controlnet_core.recipe import Lora, Recipe
-from controlnet_core.store import Blobs
+from controlnet_core.domain.picture import open_picture
+from controlnet_core.domain.recipe import Lora, Recipe
+from controlnet_core.models.catalog import Catalog
+from controlnet_core.storage.store import Blobs
 from tests.browser.conftest import ROOT, Server
 from tests.browser.hands import ask_for_a_small_house, choose, made, press, settled
 from tests.core.small import save_small_model
@@ -33,7 +33,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, P
     import torch
     from safetensors.torch import save_file
 
-    from controlnet_core.loading import load_base
+    from controlnet_core.models.loading import load_base
     from tests.core.test_adapters import kohya, matrices
 
     folder = tmp_path_factory.mktemp("extras")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from controlnet_core.gallery import recipe_of
+from controlnet_core.storage.gallery import recipe_of
 from tests.browser.conftest import Server
 from tests.browser.hands import Stroke, clear, comes_to_show, draw, open_scribble, saved, sheet_of
 

@@ -15,13 +15,13 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Browser, Page, expect
 
-from controlnet_core.document import Raster
-from controlnet_core.index import Query
-from controlnet_core.job import Job
-from controlnet_core.metadata import to_png
+from controlnet_core.domain.document import Raster
+from controlnet_core.domain.job import Job
+from controlnet_core.storage.gallery_index import Query
+from controlnet_core.storage.metadata import to_png
 from tests.soak.server import Running, running
-from webapp.services import Draft, Studio
-from webapp.settings import Settings
+from webapp.application.services import Draft, Studio
+from webapp.application.settings import Settings
 
 pytestmark = pytest.mark.browser
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from controlnet_core.gallery import Gallery, Query
-from controlnet_core.recipe import Recipe
+from controlnet_core.domain.recipe import Recipe
+from controlnet_core.storage.gallery import Gallery, Query
 from tests.browser.hands import READY, draw, few_steps, made, open_page, saved, settled
 from tests.browser.test_gallery import dropped
 from tests.browser.test_photo import choose_photo, photo

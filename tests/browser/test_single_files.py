@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Locator, Page, expect
 
-from controlnet_core.recipe import Recipe
+from controlnet_core.domain.recipe import Recipe
 from tests.browser.conftest import ROOT, Server
 from tests.browser.hands import ask_for_a_small_house, fetched, made
 from tests.browser.test_extras import by_engine

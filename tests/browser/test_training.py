@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from controlnet_core.gallery import recipe_of
-from controlnet_core.runs import Run, to_toml
+from controlnet_core.storage.gallery import recipe_of
+from controlnet_core.training.run import Run, to_toml
 from tests.browser.conftest import ROOT, Server
 
 pytestmark = pytest.mark.browser

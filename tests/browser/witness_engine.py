@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from controlnet_core.control import Rgb
-from controlnet_core.recipe import Recipe
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.recipe import Recipe
 from tests.core.strokes_engine import StrokesEngine
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from components import edit
-from controlnet_core.document import Document, Raster, Skeleton, encode
+from controlnet_core.domain.document import Document, Raster, Skeleton, encode
 
 st.set_page_config(layout="wide")
 kind = st.query_params.get("kind", "scribble")

@@ -7,7 +7,7 @@ import streamlit as st
 
 from annotator import seg
 from components import edit
-from controlnet_core.document import Document, Raster, Skeleton, encode
+from controlnet_core.domain.document import Document, Raster, Skeleton, encode
 from tests.components.app_scribble import DRAWINGS
 
 st.set_page_config(layout="wide")

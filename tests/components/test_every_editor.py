@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from annotator import seg
-from controlnet_core.document import Raster, Skeleton, decode, encode
+from controlnet_core.domain.document import Raster, Skeleton, decode, encode
 from tests.components.conftest import Server
 
 pytestmark = pytest.mark.browser

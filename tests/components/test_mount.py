@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import components
 from components.mount import ACTIONS, SheetAction, pack, read_action, read_sheet_action
-from controlnet_core.document import Raster, decode
+from controlnet_core.domain.document import Raster, decode
 from tests.js.test_node import node
 
 ROOT = Path(__file__).resolve().parents[2]

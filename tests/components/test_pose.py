@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from annotator.pose import render
-from controlnet_core.document import Person, Skeleton, decode
+from controlnet_core.domain.document import Person, Skeleton, decode
 from tests.components.conftest import Server
 
 pytestmark = pytest.mark.browser

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from controlnet_core.document import Raster, decode
+from controlnet_core.domain.document import Raster, decode
 
 pytestmark = pytest.mark.browser
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from annotator import seg
-from controlnet_core.document import Raster, decode
+from controlnet_core.domain.document import Raster, decode
 from tests.components.conftest import Server
 
 ROOT = Path(__file__).resolve().parents[2]

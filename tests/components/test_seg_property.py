@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from annotator import seg
-from controlnet_core.document import Raster, decode, encode
+from controlnet_core.domain.document import Raster, decode, encode
 from tests.components.seg_reference import Reference
 from tests.js.test_node import node
 

@@ -47,7 +47,7 @@ def golden_arrays(oracles: Path):
 
 @pytest.fixture(scope="session")
 def hints(golden_config: dict):
-    from controlnet_core.loading import Hints
+    from controlnet_core.models.loading import Hints
 
     text = golden_config["text_encoder"]
     return Hints(

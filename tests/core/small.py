@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from controlnet_core.control import ControlType
-from controlnet_core.document import Raster
+from controlnet_core.domain.control import ControlType
+from controlnet_core.domain.document import Raster
 
 TOKENS = ["<s>", "</s>", "a", "house", "tree", "red", "blue", ",", "sea"]
 

@@ -17,13 +17,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from controlnet_core.control import Rgb
-from controlnet_core.detection import Detection
-from controlnet_core.document import Document, Raster
-from controlnet_core.errors import InputError, OutOfMemory
-from controlnet_core.job import OnLoad, OnStep, Step
-from controlnet_core.picture import resize_to
-from controlnet_core.recipe import Recipe
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.detection import Detection
+from controlnet_core.domain.document import Document, Raster
+from controlnet_core.domain.errors import InputError, OutOfMemory
+from controlnet_core.domain.job import OnLoad, OnStep, Step
+from controlnet_core.domain.picture import resize_to
+from controlnet_core.domain.recipe import Recipe
 
 
 class StrokesEngine:

@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from controlnet_core.adapters import Adapters
-from controlnet_core.catalog import Catalog
+from controlnet_core.domain.errors import ModelError, ModelMissing, RecipeError
+from controlnet_core.domain.recipe import Lora, Recipe
 from controlnet_core.engine import LocalEngine
-from controlnet_core.errors import ModelError, ModelMissing, RecipeError
-from controlnet_core.loading import load_base
-from controlnet_core.loading.extras import load_embedding, load_lora, load_vae
-from controlnet_core.recipe import Lora, Recipe
+from controlnet_core.models.catalog import Catalog
+from controlnet_core.models.loading import load_base
+from controlnet_core.models.loading.load_extras import load_embedding, load_lora, load_vae
+from controlnet_core.models.lora import Adapters
 from tests.core.small import save_small_model
 
 UNET_LAYERS = {
@@ -187,7 +187,7 @@ def test_what_is_no_inversion_is_refused(tmp_path):
 def test_autoencoders_by_themselves(checkpoints, hints, small_model, tmp_path):
     from safetensors.torch import load_file
 
-    from controlnet_core.loading import load_base
+    from controlnet_core.models.loading import load_base
 
     whole = load_file(checkpoints["safetensors"])
     own = load_base(checkpoints["safetensors"], hints=hints).vae

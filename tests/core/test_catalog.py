@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from controlnet_core.catalog import CARDS, TOKENIZER, Catalog, ModelCard, shipped
-from controlnet_core.errors import InputError, ModelMissing
+from controlnet_core.domain.errors import InputError, ModelMissing
+from controlnet_core.models.catalog import CARDS, TOKENIZER, Catalog, ModelCard, shipped
 
 CROSS = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 
@@ -124,7 +124,7 @@ def test_damaged_own_files_do_not_break_the_list(tmp_path):
 
 
 def test_the_catalog_needs_no_torch():
-    code = "import sys, controlnet_core.catalog, controlnet_core.resize; print('torch' in sys.modules)"
+    code = "import sys, controlnet_core.models.catalog, controlnet_core.domain.resize; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -151,8 +151,8 @@ def test_a_single_file_lacks_its_words_until_somebody_brings_them(tmp_path):
 
 def test_the_words_of_the_card_are_a_tokenizer(tmp_path, monkeypatch):
     """What the card fetches, in the form that the hub has it, is read by the loader: one vocabulary for single files."""
-    from controlnet_core.download import fetch
-    from controlnet_core.loading import load_tokenizer
+    from controlnet_core.models.download import fetch
+    from controlnet_core.models.loading import load_tokenizer
     from tests.core.hub_server import Hub, serve
 
     card = shipped()[TOKENIZER]

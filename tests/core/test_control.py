@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from controlnet_core.control import Param, values
-from controlnet_core.errors import InputError
+from controlnet_core.domain.control import Param, values
+from controlnet_core.domain.errors import InputError
 
 LOW = Param("low", "Low", 100, 1, 255)
 SHARE = Param("share", "Share", 0.5, 0, 1, 0.1)

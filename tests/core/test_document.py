@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlnet_core.document import MISSING, Person, Point, Raster, Skeleton, decode, encode
-from controlnet_core.errors import InputError
+from controlnet_core.domain.document import MISSING, Person, Point, Raster, Skeleton, decode, encode
+from controlnet_core.domain.errors import InputError
 
 
 def packed(header: bytes, pixels: bytes = b"") -> bytes:

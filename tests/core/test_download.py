@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from controlnet_core import download
-from controlnet_core.catalog import Catalog, ModelCard, shipped
-from controlnet_core.download import begun, discard, fetch
-from controlnet_core.errors import Cancelled, DownloadError, ModelError, NoSpace
-from controlnet_core.remote import wanted
+from controlnet_core.domain.errors import Cancelled, DownloadError, ModelError, NoSpace
+from controlnet_core.models import download
+from controlnet_core.models.catalog import Catalog, ModelCard, shipped
+from controlnet_core.models.download import begun, discard, fetch
+from controlnet_core.models.hub import wanted
 from tests.core.hub_server import REVISION, Hub, serve
 
 WEIGHTS = random.Random(7).randbytes(700_001)
@@ -145,8 +145,8 @@ def test_a_process_that_is_killed_leaves_a_beginning(hub, models):
     code = f"""
 import os
 from pathlib import Path
-from controlnet_core.catalog import ModelCard
-from controlnet_core.download import fetch
+from controlnet_core.models.catalog import ModelCard
+from controlnet_core.models.download import fetch
 card = ModelCard.model_validate_json({FILE_CARD.model_dump_json()!r})
 fetch(card, Path({str(models)!r}), lambda progress: progress.done > 200_000 and os.kill(os.getpid(), 9), free_min_bytes=0)
 """

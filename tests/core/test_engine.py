@@ -8,11 +8,11 @@ import torch
 from diffusers import ControlNetModel
 
 from controlnet_core import engine as engine_module
-from controlnet_core import sampling
-from controlnet_core.catalog import Catalog
+from controlnet_core.diffusion import denoiser
+from controlnet_core.domain.errors import Cancelled, ModelMissing, OutOfMemory, RecipeError
+from controlnet_core.domain.recipe import ControlUnit, Recipe
 from controlnet_core.engine import LocalEngine
-from controlnet_core.errors import Cancelled, ModelMissing, OutOfMemory, RecipeError
-from controlnet_core.recipe import ControlUnit, Recipe
+from controlnet_core.models.catalog import Catalog
 from tests.core.small import TOKENS, control_type, digest, save_small_model
 
 SAMPLERS = ("ddim", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "unipc", "lcm", "tcd")
@@ -68,13 +68,13 @@ def run(engine, **settings):
 
 def count_control_runs(monkeypatch) -> list[int]:
     runs: list[int] = []
-    plain = sampling.residuals
+    plain = denoiser.residuals
 
     def counted(network, seen, *rest):
         runs.append(len(seen))
         return plain(network, seen, *rest)
 
-    monkeypatch.setattr(sampling, "residuals", counted)
+    monkeypatch.setattr(denoiser, "residuals", counted)
     return runs
 
 
@@ -89,7 +89,7 @@ def test_same_seed_same_picture_and_seeds_count_up(engine):
 
 def test_batches_change_nothing(engine, monkeypatch):
     alone = run(engine, seed=1, images=3, sampler="euler_a", controls=(unit(),))
-    monkeypatch.setattr(engine_module.memory, "plans", lambda device, first: [engine_module.memory.Plan(batch=3)])
+    monkeypatch.setattr(engine_module.cache, "plans", lambda device, first: [engine_module.cache.Plan(batch=3)])
     together = run(engine, seed=1, images=3, sampler="euler_a", controls=(unit(),))
     for one, other in zip(alone, together, strict=True):
         assert np.abs(one.astype(int) - other.astype(int)).max() <= 1

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from controlnet_core.errors import InputError, NoSpace, RecipeError
-from controlnet_core.gallery import Gallery, Query
-from controlnet_core.job import Job
-from controlnet_core.metadata import alone, parameters_of, read_parameters, recipe_of, to_png
-from controlnet_core.recipe import ControlUnit, Recipe
+from controlnet_core.domain.errors import InputError, NoSpace, RecipeError
+from controlnet_core.domain.job import Job
+from controlnet_core.domain.recipe import ControlUnit, Recipe
+from controlnet_core.storage.gallery import Gallery, Query
+from controlnet_core.storage.metadata import alone, parameters_of, read_parameters, recipe_of, to_png
 
 RECIPE = Recipe(
     model="paperworld",

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from controlnet_core import picture
-from controlnet_core.detection import Detection, parse
-from controlnet_core.errors import InputError, NoSpace, QueueFull, RecipeError, StudioError
-from controlnet_core.job import Job
-from controlnet_core.jobs import Queue
-from controlnet_core.recipe import ControlUnit, Recipe
-from controlnet_core.store import Blobs
+from controlnet_core.domain import picture
+from controlnet_core.domain.detection import Detection, parse
+from controlnet_core.domain.errors import InputError, NoSpace, QueueFull, RecipeError, StudioError
+from controlnet_core.domain.job import Job
+from controlnet_core.domain.recipe import ControlUnit, Recipe
+from controlnet_core.execution.queue import Queue
+from controlnet_core.storage.store import Blobs
 
 RECIPE = Recipe(model="paperworld", width=64, height=64)
 RGB = np.full((64, 64, 3), 7, np.uint8)

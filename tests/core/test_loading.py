@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from controlnet_core import codec
-from controlnet_core.errors import ModelError, ModelMissing
-from controlnet_core.loading import load_base, load_control, read_tensors
-from controlnet_core.weights import Weights
+from controlnet_core.checkpoints.weight_files import Weights
+from controlnet_core.diffusion import vae as codec
+from controlnet_core.domain.errors import ModelError, ModelMissing
+from controlnet_core.models.loading import load_base, load_control, read_tensors
 from tests.core.small import save_small_model
 
 EXECUTED = "executed"

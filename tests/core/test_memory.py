@@ -4,8 +4,8 @@ import cv2
 import pytest
 import torch
 
-from controlnet_core import memory
-from controlnet_core.errors import InputError
+from controlnet_core.domain.errors import InputError
+from controlnet_core.memory import cache
 
 
 @pytest.mark.parametrize(
@@ -20,15 +20,15 @@ from controlnet_core.errors import InputError
     ],
 )
 def test_whoever_says_it(error: Exception) -> None:
-    assert memory.is_exhausted(error)
+    assert cache.is_exhausted(error)
 
 
 def test_the_allocator_of_this_machine() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
-    assert memory.is_exhausted(caught.value)
+    assert cache.is_exhausted(caught.value)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("memory"), InputError("out of memory")])
 def test_nothing_else(error: Exception) -> None:
-    assert not memory.is_exhausted(error)
+    assert not cache.is_exhausted(error)

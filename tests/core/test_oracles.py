@@ -7,11 +7,11 @@ import pytest
 import torch
 from diffusers import ControlNetModel
 
-from controlnet_core import codec, schedulers
-from controlnet_core.loading import Base, load_base, load_control
-from controlnet_core.sampling import Control, Denoiser, embed_hint, level_scales, residuals, sample
-from controlnet_core.schedulers import Noise
-from controlnet_core.text import encode_tokens
+from controlnet_core.diffusion import schedulers, vae
+from controlnet_core.diffusion.conditioning import encode_tokens
+from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, level_scales, residuals, sample
+from controlnet_core.diffusion.schedulers import Noise
+from controlnet_core.models.loading import Base, load_base, load_control
 
 TIMES = (1, 951)
 
@@ -129,9 +129,9 @@ def test_ddim(lab):
 @pytest.mark.parametrize("name", ["ddim20_cfg9", "x_T"])
 def test_decoded_picture(name, lab):
     with torch.inference_mode():
-        decoded = codec.decode(lab.base.vae, lab.arrays[name])
+        decoded = vae.decode(lab.base.vae, lab.arrays[name])
     near(decoded, lab.arrays[f"decoded_{name}"], 1e-4)
-    difference = torch.from_numpy(codec.to_rgb(decoded)[0]).int() - lab.arrays[f"picture_{name}"][0].int()
+    difference = torch.from_numpy(vae.to_rgb(decoded)[0]).int() - lab.arrays[f"picture_{name}"][0].int()
     assert difference.abs().max() <= 1
     assert difference.abs().float().mean() <= 0.005
 
@@ -153,7 +153,7 @@ def test_first_stage(lab):
     picture = lab.arrays["vae_image"].permute(2, 0, 1)[None] / 127.5 - 1
     with torch.inference_mode():
         distribution = lab.base.vae.encode(picture).latent_dist
-        scaled = codec.encode(lab.base.vae, picture)
+        scaled = vae.encode(lab.base.vae, picture)
     near(distribution.mean, lab.arrays["vae_mean"].reshape(distribution.mean.shape), 1e-4)
     near(distribution.logvar, lab.arrays["vae_logvar"].reshape(distribution.mean.shape), 1e-4)
     near(scaled, lab.arrays["vae_mean"].reshape(scaled.shape) * 0.18215, 1e-4)

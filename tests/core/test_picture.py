@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from controlnet_core import picture
-from controlnet_core.errors import InputError
+from controlnet_core.domain import picture
+from controlnet_core.domain.errors import InputError
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:

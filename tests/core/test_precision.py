@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from controlnet_core import memory, precision, preflight
-from controlnet_core.catalog import Catalog
+from controlnet_core.domain.errors import RecipeError
+from controlnet_core.domain.recipe import ControlUnit, Recipe
 from controlnet_core.engine import LocalEngine
-from controlnet_core.errors import RecipeError
-from controlnet_core.preflight import Facts, estimate, ladder, needed
-from controlnet_core.recipe import ControlUnit, Recipe
+from controlnet_core.memory import cache, precision
+from controlnet_core.memory import plan as preflight
+from controlnet_core.memory.plan import Facts, estimate, ladder, needed
+from controlnet_core.models.catalog import Catalog
 from tests.core.small import control_type, digest
 
 CONTROLS = {"scribble": control_type("scribble", networks={"": "control"})}
@@ -118,11 +119,11 @@ def test_a_processor_that_cannot_is_told_about(monkeypatch):
 
 def test_the_engine_changes_precision_down_the_ladder_and_back(engine, able, monkeypatch):
     whole = drawn(engine)
-    plain = memory.room
-    monkeypatch.setattr(memory, "room", lambda device: 1)
+    plain = cache.room
+    monkeypatch.setattr(cache, "room", lambda device: 1)
     assert preflight.chosen(recipe(), engine.catalog, CONTROLS, "cpu", 1) == "bfloat16"
     drawn(engine)
     assert loaded(engine) == {torch.bfloat16}
-    monkeypatch.setattr(memory, "room", plain)
+    monkeypatch.setattr(cache, "room", plain)
     assert (drawn(engine) == whole).all()
     assert loaded(engine) == {torch.float32}

@@ -8,13 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from controlnet_core import memory, preflight
-from controlnet_core.adapters import Adapters
-from controlnet_core.catalog import Catalog
+from controlnet_core.domain.recipe import ControlUnit, Lora, Recipe
 from controlnet_core.engine import LocalEngine
-from controlnet_core.loading import load_base, load_control
-from controlnet_core.preflight import Facts, estimate, facts_of, ladder, needed
-from controlnet_core.recipe import ControlUnit, Lora, Recipe
+from controlnet_core.memory import cache
+from controlnet_core.memory import plan as preflight
+from controlnet_core.memory.plan import Facts, estimate, facts_of, ladder, needed
+from controlnet_core.models.catalog import Catalog
+from controlnet_core.models.loading import load_base, load_control
+from controlnet_core.models.lora import Adapters
 from tests.core.small import control_type, digest
 
 CONTROLS = {"scribble": control_type("scribble", networks={"": "control"})}
@@ -163,18 +164,18 @@ def test_low_memory_mode_begins_further_down(monkeypatch, catalog):
 
 def test_the_engine_begins_where_the_estimate_says(catalog, monkeypatch):
     tried = []
-    plain = memory.plans
-    monkeypatch.setattr(memory, "plans", lambda device, first: tried.append(first) or plain(device, first))
+    plain = cache.plans
+    monkeypatch.setattr(cache, "plans", lambda device, first: tried.append(first) or plain(device, first))
     engine = LocalEngine(catalog, CONTROLS, "cpu")
     small = recipe(width=64, height=64, steps=1)
     engine.run(small, {}, lambda step: None)
-    monkeypatch.setattr(memory, "room", lambda device: 1)
+    monkeypatch.setattr(cache, "room", lambda device: 1)
     engine.run(small, {}, lambda step: None)
     assert tried == ["resident", ladder("cpu")[-1].name]
 
 
 def test_no_torch_is_needed():
-    code = "import sys, controlnet_core.preflight; assert not {'torch', 'diffusers'} & sys.modules.keys()"
+    code = "import sys, controlnet_core.memory.plan; assert not {'torch', 'diffusers'} & sys.modules.keys()"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from controlnet_core import preflight, quick, sampling
-from controlnet_core.catalog import Catalog
+from controlnet_core.diffusion import conditioning, cuda_graphs, denoiser, vae
+from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, level_scales
+from controlnet_core.domain.recipe import ControlUnit, Recipe
 from controlnet_core.engine import LocalEngine
-from controlnet_core.loading import load_base, load_control
-from controlnet_core.memory import Plan
-from controlnet_core.places import Places
-from controlnet_core.recipe import ControlUnit, Recipe
-from controlnet_core.sampling import Control, Denoiser, embed_hint, level_scales
+from controlnet_core.memory import plan as preflight
+from controlnet_core.memory.cache import Plan
+from controlnet_core.memory.placement import Places
+from controlnet_core.models.catalog import Catalog
+from controlnet_core.models.loading import load_base, load_control
 from tests.core.small import control_type, digest
 
 
@@ -27,7 +28,7 @@ def network(small_model):
 
 @pytest.fixture
 def levels(network):
-    return sampling.levels_of(network)
+    return denoiser.levels_of(network)
 
 
 def make(base, network, levels, seed=1) -> Denoiser:
@@ -52,7 +53,7 @@ def test_text_is_attended_to_once_a_run_and_nothing_changes(base, network, level
     counts = []
     for module in crossed:
         module.to_k.register_forward_hook(lambda *_: counts.append(1))
-    with torch.inference_mode(), quick.text_kept([base.unet, network]) as keepers:
+    with torch.inference_mode(), cuda_graphs.text_kept([base.unet, network]) as keepers:
         again = [plain.predict(SEEN, TIME - index, index, 4) for index in range(4)]
     assert all(torch.equal(one, other) for one, other in zip(expected, again, strict=True))
     assert len(counts) == len(crossed)
@@ -62,7 +63,7 @@ def test_text_is_attended_to_once_a_run_and_nothing_changes(base, network, level
         module.to_k._forward_hooks.clear()
 
 
-class OnPaper(quick.Graphs):
+class OnPaper(cuda_graphs.Graphs):
     """Records as on a GPU, but replays by computing: what is recorded reads its own tensors only."""
 
     def __init__(self):
@@ -91,7 +92,7 @@ class OnPaper(quick.Graphs):
                 for module, processor in now:
                     module.processor = processor
 
-        return quick._Step(Graph(), seen, time, output)
+        return cuda_graphs._Step(Graph(), seen, time, output)
 
 
 def test_recorded_steps_take_new_drawings_texts_and_masks(base, network, levels):
@@ -134,7 +135,7 @@ def test_running_out_of_memory_is_not_swallowed(base, network, levels):
 
 def test_nothing_is_recorded_without_cuda_or_while_weights_move(base, network, levels):
     plain = make(base, network, levels)
-    with quick.Graphs(torch.device("cpu")).quickened(plain) as quickened:
+    with cuda_graphs.Graphs(torch.device("cpu")).quickened(plain) as quickened:
         assert quickened is plain
     with OnPaper().quickened(plain, still=False) as quickened:
         assert quickened is plain
@@ -160,7 +161,7 @@ def engine(small_model, tmp_path):
 
 
 def test_every_plan_gives_the_picture(engine, monkeypatch):
-    from controlnet_core import memory
+    from controlnet_core.memory import cache
 
     unit = ControlUnit(control="scribble", picture=digest(PICTURE))
     recipe = Recipe(model="small", prompt="a red house", width=64, height=64, steps=3, controls=(unit,), images=2)
@@ -170,7 +171,7 @@ def test_every_plan_gives_the_picture(engine, monkeypatch):
 
     plain = made()
     for plan in PLANS:
-        monkeypatch.setattr(memory, "plans", lambda device, first, plan=plan: [plan])
+        monkeypatch.setattr(cache, "plans", lambda device, first, plan=plan: [plan])
         for one, other in zip(made(), plain, strict=True):
             distance = np.abs(one.astype(int) - other)
             # Eight bits are coarse; the rest is exact.
@@ -180,11 +181,11 @@ def test_every_plan_gives_the_picture(engine, monkeypatch):
         assert all(np.array_equal(one, other) for one, other in zip(made(), plain, strict=True)), plan
 
 
-@pytest.mark.parametrize("place", ["sampling.residuals", "codec.decode", "codec.encode", "text.encode_tokens"])
+@pytest.mark.parametrize("place", ["denoiser.residuals", "vae.decode", "vae.encode", "conditioning.encode_tokens"])
 def test_out_of_memory_anywhere_walks_down_the_ladder(place, engine, monkeypatch):
     """Each plan but the last fails; the last one's picture is right, and so is the next run's."""
-    from controlnet_core import codec, memory, text
-    from controlnet_core.recipe import Source
+    from controlnet_core.domain.recipe import Source
+    from controlnet_core.memory import cache
 
     unit = ControlUnit(control="scribble", picture=digest(PICTURE))
     source = Source(picture=digest(PICTURE))
@@ -195,9 +196,9 @@ def test_out_of_memory_anywhere_walks_down_the_ladder(place, engine, monkeypatch
 
     expected = made()
     ladder = [*preflight.ladder("cuda")[:-1], Plan(1, tiled=True, name="last")]
-    monkeypatch.setattr(memory, "plans", lambda device, first: ladder)
+    monkeypatch.setattr(cache, "plans", lambda device, first: ladder)
     module, name = place.split(".")
-    module = {"sampling": sampling, "codec": codec, "text": text}[module]
+    module = {"denoiser": denoiser, "vae": vae, "conditioning": conditioning}[module]
     plain, failures = getattr(module, name), []
 
     def failing(*args, **more):

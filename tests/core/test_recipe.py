@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from controlnet_core import gallery
-from controlnet_core.catalog import Catalog
+from controlnet_core.domain.errors import RecipeError
+from controlnet_core.domain.recipe import SAMPLER_TITLES, ControlUnit, Found, Lora, Recipe, Source, parse
 from controlnet_core.engine import LocalEngine
-from controlnet_core.errors import RecipeError
-from controlnet_core.recipe import SAMPLER_TITLES, ControlUnit, Found, Lora, Recipe, Source, parse
+from controlnet_core.models.catalog import Catalog
+from controlnet_core.storage import gallery
 from tests.core.small import control_type, digest
 
 CONTROLS = {"scribble": control_type("scribble", networks={"": "control"})}

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlnet_core import codec, schedulers
-from controlnet_core.loading import load_base
-from controlnet_core.resize import fit
-from controlnet_core.sampling import Control, Denoiser, level_scales, sample
-from controlnet_core.schedulers import Noise
+from controlnet_core.diffusion import schedulers
+from controlnet_core.diffusion import vae as codec
+from controlnet_core.diffusion.denoiser import Control, Denoiser, level_scales, sample
+from controlnet_core.diffusion.schedulers import Noise
+from controlnet_core.domain.resize import fit
+from controlnet_core.models.loading import load_base
 
 SCHEDULE = {
     "num_train_timesteps": 1000,
@@ -203,7 +204,7 @@ def test_control_pictures_fit_without_new_colours(width, height, tall, wide, res
 @pytest.mark.parametrize("shape", [(2048, 1), (1, 2048)])
 def test_a_strip_is_not_enlarged_for_what_nobody_sees(shape, monkeypatch):
     """What is cut away from 1 x 2048 px would be gigabytes at the size of its middle."""
-    from controlnet_core import resize
+    from controlnet_core.domain import resize
 
     made = []
     plain = resize.cv2.resize

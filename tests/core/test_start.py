@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from controlnet_core import codec
-from controlnet_core.catalog import Catalog
-from controlnet_core.diffusion import ControlNetModel, UNet2DConditionModel
+from controlnet_core.diffusion import vae
+from controlnet_core.diffusion.init_image import soft_mask
+from controlnet_core.domain.errors import RecipeError
+from controlnet_core.domain.recipe import ControlUnit, Recipe, Source
 from controlnet_core.engine import LocalEngine
-from controlnet_core.errors import RecipeError
-from controlnet_core.loading import load_base
-from controlnet_core.recipe import ControlUnit, Recipe, Source
-from controlnet_core.start import soft_mask
+from controlnet_core.models.catalog import Catalog
+from controlnet_core.models.diffusers_setup import ControlNetModel, UNet2DConditionModel
+from controlnet_core.models.loading import load_base
 from tests.core.small import control_type, digest, save_small_model
 
 CONTROLS = {"scribble": control_type("scribble", networks={"": "control"})}
@@ -75,7 +75,7 @@ def theirs(folder, kind, *, images, masks=None, strength, guidance=4.0):
 def latents(folder, picture):
     base = load_base(folder)
     with torch.inference_mode():
-        return codec.encode(base.vae, codec.from_rgb(picture) * 2 - 1).clone()
+        return vae.encode(base.vae, vae.from_rgb(picture) * 2 - 1).clone()
 
 
 @pytest.mark.parametrize("strength", [0.3, 0.75, 1.0])
@@ -171,8 +171,8 @@ def test_an_inpainting_model_sees_the_mask_and_what_stays(engine, painter, monke
     grey[:, :32] = 0
     expected = latents(painter, PHOTO)
     with torch.inference_mode():
-        cut = (codec.from_rgb(PHOTO) * 2 - 1) * (torch.from_numpy(LEFT[None, None, :, :, 0].copy()) == 0)
-        expected = codec.encode(load_base(painter).vae, cut)
+        cut = (vae.from_rgb(PHOTO) * 2 - 1) * (torch.from_numpy(LEFT[None, None, :, :, 0].copy()) == 0)
+        expected = vae.encode(load_base(painter).vae, cut)
     assert seen[0].shape == (2, 9, 8, 8)
     assert torch.equal(seen[0][0, 4, :, :4], torch.ones(8, 4))
     assert torch.equal(seen[0][1, 4, :, 4:], torch.zeros(8, 4))

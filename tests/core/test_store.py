@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from controlnet_core import store
-from controlnet_core.errors import InputError, NoSpace
+from controlnet_core.domain.errors import InputError, NoSpace
+from controlnet_core.storage import store
 
 
 def test_write_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_sweep_removes_what_a_killed_write_left(tmp_path: Path) -> None:
 def test_kill_never_leaves_half_a_file(tmp_path: Path) -> None:
     """A process that rewrites one file for ever is killed at random times."""
     code = (
-        "import sys; from pathlib import Path; from controlnet_core import store\n"
+        "import sys; from pathlib import Path; from controlnet_core.storage import store\n"
         "path, k = Path(sys.argv[1]), 0\n"
         "while True: k += 1; store.write(path, bytes([k % 256]) * 300_000); k == 1 and print('go', flush=True)\n"
     )

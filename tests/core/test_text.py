@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlnet_core.errors import ModelError, RecipeError
-from controlnet_core.loading import load_base
-from controlnet_core.text import Reading, encode, encode_text, encode_tokens, parts
+from controlnet_core.diffusion.conditioning import Reading, encode, encode_text, encode_tokens, parts
+from controlnet_core.domain.errors import ModelError, RecipeError
+from controlnet_core.models.loading import load_base
 
 
 @pytest.mark.parametrize(

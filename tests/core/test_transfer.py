@@ -11,11 +11,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from controlnet_core.errors import Cancelled, ModelError, NoSpace
-from controlnet_core.header import read_header
-from controlnet_core.loading import load_base, load_control
-from controlnet_core.transfer import Work, add_control, extract, transfer
-from controlnet_core.weights import Entry, Weights, write
+from controlnet_core.checkpoints.safetensors_header import read_header
+from controlnet_core.checkpoints.transfer import Work, add_control, extract, transfer
+from controlnet_core.checkpoints.weight_files import Entry, Weights, write
+from controlnet_core.domain.errors import Cancelled, ModelError, NoSpace
+from controlnet_core.models.loading import load_base, load_control
 from tests.core.small import save_small_model
 
 CONTROL, UNET = "control_model.", "model.diffusion_model."
@@ -275,7 +275,7 @@ def test_every_dtype_is_written_and_read(tmp_path):
         "e": torch.empty(0, 4), "f": torch.tensor([True, False]), "g": torch.randn(2, 2).double(),
     }  # fmt: skip
     path = tmp_path / "all.safetensors"
-    from controlnet_core.weights import DTYPES
+    from controlnet_core.checkpoints.weight_files import DTYPES
 
     entries = [Entry(name, tuple(one.shape), DTYPES[one.dtype], lambda one=one: [one]) for name, one in tensors.items()]
     write(path, entries, {"a": "b"}, free_min_bytes=0)
@@ -313,7 +313,7 @@ import sys, threading, time
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from controlnet_core.transfer import Work, transfer
+from controlnet_core.checkpoints.transfer import Work, transfer
 
 folder, side = Path(sys.argv[1]), 3072
 torch.set_num_threads(1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from controlnet_core.verdict import check, judge
+from controlnet_core.checkpoints.probe import check, judge
 from tests.core.small import save_small_model
 
 UNET = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from controlnet_core import winograd
-from controlnet_core.winograd import WinogradConv2d, convolved, hasten
+from controlnet_core.diffusion import winograd
+from controlnet_core.diffusion.winograd import WinogradConv2d, convolved, hasten
 
 
 @settings(max_examples=25, deadline=None)

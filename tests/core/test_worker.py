@@ -18,16 +18,17 @@ import numpy as np
 import psutil
 import pytest
 
-from controlnet_core import picture, supervisor
-from controlnet_core.detection import Detection
-from controlnet_core.document import Raster, decode
-from controlnet_core.errors import NoSpace
-from controlnet_core.gallery import Gallery, recipe_of
-from controlnet_core.job import Event, Job
-from controlnet_core.jobs import Entry, Queue
-from controlnet_core.recipe import ControlUnit, Recipe
-from controlnet_core.store import Blobs
-from controlnet_core.supervisor import Supervisor
+from controlnet_core.domain import picture
+from controlnet_core.domain.detection import Detection
+from controlnet_core.domain.document import Raster, decode
+from controlnet_core.domain.errors import NoSpace
+from controlnet_core.domain.job import Event, Job
+from controlnet_core.domain.recipe import ControlUnit, Recipe
+from controlnet_core.execution import supervisor
+from controlnet_core.execution.queue import Entry, Queue
+from controlnet_core.execution.supervisor import Supervisor
+from controlnet_core.storage.gallery import Gallery, recipe_of
+from controlnet_core.storage.store import Blobs
 from tests.core.strokes_engine import StrokesEngine
 
 ENGINE = "tests.core.strokes_engine:build"

@@ -1,4 +1,4 @@
-"""Writes tests/js/fixtures: containers as `controlnet_core.document.encode` makes them, for the browser's half to read."""
+"""Writes tests/js/fixtures: containers as `controlnet_core.domain.document.encode` makes them, for the browser's half to read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from controlnet_core.document import MISSING, Document, Person, Point, Raster, Skeleton, encode
+from controlnet_core.domain.document import MISSING, Document, Person, Point, Raster, Skeleton, encode
 
 FIXTURES = Path(__file__).with_name("fixtures")
 

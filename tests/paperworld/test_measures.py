@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import paperworld
-from controlnet_core.document import Person, Point, Skeleton
+from controlnet_core.domain.document import Person, Point, Skeleton
 from paperworld import evaluate, measures
 from paperworld import judge as judging
 from paperworld.exam import CONDITIONS, HAND_DRAWN, exam, measure_of, questions

@@ -10,8 +10,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from controlnet_core.errors import ModelError
-from controlnet_core.training import read
+from controlnet_core.domain.errors import ModelError
+from controlnet_core.training.loop import read
 from paperworld import codec, drafts, examples, ship, train
 from paperworld.examples import render_shard, scene_of
 from paperworld.latents import fit

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import paperworld
-from controlnet_core.errors import ModelError
-from controlnet_core.training import Plan, Progress, read, train
+from controlnet_core.domain.errors import ModelError
+from controlnet_core.training.loop import Plan, Progress, read, train
 from paperworld import tokens
 
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from annotator import controls
-from controlnet_core import loading
-from controlnet_core.control import values
-from controlnet_core.document import Raster
-from controlnet_core.errors import ModelError
+from controlnet_core.domain.control import values
+from controlnet_core.domain.document import Raster
+from controlnet_core.domain.errors import ModelError
+from controlnet_core.models import loading
 from paperworld import codec, evaluate, measures, tokens
 from paperworld.exam import edge_agreement, exam
 from paperworld.examples import HELD_OUT, scene_of

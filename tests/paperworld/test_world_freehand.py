@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import paperworld
-from controlnet_core.document import Skeleton, decode, encode
+from controlnet_core.domain.document import Skeleton, decode, encode
 from paperworld import freehand
 from paperworld.rendering import Rendering
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from controlnet_core.errors import NoSpace
-from controlnet_core.gallery import Gallery
+from controlnet_core.domain.errors import NoSpace
+from controlnet_core.storage.gallery import Gallery
 from tests.soak.kills import torn
 from tests.soak.load import FIELDS, open_studio
 from tests.soak.row import Row

@@ -11,9 +11,9 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from controlnet_core.control import Rgb
-from controlnet_core.job import OnLoad, OnStep, Step
-from controlnet_core.recipe import Recipe
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.job import OnLoad, OnStep, Step
+from controlnet_core.domain.recipe import Recipe
 from tests.core.strokes_engine import StrokesEngine
 
 

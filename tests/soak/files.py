@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
 
-from controlnet_core.errors import ModelError
+from controlnet_core.domain.errors import ModelError
 from tests.soak.row import Row
 
 
@@ -48,7 +48,7 @@ def check(folder: Path, times: int) -> list[Row]:
 
 
 def _row(name: str, files: dict[str, list[bytes]]) -> Row:
-    from controlnet_core.loading import read_tensors
+    from controlnet_core.models.loading import read_tensors
     from tests.core.test_loading import EXECUTED
 
     total = named = other = 0

@@ -9,12 +9,13 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from annotator import openpose_json
+from annotator.formats import openpose_json
 from components.mount import read_action, read_wanted
-from controlnet_core import detection, document, metadata, recipe
-from controlnet_core.errors import StudioError
+from controlnet_core.domain import detection, document, recipe
+from controlnet_core.domain.errors import StudioError
+from controlnet_core.storage import metadata
 from tests.soak.row import Row
-from webapp import gates
+from webapp.application import validation
 
 GOOD_RECIPE: dict[str, Any] = {
     "version": 2,
@@ -83,19 +84,19 @@ def container() -> st.SearchStrategy[bytes]:
 def every_gate(value: object) -> None:
     """All gates on one value."""
     for ask in (
-        lambda: gates.text(value, 100),
-        lambda: gates.number(value, 0, 1),
-        lambda: gates.whole(value, 0, 9),
-        lambda: gates.span(value, 0, 1),
-        lambda: gates.flag(value),
-        lambda: gates.choice(value, ("a", 1, True)),
-        lambda: gates.job_id(value),
+        lambda: validation.text(value, 100),
+        lambda: validation.number(value, 0, 1),
+        lambda: validation.whole(value, 0, 9),
+        lambda: validation.span(value, 0, 1),
+        lambda: validation.flag(value),
+        lambda: validation.choice(value, ("a", 1, True)),
+        lambda: validation.job_id(value),
     ):
         try:
             ask()
         except StudioError:
             continue
-    gates.workspace(value)
+    validation.workspace(value)
 
 
 def read_payload(value: object) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from controlnet_core.gallery import Gallery, Result
-from controlnet_core.jobs import Queue
-from controlnet_core.metadata import recipe_of
-from controlnet_core.store import Blobs
+from controlnet_core.execution.queue import Queue
+from controlnet_core.storage.gallery import Gallery, Result
+from controlnet_core.storage.metadata import recipe_of
+from controlnet_core.storage.store import Blobs
 from tests.soak.row import Row
 
 ROOT = Path(__file__).resolve().parents[2]

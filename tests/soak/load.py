@@ -9,10 +9,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from controlnet_core.errors import QueueFull
+from controlnet_core.domain.errors import QueueFull
 from tests.soak.row import Row
-from webapp.services import Studio
-from webapp.settings import Settings
+from webapp.application.services import Studio
+from webapp.application.settings import Settings
 
 LIMIT_S = 900.0
 FIELDS: dict[str, Any] = {"model": "paperworld", "width": 64, "height": 64, "steps": 2}

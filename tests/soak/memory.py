@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from controlnet_core.errors import OutOfMemory
+from controlnet_core.domain.errors import OutOfMemory
 from tests.soak.row import Row
 
 Run = Callable[[], list[Any]]
@@ -25,12 +25,12 @@ def modules() -> Modules:
     from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
     from transformers import CLIPTextModel
 
-    from controlnet_core import sampling
+    from controlnet_core.diffusion import denoiser
 
     return {
         "text encoder": (CLIPTextModel, "forward"),
         "UNet": (UNet2DConditionModel, "forward"),
-        "ControlNet": (sampling, "residuals"),
+        "ControlNet": (denoiser, "residuals"),
         "ControlNet's eye": (ControlNetConditioningEmbedding, "forward"),
         "VAE decoder": (Decoder, "forward"),
         "VAE encoder": (Encoder, "forward"),
@@ -99,9 +99,9 @@ def same(one: list[Any], other: list[Any]) -> bool:
 
 def small_run(folder: Path) -> Run:
     """A function that makes the pictures of one recipe on a small random model with a ControlNet, from a picture."""
-    from controlnet_core.catalog import Catalog
+    from controlnet_core.domain.recipe import ControlUnit, Recipe, Source
     from controlnet_core.engine import LocalEngine
-    from controlnet_core.recipe import ControlUnit, Recipe, Source
+    from controlnet_core.models.catalog import Catalog
     from tests.core.small import control_type, digest, save_small_model
 
     model = save_small_model(folder / "small")
@@ -135,9 +135,9 @@ def small_detection(models: Path) -> Run:
 
     import annotator
     from annotator.networks.lineart import Drawing
-    from controlnet_core.catalog import Catalog
-    from controlnet_core.detection import Detection
-    from webapp.engine import StudioEngine
+    from controlnet_core.domain.detection import Detection
+    from controlnet_core.models.catalog import Catalog
+    from webapp.application.engine import StudioEngine
 
     catalog = Catalog(models)
     path = models / catalog.card("lineart-fine").path

@@ -40,7 +40,7 @@ class Running:
         found: list[psutil.Process] = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
             with suppress(psutil.Error):  # it ended meanwhile: a program that was asked something
-                if "controlnet_core.worker" in " ".join(child.cmdline()):
+                if "controlnet_core.execution.worker" in " ".join(child.cmdline()):
                     found.append(child)
         return found
 

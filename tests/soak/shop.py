@@ -15,13 +15,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from controlnet_core import store
-from controlnet_core.gallery import Gallery
-from controlnet_core.job import Job
-from controlnet_core.jobs import Queue
-from controlnet_core.recipe import Recipe
-from controlnet_core.store import Blobs
-from controlnet_core.supervisor import Supervisor
+from controlnet_core.domain.job import Job
+from controlnet_core.domain.recipe import Recipe
+from controlnet_core.execution.queue import Queue
+from controlnet_core.execution.supervisor import Supervisor
+from controlnet_core.storage import store
+from controlnet_core.storage.gallery import Gallery
+from controlnet_core.storage.store import Blobs
 
 STUCK_S = 300.0
 """Without a job that ends for so long, nothing is going to happen any more: a bound, also on a machine that is busy otherwise."""

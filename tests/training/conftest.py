@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from accelerate.state import AcceleratorState
 
-from controlnet_core import picture
-from controlnet_core.datasets.circles import Circles
+from controlnet_core.datasets.example_circles import Circles
+from controlnet_core.domain import picture
 from tests.core.conftest import one_thread  # noqa: F401 - a fixture that is used by itself
 from tests.core.small import save_small_model
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from controlnet_core.codec import from_rgb
-from controlnet_core.datasets.circles import Circles
-from controlnet_core.loading import Base, load_base
-from controlnet_core.runs import Training
-from controlnet_core.training import awaken
-from controlnet_core.training.control import Lesson, fresh
+from controlnet_core.datasets.example_circles import Circles
+from controlnet_core.diffusion.vae import from_rgb
+from controlnet_core.models.loading import Base, load_base
+from controlnet_core.training import weight_init
+from controlnet_core.training.controlnet_loss import Lesson, fresh
 from controlnet_core.training.loop import Group, Plan, train
+from controlnet_core.training.run import Training
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def outlines(count: int = 8) -> Tensor:
 
 def test_an_awakened_control_changes_nothing_before_the_first_step(base: Base) -> None:
     control, hints = fresh(base), outlines(2)
-    awaken.embedding(control, outlines())
+    weight_init.embedding(control, outlines())
     seen, times, text = torch.randn(2, base.channels, 8, 8), torch.tensor([5, 900]), torch.randn(2, 77, 32)
     lesson = Lesson(base.unet, control, "epsilon", Training())
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_an_awakened_embedding_passes_on_what_a_random_one_loses(base: Base) -> 
             return (x.std((0, 2, 3)) / x.square().mean().sqrt()).mean()
 
     before = heard()
-    awaken.embedding(control, hints)
+    weight_init.embedding(control, hints)
     assert heard() > 5 * before
     with torch.no_grad():
         spread = layers(hints).std((0, 2, 3))
@@ -62,13 +62,13 @@ def test_a_text_basis_makes_every_direction_equally_loud() -> None:
     loudness = torch.tensor([9.0, 1.0, 0.5, 0.3])
     turn = torch.linalg.qr(torch.randn(4, 4, generator=generator)).Q
     texts = (torch.randn(50, 40, 4, generator=generator) * loudness) @ turn
-    basis = awaken.text_basis(texts)
+    basis = weight_init.text_basis(texts)
     white = (texts @ basis).reshape(-1, 4)
     torch.testing.assert_close(basis, basis.T)
     moment = white.T @ white / len(white)
     # The quietest loses a little: it is only three times as loud as what counts as rounding.
     torch.testing.assert_close(moment, torch.eye(4), atol=0.12, rtol=0)
-    assert torch.isfinite(awaken.text_basis(torch.ones(2, 3, 4))).all()
+    assert torch.isfinite(weight_init.text_basis(torch.ones(2, 3, 4))).all()
 
 
 class Reader(nn.Module):
@@ -94,11 +94,11 @@ class Reader(nn.Module):
 
 def test_what_texts_whisper_is_learnt_in_their_basis_and_not_without(tmp_path: Path) -> None:
     assert Reader().taught(tmp_path / "plain.pt", 300, None) > 0.8
-    assert Reader().taught(tmp_path / "basis.pt", 300, awaken.text_basis(Reader().texts)) < 0.1
+    assert Reader().taught(tmp_path / "basis.pt", 300, weight_init.text_basis(Reader().texts)) < 0.1
 
 
 def test_a_group_with_a_basis_is_adam_on_the_factor(tmp_path: Path) -> None:
-    ours, basis = Reader(), awaken.text_basis(Reader().texts)
+    ours, basis = Reader(), weight_init.text_basis(Reader().texts)
     start = torch.randn(1, 8)
     with torch.no_grad():
         ours.line.weight.copy_(start)
@@ -113,7 +113,7 @@ def test_a_group_with_a_basis_is_adam_on_the_factor(tmp_path: Path) -> None:
 
 
 def test_in_a_basis_too_a_resumed_training_takes_the_same_steps(tmp_path: Path) -> None:
-    basis = awaken.text_basis(Reader().texts)
+    basis = weight_init.text_basis(Reader().texts)
     whole = Reader().taught(tmp_path / "a.pt", 12, basis)
     Reader().taught(tmp_path / "b.pt", 5, basis)
     assert Reader().taught(tmp_path / "b.pt", 12, basis) == whole

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import annotator
-from controlnet_core import picture
 from controlnet_core.datasets import Pairs, checks, open_folder
-from controlnet_core.datasets.circles import COLOURS, Circles, verdict
+from controlnet_core.datasets.example_circles import COLOURS, Circles, verdict
 from controlnet_core.datasets.layouts import LINE_MAX_BYTES, Editable, Lines
-from controlnet_core.errors import InputError, NoSpace
+from controlnet_core.domain import picture
+from controlnet_core.domain.errors import InputError, NoSpace
 from paperworld.pairs import WorldPairs
 from tests.training.conftest import add_line, add_pair
 
@@ -107,11 +107,11 @@ def test_a_damaged_row_of_a_table_is_one_bad_pair(tmp_path: Path) -> None:
 
 
 def test_the_gallery_gives_its_pictures_with_their_drawings(tmp_path: Path) -> None:
-    from controlnet_core.datasets.kept import KeptPairs
-    from controlnet_core.gallery import Gallery, to_png
-    from controlnet_core.job import Job
-    from controlnet_core.recipe import ControlUnit, Recipe
-    from controlnet_core.store import Blobs
+    from controlnet_core.datasets.gallery_pairs import KeptPairs
+    from controlnet_core.domain.job import Job
+    from controlnet_core.domain.recipe import ControlUnit, Recipe
+    from controlnet_core.storage.gallery import Gallery, to_png
+    from controlnet_core.storage.store import Blobs
 
     source, target, prompt = Circles(128).read(3)
     blobs = Blobs(tmp_path / "blobs", free_min_bytes=0)

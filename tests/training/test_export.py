@@ -9,12 +9,12 @@ import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
-from controlnet_core import original
-from controlnet_core.catalog import Catalog
-from controlnet_core.errors import ModelError
-from controlnet_core.loading import Hints, load_base, load_control
+from controlnet_core.checkpoints import ldm_keys
+from controlnet_core.domain.errors import ModelError
+from controlnet_core.models.catalog import Catalog
+from controlnet_core.models.loading import Hints, load_base, load_control
 from controlnet_core.training import export
-from controlnet_core.training.control import fresh
+from controlnet_core.training.controlnet_loss import fresh
 
 
 def equal(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:
@@ -46,9 +46,9 @@ def test_every_form_comes_back_the_same(tmp_path: Path, form: export.Form) -> No
 
 def test_the_originals_names_match_its_checkpoints(oracles: Path) -> None:
     named = json.loads((oracles / "cldm_v15_tiny.json").read_text())["tensors"]
-    wanted = {key: shape for key, shape in named.items() if key.startswith(original.CONTROL)}
+    wanted = {key: shape for key, shape in named.items() if key.startswith(ldm_keys.CONTROL)}
     assert wanted
-    renamed = original.unet(original.part({key: torch.zeros(shape) for key, shape in wanted.items()}, original.CONTROL))
+    renamed = ldm_keys.unet(ldm_keys.part({key: torch.zeros(shape) for key, shape in wanted.items()}, ldm_keys.CONTROL))
     found = export.to_original(renamed)
     assert {key: list(value.shape) for key, value in found.items()} == wanted
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlnet_core.datasets import Example, open_folder
-from controlnet_core.datasets.circles import Circles
-from controlnet_core.errors import InputError, NoSpace
-from controlnet_core.loading import Base, load_base
-from controlnet_core.runs import Config
-from controlnet_core.training.feed import Feed, Order, bucket_of, buckets
+from controlnet_core.datasets.example_circles import Circles
+from controlnet_core.domain.errors import InputError, NoSpace
+from controlnet_core.models.loading import Base, load_base
+from controlnet_core.training.dataloader import Feed, Order, bucket_of, buckets
+from controlnet_core.training.run import Config
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from controlnet_core.loading import Base, load_base
-from controlnet_core.runs import Training
-from controlnet_core.sampling import Control, Denoiser, embed_hint, levels_of
-from controlnet_core.training.control import Lesson, Levels, fresh, wanted
+from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, levels_of
+from controlnet_core.models.loading import Base, load_base
+from controlnet_core.training.controlnet_loss import Lesson, Levels, fresh, wanted
 from controlnet_core.training.loop import Plan, read, train
+from controlnet_core.training.run import Training
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_checkpointing_changes_no_gradient(base: Base) -> None:
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 def test_every_prediction_is_taught_what_the_sampler_undoes(prediction: str) -> None:
-    from controlnet_core.schedulers import clean_and_noise
+    from controlnet_core.diffusion.schedulers import clean_and_noise
 
     latents, noise = torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8)
     alpha = torch.tensor([0.1, 0.5, 0.9]).view(-1, 1, 1, 1)

@@ -19,18 +19,18 @@ import numpy as np
 import pytest
 
 import annotator
-from controlnet_core import picture
-from controlnet_core.catalog import Catalog
 from controlnet_core.datasets import open_folder
-from controlnet_core.datasets.circles import Circles
+from controlnet_core.datasets.example_circles import Circles
 from controlnet_core.datasets.layouts import Editable
-from controlnet_core.errors import InputError, NoSpace, StudioError
-from controlnet_core.runs import Config, Run, Status, parse, to_toml
+from controlnet_core.domain import picture
+from controlnet_core.domain.errors import InputError, NoSpace, StudioError
+from controlnet_core.models.catalog import Catalog
 from controlnet_core.training.loop import read
+from controlnet_core.training.run import Config, Run, Status, parse, to_toml
 from tests.training.conftest import ROOT, add_pair
-from webapp.settings import Settings
-from webapp.training import setup
-from webapp.training.setup import Busy, pairs_of
+from webapp.application import training_setup
+from webapp.application.settings import Settings
+from webapp.application.training_setup import Busy, pairs_of
 
 PATIENCE_S = 300
 
@@ -227,10 +227,10 @@ def test_what_is_held_out_is_decided_once(studio: Studio, tutorial: Path) -> Non
 
 
 def test_a_gallery_that_grows_leaves_a_training_its_pictures(studio: Studio) -> None:
-    from controlnet_core.gallery import Gallery, to_png
-    from controlnet_core.job import Job
-    from controlnet_core.recipe import ControlUnit, Recipe
-    from controlnet_core.store import Blobs
+    from controlnet_core.domain.job import Job
+    from controlnet_core.domain.recipe import ControlUnit, Recipe
+    from controlnet_core.storage.gallery import Gallery, to_png
+    from controlnet_core.storage.store import Blobs
 
     blobs = Blobs(studio.settings.data / "blobs", free_min_bytes=0)
     gallery = Gallery(studio.settings.data / "gallery", free_min_bytes=0)
@@ -246,9 +246,9 @@ def test_a_gallery_that_grows_leaves_a_training_its_pictures(studio: Studio) -> 
     asked = config("gallery")
     run = studio.run(asked)
     run.create(asked)
-    before = setup.data_of(asked, studio.settings, run)[0]
+    before = training_setup.data_of(asked, studio.settings, run)[0]
     make(6)
-    after = setup.data_of(asked, studio.settings, run)[0]
+    after = training_setup.data_of(asked, studio.settings, run)[0]
     assert [after.name(index) for index in range(len(after))] == [before.name(index) for index in range(6)]
     assert len(pairs_of(asked, studio.settings)[0]) == 7
 
@@ -300,7 +300,7 @@ def test_a_pair_that_breaks_later_is_replaced_by_its_neighbour(studio: Studio, t
 def test_an_unlocked_decoder_is_published_with_its_base(studio: Studio, tutorial: Path) -> None:
     import torch
 
-    from controlnet_core.loading import load_base
+    from controlnet_core.models.loading import load_base
 
     status = studio.train(config(tutorial, steps=2, locked=False, decoder_rate=1e-3))
     assert status.state == "done"
@@ -326,11 +326,11 @@ def test_two_processes_train_one_network(studio: Studio, tutorial: Path) -> None
 
 
 def test_pictures_go_first(tmp_path: Path) -> None:
-    from controlnet_core.job import Job
-    from controlnet_core.jobs import Queue
-    from controlnet_core.recipe import Recipe
-    from controlnet_core.store import Blobs
-    from webapp.services import Studio as Services
+    from controlnet_core.domain.job import Job
+    from controlnet_core.domain.recipe import Recipe
+    from controlnet_core.execution.queue import Queue
+    from controlnet_core.storage.store import Blobs
+    from webapp.application.services import Studio as Services
 
     settings = Settings(data=tmp_path, free_min_bytes=0)
     busy = Busy(tmp_path)

@@ -11,13 +11,13 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
-from controlnet_core.catalog import Catalog
-from controlnet_core.errors import InputError, NoSpace
-from controlnet_core.runs import Outline, Point, Run, Status
+from controlnet_core.domain.errors import InputError, NoSpace
+from controlnet_core.models.catalog import Catalog
+from controlnet_core.training.run import Outline, Point, Run, Status
 from tests.training.test_runs import Studio, config, wait_for
+from webapp.application.trainings import SD15, Sizes, Trainings, estimated, suggested
 from webapp.cli import app
-from webapp.training import curves
-from webapp.training.runs import SD15, Sizes, Trainings, estimated, suggested
+from webapp.ui.training import curves
 
 EMBEDDED = Sizes(4_533_304, 1_786_312, 16, 64)
 
@@ -204,9 +204,9 @@ def test_samples_are_served_and_nothing_else(studio: Studio, monkeypatch: pytest
     from starlette.applications import Starlette
     from starlette.testclient import TestClient
 
+    from webapp.application.services import Studio as Services
     from webapp.routes.guard import guarded
     from webapp.routes.training import table
-    from webapp.services import Studio as Services
 
     asked = config("circles", steps=1)
     run = studio.run(asked)

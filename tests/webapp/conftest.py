@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from controlnet_core.document import Raster, encode
-from webapp.services import Studio
-from webapp.settings import Settings
+from controlnet_core.domain.document import Raster, encode
+from webapp.application.services import Studio
+from webapp.application.settings import Settings
 
 WORKSPACE = "ab" * 16
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotator.dataset import Plan
-from controlnet_core.errors import InputError
-from controlnet_core.picture import to_png
-from webapp.datasets.annotations import Annotations, Made
-from webapp.settings import Settings
+from annotator.datasets.dataset import Plan
+from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.picture import to_png
+from webapp.application.annotations import Annotations, Made
+from webapp.application.settings import Settings
 
 PLAN = Plan("canny", "canny", {"low": 50, "high": 100}, {}, 256, "a box")
 

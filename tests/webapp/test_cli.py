@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from controlnet_core.gallery import recipe_of
-from controlnet_core.picture import open_picture, to_png
-from webapp import cli, services
-from webapp.services import Draft, Studio
-from webapp.settings import ROOT, Settings
+from controlnet_core.domain.picture import open_picture, to_png
+from controlnet_core.storage.gallery import recipe_of
+from webapp import cli
+from webapp.application import services
+from webapp.application.services import Draft, Studio
+from webapp.application.settings import ROOT, Settings
 
 
 def studio(*args: str | Path, **env: str) -> subprocess.CompletedProcess[str]:

@@ -15,25 +15,26 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from controlnet_core import document as documents
-from controlnet_core.catalog import ModelCard
-from controlnet_core.document import MISSING, Person, Point, Raster, Skeleton
-from controlnet_core.errors import InputError, ModelMissing
-from controlnet_core.picture import open_picture
-from controlnet_core.recipe import Found, Lora, Recipe
+from controlnet_core.domain import document as documents
+from controlnet_core.domain.document import MISSING, Person, Point, Raster, Skeleton
+from controlnet_core.domain.errors import InputError, ModelMissing
+from controlnet_core.domain.picture import open_picture
+from controlnet_core.domain.recipe import Found, Lora, Recipe
+from controlnet_core.models.catalog import ModelCard
 from tests.webapp.conftest import WORKSPACE, mask
 from tests.webapp.test_library import CONTROL, safetensors
-from webapp import kept, services
-from webapp.compose import middle, stack, state
-from webapp.compose.state import FRAMES, LAYERS_MAX, Composition
-from webapp.drawing.layers import layer_png, placed
-from webapp.gallery import reopen
-from webapp.gallery.recipe import described
-from webapp.generate import panels
-from webapp.generate.choices import Choices, Networks, Start, called, fitting, networks_for
-from webapp.services import Studio
-from webapp.session import Wish
-from webapp.settings import ROOT
+from webapp.application import services
+from webapp.application.choices import Choices, Networks, Start, called, fitting, networks_for
+from webapp.application.services import Studio
+from webapp.application.settings import ROOT
+from webapp.ui import page_state_store
+from webapp.ui.compose import canvas_panel, layers_panel, state
+from webapp.ui.compose.state import FRAMES, LAYERS_MAX, Composition
+from webapp.ui.drawing.layers import layer_png, placed
+from webapp.ui.gallery import reopen
+from webapp.ui.gallery.recipe import described
+from webapp.ui.generate import panels
+from webapp.ui.session import Wish
 
 EMPTY_KEPT = b"{not json"
 
@@ -119,15 +120,15 @@ def test_a_layer_that_is_left_out_is_not_in_the_recipe(at: Composition) -> None:
 
 
 def test_a_page_comes_back_as_it_was_left(at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "remembered", lambda _name, default: default)
+    monkeypatch.setattr(page_state_store, "remembered", lambda _name, default: default)
     at.choices.loras = {"ink": 0.5}
     at.begin = Start("a" * 64, strength=0.4, masked=True)
     at.layers[1].weight = 0.35
-    kept.keep(state.KEY, at)
+    page_state_store.keep(state.KEY, at)
     assert state.load() == at
     services.studio().pages.put(WORKSPACE, state.KEY, 1, EMPTY_KEPT)
-    assert kept.recall(state.KEY, Composition) is None
-    assert kept.recall("never", Wish) is None
+    assert page_state_store.recall(state.KEY, Composition) is None
+    assert page_state_store.recall("never", Wish) is None
 
 
 def test_the_photo_lies_in_the_frame_for_every_detector(at: Composition) -> None:
@@ -162,7 +163,7 @@ def test_how_controls_were_found_and_drawn_comes_back(at: Composition, monkeypat
     people.params = {"style": "1.1"}
     edges = state.add(at, "canny")
     assert edges is not None
-    middle.detect(at, edges, "canny", {"low": 40, "high": 90})
+    canvas_panel.detect(at, edges, "canny", {"low": 40, "high": 90})
     recipe = made_by(at)
     found, drawn = recipe.controls[at.layers.index(edges)], recipe.controls[at.layers.index(people)]
     assert found.found == Found(detector="canny", picture=state.photo_in_frame(at), values={"low": 40, "high": 90})
@@ -179,7 +180,7 @@ def test_how_controls_were_found_and_drawn_comes_back(at: Composition, monkeypat
         state.put(layer, Skeleton(width=512, height=512) if layer.control == "pose" else mask(1, 512))
     state.put(edges, mask(2, 512))
     assert studio.looks.found(state.token(edges, at.frame)) is None  # drawn by hand now
-    monkeypatch.setattr(stack, "open_composition", lambda: later)
+    monkeypatch.setattr(layers_panel, "open_composition", lambda: later)
     missing: list[str] = []
     reopen._composition(recipe, missing)  # pyright: ignore[reportPrivateUsage]
     assert missing == []
@@ -192,7 +193,7 @@ def test_how_controls_were_found_and_drawn_comes_back(at: Composition, monkeypat
 def test_a_recipe_of_before_or_of_elsewhere_reopens_with_what_is_known(
     at: Composition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stack, "open_composition", lambda: at)
+    monkeypatch.setattr(layers_panel, "open_composition", lambda: at)
     recipe = made_by(at)
     strange = {
         "seg": {"values": {"gone": 3}, "found": Found(detector="gone", picture="a" * 64)},
@@ -360,16 +361,16 @@ def test_without_a_controlnet_nothing_is_queued(at: Composition, dream: ModelCar
     put_network("control_v11p_sd15_openpose")
     assert offered(dream, "pose").titles == {"": "Pose, ControlNet 1.1 (the usual one)"}
     with pytest.raises(ModelMissing) as caught:
-        stack.recipe(at)
+        layers_panel.recipe(at)
     assert str(caught.value) == (
         "Segmentation needs a ControlNet for dream: download Segmentation, ControlNet 1.1 on the Models page."
     )
-    panels.generate(at, lambda: stack.recipe(at))
+    panels.generate(at, lambda: layers_panel.recipe(at))
     assert at.job is None
     assert services.studio().queue.open(services.session()) == []
     (seg,) = (layer for layer in at.layers if layer.control == "seg")
     seg.weight = 0.0
-    assert [unit.network for unit in stack.recipe(at).controls] == [None, None]
+    assert [unit.network for unit in layers_panel.recipe(at).controls] == [None, None]
     base = dream.model_copy(update={"family": "sd21"})
     assert "train one on the Train page" in offered(base).lack
     with pytest.raises(ModelMissing, match="put one into models/controlnet"):

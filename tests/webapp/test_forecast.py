@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from controlnet_core import preflight
-from controlnet_core.supervisor import Status
+from controlnet_core.execution.supervisor import Status
+from controlnet_core.memory import plan
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp import services
-from webapp.generate import forecast
-from webapp.generate.choices import Choices, Start
-from webapp.services import Draft, Studio
-from webapp.session import Wish
+from webapp.application import services
+from webapp.application.choices import Choices, Start
+from webapp.application.services import Draft, Studio
+from webapp.ui.generate import estimate
+from webapp.ui.session import Wish
 
 SIZE = (64, 64)
 
@@ -36,27 +36,27 @@ def test_times_come_from_runs_of_the_same_shape(studio: Studio, monkeypatch: pyt
     assert entry.state == "done" and entry.started and entry.ended
     took = entry.ended - entry.started
     controls = [("scribble", None)]
-    assert forecast.latest_picture_s("paperworld") == pytest.approx(took)
-    same = forecast.sentence(wish(steps=40), base, SIZE, controls)
-    assert same == f"64 × 64 px, {forecast.duration(took)}."
-    more = forecast.sentence(wish(steps=40, images=12), base, SIZE, controls)
-    assert more == f"64 × 64 px, 12 pictures, {forecast.duration(12 * took)}."
+    assert estimate.latest_picture_s("paperworld") == pytest.approx(took)
+    same = estimate.sentence(wish(steps=40), base, SIZE, controls)
+    assert same == f"64 × 64 px, {estimate.duration(took)}."
+    more = estimate.sentence(wish(steps=40, images=12), base, SIZE, controls)
+    assert more == f"64 × 64 px, 12 pictures, {estimate.duration(12 * took)}."
     at = wish(steps=40, images=12)
     at.begin = Start("a" * 64, strength=0.5)
-    assert forecast.sentence(at, base, SIZE, controls).endswith(f"{forecast.duration(6 * took)}.")
-    assert forecast.sentence(wish(), base, SIZE, [*controls, ("pose", None)]) == "64 × 64 px."
+    assert estimate.sentence(at, base, SIZE, controls).endswith(f"{estimate.duration(6 * took)}.")
+    assert estimate.sentence(wish(), base, SIZE, [*controls, ("pose", None)]) == "64 × 64 px."
 
 
 def test_memory_is_said_where_it_decides(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "studio", lambda: quiet)
-    facts = preflight.Facts(controls=(361_279_120,))
-    monkeypatch.setattr(forecast, "_facts", lambda *_about: facts)
+    facts = plan.Facts(controls=(361_279_120,))
+    monkeypatch.setattr(estimate, "_facts", lambda *_about: facts)
     quiet.supervisor.status = Status("ready", "cuda:0", pid=1)
     base, controls = quiet.catalog.card("paperworld"), [("scribble", None)]
     said: dict[float, str] = {}
     for gigabytes in (0, 80, 2.6, 0.1):
-        monkeypatch.setattr(forecast, "_ROOM", Room(int(gigabytes * 1e9)))
-        said[gigabytes] = forecast.sentence(wish(), base, (512, 512), controls)
+        monkeypatch.setattr(estimate, "_ROOM", Room(int(gigabytes * 1e9)))
+        said[gigabytes] = estimate.sentence(wish(), base, (512, 512), controls)
     assert said[0] == said[80] == "512 × 512 px."
     assert "2.6 GB are free" in said[2.6] and "moving" in said[2.6]
     assert "make the picture smaller" in said[0.1]
@@ -65,7 +65,7 @@ def test_memory_is_said_where_it_decides(quiet: Studio, monkeypatch: pytest.Monk
 def test_a_model_that_is_missing_says_nothing_here(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "studio", lambda: quiet)
     quiet.supervisor.status = Status("ready", "cpu", pid=1)
-    assert forecast.sentence(wish(), quiet.catalog.card("sd15"), (512, 512), [("scribble", None)]) == "512 × 512 px."
+    assert estimate.sentence(wish(), quiet.catalog.card("sd15"), (512, 512), [("scribble", None)]) == "512 × 512 px."
 
 
 class Room:

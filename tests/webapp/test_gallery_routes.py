@@ -14,13 +14,13 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from controlnet_core.job import Job
-from controlnet_core.metadata import recipe_of, to_png
+from controlnet_core.domain.job import Job
+from controlnet_core.storage.metadata import recipe_of, to_png
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp.gallery import drawer
+from webapp.application.services import Draft, Studio
+from webapp.application.settings import Settings
 from webapp.routes import gallery, table
-from webapp.services import Draft, Studio
-from webapp.settings import Settings
+from webapp.ui.gallery import jobs_drawer
 
 OTHER = "cd" * 16
 FIELDS = {"model": "paperworld", "width": 64, "height": 64, "steps": 3}
@@ -191,7 +191,7 @@ def test_the_drawer_lists_what_waits_with_its_wait(
     assert (job["id"], job["ahead"], job["prompt"], job["state"]) == (mine, 1, "x" * 50, "queued")
     assert done in [one["id"] for one in told["over"]]
     assert others not in json.dumps(told)
-    pace = drawer.Pace.of(studio.queue.ended())
+    pace = jobs_drawer.Pace.of(studio.queue.ended())
     ahead = pace.run_s(studio.queue.get(others))
     assert ahead is not None
     assert job["wait_s"] == pytest.approx(ahead, abs=0.1)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from controlnet_core.gallery import recipe_of
-from controlnet_core.picture import open_picture, to_png
+from controlnet_core.domain.picture import open_picture, to_png
+from controlnet_core.storage.gallery import recipe_of
 from tests.core.small import save_small_model
-from webapp import cli, services
-from webapp.services import Studio
-from webapp.settings import Settings
+from webapp import cli
+from webapp.application import services
+from webapp.application.services import Studio
+from webapp.application.settings import Settings
 
 RANDOM = np.random.default_rng(2)
 

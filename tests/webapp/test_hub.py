@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from controlnet_core import store
-from controlnet_core.document import Raster
-from controlnet_core.errors import InputError
+from controlnet_core.domain.document import Raster
+from controlnet_core.domain.errors import InputError
+from controlnet_core.storage import store
 from tests.webapp.conftest import WORKSPACE, container, mask
-from webapp.hub import Hub, Stale, Unknown
-from webapp.shelf import Shelf
+from webapp.application.document_store import Shelf
+from webapp.application.hub import Hub, Stale, Unknown
 
 
 def new_hub(folder: Path, on_gone: Callable[[str], None] = lambda _session: None, gone_s: float = 0.1) -> Hub:
@@ -226,7 +226,7 @@ def test_listeners_are_bounded_and_unknown_tokens_refused(tmp_path: Path) -> Non
 
 
 def test_old_tokens_are_dropped_and_their_drawings_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.hub.TOKENS_MAX", 3)
+    monkeypatch.setattr("webapp.application.hub.TOKENS_MAX", 3)
     hub = new_hub(tmp_path)
     first = hub.open(WORKSPACE, "s0", "slot0", container(0))
     hub.write(first, container(1), 1)

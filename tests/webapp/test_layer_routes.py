@@ -11,10 +11,10 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from controlnet_core.document import Raster, encode
+from controlnet_core.domain.document import Raster, encode
 from tests.webapp.conftest import WORKSPACE
+from webapp.application.services import Studio
 from webapp.routes import table
-from webapp.services import Studio
 
 
 @pytest.fixture

@@ -13,15 +13,15 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from controlnet_core.catalog import Catalog, ModelCard
-from controlnet_core.errors import InputError, StudioError
-from controlnet_core.remote import describe
+from controlnet_core.domain.errors import InputError, StudioError
+from controlnet_core.models.catalog import Catalog, ModelCard
+from controlnet_core.models.hub import describe
 from tests.core.hub_server import Hub, serve
-from webapp.models import making
-from webapp.models.library import OVER, Library
-from webapp.models.making import Making
+from webapp.application.library import OVER, Library
+from webapp.application.services import Studio
 from webapp.routes import table
-from webapp.services import Studio
+from webapp.ui.models import making
+from webapp.ui.models.making import Making
 
 CROSS = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 HINT = "controlnet_cond_embedding.conv_in.weight"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from controlnet_core.header import read_header
+from controlnet_core.checkpoints.safetensors_header import read_header
 from tests.core.hub_server import Hub, serve
 from tests.webapp.test_library import CONTROL, SDXL, safetensors
-from webapp import services
+from webapp.application import services
 from webapp.cli import app
 
 Studio = Callable[..., Result]

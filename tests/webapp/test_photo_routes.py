@@ -13,12 +13,12 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from controlnet_core.document import Raster, decode, encode
-from controlnet_core.picture import open_picture, to_png
+from controlnet_core.domain.document import Raster, decode, encode
+from controlnet_core.domain.picture import open_picture, to_png
 from tests.webapp.conftest import mask
-from webapp.drawing import examples
+from webapp.application.services import Studio
 from webapp.routes import table
-from webapp.services import Studio
+from webapp.ui.drawing import examples
 
 DARK = np.full((64, 96, 3), 230, np.uint8)
 DARK[16:48, 24:72] = 20

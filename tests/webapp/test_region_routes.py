@@ -12,8 +12,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.webapp.conftest import WORKSPACE, container
+from webapp.application.services import Studio
 from webapp.routes import table
-from webapp.services import Studio
 
 ORIGIN = {"Origin": "http://testserver"}
 

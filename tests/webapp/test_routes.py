@@ -33,11 +33,11 @@ from starlette.testclient import TestClient
 
 from components import ASSETS, BUNDLE, assets_version
 from components.linker import link
-from controlnet_core.gallery import recipe_of
-from controlnet_core.picture import open_picture
+from controlnet_core.domain.picture import open_picture
+from controlnet_core.storage.gallery import recipe_of
 from tests.webapp.conftest import WORKSPACE, container, mask
+from webapp.application.services import Draft, Studio
 from webapp.routes import guard, table
-from webapp.services import Draft, Studio
 
 
 @pytest.fixture(scope="module")
@@ -470,7 +470,7 @@ SERVER = """
 import sys, contextlib, uvicorn
 from pathlib import Path
 from starlette.applications import Starlette
-from webapp import services, settings
+from webapp.application import services, settings
 from webapp.routes import table
 studio = services.Studio(settings.Settings(data=Path(sys.argv[1]), engine="tests.core.strokes_engine:build"))
 @contextlib.asynccontextmanager

@@ -11,20 +11,21 @@ import numpy as np
 import pytest
 
 from annotator.detection import canvas_size
-from controlnet_core import picture
-from controlnet_core.control import Rgb
-from controlnet_core.detection import Detection
-from controlnet_core.document import Raster, decode, encode
-from controlnet_core.errors import InputError, QueueFull, RecipeError, StudioError
+from controlnet_core.domain import picture
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.detection import Detection
+from controlnet_core.domain.document import Raster, decode, encode
+from controlnet_core.domain.errors import InputError, QueueFull, RecipeError, StudioError
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp.services import Draft, Studio
-from webapp.settings import ROOT, Settings
+from webapp.application.services import Draft, Studio
+from webapp.application.settings import ROOT, Settings
 
 FIELDS = {"model": "paperworld", "width": 64, "height": 64, "steps": 3}
 
 
 @pytest.mark.parametrize(
-    "module", ["webapp.services", "webapp.routes.table", "webapp.cli", "controlnet_core.supervisor"]
+    "module",
+    ["webapp.application.services", "webapp.routes.table", "webapp.cli", "controlnet_core.execution.supervisor"],
 )
 def test_the_web_process_imports_no_torch(module: str) -> None:
     code = (

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from controlnet_core.errors import InputError, QueueFull
-from controlnet_core.recipe import Recipe
+from controlnet_core.domain.errors import InputError, QueueFull
+from controlnet_core.domain.recipe import Recipe
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp.generate.forecast import duration, passes
-from webapp.generate.sweep import CELLS_MAX, IN_FLIGHT_MAX, Sweep, spread, varied
-from webapp.services import Draft, Studio
+from webapp.application.services import Draft, Studio
+from webapp.application.sweep import CELLS_MAX, IN_FLIGHT_MAX, Sweep, spread, varied
+from webapp.ui.generate.estimate import duration, passes
 
 
 def recipe_of(studio: Studio, prompt: str = "a house", **fields: object) -> Recipe:

@@ -15,10 +15,10 @@ from webapp.cli.words import told
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from annotator.dataset import Plan, Progress
-    from controlnet_core.control import ControlType, Detector, Param, Value
-    from controlnet_core.document import Document
-    from webapp.services import Studio
+    from annotator.datasets.dataset import Plan, Progress
+    from controlnet_core.domain.control import ControlType, Detector, Param, Value
+    from controlnet_core.domain.document import Document
+    from webapp.application.services import Studio
 
 MANY = (".zip", ".jsonl", ".json")
 
@@ -41,9 +41,9 @@ def annotate(
     """
     with told():
         from annotator import detection as detecting
-        from annotator.dataset import Plan
-        from controlnet_core.control import values
-        from webapp.services import studio
+        from annotator.datasets.dataset import Plan
+        from controlnet_core.domain.control import values
+        from webapp.application.services import studio
 
         here = studio()
         kind = here.control(control)
@@ -68,9 +68,9 @@ def _one(
     drawn: dict[str, Value],
     size: int,
 ) -> None:
-    from controlnet_core import store
-    from controlnet_core.errors import InputError
-    from controlnet_core.picture import to_png
+    from controlnet_core.domain.errors import InputError
+    from controlnet_core.domain.picture import to_png
+    from controlnet_core.storage import store
 
     if not source.is_file():
         raise InputError(f"There is no {source}.")
@@ -83,9 +83,9 @@ def _one(
 def _data_set(here: Studio, source: Path, target: Path, plan: Plan, detector: Detector, machine: bool) -> None:
     from annotator import detection as detecting
     from annotator import weights
-    from annotator.dataset import make
-    from annotator.photos import photos
-    from controlnet_core.errors import InputError
+    from annotator.datasets.dataset import make
+    from annotator.datasets.photos import photos
+    from controlnet_core.domain.errors import InputError
 
     listed = photos(source)
     if detector.weights:
@@ -130,7 +130,7 @@ def _tell(machine: bool, progress: Progress) -> None:
 
 def runnable(here: Studio, kind: ControlType) -> Detector:
     """The first detector of photos whose networks are on this machine; else the first, whose networks have to come."""
-    from controlnet_core.errors import InputError
+    from controlnet_core.domain.errors import InputError
 
     photos = [one for one in kind.detectors if one.reads == "photo"]
     if not photos:
@@ -148,9 +148,9 @@ def document_of(kind: ControlType, detector: Detector, path: Path, given: dict[s
     """
     from annotator import detection as detecting
     from annotator import weights
-    from annotator.dataset import pair_size
-    from controlnet_core.errors import InputError
-    from controlnet_core.picture import open_picture
+    from annotator.datasets.dataset import pair_size
+    from controlnet_core.domain.errors import InputError
+    from controlnet_core.domain.picture import open_picture
 
     try:
         data = path.read_bytes()
@@ -165,7 +165,7 @@ def document_of(kind: ControlType, detector: Detector, path: Path, given: dict[s
 
 def _values(args: list[str], params: tuple[Param, ...]) -> dict[str, Value]:
     """The options that are parameters: --low 50, --low=50, and --light or --light true for a switch."""
-    from controlnet_core.errors import InputError
+    from controlnet_core.domain.errors import InputError
 
     known = {param.key: param for param in params}
     values: dict[str, Value] = {}
@@ -188,7 +188,7 @@ def _values(args: list[str], params: tuple[Param, ...]) -> dict[str, Value]:
 
 def values_of(given: Mapping[str, str], params: tuple[Param, ...]) -> dict[str, Value]:
     """Parameters that were given as words, all of them. Raises InputError that names what is unknown or out of range."""
-    from controlnet_core.control import values
+    from controlnet_core.domain.control import values
 
     known = {param.key: param for param in params}
     return values(params, {key: _typed(known[key], text) if key in known else text for key, text in given.items()})

@@ -39,8 +39,8 @@ def circles(
 ) -> None:
     """Write the tutorial's data set: filled circles on coloured ground, with their outlines as control pictures."""
     with told():
-        from controlnet_core.datasets.circles import Circles
-        from webapp.settings import Settings
+        from controlnet_core.datasets.example_circles import Circles
+        from webapp.application.settings import Settings
 
         Circles(size).write(folder, number, free_min_bytes=Settings.from_environment().free_min_bytes)
         print(f"{number} pairs of {size} px in {folder}")

@@ -20,9 +20,9 @@ def export(
 ) -> None:
     """Write a ControlNet, trained here or not, in another form."""
     with told():
-        from controlnet_core.catalog import Catalog
-        from controlnet_core.errors import InputError
-        from webapp.settings import Settings
+        from controlnet_core.domain.errors import InputError
+        from controlnet_core.models.catalog import Catalog
+        from webapp.application.settings import Settings
 
         catalog = Catalog(Settings.from_environment().models)
         card = catalog.card(model)
@@ -31,7 +31,7 @@ def export(
         if out.exists():
             raise InputError(f"{out} is there already.", "Choose another name.")
         path = catalog.locate(card)
-        from controlnet_core.loading import load_control
+        from controlnet_core.models.loading import load_control
         from controlnet_core.training.export import save
 
         save(load_control(path), out, form)

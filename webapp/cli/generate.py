@@ -12,11 +12,11 @@ from webapp.cli.annotate import document_of, runnable, values_of
 from webapp.cli.words import told
 
 if TYPE_CHECKING:
-    from controlnet_core.catalog import ModelCard
-    from controlnet_core.control import ControlType, Detector
-    from controlnet_core.job import Step
-    from controlnet_core.recipe import Lora, Recipe, Source
-    from webapp.services import Draft, Studio
+    from controlnet_core.domain.control import ControlType, Detector
+    from controlnet_core.domain.job import Step
+    from controlnet_core.domain.recipe import Lora, Recipe, Source
+    from controlnet_core.models.catalog import ModelCard
+    from webapp.application.services import Draft, Studio
 
 _UNIT = re.compile(
     r"(?P<key>[a-z0-9_-]+)(\.(?P<detector>[a-z0-9_-]+))?=(?P<path>.+?)"
@@ -64,7 +64,7 @@ def generate(
 ) -> None:
     """Make pictures without a browser; each PNG carries its recipe."""
     with told():
-        from webapp.services import studio
+        from webapp.application.services import studio
 
         here = studio()
         if recipe is not None:
@@ -100,9 +100,10 @@ def generate(
 
 def _make(here: Studio, recipe: Recipe, out: Path) -> None:
     """Run a recipe and write its pictures."""
-    from controlnet_core import gallery, preflight, store
+    from controlnet_core.domain.picture import open_picture
     from controlnet_core.engine import LocalEngine
-    from controlnet_core.picture import open_picture
+    from controlnet_core.memory import plan
+    from controlnet_core.storage import gallery, store
 
     pictures = {digest: open_picture(here.blobs.get(digest)) for digest in recipe.pictures}
     title = here.catalog.card(recipe.model).title
@@ -112,8 +113,8 @@ def _make(here: Studio, recipe: Recipe, out: Path) -> None:
     )
     engine = LocalEngine(here.catalog, here.controls)
     device = engine.device.type
-    facts = preflight.facts_of(recipe, here.catalog, here.controls)
-    print(preflight.estimate(recipe, facts, device, preflight.room(device)).text, flush=True)
+    facts = plan.facts_of(recipe, here.catalog, here.controls)
+    print(plan.estimate(recipe, facts, device, plan.room(device)).text, flush=True)
     made = engine.run(recipe, pictures, _progress, on_load=lambda text: print(text, flush=True))
     for index, rgb in enumerate(made):
         alone = gallery.alone(recipe, index)
@@ -124,7 +125,7 @@ def _make(here: Studio, recipe: Recipe, out: Path) -> None:
 
 
 def _base(here: Studio, model: str) -> ModelCard:
-    from controlnet_core.errors import ModelMissing
+    from controlnet_core.domain.errors import ModelMissing
 
     installed = here.catalog.bases()
     if not model and not installed:
@@ -134,9 +135,9 @@ def _base(here: Studio, model: str) -> ModelCard:
 
 def _recipe_in(path: Path) -> Recipe:
     """The recipe of a PNG or a JSON file."""
-    from controlnet_core.errors import RecipeError
-    from controlnet_core.gallery import recipe_of
-    from controlnet_core.recipe import parse
+    from controlnet_core.domain.errors import RecipeError
+    from controlnet_core.domain.recipe import parse
+    from controlnet_core.storage.gallery import recipe_of
 
     data = _read(path)
     if not data.startswith(b"\x89PNG"):
@@ -148,7 +149,7 @@ def _recipe_in(path: Path) -> Recipe:
 
 
 def _read(path: Path) -> bytes:
-    from controlnet_core.errors import InputError
+    from controlnet_core.domain.errors import InputError
 
     try:
         return path.read_bytes()
@@ -158,7 +159,7 @@ def _read(path: Path) -> bytes:
 
 def _kept(here: Studio, path: Path) -> str:
     """The blob of a picture file, as the pages would keep it."""
-    from controlnet_core.picture import open_picture, to_png
+    from controlnet_core.domain.picture import open_picture, to_png
 
     return here.blobs.put(to_png(open_picture(_read(path))))
 
@@ -166,8 +167,8 @@ def _kept(here: Studio, path: Path) -> str:
 def _source(here: Studio, path: Path | None, mask: Path | None, strength: float, blur: int, fill: str) -> Source | None:
     from pydantic import ValidationError
 
-    from controlnet_core.errors import InputError
-    from controlnet_core.recipe import Source, refusal
+    from controlnet_core.domain.errors import InputError
+    from controlnet_core.domain.recipe import Source, refusal
 
     if path is None:
         if mask is not None:
@@ -183,8 +184,8 @@ def _source(here: Studio, path: Path | None, mask: Path | None, strength: float,
 def _lora(given: str) -> Lora:
     from pydantic import ValidationError
 
-    from controlnet_core.errors import InputError
-    from controlnet_core.recipe import Lora, refusal
+    from controlnet_core.domain.errors import InputError
+    from controlnet_core.domain.recipe import Lora, refusal
 
     match = _LORA.fullmatch(given)
     if match is None:
@@ -196,7 +197,7 @@ def _lora(given: str) -> Lora:
 
 
 def _variation(given: str) -> tuple[int, float]:
-    from controlnet_core.errors import InputError
+    from controlnet_core.domain.errors import InputError
 
     match = re.fullmatch(r"(\d{1,10}):(\d*\.?\d+)", given) if given else None
     if given and match is None:
@@ -206,9 +207,9 @@ def _variation(given: str) -> tuple[int, float]:
 
 def _draft(here: Studio, base: ModelCard, given: str) -> Draft:
     from annotator import detection as detecting
-    from controlnet_core.errors import InputError
-    from webapp.generate.choices import networks_for
-    from webapp.services import Draft
+    from controlnet_core.domain.errors import InputError
+    from webapp.application.choices import networks_for
+    from webapp.application.services import Draft
 
     match = _UNIT.fullmatch(given)
     if match is None:
@@ -243,7 +244,7 @@ def _map_reader(here: Studio, kind: ControlType) -> Detector:
 
 
 def _size(text: str) -> tuple[int, int]:
-    from controlnet_core.errors import InputError
+    from controlnet_core.domain.errors import InputError
 
     match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
     if match is None:

@@ -13,9 +13,9 @@ import typer
 from webapp.cli.words import told
 
 if TYPE_CHECKING:
-    from controlnet_core.download import Progress
-    from controlnet_core.transfer import Done, Work
-    from webapp.services import Studio
+    from controlnet_core.checkpoints.transfer import Done, Work
+    from controlnet_core.models.download import Progress
+    from webapp.application.services import Studio
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help="The models of this machine: list, fetch, check, delete, transfer.")
@@ -30,7 +30,7 @@ def list_models(
 ) -> None:
     """Every model that is known, and whether it is on this machine."""
     with told():
-        from webapp.services import studio
+        from webapp.application.services import studio
 
         here = studio()
         rows = [row for row in here.library.rows() if kind in ("", row["kind"])]
@@ -51,13 +51,13 @@ def check_model(
         from dataclasses import asdict
         from json import dumps
 
-        from controlnet_core.verdict import check
+        from controlnet_core.checkpoints.probe import check
 
         bad = 0
         for given in paths:
             path = Path(given)
             if not path.exists():
-                from webapp.services import studio
+                from webapp.application.services import studio
 
                 catalog = studio().catalog
                 path = catalog.locate(catalog.card(given))
@@ -72,8 +72,8 @@ def check_model(
 def download_models(ids: Annotated[list[str], typer.Argument(help="Ids of `studio models list`.")]) -> None:
     """Fetch models from the hub: whole and checked, or not at all. A cut or stopped download goes on where it was."""
     with told():
-        from controlnet_core.download import fetch
-        from webapp.services import studio
+        from controlnet_core.models.download import fetch
+        from webapp.application.services import studio
 
         here = studio()
         for card in [here.catalog.card(id) for id in ids]:
@@ -96,10 +96,10 @@ def add_model(
 ) -> None:
     """Take up a model of the hub; `studio models download` fetches it."""
     with told():
-        from controlnet_core.catalog import Kind
-        from controlnet_core.errors import InputError
-        from webapp.models.library import ADDABLE
-        from webapp.services import studio
+        from controlnet_core.domain.errors import InputError
+        from controlnet_core.models.catalog import Kind
+        from webapp.application.library import ADDABLE
+        from webapp.application.services import studio
 
         chosen: Kind | None = next((one for one in ADDABLE if one == kind), None)
         if kind and chosen is None:
@@ -115,7 +115,7 @@ def delete_model(
 ) -> None:
     """Put a model into the bin; `studio models undo` brings it back, `studio models empty` frees its space."""
     with told():
-        from webapp.services import studio
+        from webapp.application.services import studio
 
         here = studio()
         place = here.catalog.locate(here.catalog.card(id))
@@ -128,7 +128,7 @@ def delete_model(
 def undo_delete() -> None:
     """Bring back the model that was deleted last."""
     with told():
-        from webapp.services import studio
+        from webapp.application.services import studio
 
         print(f"{studio().library.undo()} is back.")
 
@@ -137,7 +137,7 @@ def undo_delete() -> None:
 def empty_bin() -> None:
     """Remove what is in the bin for good."""
     with told():
-        from webapp.services import studio
+        from webapp.application.services import studio
 
         here = studio()
         size = here.library.room()["bin"]["size"]
@@ -161,8 +161,8 @@ def transfer_control(
 ) -> None:
     """Carry a ControlNet over to another base model of its family: control + target - origin."""
     with told():
-        from controlnet_core.transfer import transfer
-        from webapp.services import studio
+        from controlnet_core.checkpoints.transfer import transfer
+        from webapp.application.services import studio
 
         here = studio()
         begin = None if origin == "inside" else _place(here, origin)
@@ -183,8 +183,8 @@ def extract_control(
 ) -> None:
     """Write the ControlNet of a full checkpoint into a file of its own."""
     with told():
-        from controlnet_core.transfer import extract
-        from webapp.services import studio
+        from controlnet_core.checkpoints.transfer import extract
+        from webapp.application.services import studio
 
         here = studio()
         given = _place(here, source)
@@ -205,8 +205,8 @@ def add_fresh_control(
 ) -> None:
     """Write a fresh, untrained ControlNet for a base model: what training starts from."""
     with told():
-        from controlnet_core.transfer import add_control
-        from webapp.services import studio
+        from controlnet_core.checkpoints.transfer import add_control
+        from webapp.application.services import studio
 
         here = studio()
         given = _place(here, base)
@@ -222,7 +222,7 @@ def _place(here: Studio, given: str) -> Path:
 
 def _output(path: Path, source: Path) -> Path:
     """Where to write: a file; a folder, when the source is one and the name does not ask for a file."""
-    from controlnet_core.errors import InputError
+    from controlnet_core.domain.errors import InputError
 
     if path.suffix != ".safetensors" and not source.is_dir():
         path = path.with_name(f"{path.name}.safetensors")
@@ -236,7 +236,7 @@ def _made(done: Done) -> str:
 
 
 def _working(here: Studio, half: bool, watched: bool, run: Callable[[Work], Done]) -> Done:
-    from controlnet_core.transfer import Work
+    from controlnet_core.checkpoints.transfer import Work
 
     def show(share: float) -> None:
         print(f"{share:.4f}" if watched else f"\r{100 * share:3.0f} %", end="\n" if watched else "", flush=True)

@@ -17,8 +17,8 @@ import typer
 from webapp.cli.words import told
 
 if TYPE_CHECKING:
-    from controlnet_core.job import Event
-    from webapp.services import Studio
+    from controlnet_core.domain.job import Event
+    from webapp.application.services import Studio
 
 _BEGUN = time.perf_counter()
 PORTS_TRIED = 50
@@ -46,7 +46,7 @@ def run(
         free = _free_port(host, port)
         if free != port:
             print(f"Port {port} is taken, using {free}.")
-        from webapp.services import studio
+        from webapp.application.services import studio
 
         studio().claim()
         studio().on_first_picture = _tell_first_picture
@@ -78,7 +78,7 @@ def _use_absolute_folders() -> None:
 
 
 def _free_port(host: str, first: int) -> int:
-    from controlnet_core.errors import StudioError
+    from controlnet_core.domain.errors import StudioError
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in range(first, min(first + PORTS_TRIED, 65536)):

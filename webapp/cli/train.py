@@ -20,10 +20,10 @@ def train(
     Several processes: accelerate launch --num_processes 2 -m webapp train CONFIG.toml
     """
     with told():
-        from controlnet_core.errors import InputError
-        from controlnet_core.runs import Run, parse
-        from webapp.settings import Settings
-        from webapp.training import setup
+        from controlnet_core.domain.errors import InputError
+        from controlnet_core.training.run import Run, parse
+        from webapp.application import training_setup
+        from webapp.application.settings import Settings
 
         try:
             wanted = parse(config.read_bytes())
@@ -34,6 +34,6 @@ def train(
         run = Run(settings.data / "training" / wanted.name)
         if int(os.environ.get("RANK", "0")) == 0:
             print(f"{wanted.title or wanted.name}: {run.folder}", flush=True)
-        status = setup.main(wanted, settings, lambda text: print(text, flush=True), run)
+        status = training_setup.main(wanted, settings, lambda text: print(text, flush=True), run)
         if status.result and int(os.environ.get("RANK", "0")) == 0:
             print(settings.models / "controlnet" / status.result)

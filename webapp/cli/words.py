@@ -12,7 +12,7 @@ import typer
 @contextmanager
 def told() -> Iterator[None]:
     """What went wrong in a sentence, and exit status 1."""
-    from controlnet_core.errors import StudioError
+    from controlnet_core.domain.errors import StudioError
 
     try:
         yield

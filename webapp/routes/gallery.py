@@ -27,15 +27,15 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from controlnet_core.errors import InputError
-from controlnet_core.gallery import Query, Result
-from controlnet_core.index import Shelf
-from controlnet_core.recipe import SEED_MAX
-from webapp import gates, services
-from webapp.gallery import drawer
-from webapp.gallery.recipe import described
-from webapp.hub import Message
+from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.recipe import SEED_MAX
+from controlnet_core.storage.gallery import Query, Result
+from controlnet_core.storage.gallery_index import Shelf
+from webapp.application import services, validation
+from webapp.application.hub import Message
 from webapp.routes.guard import JSON_MAX_BYTES, PRIVATE, Endpoint, Pace, body, json_body
+from webapp.ui.gallery import jobs_drawer
+from webapp.ui.gallery.recipe import described
 
 PAGE_MAX = 200
 IDS_MAX = 4000
@@ -119,7 +119,7 @@ class _Endpoints:
         session, workspace = self._visitor(request)
         self._pace.check(workspace)
         told = await json_body(request)
-        images = gates.whole(told.get("images", 4), 1, SIBLINGS_MAX, "Images")
+        images = validation.whole(told.get("images", 4), 1, SIBLINGS_MAX, "Images")
         id = _ids([told.get("id")])[0]
 
         def submit() -> str:
@@ -169,7 +169,7 @@ class _Endpoints:
 
     async def jobs(self, request: Request) -> Response:
         _, workspace = self._visitor(request)
-        return JSONResponse(await to_thread.run_sync(drawer.jobs, self._studio(), workspace), headers=PRIVATE)
+        return JSONResponse(await to_thread.run_sync(jobs_drawer.jobs, self._studio(), workspace), headers=PRIVATE)
 
     def _visitor(self, request: Request) -> tuple[str, str]:
         return self._studio().hub.visitor(request.path_params["token"])
@@ -236,9 +236,9 @@ def _query(workspace: str, given: Any) -> Query:
     shelf = given.get("shelf", "all")
     return Query(
         owner=workspace,
-        text=gates.text(given.get("text", ""), 400, "The search"),
-        control=gates.text(given.get("control", ""), 64, "The control"),
-        shelf=gates.choice(shelf, _SHELVES, "The shelf"),
+        text=validation.text(given.get("text", ""), 400, "The search"),
+        control=validation.text(given.get("control", ""), 64, "The control"),
+        shelf=validation.choice(shelf, _SHELVES, "The shelf"),
     )
 
 

@@ -18,8 +18,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from controlnet_core.errors import InputError, NoSpace, QueueFull, StudioError
-from webapp.hub import Unknown
+from controlnet_core.domain.errors import InputError, NoSpace, QueueFull, StudioError
+from webapp.application.hub import Unknown
 
 PRIVATE = {"Cache-Control": "no-store"}
 SECURITY = {

@@ -16,10 +16,10 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from controlnet_core.recipe import Resize
-from webapp import gates, services
-from webapp.drawing import examples, layers
+from controlnet_core.domain.recipe import Resize
+from webapp.application import services, validation
 from webapp.routes.guard import PRIVATE, Endpoint
+from webapp.ui.drawing import examples, layers
 
 SIDE_MAX_PX = 2048
 YEAR_S = 31_536_000
@@ -44,7 +44,7 @@ class _Answers:
 
     async def layer(self, request: Request) -> Response:
         """What the model sees of a drawing, as a layer. It changes with the drawing: not to be remembered."""
-        token, tint = request.path_params["token"], gates.colour(request.path_params["tint"])
+        token, tint = request.path_params["token"], validation.colour(request.path_params["tint"])
         content = await to_thread.run_sync(self._layer, token, tint)
         return Response(content, media_type="image/png", headers=PRIVATE)
 
@@ -55,15 +55,15 @@ class _Answers:
 
     async def example(self, request: Request) -> Response:
         """One of the scenes that stand in for a photo."""
-        seed = gates.choice(request.path_params["seed"], tuple(examples.photos()), "The example")
+        seed = validation.choice(request.path_params["seed"], tuple(examples.photos()), "The example")
         content = await to_thread.run_sync(examples.photo, seed)
         return Response(content, media_type="image/jpeg", headers=FOR_EVER)
 
     async def photo(self, request: Request) -> Response:
         """A photo in a frame; a digest always names the same photo."""
         asked = request.path_params
-        width, height = (gates.whole(asked[side], 1, SIDE_MAX_PX, "The size") for side in ("width", "height"))
-        how = gates.choice(asked["resize"], get_args(Resize), "The way to resize")
+        width, height = (validation.whole(asked[side], 1, SIDE_MAX_PX, "The size") for side in ("width", "height"))
+        how = validation.choice(asked["resize"], get_args(Resize), "The way to resize")
         content = await to_thread.run_sync(self._photo, asked["digest"], width, height, how)
         return Response(content, media_type="image/jpeg", headers=FOR_EVER)
 

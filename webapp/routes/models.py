@@ -19,10 +19,10 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from controlnet_core.catalog import Kind
-from controlnet_core.errors import InputError
-from webapp import gates, services
-from webapp.models.library import ADDABLE, Library
+from controlnet_core.domain.errors import InputError
+from controlnet_core.models.catalog import Kind
+from webapp.application import services, validation
+from webapp.application.library import ADDABLE, Library
 from webapp.routes.guard import PRIVATE, Endpoint, Pace, json_body
 
 DEEDS_PER_S = 5.0
@@ -63,8 +63,8 @@ class _Answers:
         """Take up a model."""
         library = self._library(request, changes=True)
         told = await json_body(request)
-        text = gates.text(told.get("text"), 500, "The name")
-        kind = gates.choice(told.get("kind") or "", ("", *ADDABLE), "The kind")
+        text = validation.text(told.get("text"), 500, "The name")
+        kind = validation.choice(told.get("kind") or "", ("", *ADDABLE), "The kind")
         card, sentence = await to_thread.run_sync(library.add, text, cast(Kind, kind) if kind else None)
         return _json({"id": card.id, "text": sentence, "here": library.catalog.installed(card)})
 

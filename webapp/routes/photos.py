@@ -20,10 +20,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from annotator.detection import CANVAS_MAX_PX, CANVAS_MIN_PX
-from controlnet_core.errors import InputError
-from controlnet_core.picture import UPLOAD_MAX_BYTES, to_png
-from webapp import gates, services
-from webapp.hub import Unknown
+from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.picture import UPLOAD_MAX_BYTES, to_png
+from webapp.application import services, validation
+from webapp.application.hub import Unknown
 from webapp.routes.guard import PRIVATE, Endpoint, Pace, body, json_body
 
 FINDS_PER_S = 60.0
@@ -111,10 +111,10 @@ class _Answers:
         outcome = studio.looks.detect(
             token,
             studio.hub.session_of(token),
-            gates.text(told.get("control"), 64, "The control"),
-            gates.text(told.get("detector"), 64, "The detector"),
+            validation.text(told.get("control"), 64, "The control"),
+            validation.text(told.get("detector"), 64, "The detector"),
             {str(key): value for key, value in values.items()},
-            gates.whole(told.get("shorter"), CANVAS_MIN_PX, CANVAS_MAX_PX, "The map size"),
+            validation.whole(told.get("shorter"), CANVAS_MIN_PX, CANVAS_MAX_PX, "The map size"),
         )
         aside = studio.looks.of(token).aside
         width, height = outcome.size

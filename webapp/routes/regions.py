@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from annotator.regions import regions
-from controlnet_core.document import SIDE_MAX_PX
-from controlnet_core.errors import InputError
-from controlnet_core.picture import UPLOAD_MAX_BYTES, open_picture
-from webapp import services
+from controlnet_core.domain.document import SIDE_MAX_PX
+from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.picture import UPLOAD_MAX_BYTES, open_picture
+from webapp.application import services
 from webapp.routes.guard import PRIVATE, Endpoint, Pace, body
 
 REQUESTS_PER_S = 2.0

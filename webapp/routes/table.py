@@ -33,10 +33,10 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from components import ASSETS, BUNDLE, assets_version, bundle
-from controlnet_core import picture, resize
-from controlnet_core.errors import InputError
-from webapp import gates, services
-from webapp.hub import Hub, Stale, Unknown
+from controlnet_core.domain import picture, resize
+from controlnet_core.domain.errors import InputError
+from webapp.application import services, validation
+from webapp.application.hub import Hub, Stale, Unknown
 from webapp.routes import frontend, gallery, layers, models, photos, regions, training
 from webapp.routes.guard import PAGE, PRIVATE, Endpoint, Pace, body, guarded, option
 
@@ -79,7 +79,7 @@ class PageHeaders:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
-        known = gates.workspace(request.cookies.get(services.COOKIE))
+        known = validation.workspace(request.cookies.get(services.COOKIE))
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -213,7 +213,7 @@ class _Endpoints:
 
     def _cancel(self, token: str, job: str) -> str:
         studio, session = self._studio(), self._hub.session_of_stream(token)
-        entry = studio.queue.get(gates.job_id(job))
+        entry = studio.queue.get(validation.job_id(job))
         if entry.owner and session in self._hub.sessions_of(entry.owner):
             session = entry.session  # another tab of the same browser, or this one before a reload
         return studio.cancel(job, session)

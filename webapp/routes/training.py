@@ -14,10 +14,10 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from webapp import services
-from webapp.hub import Unknown
+from webapp.application import services
+from webapp.application.hub import Unknown
+from webapp.application.trainings import Trainings
 from webapp.routes.guard import Endpoint
-from webapp.training.runs import Trainings
 
 _FILE = re.compile(r"(control|target)-\d+|step-\d+-\d+")
 

@@ -1,0 +1,1 @@
+"""Whole folders of photos annotated into pairs."""

@@ -1,0 +1,211 @@
+"""Says what a model file is and whether it can be used here, in one sentence, without building or running anything.
+
+    check(Path("models/controlnet/canny.safetensors")).sentence   # "A ControlNet for SD 1.5, half precision."
+
+Judges by container, names and shapes of tensors, and configurations; loads no network. A safetensors file or a folder is
+judged without torch, a pickle is opened by `tensors`, which never runs what is inside.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from controlnet_core.checkpoints.safetensors_header import ORDINARY, read_header, sniff
+from controlnet_core.domain.errors import ModelError, StudioError
+
+Kind = Literal["base", "controlnet", "lora", "embedding", "vae", "detector", "tokenizer"]
+FAMILIES = {768: "sd15", 1024: "sd21"}
+"""Families of the published base models by the width of their text embeddings."""
+FAMILY_TITLES = {"sd15": "SD 1.5", "sd21": "SD 2.1"}
+Shapes = Mapping[str, tuple[int, ...]]
+_PRECISION = {"F32": "full precision", "F16": "half precision", "BF16": "half precision (bfloat16)"}
+_CROSS = re.compile(
+    r"(?:input_blocks\.\d+\.1|down_blocks\.\d+\.attentions\.\d+|down_blocks_\d+_attentions_\d+|input_blocks_\d+_1)"
+    r"[._]transformer_blocks[._]0[._]attn2[._](?:processor[._])?to_k(?:_lora)?[._](?:lora_down\.|lora_A\.|down\.)?weight$"
+)
+_FOLDER = "Choose the folder that the whole model lies in."
+_WHOLE = "Use a whole ControlNet."
+_LORA = "Use a LoRA."
+_FOREIGN = {
+    # What a part of a name says about models of other kinds, none of which runs here; and what to take instead.
+    "ip_adapter.": ("an IP-Adapter", _WHOLE),
+    "lllite_": ("a ControlNet-LLLite (a control in the style of a LoRA)", _WHOLE),
+    "lora_controlnet": ("a Control-LoRA (a control in the style of a LoRA)", _WHOLE),
+    "joint_blocks.": ("a model of the SD 3 kind", ORDINARY),
+    "double_blocks.": ("a model of the Flux kind", ORDINARY),
+    "adapter.body.": ("a T2I-Adapter", _WHOLE),
+    "motion_modules.": ("a motion module for videos", ORDINARY),
+    "hada_w1": ("a LoHa", _LORA),
+    "lokr_w1": ("a LoKr", _LORA),
+}
+_CONTROL = "control_model."
+_HINTS = ("input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a file or folder is. `ok` says whether it can be used; `sentence` is for people, `hint` what to do if not."""
+
+    ok: bool
+    sentence: str
+    hint: str = ""
+    kind: Kind | None = None
+    family: str = ""
+    control: bool = False
+    """Whether there is a ControlNet in it, alone or beside a base model."""
+
+
+def check(path: Path) -> Verdict:
+    """Look at a model file or folder of diffusers. Never raises for what is inside: that is the verdict."""
+    try:
+        if path.is_dir():
+            return _folder(path)
+        if sniff(path) == "safetensors":
+            header = read_header(path)
+            entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+            precision = Counter(entry.get("dtype") for entry in entries.values())
+            return judge(path.name, shapes, precision.most_common(1)[0][0] if precision else "")
+        return _pickle(path)
+    except StudioError as error:
+        return Verdict(False, error.message, error.hint)
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError):
+        return Verdict(False, f"{path.name} is damaged: its table of contents cannot be read.", "Download it again.")
+    except OSError as error:
+        return Verdict(False, f"{path.name} cannot be read: {error.strerror}.")
+
+
+def judge(name: str, shapes: Shapes, dtype: str = "") -> Verdict:
+    """The verdict about a file called `name` by the names and shapes of its tensors; `dtype` as safetensors calls it."""
+    width = next((shape[-1] for key, shape in shapes.items() if _CROSS.search(key) and len(shape) > 1), 0)
+    try:
+        kind, what, family = _kind(shapes, width)
+    except ModelError as error:
+        return Verdict(False, f"{name} is {error.message}", error.hint, family=FAMILIES.get(width, ""))
+    if kind is None:
+        return Verdict(False, f"{name} holds nothing that is known here.", "Choose the file of a model.")
+    known = FAMILY_TITLES.get(family, "")
+    where = f" for {known}" if known else ", of no published size" if kind in ("base", "controlnet") else ""
+    precision = f", {_PRECISION[dtype]}" if dtype in _PRECISION else ""
+    control = any(key.removeprefix(_CONTROL) in _HINTS for key in shapes)
+    return Verdict(True, f"{what[0].upper()}{what[1:]}{where}{precision}.", kind=kind, family=family, control=control)
+
+
+def _kind(shapes: Shapes, width: int) -> tuple[Kind | None, str, str]:
+    """Kind, words and family; `width` is that of the text. Raises ModelError whose message goes on after "NAME is "."""
+    for mark, (what, instead) in _FOREIGN.items():
+        if any(mark in name for name in shapes):
+            raise ModelError(f"{what}, which does not run here.", instead)
+    if any(name.startswith("conditioner.embedders.") or "label_emb." in name for name in shapes):
+        raise ModelError("an SDXL model, which does not run here.", ORDINARY)
+    if any(name.startswith(("lora_te1_", "lora_te2_", "text_encoder_2.")) for name in shapes):
+        raise ModelError("a LoRA for SDXL, which does not run here.", ORDINARY)
+    if width == 2048:
+        raise ModelError("made for SDXL, which does not run here.", ORDINARY)
+    family = FAMILIES.get(width, "")
+    if any("lora" in name and ("down" in name or "_A." in name) for name in shapes):
+        return "lora", "a LoRA", family
+    if any(name.startswith("model.diffusion_model.") for name in shapes):
+        return _base(shapes, family)
+    if any(name.removeprefix(_CONTROL) in _HINTS for name in shapes):
+        if "difference" in shapes:
+            raise ModelError(
+                "a ControlNet stored as a difference from its base model, which does not run here.", _WHOLE
+            )
+        return "controlnet", "a ControlNet", family
+    if any(name.removeprefix("first_stage_model.") == "decoder.conv_in.weight" for name in shapes):
+        return "vae", "an autoencoder (VAE)", ""
+    if len(shapes) <= 4 and (vectors := _embedding(shapes)) is not None:
+        return "embedding", f"a textual inversion of {vectors[0]} vectors", FAMILIES.get(vectors[1], "")
+    return None, "", ""
+
+
+def _base(shapes: Shapes, family: str) -> tuple[Kind, str, str]:
+    missing = [
+        what
+        for prefix, what in (("first_stage_model.", "autoencoder"), ("cond_stage_model.", "text encoder"))
+        if not any(name.startswith(prefix) for name in shapes)
+    ]
+    if missing:
+        raise ModelError(f"a base model without {' and '.join(missing)}.", "Choose a full checkpoint.")
+    channels = shapes.get("model.diffusion_model.input_blocks.0.0.weight", (0, 4))[1]
+    if channels not in (4, 9) and family:
+        raise ModelError(f"a base model of a special kind, which wants {channels} channels of input.", ORDINARY)
+    control = any(name.startswith("control_model.") for name in shapes)
+    what = "a base model with a ControlNet in it" if control else "a base model"
+    return "base", f"{what}, for inpainting," if channels == 9 else what, family
+
+
+def _embedding(shapes: Shapes) -> tuple[int, int] | None:
+    for shape in shapes.values():
+        if len(shape) in (1, 2) and shape[-1] in FAMILIES:
+            return (shape[0] if len(shape) == 2 else 1, shape[-1])
+    return None
+
+
+def _pickle(path: Path) -> Verdict:
+    from controlnet_core.checkpoints.checkpoint_reader import read_tensors
+
+    tensors = read_tensors(path)
+    dtypes = Counter(str(tensor.dtype) for tensor in tensors.values())
+    dtype = {"torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16"}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return judge(path.name, shapes, dtype.get(dtypes.most_common(1)[0][0], ""))
+
+
+def _folder(path: Path) -> Verdict:
+    if (path / "model_index.json").is_file():
+        return _pipeline(path)
+    if not (path / "config.json").is_file():
+        return Verdict(False, f"{path.name} is not a model: it has neither model_index.json nor config.json.", _FOLDER)
+    config = _json(path / "config.json")
+    missing = _without_weights(path)
+    if missing:
+        return Verdict(False, f"{path.name} has no weights.", "Download it again.")
+    name = str(config.get("_class_name") or (config.get("architectures") or [""])[0])
+    if name == "ControlNetModel":
+        return _sized(path.name, "controlnet", "A ControlNet", config.get("cross_attention_dim"))
+    if name.startswith("Autoencoder"):
+        return Verdict(True, f"An autoencoder (VAE), {name}.", kind="vae")
+    return Verdict(True, f"A network of the transformers library, {name}." if name else "A network.", kind="detector")
+
+
+def _pipeline(path: Path) -> Verdict:
+    if (path / "text_encoder_2").is_dir():
+        return Verdict(False, f"{path.name} is an SDXL model, which does not run here.", ORDINARY)
+    for part in ("unet", "vae", "text_encoder"):
+        if not (path / part / "config.json").is_file() or _without_weights(path / part):
+            return Verdict(False, f"{path.name} is incomplete: {part} is missing.", "Download it again.")
+    config = _json(path / "unet" / "config.json")
+    return _sized(path.name, "base", "A base model", config.get("cross_attention_dim"))
+
+
+def _sized(name: str, kind: Kind, what: str, width: object) -> Verdict:
+    if width == 2048:
+        return Verdict(False, f"{name} is an SDXL model, which does not run here.", ORDINARY)
+    family = FAMILIES.get(width, "") if isinstance(width, int) else ""
+    where = f" for {FAMILY_TITLES[family]}" if family else ", of no published size"
+    return Verdict(True, f"{what}{where}.", kind=kind, family=family)
+
+
+def _without_weights(folder: Path) -> bool:
+    files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pth")]
+    for path in files:
+        if path.suffix == ".safetensors":
+            read_header(path)
+        else:
+            sniff(path)
+    return not files
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path.name} of {path.parent.name} is damaged.", "Download the model again.") from error

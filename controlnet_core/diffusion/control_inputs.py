@@ -1,0 +1,126 @@
+"""From the units of a recipe to controls at work: which ControlNet, which picture, at which size.
+
+Refuses what does not fit together. Loads nothing itself: whoever asks brings a way to get networks.
+"""
+# torch and diffusers publish partial types.
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from controlnet_core.diffusion import vae
+from controlnet_core.diffusion.denoiser import Control, embed_hint, level_scales, levels_of
+from controlnet_core.domain.control import ControlType, Rgb
+from controlnet_core.domain.errors import RecipeError
+from controlnet_core.domain.recipe import ControlUnit, Recipe
+from controlnet_core.domain.resize import fit
+from controlnet_core.models.catalog import Catalog, ModelCard
+from controlnet_core.models.diffusers_setup import ControlNetModel
+from controlnet_core.models.loading import Base
+
+LoadNetwork = Callable[[ModelCard], ControlNetModel]
+
+
+@dataclass(frozen=True)
+class Wired:
+    """A unit of a recipe with what it needs: its network, its control picture and its mask, at size."""
+
+    unit: ControlUnit
+    card: ModelCard
+    network: ControlNetModel
+    picture: Rgb
+    mask: Rgb | None
+
+    def control(self, device: torch.device) -> Control:
+        """The control as the loop takes it; the network has to be on the device."""
+        unit, network = self.unit, self.network
+        hint = embed_hint(network, vae.from_rgb(self.picture).to(device))
+        return Control(
+            network=network,
+            hint=hint,
+            scales=level_scales(unit.weight, unit.mode, levels_of(network)),
+            conditional_only=unit.mode == "control",
+            start=unit.start,
+            end=unit.end,
+            mask=None if self.mask is None else _mask_of(self.mask, hint),
+        )
+
+
+class Wiring:
+    """Wires units of recipes; `controls` says, by key, what the controls are."""
+
+    def __init__(self, catalog: Catalog, controls: Mapping[str, ControlType]) -> None:
+        self._catalog = catalog
+        self._controls = controls
+
+    def check(self, recipe: Recipe, pictures: Mapping[str, Rgb]) -> list[ControlUnit]:
+        """The units that do something. Raises RecipeError for unknown controls and for pictures that did not come."""
+        units = [unit for unit in recipe.controls if unit.weight > 0]
+        for unit in units:
+            if unit.control not in self._controls:
+                known = ", ".join(sorted(self._controls))
+                raise RecipeError(f"There is no control called {unit.control!r}.", f"Known: {known or 'none'}.")
+        wanted = [digest for unit in units for digest in (unit.picture, unit.mask)]
+        wanted += [recipe.source.picture, recipe.source.mask] if recipe.source else []
+        for digest in wanted:
+            if digest is not None and digest not in pictures:
+                raise RecipeError(f"The {recipe.role(digest)} did not come with the recipe.", "Draw or upload it.")
+        return units
+
+    def wire(
+        self,
+        unit: ControlUnit,
+        recipe: Recipe,
+        card: ModelCard,
+        base: Base,
+        pictures: Mapping[str, Rgb],
+        load: LoadNetwork,
+    ) -> Wired:
+        """Find the unit's network for the base model and bring its pictures to size. Raises RecipeError, ModelError."""
+        control = self._controls[unit.control]
+        family = card.family or base.family
+        network_card = self._network_card(unit, control, card, family)
+        network = load(network_card)
+        if not _fits(network, base):
+            raise RecipeError(
+                f"{network_card.title} was made for another kind of model than {card.title}.",
+                "Choose a ControlNet of the same family.",
+            )
+        picture = fit(pictures[unit.picture], recipe.width, recipe.height, unit.resize, control.nearest)
+        picture = control.fed(picture, network_card.id, family)
+        mask = None if unit.mask is None else fit(pictures[unit.mask], recipe.width, recipe.height, unit.resize)
+        return Wired(unit, network_card, network, picture, mask)
+
+    def _network_card(self, unit: ControlUnit, control: ControlType, card: ModelCard, family: str) -> ModelCard:
+        name = unit.network or control.networks.get(family)
+        if name is None:
+            raise RecipeError(
+                f"{card.title} has no ControlNet for {control.title}.", "Choose another model or another control."
+            )
+        found = self._catalog.card(name)
+        if found.kind != "controlnet":
+            raise RecipeError(f"{found.title} is not a ControlNet.", "Choose a ControlNet for the control.")
+        return found
+
+
+def _mask_of(mask: Rgb, like: Tensor) -> Tensor:
+    grey = torch.from_numpy(mask.max(axis=2).astype(np.float32) / 255)[None, None]
+    return torch.nn.functional.adaptive_avg_pool2d(grey, (like.shape[-2], like.shape[-1])).to(like.device)
+
+
+def _fits(network: ControlNetModel, base: Base) -> bool:
+    same = ("block_out_channels", "layers_per_block", "cross_attention_dim")
+    ours, theirs = network.config, base.unet.config
+    # A ControlNet sees latents alone, an inpainting U-Net more than that.
+    return ours["in_channels"] == base.channels and all(_plain(ours[key]) == _plain(theirs[key]) for key in same)
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,263 @@
+"""Makes the steps of a run quicker without changing what they compute.
+
+`TextAttention` computes the keys and values of the text once a run instead of once a step. `Graphs` records a step on a
+CUDA device and replays it: the pictures, texts and masks of the next run are copied into the recorded tensors, so a new
+drawing costs no new recording. `Denoiser.predict` is what is made quicker; nothing else knows of it.
+"""
+# torch and diffusers publish partial types.
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Generator, Hashable, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from controlnet_core.diffusion.denoiser import Denoiser, Predicts
+from controlnet_core.memory import cache, plan
+from controlnet_core.models import diffusers_setup
+from controlnet_core.models.diffusers_setup import Attention, AttnProcessor2_0
+
+_RECORDS_MAX = 3
+_log = logging.getLogger("studio.quick")
+
+
+class TextAttention:
+    """An attention processor of diffusers that keeps the keys and values of the texts it has seen.
+
+    A text is known by its tensor, not by its content: `Denoiser` hands out the same one in every step.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Any, Tensor, Tensor, Tensor]] = {}
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        **_rest: object,
+    ) -> Tensor:
+        """AttnProcessor2_0 for (B, tokens, width) without a mask."""
+        assert encoder_hidden_states is not None
+        assert attention_mask is None
+        key, value = self._of(attn, encoder_hidden_states)
+        mixed = F.scaled_dot_product_attention(_headed(attn, attn.to_q(hidden_states)), key, value)
+        flat = mixed.transpose(1, 2).reshape(len(hidden_states), -1, attn.heads * mixed.shape[-1]).to(key.dtype)
+        return attn.to_out[1](attn.to_out[0](flat)) / attn.rescale_output_factor
+
+    def _of(self, attn: Any, text: Tensor) -> tuple[Tensor, Tensor]:
+        known = self._kept.get(id(text))
+        if known is None or known[1] is not text:
+            known = (attn, text, _headed(attn, attn.to_k(text)), _headed(attn, attn.to_v(text)))
+            self._kept[id(text)] = known
+        return known[2], known[3]
+
+    @property
+    def used(self) -> bool:
+        """Whether anything is kept."""
+        return bool(self._kept)
+
+    def refresh(self) -> None:
+        """Compute again, in place, what is kept: the texts' tensors have new contents."""
+        for attn, text, key, value in self._kept.values():
+            key.copy_(_headed(attn, attn.to_k(text)))
+            value.copy_(_headed(attn, attn.to_v(text)))
+
+
+def _headed(attn: Any, flat: Tensor) -> Tensor:
+    return flat.view(len(flat), -1, attn.heads, flat.shape[-1] // attn.heads).transpose(1, 2)
+
+
+@contextmanager
+def text_kept(networks: Iterable[nn.Module]) -> Generator[list[TextAttention]]:
+    """Have the cross attention of networks keep what it computes from the text, for so long."""
+    changed = [
+        (module, module.processor)
+        for network in networks
+        for module in network.modules()
+        if isinstance(module, Attention) and _plain(module)
+    ]
+    keepers: list[TextAttention] = []
+    try:
+        for module, _ in changed:
+            keepers.append(TextAttention())
+            cast("Any", module).processor = keepers[-1]
+        yield keepers
+    finally:
+        for module, before in changed:
+            module.processor = before
+
+
+def _plain(attn: Any) -> bool:
+    """Whether it is the cross attention of a transformer block, and nothing more."""
+    return (
+        attn.is_cross_attention
+        and type(attn.processor) is AttnProcessor2_0
+        and not attn.residual_connection
+        and not attn.norm_cross
+        and all(getattr(attn, name, None) is None for name in ("group_norm", "spatial_norm", "norm_q", "norm_k"))
+    )
+
+
+def prepared(network: Any) -> None:
+    """Set up a freshly loaded U-Net or ControlNet as the environment asks, which is for GPUs.
+
+    STUDIO_ATTENTION=xformers takes its attention instead of PyTorch's own. STUDIO_COMPILE=1 has torch compile the blocks:
+    the first picture of every size then waits for the compiler, which takes a minute or more.
+    """
+    if diffusers_setup.ATTENDS:
+        network.enable_xformers_memory_efficient_attention()
+    if os.environ.get("STUDIO_COMPILE") == "1":
+        for block in (*network.down_blocks, network.mid_block, *getattr(network, "up_blocks", ())):
+            block.compile()
+
+
+@dataclass
+class _Record:
+    """A denoiser whose tensors the recorded steps read, and the steps."""
+
+    denoiser: Denoiser
+    keepers: list[TextAttention] = field(default_factory=list[TextAttention])
+    steps: dict[Hashable, _Step] = field(default_factory=dict[Hashable, "_Step"])
+
+
+@dataclass
+class _Step:
+    """One recorded step: what to fill in before it is replayed, and where the result appears."""
+
+    graph: Any
+    seen: Tensor
+    time: Tensor
+    output: Tensor
+
+
+class Graphs:
+    """The recorded steps of a device; on anything but CUDA it records nothing."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._on = plan.records(device.type)
+        self._records: OrderedDict[Hashable, _Record] = OrderedDict()
+        self._pool: Any = None
+
+    @contextmanager
+    def quickened(self, denoiser: Denoiser, *, still: bool = True) -> Generator[Predicts]:
+        """Something that predicts as `denoiser` does, only quicker. `still` says that no weight moves during the run."""
+        networks = dict.fromkeys([denoiser.unet, *(control.network for control in denoiser.controls)])
+        with text_kept(networks) as keepers:
+            yield _Recorded(self, denoiser, keepers) if self._on and still else denoiser
+
+    def clear(self) -> None:
+        """Forget all recorded steps and free their memory."""
+        self._records.clear()
+        self._pool = None
+
+    def off(self) -> None:
+        """Record nothing any more."""
+        self._on = False
+        self.clear()
+
+    def record_for(self, denoiser: Denoiser) -> _Record:
+        """The record whose tensors fit `denoiser`, with its contents. Those of other models go: they hold memory."""
+        key = _shape(denoiser)
+        for other in [other for other, held in self._records.items() if held.denoiser.unet is not denoiser.unet]:
+            del self._records[other]
+        record = self._records.get(key)
+        if record is None:
+            record = self._records[key] = _Record(denoiser)
+        elif record.denoiser is not denoiser:
+            refill(record.denoiser, denoiser)
+            for keeper in record.keepers:
+                keeper.refresh()
+        self._records.move_to_end(key)
+        while len(self._records) > _RECORDS_MAX:
+            self._records.popitem(last=False)
+        return record
+
+    def recorded(
+        self, record: _Record, keepers: list[TextAttention], seen: Tensor, time: Tensor, index: int, steps: int
+    ) -> _Step:
+        """The step of a record for latents of this size, recorded if it is new."""
+        acting = tuple(control.acts(index, steps) for control in record.denoiser.controls)
+        key = (tuple(seen.shape), time.dtype, acting)
+        if key not in record.steps:
+            record.steps[key] = self._record(record.denoiser, seen.clone(), time.clone(), index, steps)
+            # The step reads what these keep now, so the next text has to be filled in there.
+            record.keepers += [keeper for keeper in keepers if keeper.used and keeper not in record.keepers]
+        return record.steps[key]
+
+    def _record(self, denoiser: Denoiser, seen: Tensor, time: Tensor, index: int, steps: int) -> _Step:
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):  # libraries choose their kernels and take their memory now
+                denoiser.predict(seen, time, index, steps)
+        torch.cuda.current_stream().wait_stream(side)
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            output = denoiser.predict(seen, time, index, steps)
+        return _Step(graph, seen, time, output)
+
+
+class _Recorded:
+    """Predicts by replaying; falls back to the denoiser itself where recording fails."""
+
+    def __init__(self, graphs: Graphs, denoiser: Denoiser, keepers: list[TextAttention]) -> None:
+        self._graphs = graphs
+        self._denoiser = denoiser
+        self._keepers = keepers
+        self._record: _Record | None = graphs.record_for(denoiser)
+
+    def predict(self, seen: Tensor, time: Tensor, index: int = 0, steps: int = 1) -> Tensor:
+        """See `Denoiser.predict`."""
+        if self._record is None:
+            return self._denoiser.predict(seen, time, index, steps)
+        try:
+            step = self._graphs.recorded(self._record, self._keepers, seen, time, index, steps)
+        except Exception as error:
+            if cache.is_exhausted(error):
+                raise
+            _log.warning("a step cannot be recorded on this device, so steps run one by one", exc_info=True)
+            self._graphs.off()
+            self._record = None
+            return self._denoiser.predict(seen, time, index, steps)
+        step.seen.copy_(seen)
+        step.time.copy_(time)
+        step.graph.replay()
+        return step.output.clone()  # the next replay writes there again
+
+
+def _shape(denoiser: Denoiser) -> Hashable:
+    """Everything about a denoiser that a recorded step has fixed; the contents of tensors are not."""
+    controls = tuple(
+        (id(one.network), tuple(one.hint.shape), one.scales, one.conditional_only, one.start, one.end, one.mask is None)
+        for one in denoiser.controls
+    )
+    beside = None if denoiser.beside is None else tuple(denoiser.beside.shape)
+    text = tuple(denoiser.conditional.shape)
+    return (id(denoiser.unet), text, denoiser.guided, denoiser.guidance, controls, beside)
+
+
+def refill(old: Denoiser, new: Denoiser) -> None:
+    """Give the tensors of `old`, which recorded steps read, the contents of `new`'s. Both have the same `_shape`."""
+    pairs: list[tuple[Tensor | None, Tensor | None]] = [
+        (old.conditional, new.conditional), (old.unconditional, new.unconditional), (old.beside, new.beside),
+    ]  # fmt: skip
+    for mine, other in zip(old.controls, new.controls, strict=True):
+        pairs += [(mine.hint, other.hint), (mine.mask, other.mask)]
+    for mine, other in pairs:
+        if mine is not None and other is not None:
+            mine.copy_(other)
+    old.renew()

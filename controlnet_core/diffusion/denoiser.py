@@ -1,0 +1,294 @@
+"""The denoising loop: networks, text and controls in, a clean latent out.
+
+Works on tensors and diffusers' modules alone; one code path for every model family. What is the same in every step
+(text and condition embeddings) is computed once, outside of it. Knows no recipes, files or devices: `engine` does.
+
+    latent ---> seen --+--> control 1..n --scaled, summed--+
+                       |                                   v
+                       +--> U-Net (conditional and unconditional half) --guidance--> output --> sampler --> latent
+"""
+# torch and diffusers publish partial types.
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from controlnet_core.diffusion.schedulers import Noise, Sampler
+from controlnet_core.domain.errors import RecipeError
+from controlnet_core.domain.recipe import Mode
+from controlnet_core.models.diffusers_setup import ControlNetModel, UNet2DConditionModel
+
+GUESS_DECAY = 0.825
+
+
+def level_scales(weight: float, mode: Mode, levels: int = 13) -> tuple[float, ...]:
+    """What the residuals of a control are multiplied by, shallowest level first and the middle last.
+
+    "balanced": `weight` everywhere. "prompt" and "control": level i gets weight * 0.825 ** (levels - 1 - i), the
+    original's guess mode.
+    """
+    if mode == "balanced":
+        return (weight,) * levels
+    return tuple(weight * GUESS_DECAY ** (levels - 1 - level) for level in range(levels))
+
+
+@dataclass(frozen=True)
+class Control:
+    """One ControlNet at work.
+
+    `hint` is what `embed_hint` made of the control picture, (1, C, h, w) at the size of the latents. `scales` has one
+    number a level. `conditional_only` keeps it off the unconditional half. It acts on step i of n if
+    start <= i / n and (i + 1) / n <= end, and where `mask` says so: (1, 1, h, w) in [0, 1], None everywhere.
+    """
+
+    network: ControlNetModel
+    hint: Tensor
+    scales: tuple[float, ...]
+    conditional_only: bool = False
+    start: float = 0.0
+    end: float = 1.0
+    mask: Tensor | None = None
+
+    def acts(self, index: int, steps: int) -> bool:
+        """Whether the network runs at step `index` of `steps`."""
+        return any(self.scales) and index / steps >= self.start and (index + 1) / steps <= self.end
+
+    def scaled(self, outputs: Sequence[Tensor]) -> list[Tensor]:
+        """What `residuals` returned, by level: times its scale, and less where the mask is darker."""
+        scaled = [output * scale for output, scale in zip(outputs, self.scales, strict=True)]
+        if self.mask is None:
+            return scaled
+        return [output * self._mask_at(output) for output in scaled]
+
+    def _mask_at(self, output: Tensor) -> Tensor:
+        size = (int(output.shape[-2]), int(output.shape[-1]))
+        if size not in self._masks:
+            self._masks[size] = self._shrunk(size).to(output)
+        return self._masks[size]
+
+    def _shrunk(self, size: tuple[int, int]) -> Tensor:
+        return F.adaptive_avg_pool2d(cast("Tensor", self.mask), size)
+
+    @cached_property
+    def _masks(self) -> dict[tuple[int, int], Tensor]:
+        return {}
+
+    def renew(self) -> None:
+        """Derive again, in place, what comes from `mask`: its content has changed."""
+        for size, known in self._masks.items():
+            known.copy_(self._shrunk(size))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A finished step: `index` of `steps` (0-based), the `latent` after it, and the clean latent it aims at."""
+
+    index: int
+    steps: int
+    latent: Tensor
+    clean: Callable[[], Tensor]
+
+
+def levels_of(network: ControlNetModel) -> int:
+    """How many residuals a ControlNet has: 13 in SD 1.5."""
+    return len(network.controlnet_down_blocks) + 1
+
+
+def embed_hint(network: ControlNetModel, picture: Tensor) -> Tensor:
+    """The condition embedding of a control picture (1, 3, H, W) in [0, 1], RGB: constant over a run."""
+    if network.config["controlnet_conditioning_channel_order"] == "bgr":
+        picture = picture.flip(1)
+    return network.controlnet_cond_embedding(picture.to(network.dtype))
+
+
+def residuals(network: ControlNetModel, seen: Tensor, time: Tensor, context: Tensor, hint: Tensor) -> list[Tensor]:
+    """The unscaled outputs of a ControlNet, shallowest level first and the middle last.
+
+    seen (B, C, h, w), time (B,), context (B, tokens, width), hint from `embed_hint`. This is ControlNetModel.forward
+    with the condition embedding taken out of it.
+    """
+    dtype = network.dtype
+    seen, context = seen.to(dtype), context.to(dtype)
+    when = network.time_embedding(network.time_proj(time).to(dtype))
+    state = network.conv_in(seen)
+    if hint.shape[-2:] != state.shape[-2:]:
+        raise RecipeError(
+            "This ControlNet was made for another kind of model.", "Choose one of the base model's family."
+        )
+    state = state + hint
+    levels: list[Tensor] = [state]
+    for block in network.down_blocks:
+        state, states = block(state, when, **_text(block, context))
+        levels += states
+    middle: Any = network.mid_block
+    state = middle(state, when, **_text(middle, context))
+    outputs = [project(level) for project, level in zip(network.controlnet_down_blocks, levels, strict=True)]
+    outputs.append(network.controlnet_mid_block(state))
+    if network.config["global_pool_conditions"]:
+        return [output.mean(dim=(2, 3), keepdim=True) for output in outputs]
+    return outputs
+
+
+def _text(block: Any, context: Tensor) -> dict[str, Tensor]:
+    return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
+
+
+class Predicts(Protocol):
+    """What the loop needs of a denoiser."""
+
+    def predict(self, seen: Tensor, time: Tensor, index: int = 0, steps: int = 1) -> Tensor:
+        """See `Denoiser.predict`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """Networks, text and controls of one run; `predict` is one guided network output.
+
+    `conditional` and `unconditional` are text embeddings (1, tokens, width); `unconditional` None (or a guidance of 1)
+    runs the conditional half alone. Guided: uncond + guidance * (cond - uncond). `beside` (1 or B, C, h, w) is what an
+    inpainting U-Net sees beside the latents: the mask and the latents of what stays.
+    """
+
+    unet: UNet2DConditionModel
+    conditional: Tensor
+    unconditional: Tensor | None = None
+    guidance: float = 1.0
+    controls: Sequence[Control] = ()
+    beside: Tensor | None = None
+
+    @property
+    def guided(self) -> bool:
+        """Whether every step runs both halves."""
+        return self.unconditional is not None and self.guidance != 1
+
+    def predict(self, seen: Tensor, time: Tensor, index: int = 0, steps: int = 1) -> Tensor:
+        """The network's output (B, C, h, w), float32, for what it sees at `time` (0-d), step `index` of `steps`."""
+        count = len(seen)
+        halves = 2 if self.guided else 1
+        context = self._context(count)
+        both = torch.cat([seen] * halves).to(self.unet.dtype)
+        times = time.expand(len(both))
+        summed = self._summed([one for one in self.controls if one.acts(index, steps)], both, times, count)
+        if self.beside is not None:
+            both = torch.cat([both, self.beside.to(both).expand(len(both), -1, -1, -1)], dim=1)
+        output = self.unet(
+            both,
+            times,
+            encoder_hidden_states=context,
+            down_block_additional_residuals=tuple(summed[:-1]) if summed else None,
+            mid_block_additional_residual=summed[-1] if summed else None,
+            return_dict=False,
+        )[0].float()
+        if not self.guided:
+            return output
+        free, bound = output.chunk(2)
+        return free + self.guidance * (bound - free)
+
+    def _context(self, count: int, conditional_only: bool = False) -> Tensor:
+        """The text of a batch, the same tensor in every step: what is computed from it can be kept."""
+        key = (count, conditional_only)
+        if key not in self._contexts:
+            self._contexts[key] = self._joined(*key).to(self.unet.dtype)
+        return self._contexts[key]
+
+    def _joined(self, count: int, conditional_only: bool) -> Tensor:
+        halves = [self.conditional] if conditional_only or not self.guided else [self.unconditional, self.conditional]
+        return torch.cat([half.expand(count, -1, -1) for half in halves if half is not None])
+
+    @cached_property
+    def _contexts(self) -> dict[tuple[int, bool], Tensor]:
+        return {}
+
+    def renew(self) -> None:
+        """Derive again, in place, what comes from the texts and masks: their contents have changed."""
+        for key, known in self._contexts.items():
+            known.copy_(self._joined(*key))
+        for control in self.controls:
+            control.renew()
+
+    def _summed(self, acting: Sequence[Control], both: Tensor, times: Tensor, count: int) -> list[Tensor]:
+        total: list[Tensor] = []
+        for control in acting:
+            # The conditional half is the last one.
+            alone = control.conditional_only and self.guided
+            part = slice(-count, None) if alone else slice(None)
+            context = self._context(count, conditional_only=alone)
+            outputs = residuals(control.network, both[part], times[part], context, control.hint)
+            # A ControlNet that is trained is kept whole, at a base model in half precision.
+            scaled = [output.to(both.dtype) for output in control.scaled(outputs)]
+            if alone:
+                scaled = [torch.cat([torch.zeros_like(output), output]) for output in scaled]
+            total = [first + second for first, second in zip(total, scaled, strict=True)] if total else scaled
+        return total
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a run keeps of a picture: its clean latent (1 or B, C, h, w), and a mask (1, 1, h, w), 1 where it is made anew.
+
+    `mask` None makes all of it anew, starting from the picture.
+    """
+
+    clean: Tensor
+    mask: Tensor | None = None
+    blank: bool = False
+    """Whether the part that is made anew starts from noise alone."""
+
+    def start(self, sampler: Sampler, noise: Tensor) -> Tensor:
+        """The latent that a run starts from."""
+        clean = self.clean.expand_as(noise)
+        if self.blank:
+            clean = torch.zeros_like(clean) if self.mask is None else clean * (1 - self.mask)
+        return sampler.noised(sampler.first, clean, noise)
+
+    def put_back(self, sampler: Sampler, after: int, latent: Tensor, noise: Tensor) -> Tensor:
+        """The latent after step `after`, with the kept part at the noise level of the next step."""
+        if self.mask is None:
+            return latent
+        rest = self.clean.expand_as(noise)
+        if after + 1 < sampler.steps:
+            rest = sampler.noised(after + 1, rest, noise)
+        return rest + self.mask * (latent - rest)
+
+
+@torch.inference_mode()
+def sample(
+    denoiser: Predicts,
+    sampler: Sampler,
+    noise: Noise,
+    latent: Tensor,
+    *,
+    eta: float = 0.0,
+    kept: Kept | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+) -> Tensor:
+    """Run the whole loop from `latent`, standard normal (B, C, h, w), to the clean latent, float32.
+
+    `on_step` is called after every step; whatever it raises ends the run.
+    """
+    drawn = latent.float()
+    latent = sampler.start(drawn) if kept is None else kept.start(sampler, drawn)
+    steps = sampler.steps - sampler.first
+    for index in range(sampler.first, sampler.steps):
+        seen = sampler.seen(index, latent)
+        output = denoiser.predict(seen, sampler.times[index], index - sampler.first, steps)
+        latent = sampler.step(index, output, latent, eta, noise)
+        if kept is not None:
+            latent = kept.put_back(sampler, index, latent, drawn)
+        if on_step is not None:
+            on_step(Progress(index - sampler.first, steps, latent, _clean(sampler, index, seen, output)))
+    return latent
+
+
+def _clean(sampler: Sampler, index: int, seen: Tensor, output: Tensor) -> Callable[[], Tensor]:
+    return lambda: sampler.clean(index, seen, output)

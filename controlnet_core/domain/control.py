@@ -1,0 +1,179 @@
+"""What a condition is: a `ControlType` says everything the rest of the studio needs to know about it.
+
+One file in `annotator` builds one `ControlType`; pages, navigation, command line, API, data sets and training follow
+from it. Types only: no condition is known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controlnet_core.domain.document import Document, DocumentKind, Skeleton
+from controlnet_core.domain.errors import InputError
+
+Rgb = NDArray[np.uint8]
+"""uint8 H,W,3 in RGB order; the only picture type that crosses a module border."""
+
+Value = float | int | bool | str
+Values = Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Param:
+    """A parameter: one slider, choice or switch on the page, one recipe entry, one command line flag.
+
+    With `choices` it is a choice; with a bool `default` a switch; else a number in [low, high] by `step`.
+    """
+
+    key: str
+    title: str
+    default: Value
+    low: float = 0
+    high: float = 1
+    step: float = 1
+    choices: tuple[str, ...] = ()
+    unit: str = ""
+    help: str = ""
+
+    def check(self, value: object) -> Value:
+        """Return `value` as this parameter's type, or raise InputError naming the parameter and its range."""
+        if self.choices:
+            if isinstance(value, str) and value in self.choices:
+                return value
+            raise InputError(f"{self.title} must be one of {', '.join(self.choices)}.")
+        if isinstance(self.default, bool):
+            if isinstance(value, bool):
+                return value
+            raise InputError(f"{self.title} must be on or off.")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not self.low <= value <= self.high:
+            raise InputError(f"{self.title} must be a number from {self.low:g} to {self.high:g}.")
+        return int(value) if isinstance(self.default, int) else float(value)
+
+
+def values(params: tuple[Param, ...], given: Mapping[str, object]) -> dict[str, Value]:
+    """Complete `given` with defaults and check it. Unknown keys and values out of range raise InputError."""
+    known = {param.key for param in params}
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise InputError(
+            f"There is no parameter called {unknown[0]!r}.", f"Known: {', '.join(sorted(known)) or 'none'}."
+        )
+    return {param.key: param.check(given.get(param.key, param.default)) for param in params}
+
+
+@dataclass(frozen=True)
+class Detector:
+    """One way from a photo to a document.
+
+    `run(picture, values)` gets a uint8 RGB picture at the detection size and the completed values of `params`, and
+    returns the document in the coordinates of that picture; heavy imports happen inside it. `weights` names the cards it
+    needs; with none it is instant and runs in the web process. It raises InputError when it finds nothing. `reads` says
+    what it wants: a photo, or a map or drawing that somebody has made already.
+    """
+
+    key: str
+    title: str
+    run: Callable[[Rgb, Values], Document]
+    help: str = ""
+    params: tuple[Param, ...] = ()
+    weights: tuple[str, ...] = ()
+    reads: Literal["photo", "map"] = "photo"
+
+
+class Truth(Protocol):
+    """What the rendered world knows exactly about one of its pictures; all arrays share the picture's H and W."""
+
+    @property
+    def picture(self) -> Rgb:
+        """The picture itself."""
+        ...
+
+    @property
+    def classes(self) -> NDArray[np.uint8]:
+        """H,W class indices, ADE20K, 0-based."""
+        ...
+
+    @property
+    def depth(self) -> NDArray[np.float32]:
+        """H,W distance from the viewer in metres, larger is farther."""
+        ...
+
+    @property
+    def normal(self) -> NDArray[np.float32]:
+        """H,W,3 unit normals: x right, y down, z towards the viewer."""
+        ...
+
+    @property
+    def outlines(self) -> NDArray[np.uint8]:
+        """H,W mask, 255 on the outlines that a person would draw."""
+        ...
+
+    @property
+    def edges(self) -> NDArray[np.uint8]:
+        """H,W mask, 255 on every visible colour edge."""
+        ...
+
+    @property
+    def lines(self) -> NDArray[np.float32]:
+        """N,4 straight segments x1 y1 x2 y2 in pixels."""
+        ...
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The people."""
+        ...
+
+
+Group = Literal["draw", "photo"]
+EditorKind = Literal["scribble", "pose", "seg", "view"]
+
+
+Feed = Literal["rgb", "bgr", "opposed"]
+"""How colours go into a network: as they are, channels reversed (the 1.0 normal model), or with red and green as their
+opposites (normals whose axes point right and down)."""
+
+
+@dataclass(frozen=True)
+class ControlType:
+    """Everything about one condition.
+
+    `render(document, values)` turns a document into the control picture that the network sees (uint8 H,W,3 at the
+    document's size, lines white on black); `params` are its parameters. `networks` names the ControlNet card for each
+    model family. `feed` says which networks (or families) want other colours than the document's (`fed`).
+    `truth(world)` is the document of a rendered scene. `nearest` resizes without inventing new colours.
+    """
+
+    key: str
+    title: str
+    icon: str
+    group: Group
+    order: int
+    help: str
+    document: DocumentKind
+    editor: EditorKind
+    render: Callable[[Document, Values], Rgb]
+    truth: Callable[[Truth], Document]
+    networks: Mapping[str, str]
+    params: tuple[Param, ...] = ()
+    detectors: tuple[Detector, ...] = ()
+    feed: Mapping[str, Feed] = field(default_factory=dict[str, Feed])
+    nearest: bool = False
+    placeholder: str = ""
+    """An example prompt that suits the condition."""
+    options: Callable[[], Mapping[str, object]] = dict[str, object]
+    """What its editor needs to know besides the document, as JSON: a class table, which adjustments make sense."""
+
+    def fed(self, picture: Rgb, network: str, family: str = "") -> Rgb:
+        """The control picture as `network` of a model family learnt to read it."""
+        kind = self.feed.get(network, self.feed.get(family, "rgb"))
+        if kind == "bgr":
+            return np.ascontiguousarray(picture[:, :, ::-1])
+        if kind == "opposed":
+            # Black is no direction: nothing is said there, to any network.
+            return np.where(picture.any(axis=2, keepdims=True), picture ^ np.array([255, 255, 0], np.uint8), picture)
+        return picture

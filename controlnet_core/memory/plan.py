@@ -1,0 +1,369 @@
+"""Before a run: how much memory it would take, by which plan it fits, and a sentence about that. Imports no torch.
+
+What is known of a model comes from the headers of its files; nothing is loaded. `Plan` says how to spend memory, `ladder`
+orders the plans from quick to frugal, `estimate` picks one. The engine walks further down when the estimate was wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from controlnet_core.checkpoints.safetensors_header import read_header
+from controlnet_core.domain.control import ControlType
+from controlnet_core.domain.errors import StudioError
+from controlnet_core.domain.recipe import Recipe
+from controlnet_core.memory import precision
+from controlnet_core.memory.precision import BYTES, Precision
+from controlnet_core.models.catalog import Catalog
+
+TILE_PX = 512
+_COPIES = 3
+"""How often the widest layer of a decoder is held at once: as it came, normalised, and after its activation."""
+_LIBRARIES_BYTES = 190 << 20
+"""What kernels, their reordered weights and the allocator take on a CPU; fitted to tests/bench/bench_memory.py."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to spend memory: pictures at a time, autoencoder in slices and tiles, networks parked when idle.
+
+    offload "model" parks each network while another works, "control" each layer of a ControlNet beside that, "layer" each
+    layer of all. `fp8` stores the weights of U-Net and ControlNets in eight bits, which changes pictures a little.
+    `precision` is what a plan needs everything to be in; otherwise `computes_in` says it.
+    """
+
+    batch: int
+    tiled: bool = False
+    offload: Literal["", "model", "control", "layer"] = ""
+    fp8: bool = False
+    precision: Precision | None = None
+    name: str = "resident"
+    words: str = "with everything in memory"
+
+    @property
+    def still(self) -> bool:
+        """Whether no weight moves during a run."""
+        return not self.offload and not self.fp8
+
+
+_RESIDENT = Plan(batch=4)
+_TILED = Plan(1, tiled=True, name="tiled", words="decoding in tiles")
+_OFFLOAD = Plan(1, True, "model", name="offload", words="moving one network at a time to the GPU")
+_CONTROLS = Plan(
+    1, True, "control", name="controls", words="moving one network at a time to the GPU, ControlNets layer by layer"
+)
+_LAYERS = Plan(1, True, "layer", name="layers", words="moving one layer at a time to the GPU, which is slow")
+_FP8 = Plan(
+    1,
+    True,
+    "layer",
+    True,
+    name="fp8",
+    words="with weights in eight bits, moved layer by layer, which is slow and less exact",
+)
+_BFLOAT16 = Plan(
+    1, True, precision="bfloat16", name="bfloat16", words="computing in bfloat16, which changes the picture a little,"
+)
+
+
+def computes_in(plan: Plan, device: str, file_bytes: int) -> Precision:
+    """The precision of a model, whose files have some size, under a plan. Raises RecipeError as `precision.asked` does."""
+    return plan.precision or precision.asked() or precision.usual(device, file_bytes)
+
+
+def records(device: str) -> bool:
+    """Whether steps are recorded and replayed on a kind of device, unless weights move: on CUDA, unless STUDIO_GRAPHS=0."""
+    return device == "cuda" and os.environ.get("STUDIO_GRAPHS", "1") != "0"
+
+
+def ladder(device: str, first: str = "") -> tuple[Plan, ...]:
+    """The plans for a kind of device ("cpu", "cuda"), quickest first; those before the one called `first` are left out.
+
+    CPUs gain nothing from batches, and their memory is all in one place; so what is left is half the bits, on a processor
+    that computes in them, unless a precision is asked for.
+    """
+    plans = (_RESIDENT, _TILED, _OFFLOAD, _CONTROLS, _LAYERS, _FP8)
+    if device == "cpu":
+        plans = (replace(_RESIDENT, batch=1), _TILED)
+        if precision.asked() is None and precision.native(device, "bfloat16"):
+            plans += (_BFLOAT16,)
+    names = [plan.name for plan in plans]
+    return plans[names.index(first) :] if first in names else plans
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What memory depends on: parameters of each network, and the widths of U-Net and autoencoder, level by level.
+
+    `changed` counts the parameters that LoRAs change: what they were before is kept, beside the processor.
+    """
+
+    unet: int = 859_520_964
+    vae: int = 83_653_863
+    text: int = 123_060_480
+    controls: tuple[int, ...] = ()
+    changed: int = 0
+    widths: tuple[int, ...] = (320, 640, 1280, 1280)
+    layers: int = 2
+    vae_widths: tuple[int, ...] = (128, 256, 512, 512)
+    cell_px: int = 8
+    file_bytes: int = 4 << 30
+
+    @property
+    def weights(self) -> int:
+        """Parameters of everything."""
+        return self.unet + self.vae + self.text + sum(self.controls)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take: bytes by the name of each plan, the first that fits (None: none does), and a sentence.
+
+    `notable` says whether there is more to tell than a number: another plan than the quickest, or an unsuited processor.
+    """
+
+    bytes: Mapping[str, int]
+    plan: Plan | None
+    text: str
+    notable: bool = True
+
+
+def estimate(recipe: Recipe, facts: Facts, device: str, room_bytes: int, first: str = "") -> Estimate:
+    """What `recipe` would take on a kind of device with `room_bytes` free for models and work. Raises RecipeError."""
+    plans = ladder(device, first)
+    need = {plan.name: needed(recipe, facts, device, plan) for plan in plans}
+    fits = next((plan for plan in plans if need[plan.name] <= room_bytes), None)
+    room = f"{_gb(room_bytes)} are free"
+    if fits is None:
+        least = min(need.values())
+        text = f"This needs about {_gb(least)}, but {room}: make the picture smaller or use fewer controls."
+    elif fits is plans[0]:
+        text = f"This takes about {_gb(need[fits.name])} of memory; {room}."
+    else:
+        text = f"This would take {_gb(need[plans[0].name])} and {room}; {fits.words} it takes {_gb(need[fits.name])}."
+    few = precision.asked()
+    unsuited = few is not None and not precision.native(device, few)
+    if unsuited:
+        text += f" This processor has no instructions for {few}: it saves memory, but takes far longer."
+    return Estimate(need, fits, text, notable=unsuited or fits is not plans[0])
+
+
+def needed(recipe: Recipe, facts: Facts, device: str, plan: Plan) -> int:
+    """Bytes at the peak of a run under a plan, on the device: weights and work; on a CPU what libraries take, too."""
+    size = BYTES[computes_in(plan, device, facts.file_bytes)]
+    pictures = min(plan.batch, recipe.images)
+    step = int(size * _step_values(recipe, facts, pictures))
+    decode = int(size * _decode_values(recipe, facts, pictures, plan))
+    two_layers = 2 * size * _largest_layer(facts)
+    if plan.offload == "layer":
+        return max(max(step, decode) + two_layers, size * facts.text)
+    if plan.offload:
+        controls = size * sum(facts.controls)
+        if plan.offload == "control":
+            controls = min(controls, two_layers)
+        return max(size * facts.unet + controls + step, size * facts.vae + decode, size * facts.text)
+    if device == "cpu":
+        return size * facts.weights + max(step, decode) + size * facts.changed + _LIBRARIES_BYTES
+    # A recorded step keeps its memory, for it is replayed there; decoding takes its own beside it.
+    work = step + decode if plan.still and records(device) else max(step, decode)
+    return size * facts.weights + work
+
+
+def _step_values(recipe: Recipe, facts: Facts, pictures: int) -> float:
+    """Numbers held at the peak of a step: what skips to the decoder, the controls' share of it, and the widest layer."""
+    samples = pictures * (1 if recipe.guidance == 1 else 2)
+    cells = (recipe.width // facts.cell_px) * (recipe.height // facts.cell_px)
+    per_level = facts.layers + 1
+    skips = sum(width * cells / 4**level * per_level for level, width in enumerate(facts.widths))
+    controlled = 3 * skips if facts.controls else 0
+    # The widest moment is a transformer's feed-forward part (8 + 4 widths) or the decoder's first join.
+    work = max(14 * width * cells / 4**level for level, width in enumerate(facts.widths))
+    return samples * (skips + controlled + work)
+
+
+def _decode_values(recipe: Recipe, facts: Facts, pictures: int, plan: Plan) -> float:
+    """Numbers held at the peak of decoding: the last level at full size, before its width is halved."""
+    width = facts.vae_widths[min(1, len(facts.vae_widths) - 1)]
+    area = recipe.width * recipe.height
+    if plan.tiled:
+        pictures, area = 1, min(area, TILE_PX**2)
+    return pictures * area * (_COPIES * width + 9)
+
+
+def _largest_layer(facts: Facts) -> int:
+    widest = max(facts.widths)
+    return 9 * widest * 2 * widest
+
+
+def room(device: str) -> int:
+    """Bytes that are free on this machine for a kind of device; of the first GPU when there are several."""
+    if device == "cpu":
+        return int(psutil.virtual_memory().available)
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
+        return int(told.split()[0]) << 20
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return 0
+
+
+def facts_of(recipe: Recipe, catalog: Catalog, controls: Mapping[str, ControlType]) -> Facts:
+    """What the files of a recipe's models say. Raises ModelMissing and ModelError."""
+    card = catalog.card(recipe.model)
+    facts = _base_facts(catalog.locate(card))
+    family = card.family
+    networks: dict[str, int] = {}
+    for unit in recipe.controls:
+        kind = controls.get(unit.control)
+        name = unit.network or (kind.networks.get(family) if kind else None)
+        if name and unit.weight > 0:
+            networks[name] = _control_parameters(catalog.locate(catalog.card(name)))
+    if recipe.vae:
+        facts = _with_vae(facts, catalog.locate(catalog.card(recipe.vae)))
+    changed: dict[str, int] = {}
+    for lora in recipe.loras:
+        if lora.weight:
+            changed |= _changed_parameters(catalog.locate(catalog.card(lora.key)))
+    return replace(facts, controls=tuple(networks.values()), changed=sum(changed.values()))
+
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def _base_facts(path: Path) -> Facts:
+    if path.is_dir():
+        parts = {name: _shapes(path / name) for name in ("unet", "vae", "text_encoder")}
+        total = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    else:
+        whole, total = _shapes(path), path.stat().st_size
+        prefixes = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text_encoder": "cond_stage_model."}
+        parts = {name: _part(whole, prefix) for name, prefix in prefixes.items()}
+    if not parts["unet"]:  # a pickle tells nothing before it is loaded: nearly all of them are SD 1.5
+        return replace(Facts(), file_bytes=total)
+    unet = parts["unet"]
+    vae_widths = _configured(path / "vae", "decoder_block_out_channels") or _vae_widths(parts["vae"])
+    return Facts(
+        unet=_count(unet),
+        vae=_count(parts["vae"]),
+        text=_count(parts["text_encoder"]),
+        widths=_widths(unet),
+        layers=_layers(unet),
+        vae_widths=vae_widths,
+        cell_px=2 ** (len(vae_widths) - 1),
+        file_bytes=total,
+    )
+
+
+def _configured(folder: Path, key: str) -> tuple[int, ...]:
+    """A list of widths in a folder's configuration; empty when it says nothing."""
+    try:
+        found: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return tuple(int(width) for width in found[key])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ()
+
+
+def _with_vae(facts: Facts, path: Path) -> Facts:
+    shapes = _shapes(path)
+    shapes = _part(shapes, "first_stage_model.") or shapes
+    return replace(facts, vae=_count(shapes), vae_widths=_vae_widths(shapes)) if shapes else facts
+
+
+def _control_parameters(path: Path) -> int:
+    shapes = _shapes(path)
+    return _count(_part(shapes, "control_model.") or shapes) or 361_279_120
+
+
+def _changed_parameters(path: Path) -> dict[str, int]:
+    """How many parameters of each layer a LoRA changes: the two matrices of a layer say its size."""
+    sides: dict[str, dict[str, Sequence[int]]] = {}
+    for name, shape in _shapes(path).items():
+        if match := re.match(r"(.+?)[._]lora[._](down|up|A|B)\.weight$", name):
+            sides.setdefault(match[1], {})["inward" if match[2] in ("down", "A") else "outward"] = shape
+    return {
+        layer: side["outward"][0] * math.prod(side["inward"][1:]) for layer, side in sides.items() if len(side) == 2
+    }
+
+
+def _shapes(path: Path) -> dict[str, Sequence[int]]:
+    """The shapes of all tensors in a file, or in the weights of a folder; nothing for pickles."""
+    files = [path]
+    if path.is_dir():
+        found = sorted(path.glob("*.safetensors"))
+        files = [file for file in found if ".fp16." not in file.name] or found
+    shapes: dict[str, Sequence[int]] = {}
+    for file in files:
+        if file.suffix == ".safetensors":
+            shapes |= {name: entry["shape"] for name, entry in read_header(file).items() if name != "__metadata__"}
+    return shapes
+
+
+def _part(shapes: Shapes, prefix: str) -> dict[str, Sequence[int]]:
+    return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+
+
+def _count(shapes: Shapes) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
+def _widths(unet: Shapes) -> tuple[int, ...]:
+    """The widths of a U-Net's levels, in diffusers' or in the original's names."""
+    named = _by_level(unet, r"down_blocks\.(\d+)\.resnets\.0\.conv1\.weight$")
+    if named:
+        return named
+    ends = _by_level(unet, r"input_blocks\.(\d+)\.0\.op\.weight$")
+    last = unet.get("middle_block.0.in_layers.2.weight")
+    return (*ends, last[0]) if last else Facts().widths
+
+
+def _layers(unet: Shapes) -> int:
+    numbers = [int(found[1]) for name in unet if (found := re.match(r"down_blocks\.0\.resnets\.(\d+)\.", name))]
+    return 1 + max(numbers) if numbers else Facts().layers
+
+
+def _vae_widths(vae: Shapes) -> tuple[int, ...]:
+    for pattern in (
+        r"encoder\.down_blocks\.(\d+)\.resnets\.0\.conv1\.weight$",
+        r"encoder\.down\.(\d+)\.block\.0\.conv1\.weight$",
+        r"decoder\.up_blocks\.(\d+)\.0\.conv1\.(?:conv\.)?weight$",
+    ):
+        if found := _by_level(vae, pattern):
+            return found
+    return Facts().vae_widths
+
+
+def _by_level(shapes: Shapes, pattern: str) -> tuple[int, ...]:
+    found: dict[int, int] = {}
+    for name, shape in shapes.items():
+        if match := re.match(pattern, name):
+            found[int(match[1])] = int(shape[0])
+    return tuple(found[level] for level in sorted(found))
+
+
+def chosen(recipe: Recipe, catalog: Catalog, controls: Mapping[str, ControlType], device: str, room_bytes: int) -> str:
+    """The name of the plan that the engine should begin with: STUDIO_PLAN where it is set, else by the estimate."""
+    asked = os.environ.get("STUDIO_PLAN", "")
+    try:
+        found = estimate(recipe, facts_of(recipe, catalog, controls), device, room_bytes, asked)
+    except (StudioError, OSError, KeyError, IndexError, ValueError, TypeError):
+        return asked  # loading says it better
+    return found.plan.name if found.plan else ladder(device, asked)[-1].name
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{max(1, round(size / 1e6))} MB"
+
+
+def describe(found: Estimate) -> dict[str, Any]:
+    """An estimate as JSON."""
+    return {"bytes": dict(found.bytes), "plan": found.plan.name if found.plan else None, "text": found.text}

@@ -1,0 +1,337 @@
+"""Which models there are, and where: the cards shipped with the program and the user's own files.
+
+A card describes a model whether it is on this machine or not. Cards stand in `cards/*.toml`, one file a kind; files
+that a user puts into models/checkpoints, controlnet, loras, embeddings or vae become cards at the next question, and a
+folder's own `card.toml` says more of it than its name does. Does not load models (`loading`) and imports no torch; downloads
+would fill the place that `locate` looks at.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from controlnet_core.checkpoints.probe import FAMILIES, Kind, Verdict, check
+from controlnet_core.domain.errors import InputError, ModelMissing
+from controlnet_core.domain.recipe import Key, Sampler
+from controlnet_core.storage import store
+
+__all__ = ["FAMILIES", "Catalog", "Defaults", "Kind", "ModelCard", "shipped"]
+
+TOKENIZER = "clip-tokenizer"
+"""The card of the vocabulary that single-file checkpoints need."""
+CARDS = Path(__file__).parent / "cards"
+SUFFIXES = (".safetensors", ".pth", ".ckpt", ".pt", ".bin")
+_OWN: dict[str, Kind] = {
+    "checkpoints": "base",
+    "controlnet": "controlnet",
+    "loras": "lora",
+    "embeddings": "embedding",
+    "vae": "vae",
+}
+_CARD_MAX_BYTES = 64 * 1024
+DEPTH = 3
+"""How many folders deep a user's files are looked for."""
+
+
+class Defaults(BaseModel):
+    """What a page starts with for a base model; the original's values unless the card says otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    width: int = 512
+    height: int = 512
+    steps: int = 20
+    guidance: float = 9.0
+    sampler: Sampler = "ddim"
+    added_prompt: str = "best quality, extremely detailed"
+    negative: str = (
+        "longbody, lowres, bad anatomy, bad hands, missing fingers, extra digit, fewer digits, cropped, "
+        "worst quality, low quality"
+    )
+
+
+class ModelCard(BaseModel):
+    """One model: what it is, where it lies here and where it comes from.
+
+    `path` is relative to the models folder and names a folder or a file; without a suffix, a file of that name with
+    any of `SUFFIXES` serves too. `hub` is a Hugging Face repository, `file` what to take from it (a file or a
+    subfolder; "" is all of it). `family` ties ControlNets to base models.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: Key
+    title: str
+    kind: Kind
+    family: str = ""
+    path: str
+    hub: str = ""
+    file: str = ""
+    size_mib: Annotated[int, Field(ge=0)] = 0
+    sha256: str = ""
+    licence: str = ""
+    note: str = ""
+    words: str = ""
+    """File beside the model that lists the words it knows, one a line; "" when it knows the language."""
+    classes: str = ""
+    """File beside the model that lists the ADE20K classes it has seen (index and name, one a line); "" when unknown."""
+    prediction: Literal["epsilon", "v_prediction", "sample"] | None = None
+    """What the network predicts, where a single file cannot tell."""
+    defaults: Defaults = Defaults()
+    control: str = ""
+    """The condition that a ControlNet reads; "" when it reads several, or when nobody has said."""
+    trouble: str = ""
+    """Why a file of the user's cannot be used; "" when it can, or when nobody has looked inside (pickles)."""
+    own: bool = False
+    """Whether it is a file of the user's rather than a card of the program's."""
+
+
+@cache
+def shipped() -> dict[str, ModelCard]:
+    """The cards that come with the program, by id, in the order of their files."""
+    found: dict[str, ModelCard] = {}
+    for path in sorted(CARDS.glob("*.toml")):
+        for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("card", []):
+            card = ModelCard.model_validate(entry)
+            if card.id in found:
+                raise ValueError(f"two cards are called {card.id!r}")
+            found[card.id] = card
+    return found
+
+
+class Catalog:
+    """All cards, seen from one models folder."""
+
+    def __init__(self, models: Path) -> None:
+        self.models = models
+
+    def cards(self) -> list[ModelCard]:
+        """Every card: those of the program, those added from the hub, then the user's own files."""
+        known = self._known()
+        return [*known.values(), *self._own(known)]
+
+    def card(self, id: str) -> ModelCard:
+        """The card called `id`. Raises ModelMissing."""
+        known = self._known()
+        if id in known:
+            return known[id]
+        for card in self._own(known):
+            if card.id == id:
+                return card
+        raise ModelMissing(f"There is no model called {id!r}.", "Choose one of the installed models.")
+
+    def add(self, card: ModelCard) -> ModelCard:
+        """Keep a card that the user wrote; returns it under an id that is free. Raises InputError for a place outside."""
+        if not (self.models / card.path).resolve().is_relative_to(self.models.resolve()):
+            raise InputError("A model's place must be inside the models folder.")
+        twin = next((one for one in self._known().values() if (one.hub, one.file) == (card.hub, card.file)), None)
+        if twin is not None and card.hub:
+            return twin
+        taken = {one.id for one in self.cards() if one.path != card.path}
+        card = card.model_copy(update={"id": _free_id(card.id, taken)})
+        data = card.model_dump_json(exclude_defaults=True, indent=1).encode()
+        store.write(self.models / "cards" / f"{card.id}.json", data, free_min_bytes=0)
+        return card
+
+    def forget(self, card: ModelCard) -> None:
+        """Remove a card that the user added; its files stay. Cards of the program stay."""
+        (self.models / "cards" / f"{card.id}.json").unlink(missing_ok=True)
+
+    def added(self, card: ModelCard) -> bool:
+        """Whether a card was added by the user."""
+        return (self.models / "cards" / f"{card.id}.json").is_file()
+
+    def bases(self) -> list[ModelCard]:
+        """The base models that are installed and can be used."""
+        return [card for card in self.cards() if card.kind == "base" and not card.trouble and self.installed(card)]
+
+    def installed(self, card: ModelCard) -> bool:
+        """Whether the model lies on this machine."""
+        return self._find(card) is not None
+
+    def has(self, id: str) -> bool:
+        """Whether there is a model called `id`, and it lies on this machine."""
+        try:
+            return self.installed(self.card(id))
+        except ModelMissing:
+            return False
+
+    def locate(self, card: ModelCard) -> Path:
+        """The folder or file of a model. Raises ModelMissing with a sentence that says where to get it and put it."""
+        found = self._find(card)
+        if found is not None:
+            return found
+        place = self.models / card.path
+        if card.hub:
+            source = f"{card.file} of {card.hub}" if card.file else card.hub
+            raise ModelMissing(
+                f"{card.title} is not on this machine.",
+                f"Download it on the Models page, with `studio models download {card.id}`, or by hand: {source} to {place}.",
+            )
+        raise ModelMissing(f"{card.title} is not on this machine.", f"Put it into {place}.")
+
+    def verdict(self, card: ModelCard) -> Verdict:
+        """What the model's files are, looked at once for each state of them; nothing of a pickle. Raises ModelMissing."""
+        return _verdict(self.locate(card))
+
+    def lacks(self, card: ModelCard) -> ModelCard | None:
+        """What a model that is here needs beside its own files and does not find: the vocabulary of a single file."""
+        words = self.card(TOKENIZER)
+        alone = card.kind == "base" and self.installed(card) and self.locate(card).is_file()
+        return words if alone and not self.installed(words) else None
+
+    def words(self, card: ModelCard) -> list[str]:
+        """The words that a model of limited vocabulary knows; empty when it knows the language (or says nothing)."""
+        return self._lines(card, card.words)
+
+    def classes(self, card: ModelCard) -> list[int]:
+        """Indices of the segmentation classes that a model was trained on; empty when nothing is known of that."""
+        return [int(line.split()[0]) for line in self._lines(card, card.classes)]
+
+    def _lines(self, card: ModelCard, name: str) -> list[str]:
+        found = self._find(card)
+        if not name or found is None or not (found / name).is_file():
+            return []
+        return (found / name).read_text(encoding="utf-8").splitlines()
+
+    def _find(self, card: ModelCard) -> Path | None:
+        place = self.models / card.path
+        if place.exists():
+            return place
+        if card.id == TOKENIZER:
+            # Every model of the published families has the same words: a folder of one lends them.
+            lent = sorted((self.models / "checkpoints").glob("*/tokenizer/vocab.json"))
+            return next((file.parent for file in lent if (file.parent / "merges.txt").is_file()), None)
+        return next((file for suffix in SUFFIXES if (file := place.with_name(place.name + suffix)).is_file()), None)
+
+    def _known(self) -> dict[str, ModelCard]:
+        known = dict(shipped())
+        for path in sorted((self.models / "cards").glob("*.json")):
+            card = _read_card(path, path.stat().st_mtime_ns)
+            if card is not None and card.id == path.stem and (card.hub or self.installed(card)):
+                known.setdefault(card.id, card)
+        return known
+
+    def _own(self, known: dict[str, ModelCard]) -> list[ModelCard]:
+        taken = {card.path for card in known.values()}
+        cards: dict[str, ModelCard] = {}
+        for folder, kind in _OWN.items():
+            for path in _models_below(self.models / folder, DEPTH):
+                where = path.relative_to(self.models).as_posix()
+                if where in taken or where.removesuffix(path.suffix) in taken:
+                    continue
+                id = _free_id(path.stem if path.is_file() else path.name, known.keys() | cards.keys())
+                cards[id] = _own_card(id, path, where, kind)
+        return list(cards.values())
+
+
+def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
+    about, found = _about(path), _verdict(path)
+    if found.kind not in (None, "detector") and not (kind == "controlnet" and found.control):
+        kind = found.kind  # a full checkpoint among the ControlNets serves as one
+    return ModelCard(
+        id=id,
+        title=about.get("title") or (path.stem if path.is_file() else path.name),
+        kind=kind,
+        family=about.get("family") or found.family,
+        path=where,
+        size_mib=size_of(path) >> 20,
+        licence=about.get("licence") or "your own file",
+        note=about.get("note", ""),
+        words=about.get("words", ""),
+        control=(about.get("control") or _named_control(path.name)) if kind == "controlnet" else "",
+        defaults=_defaults(about.get("defaults")),
+        trouble="" if found.ok else f"{found.sentence} {found.hint}".strip(),
+        own=True,
+    )
+
+
+def _named_control(name: str) -> str:
+    """The condition of a published ControlNet in another file, as control_v11p_sd15_scribble_fp16; "" for other names."""
+    published = (card for card in shipped().values() if card.kind == "controlnet" and card.control)
+    return next((card.control for card in published if name.startswith(Path(card.path).name)), "")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return stamp_of(path)[0]
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Bytes of a model, and when the newest of its files was written: with either, it is another model."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    stats = [file.stat() for file in files]
+    return sum(one.st_size for one in stats), max((one.st_mtime_ns for one in stats), default=0)
+
+
+def _models_below(folder: Path, depth: int) -> list[Path]:
+    """Files and folders of models in a folder and, `depth` levels deep, in folders that are no models themselves."""
+    found: list[Path] = []
+    for path in sorted(folder.glob("*")):
+        if _is_model(path):
+            found.append(path)
+        elif depth > 0 and path.is_dir() and not path.name.startswith("."):
+            found += _models_below(path, depth - 1)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _read_card(path: Path, _changed_ns: int) -> ModelCard | None:
+    try:
+        return ModelCard.model_validate_json(path.read_bytes()[:_CARD_MAX_BYTES])
+    except (OSError, ValueError):
+        return None
+
+
+def _is_model(path: Path) -> bool:
+    if path.name.startswith("."):
+        return False  # being written
+    if path.is_dir():
+        return (path / "model_index.json").is_file() or (path / "config.json").is_file()
+    return path.suffix in SUFFIXES and path.is_file()  # a link may lead nowhere
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What a model's own `card.toml` says of it: texts, and `defaults`. A damaged one says nothing."""
+    try:
+        with (path / "card.toml").open("rb") as file:
+            found = tomllib.loads(file.read(_CARD_MAX_BYTES).decode())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    texts = {key: value for key, value in found.items() if isinstance(value, str) and len(value) <= 1000}
+    if Path(texts.get("words", "")).name != texts.get("words", ""):
+        texts.pop("words", None)
+    return {**texts, "defaults": found.get("defaults")}
+
+
+def _defaults(given: object) -> Defaults:
+    try:
+        return Defaults.model_validate(given or {})
+    except ValueError:
+        return Defaults()
+
+
+def _free_id(name: str, taken: set[str]) -> str:
+    plain = re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip("-_.")[:56] or "model"
+    id, number = plain, 2
+    while id in taken:
+        id, number = f"{plain}-{number}", number + 1
+    return id
+
+
+def _verdict(path: Path) -> Verdict:
+    stamps = [
+        path.stat(),
+        *((path / part).stat() for part in ("unet", "vae", "text_encoder") if (path / part).is_dir()),
+    ]
+    return _verdict_at(path, tuple((stamp.st_mtime_ns, stamp.st_size) for stamp in stamps))
+
+
+@lru_cache(maxsize=1024)
+def _verdict_at(path: Path, _stamps: tuple[tuple[int, int], ...]) -> Verdict:
+    # Pickles need torch to be looked into: what they are shows when they are checked or loaded.
+    return Verdict(True, "") if path.is_file() and path.suffix != ".safetensors" else check(path)

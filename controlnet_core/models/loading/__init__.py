@@ -1,0 +1,259 @@
+"""Loads models: diffusers folders and single files in the original layout, in one way, safely.
+
+`load_base` and `load_control` take whatever a user has: a diffusers folder, a community checkpoint, the original's
+`control_sd15_*.pth` (full model) or `control_v11*.pth` (control part alone). Weights are read by `tensors`, renamed by
+`original`, and the architecture is read from their shapes (`shapes`) when no configuration lies beside them. Does not
+decide where models lie (`catalog`), nor what stays in memory (`engine`).
+"""
+# torch and diffusers publish partial types.
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from controlnet_core.checkpoints import ldm_keys
+from controlnet_core.checkpoints.checkpoint_reader import read_tensors
+from controlnet_core.checkpoints.safetensors_header import AGAIN, ORDINARY
+from controlnet_core.domain.errors import ModelError, ModelMissing
+from controlnet_core.models.diffusers_setup import (
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderTiny,
+    CLIPTextConfig,
+    CLIPTextModel,
+    ControlNetModel,
+    UNet2DConditionModel,
+)
+from controlnet_core.models.loading import infer_config
+from controlnet_core.models.loading.infer_config import Hints
+
+__all__ = ["Base", "Hints", "Vae", "load_base", "load_control", "load_tokenizer", "read_tensors"]
+
+Vae = AutoencoderKL | AutoencoderTiny | AutoencoderDC
+M = TypeVar("M", bound=nn.Module)
+_VAES: dict[str, type[Vae]] = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny, AutoencoderDC)}
+_WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
+_SUFFIXES = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
+
+
+@dataclass
+class Base:
+    """A base model: three networks and what is known about them.
+
+    `tokenizer` is None when the file brought none (single-file checkpoints). `schedule` is the configuration of the
+    model's noise schedule, in diffusers' words; samplers are made from it. `cell` is the side, in pixels, of what one
+    latent describes.
+    """
+
+    name: str
+    unet: UNet2DConditionModel
+    vae: Vae
+    text_encoder: CLIPTextModel
+    tokenizer: Any | None
+    schedule: dict[str, Any]
+    family: str = ""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the latents."""
+        return int(self.unet.config["out_channels"])
+
+    @property
+    def inpaints(self) -> bool:
+        """Whether the U-Net sees a mask and what stays beside the latents."""
+        return int(self.unet.config["in_channels"]) == 2 * self.channels + 1
+
+    @property
+    def cell(self) -> int:
+        """Side in pixels of one latent."""
+        config = self.vae.config
+        return 2 ** (len(config.get("block_out_channels") or config["encoder_block_out_channels"]) - 1)
+
+
+def load_base(path: Path, dtype: torch.dtype = torch.float32, hints: Hints | None = None) -> Base:
+    """Load a base model onto the CPU in `dtype`, whatever the dtype of the file.
+
+    Raises ModelMissing, or ModelError with the reason: damaged, hostile, or another kind of model.
+    """
+    if path.is_dir():
+        return _base_folder(path, dtype)
+    tensors = read_tensors(path)
+    _refuse_others(path, tensors)
+    if not any(name.startswith(ldm_keys.UNET) for name in tensors):
+        what = "a ControlNet alone" if _is_control(tensors) else "no base model"
+        raise ModelError(f"{path.name} holds {what}.", "Choose a full checkpoint as the model.")
+    return _explained(path, lambda: _base_file(path, tensors, dtype, hints or Hints()))
+
+
+def load_control(path: Path, dtype: torch.dtype = torch.float32, hints: Hints | None = None) -> ControlNetModel:
+    """Load a ControlNet onto the CPU in `dtype`: a diffusers folder, or a file that holds it, alone or not.
+
+    Raises ModelMissing, or ModelError with the reason.
+    """
+    if path.is_dir():
+        return _build(ControlNetModel, _config(path), _weights(path), dtype, path.name)
+    tensors = read_tensors(path)
+    _refuse_others(path, tensors)
+    if not _is_control(tensors):
+        raise ModelError(f"{path.name} holds no ControlNet.", "Choose a file such as control_v11p_sd15_canny.pth.")
+
+    def load() -> ControlNetModel:
+        control = ldm_keys.part(tensors, ldm_keys.CONTROL) or dict(tensors)
+        if "input_hint_block.0.weight" in control:
+            control = ldm_keys.unet(control)
+        return _build(ControlNetModel, infer_config.control(control, hints or Hints()), control, dtype, path.name)
+
+    return _explained(path, load)
+
+
+def load_tokenizer(path: Path, base: Base | None = None) -> Any:
+    """Load the tokenizer in a folder; with `base`, one that pads as its text encoder was trained. Raises ModelError."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path.name} of {path.parent.name} is not a usable tokenizer.", AGAIN) from error
+    pad: Any = base and tokenizer.convert_ids_to_tokens(base.text_encoder.config.pad_token_id)
+    if pad:
+        tokenizer.pad_token = pad
+    return tokenizer
+
+
+def _is_control(tensors: Mapping[str, Tensor]) -> bool:
+    stems = ("input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight")
+    return any(name.removeprefix(ldm_keys.CONTROL) in stems for name in tensors)
+
+
+def _refuse_others(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    if any("lora_" in name or name.startswith("lllite") for name in tensors):
+        raise ModelError(f"{path.name} is a LoRA, not a whole model.", "Choose a checkpoint or a ControlNet file.")
+    if any(name.startswith("conditioner.embedders.") or "label_emb." in name for name in tensors):
+        raise _sdxl(path)
+
+
+def _sdxl(path: Path) -> ModelError:
+    return ModelError(f"{path.name} is an SDXL model, which does not run here.", ORDINARY)
+
+
+def _explained(path: Path, load: Callable[[], M | Base]) -> Any:
+    # A file with the right prefixes and the wrong insides: say so instead of naming a missing dictionary key.
+    try:
+        return load()
+    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, StopIteration, AttributeError) as error:
+        raise ModelError(
+            f"{path.name} holds parts of a model, but not a whole one of a known kind.", ORDINARY
+        ) from error
+
+
+def _base_file(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype, hints: Hints) -> Base:
+    unet = ldm_keys.unet(ldm_keys.part(tensors, ldm_keys.UNET))
+    stage = ldm_keys.part(tensors, ldm_keys.TEXT)
+    openclip = any(name.startswith("model.") for name in stage)
+    text = ldm_keys.text(stage)
+    unet_config = infer_config.unet(unet, hints)
+    text_config = infer_config.text(text, hints, openclip)
+    return Base(
+        name=path.stem,
+        unet=_build(UNet2DConditionModel, unet_config, unet, dtype, path.name),
+        vae=vae_of_file(path, ldm_keys.part(tensors, ldm_keys.VAE), dtype, hints),
+        text_encoder=_assemble(lambda: CLIPTextModel(CLIPTextConfig(**text_config)), text, dtype, path.name),
+        tokenizer=None,
+        schedule=infer_config.schedule(tensors, hints, openclip),
+        family=infer_config.family(unet_config["cross_attention_dim"]),
+    )
+
+
+def _base_folder(path: Path, dtype: torch.dtype) -> Base:
+    if (path / "text_encoder_2").is_dir():
+        raise _sdxl(path)
+    text = ldm_keys.clip(_weights(path / "text_encoder"))
+    text_config = CLIPTextConfig(**_config(path / "text_encoder"))
+    unet_config = _config(path / "unet")
+    return Base(
+        name=path.name,
+        unet=_build(UNet2DConditionModel, unet_config, _weights(path / "unet"), dtype, path.name),
+        vae=vae_of_folder(path / "vae", dtype),
+        text_encoder=_assemble(lambda: CLIPTextModel(text_config), text, dtype, path.name),
+        tokenizer=load_tokenizer(path / "tokenizer"),
+        schedule=_config(path / "scheduler", "scheduler_config.json"),
+        family=infer_config.family(unet_config["cross_attention_dim"])
+        if unet_config.get("out_channels", 4) == 4
+        else "",
+    )
+
+
+def vae_of_folder(path: Path, dtype: torch.dtype) -> Vae:
+    """An autoencoder in a folder of diffusers."""
+    config = _config(path)
+    kind = _VAES.get(config.get("_class_name", "AutoencoderKL"))
+    if kind is None:
+        raise ModelError(f"{path.name} has an autoencoder of an unknown kind: {config['_class_name']}.", ORDINARY)
+    return _build(kind, config, ldm_keys.vae_folder(_weights(path)), dtype, path.name)
+
+
+def vae_of_file(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype, hints: Hints | None = None) -> Vae:
+    """An autoencoder whose `tensors`, under the original's names or those of diffusers, came from a file."""
+
+    def load() -> AutoencoderKL:
+        rename = ldm_keys.vae if any(name.startswith("decoder.up.") for name in tensors) else ldm_keys.vae_folder
+        named = rename(tensors)
+        return _build(AutoencoderKL, infer_config.vae(named, hints or Hints()), named, dtype, path.name)
+
+    return _explained(path, load)
+
+
+def _config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    file = folder / name
+    if not file.is_file():
+        raise ModelMissing(f"The model has no {folder.name}/{name}.", f"Download it again: {folder} is incomplete.")
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelError(f"{folder.name}/{name} is damaged.", "Download the model again.") from error
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    for suffix in _SUFFIXES:
+        for stem in _WEIGHTS:
+            if (folder / f"{stem}{suffix}").is_file():
+                return read_tensors(folder / f"{stem}{suffix}")
+    shards = sorted(path for stem in _WEIGHTS for path in folder.glob(f"{stem}-*-of-*.safetensors"))
+    if not shards:
+        raise ModelMissing(f"The model has no weights in {folder.name}.", f"Download it again: {folder} is incomplete.")
+    return {name: tensor for shard in shards for name, tensor in read_tensors(shard).items()}
+
+
+def _build(kind: type[M], config: dict[str, Any], tensors: Mapping[str, Tensor], dtype: torch.dtype, name: str) -> M:
+    make = cast("Any", kind).from_config
+    known = inspect.signature(kind).parameters
+    fitting = {key: value for key, value in config.items() if key in known}
+    return _assemble(lambda: make(fitting), tensors, dtype, name)
+
+
+def _assemble(make: Callable[[], M], tensors: Mapping[str, Tensor], dtype: torch.dtype, name: str) -> M:
+    """Make a module without memory, then give it the tensors, one copy each."""
+    with torch.device("meta"):
+        module = make()
+    wanted = {key: tensor.shape for key, tensor in module.state_dict().items()}
+    wrong = [key for key, shape in wanted.items() if key not in tensors or tensors[key].shape != shape]
+    if wrong:
+        kind = type(module).__name__
+        raise ModelError(f"{name} does not fit together: in {kind}, {wrong[0]} is missing or has another shape.", AGAIN)
+    module.load_state_dict({key: tensors[key].to(dtype, copy=True) for key in wanted}, assign=True)
+    for owner in module.modules():
+        for key, buffer in owner.named_buffers(recurse=False):
+            if buffer.is_meta:
+                # The only buffer that is not saved: the position numbers of the text encoder.
+                owner.register_buffer(key, torch.arange(buffer.shape[-1]).expand(buffer.shape), persistent=False)
+    return module.eval().requires_grad_(False)

@@ -1,0 +1,173 @@
+"""Files that are whole or absent: atomic writes, blobs named by their content, and SQLite files with room of their own.
+
+A file is written beside its place, flushed to the disk and renamed, so that a crash, a kill or a full disk leaves the
+old file or the new one and never half of one. Says nothing about what the files mean.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from controlnet_core.domain.errors import InputError, NoSpace
+
+FREE_MIN_BYTES = 2 * 1024**3
+"""Below this much free space nothing more is written: other programs need a disk too."""
+ROOM_PAGES = 96
+"""Pages (4 KiB each) that `keep_room` holds for a SQLite file, and as many in its log."""
+_TEMP = ".part-"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def write(path: Path, data: bytes, *, free_min_bytes: int = FREE_MIN_BYTES) -> None:
+    """Put `data` at `path`, all or nothing; the folder is made. Raises NoSpace when the disk is (nearly) full."""
+    temp: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_room(path.parent, free_min_bytes + len(data), free_min_bytes)
+        handle, name = tempfile.mkstemp(prefix=_TEMP, dir=path.parent)
+        temp = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temp.replace(path)
+    except BaseException as error:
+        if temp is not None:
+            temp.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritten(path.parent, free_min_bytes, error) from error
+        raise
+    flush_folder(path.parent)
+
+
+def check_room(folder: Path, wanted_bytes: int, free_min_bytes: int = 0) -> None:
+    """Raise NoSpace when the disk of `folder` has less than `wanted_bytes` free, `free_min_bytes` of them for others."""
+    if shutil.disk_usage(folder).free < wanted_bytes:
+        raise _no_space(folder, free_min_bytes)
+
+
+def keep_room(db: sqlite3.Connection) -> None:
+    """See to it that a SQLite file in WAL mode can still be changed when its disk is full.
+
+    Pages that were written and freed are kept in the file and used first; so is the log, which starts from its beginning
+    after every checkpoint. For a connection outside of a transaction. Costs a question while there is room enough.
+    Raises sqlite3.OperationalError when the disk is full already.
+    """
+    db.execute(f"PRAGMA wal_autocheckpoint = {ROOM_PAGES // 2}")
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    if free >= ROOM_PAGES // 2:
+        return
+    (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
+    db.execute("CREATE TABLE IF NOT EXISTS room (bytes BLOB)")
+    try:
+        # Filled, not only made longer: a hole in a file takes its place on the disk when it is written to.
+        db.execute("INSERT INTO room VALUES (zeroblob(?))", (ROOM_PAGES * page_bytes,))
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    finally:
+        db.execute("DELETE FROM room")
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether SQLite failed for want of space: it has no room for the file, or none for the memory its log shares."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE)
+
+
+def sweep(folder: Path) -> int:
+    """Remove what interrupted writes left under `folder`; returns how many files. For the start of a program."""
+    left = [path for path in folder.rglob(f"{_TEMP}*") if path.is_file()] if folder.is_dir() else []
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
+class Blobs:
+    """Bytes by the SHA-256 of themselves, in a folder: the same bytes are kept once."""
+
+    def __init__(self, folder: Path, *, free_min_bytes: int = FREE_MIN_BYTES) -> None:
+        self.folder = folder
+        self.free_min_bytes = free_min_bytes
+        self._lock = threading.Lock()
+
+    def put(self, data: bytes) -> str:
+        """Keep `data`; returns its digest, 64 hexadecimal digits. Raises NoSpace."""
+        digest = hashlib.sha256(data).hexdigest()
+        if not self.touch(digest):
+            write(self._path(digest), data, free_min_bytes=self.free_min_bytes)
+        return digest
+
+    def touch(self, digest: str) -> bool:
+        """Whether the bytes called `digest` are here; if so, they count as just put, and `collect` leaves them alone."""
+        with self._lock:
+            try:
+                os.utime(self._path(digest))
+            except OSError:
+                return False
+            return True
+
+    def get(self, digest: str) -> bytes:
+        """The bytes called `digest`. Raises InputError when they are not here or no longer what they were."""
+        try:
+            data = self._path(digest).read_bytes()
+        except OSError as error:
+            raise InputError("A picture of this job is not here any more.", "Draw it again.") from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise InputError("A picture of this job is damaged on the disk.", "Draw it again.")
+        return data
+
+    def collect(self, named: Collection[str], older_than_s: float) -> tuple[int, int]:
+        """Remove what is not `named` and was last put longer ago than `older_than_s`; returns how many files and bytes."""
+        count = size = 0
+        limit = time.time() - older_than_s
+        for path in self.folder.glob("[0-9a-f][0-9a-f]/*"):
+            if path.name in named or not _DIGEST.fullmatch(path.name):
+                continue
+            with self._lock, suppress(FileNotFoundError):
+                about = path.stat()
+                if about.st_mtime < limit:
+                    path.unlink()
+                    count, size = count + 1, size + about.st_size
+        return count, size
+
+    def __contains__(self, digest: str) -> bool:
+        return self._path(digest).is_file()
+
+    def _path(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            raise InputError("This is not the digest of a picture.")
+        return self.folder / digest[:2] / digest
+
+
+def flush_folder(folder: Path) -> None:
+    """Write to the disk which files a folder has: what was renamed in it stays renamed."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unwritten(folder: Path, free_min_bytes: int, error: OSError) -> NoSpace:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return _no_space(folder, free_min_bytes)
+    return NoSpace(
+        f"Nothing can be written to {folder}: {error.strerror}.", "Look at the disk, and at who may write to it."
+    )
+
+
+def _no_space(folder: Path, free_min_bytes: int) -> NoSpace:
+    return NoSpace(
+        f"The disk of {folder} has too little space left to keep this.",
+        f"Free some space: the studio leaves the last {free_min_bytes / 1024**3:.0f} GB to others.",
+    )

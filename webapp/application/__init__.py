@@ -1,0 +1,1 @@
+"""The studio without its pages: what pages, routes and command line share."""

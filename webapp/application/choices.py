@@ -1,0 +1,183 @@
+"""What a page has chosen beside its prompt and controls: settings as data, and what becomes of them in a recipe.
+
+Draws nothing; `tuning` does. What a base model cannot use stays chosen but is left out of its recipes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from controlnet_core.domain.control import ControlType, Value
+from controlnet_core.domain.errors import ModelMissing
+from controlnet_core.domain.recipe import Fill, Lora, Mode, Sampler, Source
+from controlnet_core.models.catalog import Catalog, Defaults, Kind, ModelCard
+
+LORAS_MAX = 8
+EMBEDDINGS_MAX = 16
+
+
+@dataclass
+class Choices:
+    """The settings of a page.
+
+    `size` is the shorter side of the picture in pixels; `seed` -1 draws a new one each time. weight, start, end and mode
+    are those of a page's only control, `params` how it is drawn and `network` the ControlNet that carries it, where those are
+    not the usual ones. `loras`
+    are weights by key; `variation` is the share of the way from the noise of the seed to that of `variation_seed`.
+    """
+
+    size: int = 512
+    images: int = 1
+    steps: int = 20
+    guidance: float = 9.0
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    mode: Mode = "balanced"
+    seed: int = -1
+    sampler: Sampler = "ddim"
+    eta: float = 0.0
+    added_prompt: str = ""
+    negative: str = ""
+    loras: dict[str, float] = field(default_factory=dict[str, float])
+    vae: str | None = None
+    clip_skip: int = 1
+    variation: float = 0.0
+    variation_seed: int = 0
+    network: str | None = None
+    params: dict[str, Value] = field(default_factory=dict[str, Value])
+
+    @classmethod
+    def of(cls, start: Defaults) -> Choices:
+        """What a model's card suggests."""
+        shared = set(asdict(cls())) & set(type(start).model_fields)
+        return cls(size=min(start.width, start.height), **{name: getattr(start, name) for name in shared})
+
+    def fields(self, catalog: Catalog, base: ModelCard, prompt: str) -> dict[str, Any]:
+        """The fields of a recipe for `base`: all but model, prompt, size and controls."""
+        loras = {card.id for card in fitting(catalog, base, "lora")}
+        vaes = {card.id for card in fitting(catalog, base, "vae")}
+        found = called(f"{prompt} {self.added_prompt} {self.negative}", fitting(catalog, base, "embedding"))
+        return {
+            "added_prompt": self.added_prompt,
+            "negative": self.negative,
+            "images": self.images,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "sampler": self.sampler,
+            "seed": self.seed,
+            "eta": self.eta,
+            "loras": tuple(
+                Lora(key=key, weight=weight) for key, weight in self.loras.items() if key in loras and weight
+            ),
+            "embeddings": tuple(found[:EMBEDDINGS_MAX]),
+            "vae": self.vae if self.vae in vaes else None,
+            "clip_skip": 1 if base.words else self.clip_skip,
+            "variation_seed": self.variation_seed,
+            "variation_strength": self.variation,
+        }
+
+
+@dataclass
+class Start:
+    """The picture that a page's results start from: the blob of a PNG, and how much of it is made anew.
+
+    With `masked`, only what is painted over it changes; `painting` shows the mask in place of the drawing.
+    """
+
+    picture: str
+    title: str = ""
+    strength: float = 0.75
+    masked: bool = False
+    painting: bool = False
+    fill: Fill = "original"
+    blur_px: int = 4
+
+    def source(self, mask: str | None) -> Source:
+        """The part of a recipe; `mask` is the blob of what was painted."""
+        return Source(
+            picture=self.picture, strength=self.strength, mask=mask, blur_px=self.blur_px, fill=self.fill, resize="crop"
+        )
+
+
+def fitting(catalog: Catalog, base: ModelCard, kind: Kind) -> list[ModelCard]:
+    """The installed models of a kind that a base model can use; a file whose family cannot be told may fit.
+
+    What cannot be used at all is left out: the Models page says why.
+    """
+    if base.words:  # its text encoder and autoencoder are its own
+        return []
+    cards = (card for card in catalog.cards() if card.kind == kind and card.family in ("", base.family))
+    return [card for card in cards if not card.trouble and catalog.installed(card)]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The ControlNets on this machine that can carry a control of a base model.
+
+    `titles` names them by id, the best one first; the usual one stands under "". `usual` is the card of the usual one, here
+    or not; None where the base model's family has none.
+    """
+
+    control: ControlType
+    base: ModelCard
+    usual: ModelCard | None
+    titles: dict[str, str]
+
+    def chosen(self, wanted: str | None) -> str | None:
+        """What a recipe names for the control: what is wanted where it is here, else the best one; None is the usual one.
+
+        Raises ModelMissing where there is none at all.
+        """
+        if not self.titles:
+            raise ModelMissing(self.lack)
+        return (wanted if wanted in self.titles else next(iter(self.titles))) or None
+
+    @property
+    def lack(self) -> str:
+        """What there is to do before anything can carry the control; "" where something can."""
+        if self.titles:
+            return ""
+        way = "put one into models/controlnet, or train one on the Train page"
+        if self.usual is not None:
+            way = f"download {self.usual.title} on the Models page"
+        return f"{self.control.title} needs a ControlNet for {self.base.title}: {way}."
+
+    @property
+    def note(self) -> str:
+        """That the usual one is not here, where another one takes its place."""
+        if self.usual is None or not self.titles or "" in self.titles:
+            return ""
+        return f"The usual one, {self.usual.title}, is not on this machine: download it on the Models page."
+
+
+def networks_for(catalog: Catalog, base: ModelCard, control: ControlType) -> Networks:
+    """The installed ControlNets of a base model's family, or of none that can be told, that may carry a control.
+
+    First the usual one, then those that are known to read this condition, then those of which nobody knows what they read.
+    """
+    name = control.networks.get(base.family)
+    usual = catalog.card(name) if name else None
+    others = [
+        card
+        for card in catalog.cards()
+        if card.kind == "controlnet"
+        and card.family in ("", base.family)
+        and card.control in ("", control.key)
+        and card.id != name
+        and not card.trouble
+        and catalog.installed(card)
+    ]
+    titles = {"": f"{usual.title} (the usual one)"} if usual and catalog.installed(usual) else {}
+    titles |= {card.id: card.title for card in sorted(others, key=lambda card: not card.control)}
+    return Networks(control, base, usual, titles)
+
+
+def called(text: str, embeddings: Sequence[ModelCard]) -> list[str]:
+    """The keys of the embeddings that a prompt calls by name."""
+    words = set(re.findall(r"[a-z0-9_.-]+", text.lower()))
+    words |= {word.strip(".-") for word in words}
+    return [card.id for card in embeddings if card.id in words]

@@ -1,0 +1,54 @@
+"""What the worker process runs: the local engine over this machine's models, and the detectors. Only the worker imports this
+module."""
+
+from __future__ import annotations
+
+import annotator
+from annotator import detection as detecting
+from annotator.networks import loading
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.detection import Detection
+from controlnet_core.domain.document import Document
+from controlnet_core.domain.errors import OutOfMemory
+from controlnet_core.domain.job import OnLoad
+from controlnet_core.domain.recipe import Recipe
+from controlnet_core.engine import LocalEngine
+from controlnet_core.memory import cache
+from controlnet_core.models.catalog import Catalog
+from webapp.application.settings import Settings
+
+
+class StudioEngine(LocalEngine):
+    """Makes pictures as `LocalEngine` does, and finds documents in photos."""
+
+    def detect(self, detection: Detection, picture: Rgb, on_load: OnLoad) -> Document:
+        """What `detection` finds in its photo; networks that are not here yet are fetched first, see `annotator.detection`.
+
+        When memory runs out, everything else that is loaded makes room for a second try. Raises OutOfMemory after that.
+        """
+        for _ in range(2):
+            try:
+                return detecting.run(detection, picture, on_load, Settings.from_environment().free_min_bytes)
+            except Exception as error:
+                if not cache.is_exhausted(error):
+                    raise
+            # Outside the except block: the exception holds the tensors that have to go.
+            loading.forget()
+            self.make_room()
+        raise OutOfMemory(
+            "Looking at this photo needs more memory than this machine has.",
+            "Make the detection or the map smaller, or choose another detector.",
+        )
+
+
+def build() -> StudioEngine:
+    """The engine, with the default model in memory so that the first picture does not wait for it."""
+    settings = Settings.from_environment()
+    catalog = Catalog(settings.models)
+    engine = StudioEngine(catalog, annotator.controls())
+    bases = catalog.bases()
+    if bases:
+        side = min(bases[0].defaults.width, 256)
+        # One step is the cheapest way to load every part and to let the device choose its kernels.
+        engine.run(Recipe(model=bases[0].id, width=side, height=side, steps=1, guidance=1.0), {}, lambda _step: None)
+    return engine

@@ -1,0 +1,127 @@
+"""Puts a training together for this machine: models, conditions and data by their names. The pages never import this.
+
+The process that trains is `studio train CONFIG.toml`, from a terminal or started by the training page; several of it
+run under `accelerate launch -m webapp train CONFIG.toml`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import annotator
+from controlnet_core.datasets import Pairs, open_folder
+from controlnet_core.datasets.example_circles import Circles
+from controlnet_core.datasets.gallery_pairs import KeptPairs
+from controlnet_core.domain.errors import InputError
+from controlnet_core.models.catalog import Catalog
+from controlnet_core.storage.gallery import Gallery
+from controlnet_core.storage.store import Blobs
+from controlnet_core.training.run import Config, Run, Status
+from paperworld.pairs import HELD_OUT, WorldPairs
+from webapp.application.settings import Settings
+
+HELD_OUT_CIRCLES = 10_000_000
+
+
+def data_of(config: Config, settings: Settings, run: Run) -> tuple[Pairs, Pairs | None]:
+    """As `pairs_of`, but the same for as long as the training lasts: the gallery as it was when that began."""
+    pairs, held = pairs_of(config, settings, run.gallery())
+    if isinstance(pairs, KeptPairs) and len(pairs) and int(os.environ.get("RANK", "0")) == 0:
+        run.keep_gallery(pairs.ids)
+    return pairs, held
+
+
+def pairs_of(config: Config, settings: Settings, gallery: Sequence[str] | None = None) -> tuple[Pairs, Pairs | None]:
+    """The data of a training, and pairs of their own to hold out where it never ends. Raises InputError.
+
+    `gallery` are the ids of its pictures, where they are not those that it has now.
+    """
+    source, size = config.data.source, config.data.size
+    if source == "circles":
+        return Circles(size), Circles(size, HELD_OUT_CIRCLES)
+    if source == "world":
+        kind = annotator.control(config.control)
+        return WorldPairs(kind, size), WorldPairs(kind, size, HELD_OUT)
+    if source == "gallery":
+        blobs = Blobs(settings.data / "blobs", free_min_bytes=settings.free_min_bytes)
+        return KeptPairs(Gallery(settings.data / "gallery"), blobs, config.control, config.data.owner, gallery), None
+    return open_folder(Path(source)), None
+
+
+def main(config: Config, settings: Settings, say: Callable[[str], None], run: Run | None = None) -> Status:
+    """Train in this process until it is done or told to stop. Raises StudioError."""
+    run = run or Run(settings.data / "training" / config.name)
+    # Only one process of several writes the configuration.
+    if int(os.environ.get("RANK", "0")) == 0:
+        run.create(config)
+    pairs, held = data_of(config, settings, run)
+    if len(pairs) == 0:
+        raise InputError("There is nothing to learn from: the data set is empty.")
+    from controlnet_core.training.trainer import Surroundings, conduct
+
+    stop = _stop_signal()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    around = Surroundings(
+        catalog=Catalog(settings.models),
+        control=annotator.control(config.control),
+        pairs=pairs,
+        held=held,
+        busy=Busy(settings.data),
+        stopped=lambda: stop.stopped,
+        say=say,
+        free_min_bytes=settings.free_min_bytes,
+    )
+    return conduct(run, around)
+
+
+class Busy:
+    """Says why the device is wanted: pictures go first. Asks the studio's queue, if a studio runs at all."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self._queue: sqlite3.Connection | None = None
+
+    def __call__(self) -> str:
+        """The reason to wait; "" when there is none."""
+        if not _held(self.data / "studio.lock") or not (self.data / "jobs.sqlite").is_file():
+            return ""
+        try:
+            if self._queue is None:
+                self._queue = sqlite3.connect(f"file:{self.data / 'jobs.sqlite'}?mode=ro", uri=True, timeout=1)
+            waiting = self._queue.execute("SELECT count(*) FROM job WHERE state IN ('queued', 'running')").fetchone()
+        except sqlite3.Error:
+            self._queue = None
+            return ""
+        return "A picture is being made; training goes on after it." if waiting and waiting[0] else ""
+
+
+class _Stop:
+    stopped = False
+
+    def __call__(self, _signal: int, _frame: object) -> None:
+        self.stopped = True
+
+
+def _stop_signal() -> _Stop:
+    """Ctrl-C and termination end a training in good order, after the step that runs."""
+    stop = _Stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    return stop
+
+
+def _held(lock: Path) -> bool:
+    try:
+        with lock.open("r", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False

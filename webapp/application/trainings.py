@@ -1,0 +1,254 @@
+"""Trainings as the pages see them: their folders, their processes, what they cost.
+
+A training is a process of its own (`studio train`) in a session of its own: it outlives the browser and this server,
+which finds it again by its files. It stands back behind other programs, and waits while pictures are made. No torch here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+from controlnet_core.checkpoints.safetensors_header import read_header
+from controlnet_core.domain.errors import InputError, ModelError, NoSpace
+from controlnet_core.models.catalog import Catalog, ModelCard
+from controlnet_core.training import run as runs
+from controlnet_core.training.run import Config, Run
+from webapp.application import services
+from webapp.application.settings import ROOT, Settings
+
+NICE = 10
+BUILT_IN = {"circles": "Circles (the tutorial's task)", "world": "Picture world (endless)", "gallery": "My gallery"}
+_MIB = 1 << 20
+_SHARE = 0.114
+"""A U-Net's operations, as a share of parameters times cells: its many deep parameters see few cells (SD 1.5)."""
+_CORE_FLOPS_PER_S = {"large": 76e9, "small": 34e9}
+"""What training reached on one core, with Stable Diffusion 1.5's widths and with the embedded model's (docs/training.md)."""
+_GPU_FLOPS_PER_S = 40e12
+"""What it may reach on a GPU of a few years' age; not measured."""
+_EMBEDDING_S = 1.26e-6
+"""Seconds of one core that the condition embedding takes for a pixel, at the original's width; measured on the embedded model."""
+_EMBEDDING_VALUES = 110
+"""Values that it keeps for a pixel until the way back, at that width."""
+_STEP_S = 0.02
+"""What a step takes whatever its size: the optimizer, the averages, Python."""
+_CORES_MAX, _CORES_SHARE = 8, 0.85
+"""Cores beyond which a step gets no faster, and what each of several gives of a single one."""
+_UNCACHED = 1.5
+"""A step that encodes its pictures takes so much longer than one with cached latents."""
+_FREE_MIN_BYTES = 256 * _MIB
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training takes: memory of the device, seconds a step, and whether those were measured on this machine."""
+
+    memory_mib: int
+    step_s: float
+    measured: bool
+
+
+class Trainings:
+    """The trainings under a data folder. Safe across threads."""
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self.settings, self.catalog = settings, catalog
+        self.folder = settings.data / "training"
+        self._lock = threading.Lock()
+
+    def all(self) -> list[Run]:
+        """Every training, the newest first."""
+        return runs.runs(self.folder)
+
+    def run(self, name: str) -> Run:
+        """The training called `name`. Raises InputError."""
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,47}", name) or not (self.folder / name / "config.toml").is_file():
+            raise InputError("There is no such training.")
+        return Run(self.folder / name)
+
+    def running(self) -> Run | None:
+        """The training whose process lives; None when the device is free of them."""
+        return next((run for run in self.all() if run.alive()), None)
+
+    def start(self, config: Config) -> Run:
+        """Start a process that trains, or goes on from the checkpoint. Raises InputError when one trains already."""
+        with self._lock:
+            busy = self.running()
+            if busy is not None:
+                raise InputError(
+                    f"{busy.name} is training.", "Stop it or wait for it: the device can do one at a time."
+                )
+            self.folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.folder).free
+            if free < self.settings.free_min_bytes + _FREE_MIN_BYTES:
+                raise NoSpace("The disk has too little room for a training.", "Free some space first.")
+            run = Run(self.folder / config.name)
+            held = run.claim()
+            run.create(config)
+            run.want("run")
+            run.tell(runs.Status(state="starting", steps=config.training.steps, text="Starting its process"))
+            try:
+                self._spawn(run, held)
+            finally:
+                run.release()
+        return run
+
+    def remove(self, run: Run) -> None:
+        """Remove a training that is over, with all its files. Raises StudioError when it runs or cannot be removed."""
+        with self._lock:
+            run.claim()  # nobody starts it meanwhile
+            try:
+                # First what makes a folder a training: a removal that is cut off leaves none that is half there.
+                (run.folder / "config.toml").unlink(missing_ok=True)
+                shutil.rmtree(run.folder)
+            except OSError as error:
+                raise InputError(f"{run.name} cannot be removed: {error.strerror}.") from error
+            finally:
+                run.release()
+
+    def _spawn(self, run: Run, held: int) -> None:
+        where = {"STUDIO_DATA": str(self.settings.data), "STUDIO_MODELS": str(self.settings.models)}
+        where[runs.HOLDS] = str(held)
+        command = [sys.executable, "-m", "webapp", "train", str(run.folder / "config.toml"), "--nice", str(NICE)]
+        with run.log.open("ab") as log:
+            # A session of its own: neither Ctrl-C in the server's terminal nor its end reaches the training.
+            child = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=os.environ | where,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[held],
+            )
+        # Somebody has to wait for a child, or it stays in the process table when it is dead.
+        threading.Thread(target=child.wait, name=f"training {run.name}", daemon=True).start()
+
+    def sources(self) -> dict[str, str]:
+        """What can be learnt from: the built-in sets, then the folders under datasets/; title by source."""
+        folders = sorted(path for path in (self.settings.data / "datasets").glob("*") if path.is_dir())
+        return BUILT_IN | {str(path): path.name for path in folders}
+
+    def cost(self, config: Config, device: str) -> Cost:
+        """What a training will take: estimated from the models' files, measured where one like it has run."""
+        base = self.catalog.card(config.base)
+        found = self.catalog.locate(base)
+        memory_mib, step_s = estimated(_parameters(found), config, device)
+        measured = self._measured(config)
+        return Cost(memory_mib, measured or step_s, bool(measured))
+
+    def _measured(self, config: Config) -> float:
+        """Seconds a step of the newest training of this base and size, for as many examples; 0 when there is none."""
+        for run in self.all():
+            try:
+                other = run.config()
+            except InputError:
+                continue
+            points = run.latest(200)
+            if (other.base, other.data.size) != (config.base, config.data.size) or len(points) < 10:
+                continue
+            spans = [late.seconds - early.seconds for early, late in pairwise(points)]
+            examples = other.training.batch * other.training.accumulate
+            return sorted(spans)[len(spans) // 2] * config.training.batch * config.training.accumulate / examples
+        return 0.0
+
+
+def estimated(sizes: Sizes, config: Config, device: str, cores: int = 0) -> tuple[int, float]:
+    """MiB of the device's memory, and seconds a step, that a training will take; on a CPU with so many cores (0: this one's).
+
+    Good to a quarter for the networks that were measured, on a machine that does nothing else.
+    """
+    how, size = config.training, config.data.size
+    control = round(sizes.unet * 0.42)
+    trained = control + (0 if how.locked else round(sizes.unet * 0.5))
+    wide = 4 if how.precision == "no" else 2
+    cells, pixels = (size / sizes.cell) ** 2, size * size * sizes.width / 320
+    # Activations that wait for the way back; checkpointing keeps a fifth of the blocks'.
+    blocks = (sizes.unet + control) * cells * _SHARE * (0.0002 if how.checkpointing else 0.001)
+    kept = how.batch * (blocks + pixels * _EMBEDDING_VALUES) * wide
+    moments = 2 if how.optimizer == "adamw8bit" else 8
+    memory = (sizes.unet + sizes.rest) * wide + trained * (8 + moments + (4 if how.ema else 0)) + kept
+    # Forward through both, backward through the control and the U-Net's decoder.
+    examples = how.batch * how.accumulate
+    flops = 2 * _SHARE * cells * examples * (2.0 * sizes.unet + 3 * control + (0 if how.locked else 0.5 * sizes.unet))
+    if device.startswith("cuda"):
+        base_mib, step_s = 600, flops / _GPU_FLOPS_PER_S
+    else:
+        cores = min(cores or os.cpu_count() or 1, _CORES_MAX)
+        rate = _CORE_FLOPS_PER_S["large" if sizes.unet > 200_000_000 else "small"]
+        alone = flops / rate + pixels * examples * _EMBEDDING_S
+        base_mib, step_s = 500, _STEP_S + alone / (1 if cores == 1 else cores * _CORES_SHARE)
+    return round(memory / _MIB) + base_mib, step_s * (1 if config.data.cache else _UNCACHED)
+
+
+@cache
+def trainings() -> Trainings:
+    """The trainings of this process's studio."""
+    studio = services.studio()
+    return Trainings(studio.settings, studio.catalog)
+
+
+def starts(catalog: Catalog, base: ModelCard) -> list[ModelCard]:
+    """The installed ControlNets that a training for `base` can start from."""
+    cards = (card for card in catalog.cards() if card.kind == "controlnet" and card.family == base.family)
+    return [card for card in cards if catalog.installed(card)]
+
+
+def suggested(base: ModelCard, steps: int) -> dict[str, float | int]:
+    """What suits a base model: the original's values, or for a miniature (it lists its words) larger steps."""
+    if not base.words:
+        return {"rate": 1e-5, "batch": 4, "clip": 0.0, "warmup": 0, "decay": 0.0, "ema": 0.0, "awake": False}
+    warmup = min(50, steps // 10)
+    return {"rate": 1e-3, "batch": 8, "clip": 1.0, "warmup": warmup, "decay": 0.4, "ema": 0.99, "awake": True}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of a base model: parameters of the U-Net and of the rest, pixels to a latent's cell, channels of its first level."""
+
+    unet: int
+    rest: int
+    cell: int = 8
+    width: int = 320
+
+
+SD15 = Sizes(859_500_000, 206_800_000)
+
+
+@cache
+def _parameters(path: Path) -> Sizes:
+    """Numbers of parameters of a base model, from its files' headers; SD 1.5's where they cannot tell."""
+    if path.is_dir():
+        unet, rest = _count(path / "unet"), _count(path / "vae") + _count(path / "text_encoder")
+        small = unet and unet < 20_000_000
+        return Sizes(unet or SD15.unet, rest or SD15.rest, 16 if small else 8, 64 if small else 320)
+    return SD15
+
+
+def _count(folder: Path) -> int:
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        try:
+            total += sum(
+                _product(entry["shape"]) for name, entry in read_header(file).items() if name != "__metadata__"
+            )
+        except (ModelError, KeyError, TypeError, OSError):
+            continue
+    return total
+
+
+def _product(shape: Sequence[int]) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size

@@ -1,0 +1,1 @@
+"""Everything that draws with Streamlit, one room a page."""

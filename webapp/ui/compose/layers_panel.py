@@ -1,0 +1,196 @@
+"""The left column of the Compose page: the list of layers, and the chosen one's settings. The composition itself: `state`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_args
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from controlnet_core.domain.recipe import Recipe, Resize
+from controlnet_core.models.catalog import ModelCard
+from webapp.application import services, validation
+from webapp.ui.compose import state
+from webapp.ui.compose.state import FRAMES, KEY, LAYERS_MAX, Composition, Layer
+from webapp.ui.generate import panels, settings_panel, sheet
+from webapp.ui.messages import plain, told
+from webapp.ui.session import page_state, widget, widget_value
+
+TINTS = ("2f6fde", "0f9d6b", "c2388f", "b07400")
+RESIZES: dict[Resize, str] = {"fit": "Fit inside", "crop": "Fill and crop", "stretch": "Stretch"}
+
+
+def open_composition() -> Composition:
+    """The composition of this session, its documents in one frame."""
+    at = page_state(KEY, state.load)
+    panels.suit(at)
+    return at
+
+
+def recipe(at: Composition) -> Recipe:
+    """What the page asks for. Raises StudioError."""
+    return panels.recipe_of(at, state.drafts(at, panels.model_card()), at.frame)
+
+
+# ---- the list of layers
+
+
+def layer_list(at: Composition) -> None:
+    """The layers, topmost first, each with its picture, its eye and what can be done with it; and adding one."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown("**Layers**", width="stretch")
+        _frame_choice(at)
+    for index, layer in enumerate(at.layers):
+        _row(at, index, layer)
+    if len(at.layers) < LAYERS_MAX:
+        controls = services.studio().controls
+        chosen = st.menu_button(
+            "Add a control",
+            list(controls),
+            key=f"{KEY}.add",
+            icon=":material/add:",
+            format_func=lambda key: controls[key].title,
+            width="stretch",
+        )
+        if chosen is not None:
+            with told():
+                state.add(at, validation.choice(chosen, tuple(controls), "The control"))
+                st.rerun(scope="fragment")
+
+
+def _row(at: Composition, index: int, layer: Layer) -> None:
+    control = services.studio().control(layer.control)
+    mark = "on" if layer.slot == at.chosen else "off"
+    with st.container(
+        key=f"compose-layer-{index}-{mark}", horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False
+    ):
+        st.html(_thumb(at, layer, TINTS[index]), width=40)
+        st.button(
+            control.title,
+            key=f"compose-name-{index}",
+            type="tertiary",
+            width="stretch",
+            on_click=_choose,
+            args=(at, layer.slot),
+        )
+        name = f"Leave out {control.title}" if layer.shown else f"Use {control.title} again"
+        icon = ":material/visibility:" if layer.shown else ":material/visibility_off:"
+        _icon_button(name, icon, f"eye-{index}", _toggle, layer)
+
+
+def _choose(at: Composition, slot: str) -> None:
+    at.chosen = slot
+    layer = at.layer
+    if at.view == "sees" or (at.view == "mask" and layer is not None and not layer.masked):
+        at.view = "draw"
+
+
+def _toggle(layer: Layer) -> None:
+    layer.shown = not layer.shown
+
+
+def _thumb(at: Composition, layer: Layer, tint: str) -> str:
+    faint = "" if layer.shown else " faint"
+    return (
+        f'<span class="layer{faint}" style="--tint:#{tint}"><img alt="" src="{address(at, layer, "control")}"></span>'
+    )
+
+
+def address(at: Composition, layer: Layer, what: str, tint: str = "", *, mask: bool = False) -> str:
+    """The URL of a layer's picture; it changes with the drawing and how it is drawn, so that the browser looks again."""
+    hub = services.studio().hub
+    token = state.token(layer, at.frame, mask=mask)
+    params = {} if mask else layer.params
+    hub.view(token, "scribble" if mask else layer.control, params)
+    name = f"{token}/{tint}" if tint else token
+    return f"./studio/{what}/{name}.png?{urlencode({'rev': hub.read(token)[0], **params})}"
+
+
+def _frame_choice(at: Composition) -> None:
+    frames = FRAMES if at.frame in FRAMES.values() else FRAMES | {f"{at.frame[0]} × {at.frame[1]}": at.frame}
+    key = f"{KEY}.frame.{at.round}"
+
+    def take() -> None:
+        at.frame = frames.get(str(widget_value(key)), at.frame)
+
+    st.selectbox(
+        "Frame",
+        list(frames),
+        key=widget(key, next(name for name, size in frames.items() if size == at.frame)),
+        on_change=take,
+        label_visibility="collapsed",
+        width=136,
+        help="The shape of the picture: every layer is brought to it.",
+    )
+
+
+# ---- the chosen layer
+
+
+def properties(at: Composition, base: ModelCard, make: Callable[[], Recipe]) -> None:
+    """How the chosen layer acts, and where."""
+    layer = at.layer
+    if layer is None:
+        st.caption("Add a control to begin.")
+        return
+    control = services.studio().control(layer.control)
+    _header(at, layer, control.title)
+    with told():
+        settings_panel.acting(f"{layer.slot}.{at.round}", layer)
+        masked = st.toggle(
+            "Only in a part",
+            key=widget(f"{layer.slot}.{at.round}.masked", layer.masked),
+            help="Paint where this control acts.",
+        )
+        if validation.flag(masked) != layer.masked:
+            layer.masked = masked
+            at.view = "mask" if masked else "draw"
+            st.rerun(scope="fragment")
+        if layer.shown:
+            sheet.button(at, make, at.acting.index(layer), layer, control.title)
+        _further(at, layer, base)
+
+
+def _header(at: Composition, layer: Layer, title: str) -> None:
+    """The layer's name, and moving and removing it."""
+    index = at.layers.index(layer)
+    last = len(at.layers) - 1
+    with st.container(key="compose-header", horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
+        st.markdown(f"**{plain(title)}**", width="stretch")
+        up, down = ":material/arrow_upward:", ":material/arrow_downward:"
+        _icon_button("Move up", up, "up", state.move, at, layer.slot, -1, disabled=index == 0)
+        _icon_button("Move down", down, "down", state.move, at, layer.slot, 1, disabled=index == last)
+        _icon_button("Remove", ":material/delete:", "remove", state.remove, at, layer.slot)
+
+
+def _icon_button(name: str, icon: str, key: str, run: Callable[..., None], *args: Any, disabled: bool = False) -> None:
+    """A button that shows only its icon; its name is there for the pointer and for screen readers."""
+    st.button(
+        name,
+        key=f"compose-icon-{key}",
+        icon=icon,
+        help=name,
+        type="tertiary",
+        disabled=disabled,
+        on_click=run,
+        args=args,
+    )
+
+
+def _further(at: Composition, layer: Layer, base: ModelCard) -> None:
+    box = st.expander("More", key=f"{layer.slot}.more", on_change="rerun", type="compact")
+    if not box.open:
+        return
+    with box:
+        how = st.selectbox(
+            "When its shape differs",
+            list(RESIZES),
+            format_func=RESIZES.__getitem__,
+            key=widget(f"{layer.slot}.{at.round}.resize", layer.resize),
+            help="How a map or photo of another shape comes into the frame.",
+        )
+        layer.resize = validation.choice(how, get_args(Resize), "The way to resize")
+        control = services.studio().control(layer.control)
+        layer.params = settings_panel.drawn(f"{layer.slot}.{at.round}", control.params, layer.params)
+        layer.network = settings_panel.network(f"{layer.slot}.{at.round}", state.networks(layer, base), layer.network)

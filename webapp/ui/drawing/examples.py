@@ -1,0 +1,111 @@
+"""What to start from: drawings made by hand, for every other condition the truth of a rendered scene, and rendered scenes in place
+of photos.
+
+`examples/scribble.json` holds strokes, lists of [x, y]; `examples/seg.json` areas, a class index and a polygon each; both in a unit
+frame, with a prompt that suits them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import annotator
+import paperworld
+from controlnet_core.domain import picture
+from controlnet_core.domain.control import Truth
+from controlnet_core.domain.document import Document, Raster
+
+FOLDER = Path(__file__).parent / "examples"
+PHOTO_SIDE_PX = 512
+STROKE_SHARE = 1 / 100
+"""Width of an example's stroke as a share of the shorter side."""
+SCENES = {"pose": (163, 164, 123, 144, 131, 134)}
+OTHER_SCENES = (103, 130, 166, 137, 134, 109)
+_SHIFT = 4
+
+
+@dataclass(frozen=True)
+class Example:
+    """Something to start from; `make(width, height)` is its document at a size in pixels."""
+
+    title: str
+    prompt: str
+    make: Callable[[int, int], Document]
+
+
+@cache
+def examples(control: str) -> tuple[Example, ...]:
+    """The examples of a condition, at least one."""
+    path = FOLDER / f"{control}.json"
+    return tuple(_drawn(path) if path.is_file() else _rendered(control))
+
+
+def _drawn(path: Path) -> Iterator[Example]:
+    for entry in json.loads(path.read_text(encoding="utf-8")):
+        yield Example(entry["title"], entry["prompt"], _drawing(entry))
+
+
+def _drawing(entry: dict[str, Any]) -> Callable[[int, int], Document]:
+    if "strokes" in entry:
+        return lambda width, height: Raster("mask", _strokes(entry["strokes"], width, height))
+    return lambda width, height: Raster("classes", _areas(entry["areas"], width, height))
+
+
+def _rendered(control: str) -> Iterator[Example]:
+    for seed in SCENES.get(control, OTHER_SCENES):
+        yield scene(seed, control)
+
+
+def photos() -> dict[int, str]:
+    """Rendered scenes to take as a photo: their captions by seed."""
+    return {seed: scene(seed, "seg").prompt for seed in OTHER_SCENES}
+
+
+@lru_cache(maxsize=len(OTHER_SCENES))
+def photo(seed: int) -> bytes:
+    """The JPEG of one of `photos`."""
+    return picture.to_jpeg(_world(seed, PHOTO_SIDE_PX, PHOTO_SIDE_PX).picture, 90)
+
+
+@lru_cache(maxsize=64)
+def scene(seed: int, control: str) -> Example:
+    """The truth of a rendered scene for a condition; the same seed is the same scene for every condition."""
+    caption = paperworld.caption(paperworld.compose(seed), np.random.default_rng(seed))
+    return Example(caption.split(",")[0].capitalize(), caption, _scene(seed, annotator.control(control).truth))
+
+
+def _scene(seed: int, truth: Callable[[Truth], Document]) -> Callable[[int, int], Document]:
+    return lambda width, height: truth(_world(seed, width, height))
+
+
+@lru_cache(maxsize=8)
+def _world(seed: int, width: int, height: int) -> Truth:
+    return paperworld.render(paperworld.compose(seed), width, height)
+
+
+def _fixed(points: list[list[float]], width: int, height: int) -> np.ndarray:
+    scaled = np.asarray(points, np.float64) * (width, height)
+    return np.round(scaled * (1 << _SHIFT)).astype(np.int32)
+
+
+def _strokes(strokes: list[list[list[float]]], width: int, height: int) -> np.ndarray:
+    mask = np.zeros((height, width), np.uint8)
+    thickness = max(2, round(min(width, height) * STROKE_SHARE))
+    for stroke in strokes:
+        cv2.polylines(mask, [_fixed(stroke, width, height)], False, 255, thickness, cv2.LINE_AA, _SHIFT)
+    return mask
+
+
+def _areas(areas: list[dict[str, Any]], width: int, height: int) -> np.ndarray:
+    classes = np.zeros((height, width), np.uint8)
+    for area in areas:
+        cv2.fillPoly(classes, [_fixed(area["points"], width, height)], int(area["class"]), cv2.LINE_8, _SHIFT)
+    return classes

@@ -1,0 +1,105 @@
+"""The photo view of a condition's page: from a photo to its map, which is the drawing from then on.
+
+Arranges what the browser's part (`components/assets/photo.js`) needs to know. Detects nothing: `looks` does.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from components import mount
+from controlnet_core.domain.control import Detector, Param
+from webapp.application import services
+from webapp.application.photo_detection import shown
+from webapp.ui.drawing import examples
+from webapp.ui.session import Desk, set_widget
+
+GALLERY_MAX = 24
+
+
+def view(at: Desk, height_px: int) -> bool:
+    """Draw the view; True in the run in which somebody wants to edit the map."""
+    studio = services.studio()
+    control = studio.controls[at.control]
+    rev, document = studio.hub.latest(at.token)
+    studio.hub.view(at.token, control.key, at.choices.params)
+    stream = studio.hub.stream(services.session(), services.workspace())
+    look = studio.looks.of(at.token)
+    size = (document.width, document.height)
+    if look.photo and not look.rev:
+        size = studio.photos.canvas(look.photo, look.shorter)
+    data = {
+        "control": control.key,
+        "help": control.help,
+        "detectors": [described(one) for one in control.detectors],
+        "opens_editor": control.group == "draw",
+        "look": shown(look),
+        "size": size,
+        "sizes": {"min": 256, "max": 1024, "step": 64},
+        "rev": rev,
+        "photo_url": f"./studio/photos/{at.token}",
+        "detect_url": f"./studio/detections/{at.token}",
+        "control_url": f"./studio/control/{at.token}.png",
+        "events_url": f"./studio/events/{stream}",
+        "cancel_url": f"./studio/jobs/{stream}/cancel",
+        "gallery": gallery(),
+        "examples": offered(),
+        "height_px": height_px,
+    }
+    return mount.photo(key=f"{at.control}.photo-view", data=data, on_example=partial(_say, at)) == "edit"
+
+
+def _say(at: Desk, example: str) -> None:
+    """An example brings its prompt."""
+    if example in examples.photos().values():
+        at.prompt = example
+        set_widget(f"{at.key}.prompt", example)
+
+
+def gallery() -> list[dict[str, str]]:
+    """The newest pictures that were made here, to take one of them as the photo."""
+    recent = services.studio().gallery.recent(GALLERY_MAX, services.workspace())
+    return [{"url": services.picture_url(one.id), "name": one.recipe.prompt[:80] or "no prompt"} for one in recent]
+
+
+def offered() -> list[dict[str, str]]:
+    """Rendered scenes, for whoever has no photo at hand."""
+    return [{"url": f"./studio/examples/{seed}.jpg", "name": name} for seed, name in examples.photos().items()]
+
+
+def described(one: Detector) -> dict[str, Any]:
+    """A detector as JSON: its parameters, and the networks that it needs with their size and licence."""
+    catalog = services.studio().catalog
+    cards = [catalog.card(id) for id in one.weights]
+    return {
+        "key": one.key,
+        "title": one.title,
+        "help": one.help,
+        "reads": one.reads,
+        "params": [_param(param) for param in one.params],
+        "needs": [
+            {
+                "title": card.title,
+                "size_mib": card.size_mib,
+                "licence": card.licence,
+                "here": catalog.installed(card),
+            }
+            for card in cards
+        ],
+    }
+
+
+def _param(param: Param) -> dict[str, Any]:
+    return {
+        "key": param.key,
+        "title": param.title,
+        "default": param.default,
+        "low": param.low,
+        "high": param.high,
+        "step": param.step,
+        "whole": isinstance(param.default, int),
+        "choices": list(param.choices),
+        "unit": param.unit,
+        "help": param.help,
+    }

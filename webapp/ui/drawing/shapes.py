@@ -1,0 +1,106 @@
+"""Shapes mode of the scribble page: movable lines, boxes, circles and polygons over the drawing.
+
+Shapes stay movable vectors (streamlit-drawable-canvas) until they are stamped onto the drawing; until then a picture is made from
+drawing and shapes together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from controlnet_core.domain import document as documents
+from controlnet_core.domain.document import Document, Raster
+from controlnet_core.domain.errors import InputError
+from webapp.application import services, validation
+from webapp.ui.messages import told
+from webapp.ui.session import Desk, widget
+
+SHOWN_PX = 640
+WIDTHS_PX = (2, 4, 6, 8, 12, 16, 24, 32)
+OBJECTS_MAX = 500
+TOOLS = {"line": "Line", "rect": "Box", "circle": "Circle", "polygon": "Polygon"}
+EMPTY: dict[str, Any] = {"objects": []}
+
+
+def with_shapes(at: Desk, document: Document) -> Document:
+    """A drawing with the desk's shapes on it; any other document as it is."""
+    if at.shapes is None or not isinstance(document, Raster) or document.kind != "mask":
+        return document
+    fitted = cv2.resize(at.shapes, (document.width, document.height), interpolation=cv2.INTER_AREA)
+    return Raster("mask", np.maximum(document.pixels, fitted))
+
+
+def canvas(at: Desk) -> None:
+    """The canvas of movable shapes, with the drawing faintly under it."""
+    from streamlit_drawable_canvas import st_canvas  # registers itself, which needs a running server
+
+    drawing = services.studio().hub.latest(at.token)[1]
+    if not isinstance(drawing, Raster):
+        raise InputError("Shapes go onto drawings only.")
+    width = round(SHOWN_PX * min(1, drawing.width / drawing.height))
+    height = round(SHOWN_PX * min(1, drawing.height / drawing.width))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        tool = st.segmented_control(
+            "Shape",
+            list(TOOLS),
+            format_func=TOOLS.__getitem__,
+            key=widget("shapes.tool", "rect"),
+            label_visibility="collapsed",
+        )
+        widths = {thickness: f"{thickness} px" for thickness in WIDTHS_PX}
+        thickness = st.selectbox(
+            "Line width",
+            WIDTHS_PX,
+            format_func=widths.__getitem__,
+            key=widget("shapes.width", 6),
+            label_visibility="collapsed",
+            width=110,
+        )
+    paper = Image.fromarray(255 - drawing.pixels // 3).resize((width, height)).convert("RGB")
+    drawn = st_canvas(
+        fill_color="rgba(0, 0, 0, 0)",
+        stroke_width=validation.choice(thickness, WIDTHS_PX, "The width"),
+        stroke_color="#000000",
+        background_image=paper,
+        width=width,
+        height=height,
+        drawing_mode=validation.choice(tool or "rect", tuple(TOOLS), "The shape"),
+        initial_drawing=at.shapes_first,
+        return_image_data=True,
+        key=f"{at.control}.shapes.{at.shapes_round}",
+    )
+    with told():
+        _take(at, drawn)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Stamp onto the drawing", icon=":material/approval:", on_click=stamp, args=(at,), disabled=at.shapes is None
+        )
+        st.caption("The pencil above the canvas moves and scales shapes. A double click ends a polygon.")
+
+
+def stamp(at: Desk) -> None:
+    """Put the shapes onto the drawing for good and begin with none."""
+    hub = services.studio().hub
+    hub.replace(at.token, documents.encode(with_shapes(at, hub.latest(at.token)[1])))
+    at.shapes, at.shapes_first, at.shapes_round = None, None, at.shapes_round + 1
+
+
+def _take(at: Desk, drawn: Any) -> None:
+    found = drawn.json_data
+    if found is None:
+        return
+    objects = found.get("objects") if isinstance(found, dict) else None
+    if not isinstance(objects, list) or len(objects) > OBJECTS_MAX:
+        raise InputError("The shapes could not be read.", "Undo the last one.")
+    at.shapes_now = found
+    try:
+        seen = drawn.image_data
+    except (ValueError, OSError, SyntaxError) as error:
+        raise InputError("The shapes could not be read.", "Undo the last one.") from error
+    # Ink is what the shapes cover: their alpha, for the paper beneath is not part of the picture data.
+    at.shapes = np.ascontiguousarray(seen[..., 3]) if objects and seen is not None else None

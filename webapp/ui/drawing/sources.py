@@ -1,0 +1,114 @@
+"""Where a page's document comes from: the hand, a photo, movable shapes, or an example; the row above the editor."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import streamlit as st
+
+from controlnet_core.domain import document as documents
+from controlnet_core.domain.control import ControlType
+from controlnet_core.domain.document import Document, Raster
+from webapp.application import services
+from webapp.ui.drawing import photo
+from webapp.ui.drawing.examples import Example, examples
+from webapp.ui.session import Desk, remember, remembered, set_widget, widget
+
+THUMB_PX = 160
+TITLES = {
+    "draw": {"Draw": "Draw", "Shapes": "Shapes", "Photo": "From a photo"},
+    "photo": {"Photo": "Photo", "Draw": "Edit"},
+}
+"""The ways to a document by a condition's group, the usual one first."""
+
+
+def first_document(control: ControlType, width: int, height: int) -> tuple[Document, str]:
+    """What a newcomer finds on the canvas, and its prompt: the first example."""
+    first = examples(control.key)[0]
+    return first.make(width, height), first.prompt
+
+
+def source_bar(at: Desk) -> str:
+    """The row above the editor: the way to a document, and examples; returns "Draw", "Shapes" or "Photo"."""
+    control = services.studio().controls[at.control]
+    ways = [way for way in TITLES[control.group] if way != "Shapes" or at.control == "scribble"]
+    key = widget(f"{at.key}.way", ways[0])
+    if opened := remembered(f"{key}.next", ""):
+        set_widget(key, opened)
+        remember(f"{key}.next", "")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        chosen = st.segmented_control(
+            "Way",
+            ways,
+            format_func=TITLES[control.group].__getitem__,
+            key=key,
+            label_visibility="collapsed",
+            required=True,
+            on_change=_reopen_shapes,
+            args=(at,),
+        )
+        offered = st.popover("Examples", icon=":material/auto_awesome:", key=f"{at.key}.examples", on_change="rerun")
+        if offered.open:  # closed, it draws no thumbnails
+            with offered:
+                _example_grid(at, examples(at.control))
+    return chosen if chosen in ways else ways[0]
+
+
+def from_photo(at: Desk, height_px: int) -> None:
+    """The photo view; a map that is to be edited opens in its editor."""
+    if photo.view(at, height_px):
+        open_editor(at.key)
+        st.rerun(scope="fragment")
+
+
+def open_editor(key: str) -> None:
+    """Let the page of a condition open with its editor in its next run."""
+    remember(f"{key}.way.next", "Draw")
+
+
+def generate_next(key: str) -> None:
+    """Let the page of a condition press Generate by itself in its next run."""
+    remember(f"{key}.generate.next", True)
+
+
+def generates(at: Desk) -> bool:
+    """Whether this is the run in which the page presses Generate by itself."""
+    asked = bool(remembered(f"{at.key}.generate.next", False))
+    remember(f"{at.key}.generate.next", False)
+    return asked
+
+
+def _reopen_shapes(at: Desk) -> None:
+    # The canvas forgets its shapes when it leaves the page: the next one is opened with them.
+    at.shapes_first, at.shapes_round = at.shapes_now, at.shapes_round + 1
+
+
+def _put(at: Desk, document: Document) -> None:
+    services.studio().hub.replace(at.token, documents.encode(document))
+    services.studio().looks.leave(services.workspace(), at.key)
+
+
+def _example_grid(at: Desk, offered: tuple[Example, ...]) -> None:
+    st.caption("Start from one of these. Undo in the editor brings your drawing back.")
+    columns = st.columns(3)
+    for index, example in enumerate(offered):
+        with columns[index % 3]:
+            st.image(_thumbnail(at.control, index), width=THUMB_PX)
+            st.button(
+                example.title, key=f"{at.control}.example.{index}", width="stretch", on_click=_take, args=(at, example)
+            )
+
+
+@cache
+def _thumbnail(control: str, index: int) -> np.ndarray:
+    document = examples(control)[index].make(THUMB_PX * 2, THUMB_PX * 2)
+    picture = services.studio().render(control, document, {})
+    return 255 - picture if isinstance(document, Raster) and document.kind == "mask" else picture
+
+
+def _take(at: Desk, example: Example) -> None:
+    present = services.studio().hub.latest(at.token)[1]
+    _put(at, example.make(present.width, present.height))
+    at.prompt = example.prompt
+    set_widget(f"{at.control}.prompt", example.prompt)

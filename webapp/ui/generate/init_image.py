@@ -1,0 +1,194 @@
+"""The picture that a page's results start from, and what of it is to change: img2img and inpainting.
+
+The picture is a blob; the mask is a drawing like any other, kept by the hub under the page's name and painted with the
+scribble editor over the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import streamlit as st
+
+import components
+from controlnet_core.domain import document as documents
+from controlnet_core.domain import picture
+from controlnet_core.domain.document import Raster
+from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.recipe import Fill, Source
+from webapp.application import services, validation
+from webapp.application.choices import Start
+from webapp.ui.drawing.layers import photo_url, placed
+from webapp.ui.messages import told
+from webapp.ui.session import Wish, widget
+
+GALLERY_MAX = 8
+BRUSH_PX = 48
+FILLS: dict[Fill, str] = {"original": "The picture itself", "noise": "Nothing: something new"}
+KINDS = ["png", "jpg", "jpeg", "webp"]
+
+
+def section(at: Wish, canvas: tuple[int, int]) -> None:
+    """The part of the settings about the picture to start from."""
+    if at.begin is None:
+        _choose(at)
+        return
+    begin, key = at.begin, f"{at.key}.begin.{at.round}"
+    left, right = st.columns([1, 2], gap="medium")
+    with left:
+        st.html(f'<img class="begin" alt="The picture to start from" src="{photo_url(begin.picture, canvas, "crop")}">')
+        st.button("Remove", key=f"{key}.remove", icon=":material/close:", type="tertiary", on_click=_drop, args=(at,))
+    with right:
+        strength = st.slider(
+            "How much changes",
+            0.05,
+            1.0,
+            step=0.05,
+            key=widget(f"{key}.strength", begin.strength),
+            help="A little keeps nearly everything of the picture; 1 keeps next to nothing.",
+        )
+        masked = st.toggle(
+            "Change only a part",
+            key=widget(f"{key}.masked", begin.masked),
+            help="What you paint over the picture is made anew, the rest stays.",
+        )
+        at.begin = replace(
+            begin,
+            strength=validation.number(strength, 0.05, 1, "How much changes"),
+            masked=validation.flag(masked),
+            painting=begin.painting and masked,
+        )
+        if masked:
+            if not begin.masked:
+                at.begin.painting = True
+                st.rerun(scope="fragment")
+            _mask_settings(at, key)
+
+
+def _mask_settings(at: Wish, key: str) -> None:
+    begin = at.begin
+    assert begin is not None
+    st.button(
+        "Back to the drawing" if begin.painting else "Paint what changes",
+        key=f"{key}.paint",
+        icon=":material/undo:" if begin.painting else ":material/brush:",
+        on_click=_paint,
+        args=(at, not begin.painting),
+        width="stretch",
+    )
+    fill = st.selectbox(
+        "The painted part starts from",
+        list(FILLS),
+        format_func=FILLS.__getitem__,
+        key=widget(f"{key}.fill", begin.fill),
+    )
+    blur = st.slider("Soft edge, px", 0, 64, key=widget(f"{key}.blur", begin.blur_px))
+    begin.fill = validation.choice(fill, get_args(Fill), "The filling")
+    begin.blur_px = validation.whole(blur, 0, 64, "The soft edge")
+
+
+def _choose(at: Wish) -> None:
+    """Upload, last result, gallery."""
+    st.caption("Start from a picture instead of noise: all of it changes a little, or a part of it a lot.")
+    file = st.file_uploader(
+        "A picture", type=KINDS, key=f"{at.key}.begin.{at.round}.file", label_visibility="collapsed"
+    )
+    if file is not None:
+        begin_with(at, file.getvalue(), file.name)
+        st.rerun(scope="fragment")
+    found = services.studio().gallery.recent(GALLERY_MAX, services.workspace())
+    if not found:
+        return
+    st.caption("Or one of your latest pictures:")
+    columns = st.columns(4, gap="small")
+    for index, result in enumerate(found):
+        with columns[index % 4]:
+            st.html(f'<img class="begin" alt="Picture {index + 1}" src="{services.picture_url(result.id)}?thumb">')
+            st.button(
+                "Use",
+                key=f"{at.key}.begin.{result.id}",
+                width="stretch",
+                on_click=_begin_with_result,
+                args=(at, result.id),
+            )
+
+
+def begin_with(at: Wish, data: bytes, title: str = "") -> None:
+    """Start from a picture (the bytes of its file). Raises InputError, NoSpace."""
+    at.begin = Start(services.studio().photos.keep(data), title[:80])
+    at.round += 1
+
+
+def _begin_with_result(at: Wish, id: str) -> None:
+    with told():
+        begin_with(at, services.studio().gallery.get(id).png.read_bytes())
+
+
+def _drop(at: Wish) -> None:
+    at.begin = None
+    at.round += 1
+
+
+def _paint(at: Wish, painting: bool) -> None:
+    if at.begin is not None:
+        at.begin.painting = painting
+
+
+def painting(at: Wish) -> bool:
+    """Whether the mask is to be shown in place of the drawing."""
+    return at.begin is not None and at.begin.painting
+
+
+def editor(at: Wish, canvas: tuple[int, int], height_px: int) -> bool:
+    """The picture with the mask over it, for painting; True in the run that its Ctrl+Enter caused."""
+    assert at.begin is not None
+    st.button("Back to the drawing", key=f"{at.key}.unpaint", icon=":material/undo:", on_click=_paint, args=(at, False))
+    token = _mask(at, canvas)
+    rev, data = services.studio().hub.read(token)
+    edited = components.edit(
+        "scribble",
+        key=f"{at.key}.change.editor",
+        document=data,
+        rev=rev,
+        upload_url=f"./studio/documents/{token}",
+        slot=f"{at.key}.change",
+        height_px=height_px,
+        options={
+            "name": "mask",
+            "document_kind": "mask",
+            "sizes": {"min": 256, "max": 1024, "step": 64, "fixed": True},
+            "brush_px": BRUSH_PX,
+            "mask": True,
+            "layers": [{"url": photo_url(at.begin.picture, canvas, "crop"), "opacity": 1}],
+        },
+    )
+    return edited.generate
+
+
+def source(at: Wish, canvas: tuple[int, int]) -> Source | None:
+    """The part of a recipe. Raises InputError when only a part is to change and nothing is painted."""
+    if at.begin is None:
+        return None
+    if not at.begin.masked:
+        return at.begin.source(None)
+    document = services.studio().hub.latest(_mask(at, canvas))[1]
+    assert isinstance(document, Raster)
+    if not document.pixels.any():
+        raise InputError(
+            "Nothing is painted yet.", "Paint over what should change, or switch off “Change only a part”."
+        )
+    mask = picture.to_png(picture.hwc3(document.pixels))
+    return at.begin.source(services.studio().blobs.put(mask))
+
+
+def _mask(at: Wish, canvas: tuple[int, int]) -> str:
+    """The token of the mask's drawing, brought to the canvas's size."""
+    hub = services.studio().hub
+    blank = Raster("mask", np.zeros(canvas[::-1], np.uint8))
+    token = hub.open(services.workspace(), services.session(), f"{at.key}.change", documents.encode(blank))
+    document = hub.latest(token)[1]
+    if (document.width, document.height) != canvas:
+        hub.replace(token, documents.encode(placed(document, *canvas, "stretch")))
+    return token

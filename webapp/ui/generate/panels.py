@@ -1,0 +1,299 @@
+"""The parts of a studio page: prompt, editor, result. Each draws itself for one `Desk`, most for any `Wish`.
+
+They know Streamlit and the services, and nothing about any one condition: what differs between conditions comes from its
+`ControlType`. Where documents come from stands in `webapp.ui.drawing.sources`, the settings in `tuning`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import streamlit as st
+
+import components
+from controlnet_core.domain import document as documents
+from controlnet_core.domain.control import ControlType
+from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.recipe import SEED_MAX, Recipe, parse
+from controlnet_core.models.catalog import ModelCard
+from webapp.application import services, validation
+from webapp.application.choices import Choices, Networks, networks_for
+from webapp.ui import page_state_store
+from webapp.ui.drawing.shapes import with_shapes
+from webapp.ui.drawing.sources import first_document
+from webapp.ui.generate import estimate, init_image, settings_panel, sheet
+from webapp.ui.messages import plain, told
+from webapp.ui.models import choice
+from webapp.ui.session import Desk, Wish, page_state, set_widget, widget, widget_value
+
+EDITOR_HEIGHT_PX = 756
+RESULT_HEIGHT_PX = 484
+CANVAS_PX = 512
+CHIPS = ("house", "tree", "boat", "sea", "mountains", "road", "city", "person", "sunny", "sunset", "night", "snow")
+
+
+def model_card() -> ModelCard:
+    """The base model that this session draws with."""
+    return choice.base_model()
+
+
+def open_desk(control_key: str) -> Desk:
+    """The desk of a condition: as it was left here; else with the first example on it. Settings suit the base model."""
+    studio = services.studio()
+
+    def make() -> Desk:
+        document, prompt = first_document(studio.controls[control_key], CANVAS_PX, CANVAS_PX)
+        token = studio.hub.open(services.workspace(), services.session(), control_key, documents.encode(document))
+        left = page_state_store.recall(control_key, Wish) or Wish(control_key, prompt, Choices())
+        return Desk(**{one.name: getattr(left, one.name) for one in fields(Wish)}, token=token)
+
+    at = page_state(control_key, make)
+    suit(at)
+    return at
+
+
+def suit(at: Wish) -> None:
+    """Bring the settings to what the present base model suggests, if they were made for another one."""
+    card = model_card()
+    if at.model != card.id:
+        at.model = card.id
+        settings_panel.adopt(at, replace(Choices.of(card.defaults), seed=at.choices.seed))
+
+
+def keep(at: Wish) -> None:
+    """Keep the words and settings of a page for its next visit."""
+    whole = at if not isinstance(at, Desk) else Wish(**{one.name: getattr(at, one.name) for one in fields(Wish)})
+    page_state_store.keep(at.key, whole)
+
+
+def editor(at: Desk) -> bool:
+    """The editor; True in the run that its Ctrl+Enter caused."""
+    control = _control(at)
+    hub = services.studio().hub
+    rev, data = hub.read(at.token)
+    hub.view(at.token, control.key, at.choices.params)
+    edited = components.edit(
+        control.editor,
+        key=f"{at.control}.editor",
+        document=data,
+        rev=rev,
+        upload_url=f"./studio/documents/{at.token}",
+        slot=at.control,
+        height_px=EDITOR_HEIGHT_PX,
+        options=editor_options(control, at.control),
+    )
+    return edited.generate
+
+
+def editor_options(control: ControlType, name: str) -> dict[str, Any]:
+    """What the editor of a condition needs to know; `name` is that of its downloads."""
+    return {
+        "name": name,
+        "document_kind": control.document,
+        "sizes": {"min": 256, "max": documents.SIDE_MAX_PX, "step": 64},
+        "trained": services.studio().catalog.classes(model_card()) if control.document == "classes" else [],
+        **control.options(),
+    }
+
+
+def prompt(at: Wish, placeholder: str = "") -> tuple[bool, bool]:
+    """Prompt, the words that the model knows, and Generate: whether it was pressed, and whether the prompt can be used."""
+    key = widget(f"{at.key}.prompt", at.prompt)
+    written = st.text_area("Prompt", key=key, height=72, placeholder=placeholder or "What should it be?")
+    with told() as telling:
+        at.prompt = validation.text(written, 4000, "The prompt")
+    _word_chips(at, key)
+    pressed = st.button(
+        "Generate",
+        key=f"{at.key}.generate",
+        type="primary",
+        icon=":material/play_arrow:",
+        width="stretch",
+        help="Ctrl+Enter in the editor does the same.",
+    )
+    return pressed, not telling.refused
+
+
+def placeholder(at: Desk) -> str:
+    """An example prompt that suits the desk's condition."""
+    return _control(at).placeholder
+
+
+def _word_chips(at: Wish, prompt_key: str) -> None:
+    known = set(services.studio().catalog.words(model_card()))
+    words = [word for word in CHIPS if word in known]
+    if not words:
+        return
+    key = f"{at.key}.word"
+
+    def add() -> None:
+        word = widget_value(key)
+        if word in words:
+            before = at.prompt.rstrip(" ,")
+            set_widget(prompt_key, f"{before}, {word}" if before else word)
+        set_widget(key, None)
+
+    st.pills("Words", words, key=key, on_change=add, label_visibility="collapsed", wrap=True)
+
+
+def recipe(at: Desk) -> Recipe:
+    """What the desk asks for. Raises StudioError."""
+    chosen = at.choices
+    document = with_shapes(at, services.studio().hub.latest(at.token)[1])
+    draft = services.Draft(
+        at.control,
+        document,
+        chosen.params,
+        weight=chosen.weight,
+        start=chosen.start,
+        end=chosen.end,
+        mode=chosen.mode,
+        network=networks(at).chosen(chosen.network) if chosen.weight else None,
+        found=services.studio().looks.found(at.token),
+    )
+    return recipe_of(at, [draft], (document.width, document.height))
+
+
+def recipe_of(at: Wish, drafts: list[services.Draft], canvas: tuple[int, int]) -> Recipe:
+    """The recipe for controls on a canvas of `canvas` (width, height) pixels. Raises StudioError."""
+    studio, card = services.studio(), model_card()
+    width, height = picture_size(*canvas, at.choices.size)
+    return studio.new_recipe(
+        drafts,
+        model=card.id,
+        prompt=at.prompt,
+        width=width,
+        height=height,
+        source=init_image.source(at, canvas),
+        **at.choices.fields(studio.catalog, card, at.prompt),
+    )
+
+
+def control_settings(at: Desk, make: Callable[[], Recipe]) -> None:
+    """The section of the settings about the page's only control."""
+    at.choices.network = settings_panel.network(f"{at.key}.{at.round}", networks(at), at.choices.network)
+    settings_panel.acting(f"{at.key}.{at.round}", at.choices)
+    at.choices.params = settings_panel.drawn(f"{at.key}.{at.round}", _control(at).params, at.choices.params)
+    sheet.button(at, make, 0, at.choices, _control(at).title)
+
+
+def networks(at: Desk) -> Networks:
+    """The ControlNets that can carry the page's control."""
+    return networks_for(services.studio().catalog, model_card(), _control(at))
+
+
+def generate(at: Wish, make: Callable[[], Recipe]) -> bool:
+    """Queue the recipe that `make` builds; False where it was refused, which is said."""
+    with told() as telling:
+        at.job = services.studio().submit(services.session(), make(), owner=services.workspace())
+    return not telling.refused
+
+
+def picture_size(width: int, height: int, shorter: int) -> tuple[int, int]:
+    """Width and height, multiples of 64 from 64 to 1024, of a picture with the shape of a canvas."""
+    scale = shorter / min(width, height)
+    sides = (min(1024, max(64, round(side * scale / 64) * 64)) for side in (width, height))
+    return next(sides), next(sides)
+
+
+def canvas_of(token: str) -> tuple[int, int]:
+    """Width and height of a drawing, in pixels."""
+    document = services.studio().hub.latest(token)[1]
+    return document.width, document.height
+
+
+def results(
+    at: Wish,
+    make: Callable[[], Recipe],
+    canvas: tuple[int, int],
+    control: str | None,
+    height_px: int = RESULT_HEIGHT_PX,
+) -> None:
+    """The place of the result: progress, preview, pictures and what can be done with them.
+
+    `control` is the token of the drawing that can be laid over the result.
+    """
+    studio = services.studio()
+    stream = studio.hub.stream(services.session())
+    job, pictures = _job_and_pictures(at)
+    action = components.results(
+        key=f"{at.key}.results",
+        events_url=f"./studio/events/{stream}",
+        cancel_url=f"./studio/jobs/{stream}/cancel/{job}" if job else None,
+        job=job,
+        pictures=pictures,
+        control_url=f"./studio/control/{control}.png" if control else None,
+        aspect=canvas,
+        images=at.choices.images,
+        height_px=height_px,
+        actions=("keep", "vary"),
+    )
+    if action is None or at.job is None:
+        return
+    if action.kind == "keep":
+        with told():
+            made = parse(services.studio().queue.get(at.job).work)
+            counted = "variation_seed" if made.variation_strength else "seed"
+            value = (getattr(made, counted) + action.picture) % (SEED_MAX + 1)
+            settings_panel.adopt(at, replace(at.choices, **{"seed": made.seed, counted: value}))
+            st.rerun(scope="fragment")
+    elif action.kind == "vary":
+        settings_panel.adopt(at, replace(at.choices, seed=-1))
+        generate(at, make)
+        st.rerun(scope="fragment")
+
+
+def _job_and_pictures(at: Wish) -> tuple[str | None, list[components.ResultPicture]]:
+    """The job that the pane is to follow; for one of an earlier visit, whose events are over, its pictures instead."""
+    studio = services.studio()
+    if at.job is None:
+        return None, []
+    try:
+        entry = studio.queue.get(at.job)
+    except InputError:
+        at.job = None
+        return None, []
+    if entry.session == services.session():
+        return at.job, []
+    found = studio.pictures(entry.kept)
+    return None, [components.ResultPicture(one["url"], one["name"], one["seed"]) for one in found]
+
+
+def prospect(at: Wish, canvas: tuple[int, int], carried: Sequence[tuple[Networks, str | None]]) -> None:
+    """What Generate would take: time, memory where it matters, and which ControlNets; or what is missing for it.
+
+    `carried` are the controls that act: the ControlNets that may carry each of them, and the one that is wanted.
+    """
+    lacking = next((offered.lack for offered, _ in carried if offered.lack), "")
+    if lacking:
+        st.caption(f":material/info: {plain(lacking)}")
+        return
+    networks = [(offered.control.key, offered.chosen(wanted)) for offered, wanted in carried]
+    text = estimate.sentence(at, model_card(), picture_size(*canvas, at.choices.size), networks)
+    for (offered, _), (_, name) in zip(carried, networks, strict=True):
+        if name is not None:  # not the usual one
+            text += f" {offered.control.title} uses the ControlNet “{offered.titles[name]}”."
+    st.caption(plain(text))
+
+
+def model_line() -> None:
+    """Which model draws, where, what it knows, and whether the worker is warm."""
+    studio, card = services.studio(), model_card()
+    status = studio.supervisor.status
+    if status.state == "broken":
+        st.warning("The engine cannot start; data/studio.log says why. You can draw, but not generate.")
+    words = len(studio.catalog.words(card))
+    where = {"cpu": "on the CPU", "cuda": "on the GPU", "mps": "on the GPU"}.get(status.device.split(":")[0], "")
+    parts = [
+        plain(card.title),
+        where or "warming up, you can draw already",
+        f"knows about {round(words, -1)} words" if words else "",
+        "more under Models",
+    ]
+    st.caption(":material/deployed_code: " + " · ".join(part for part in parts if part))
+
+
+def _control(at: Desk) -> ControlType:
+    return services.studio().controls[at.control]
