@@ -34,10 +34,10 @@ gpu: $(VENV)/.installed-dev  ## speed and memory at SD 1.5's real size beside di
 	@$(BIN)/python tests/bench/bench_sd15.py --out runs/gpu.jsonl --models runs/gpu-models $(ARGS)
 
 paperworld: $(VENV)/.installed  ## train the embedded model; resumable: make paperworld ARGS="--minutes 9"
-	@$(BIN)/python -m paperworld.train $(ARGS)
+	@$(BIN)/python -m paperworld.training.train $(ARGS)
 
 paperworld-eval: $(VENV)/.installed  ## measure the embedded model on held-out scenes, into docs/
-	@$(BIN)/python -m paperworld.evaluate $(ARGS)
+	@$(BIN)/python -m paperworld.evaluation.evaluate $(ARGS)
 
 clean:  ## remove the environment (drawings and pictures in data/ stay)
 	rm -rf $(VENV)

@@ -7,9 +7,9 @@
 `freehand` roughens a truth into what a hand would draw. Training lives in its own modules and is not imported here.
 """
 
-from paperworld import freehand
-from paperworld.caption import WORDS, Facts, caption, facts
-from paperworld.rendering import Rendering, render
-from paperworld.scene import Scene, compose
+from paperworld.world import freehand
+from paperworld.world.caption import WORDS, Facts, caption, facts
+from paperworld.world.rendering import Rendering, render
+from paperworld.world.scene import Scene, compose
 
 __all__ = ["WORDS", "Facts", "Rendering", "Scene", "caption", "compose", "facts", "freehand", "render"]

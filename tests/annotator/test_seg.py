@@ -5,7 +5,7 @@ import numpy as np
 from annotator import seg
 from controlnet_core.domain.document import Raster
 from controlnet_core.models.catalog import Catalog
-from paperworld import labels
+from paperworld.world import labels
 from tests.conftest import ROOT
 
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from paperworld.examples import EMPTY, SIDE_PX, Library, pack
-from paperworld.latents import Basis
-from paperworld.model import PIXELS, SIZES, Noise, Studio
-from paperworld.train import MIX, Batches
+from paperworld.model.latents import Basis
+from paperworld.model.networks import PIXELS, SIZES, Noise, Studio
+from paperworld.training.examples import EMPTY, SIDE_PX, Library, pack
+from paperworld.training.train import MIX, Batches
 
 SOMEBODY = pack(np.full((SIDE_PX, SIDE_PX, 3), 200, np.uint8))
 

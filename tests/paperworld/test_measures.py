@@ -11,17 +11,17 @@ import torch
 
 import paperworld
 from controlnet_core.domain.document import Person, Point, Skeleton
-from paperworld import evaluate, measures
-from paperworld import judge as judging
-from paperworld.exam import CONDITIONS, HAND_DRAWN, exam, measure_of, questions
-from paperworld.examples import HELD_OUT, scene_of
-from paperworld.judge import FACTS, GRID, LABELS, Judge, Opinion, cells_of, facts_of, heat_of
+from paperworld.evaluation import classifier as classifying
+from paperworld.evaluation import evaluate, measures
+from paperworld.evaluation.benchmark import CONDITIONS, HAND_DRAWN, benchmark, measure_of, questions
+from paperworld.evaluation.classifier import FACTS, GRID, LABELS, Classifier, Opinion, cells_of, facts_of, heat_of
+from paperworld.training.examples import HELD_OUT, scene_of
 
 PEOPLE = "pose"
 
 
-class Oracle(Judge):
-    """A judge that knows the truth of every picture that it may be shown."""
+class Oracle(Classifier):
+    """A classifier that knows the truth of every picture that it may be shown."""
 
     def __init__(self, truths: list[paperworld.Rendering]) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Oracle(Judge):
 
 @pytest.mark.parametrize("key", ["seg", "pose", "depth", "normal"])
 def test_an_oracle_is_right_and_another_scene_is_not(key: str) -> None:
-    test = exam(key, 4)
+    test = benchmark(key, 4)
     pictures = [truth.picture for truth in test.truths]
     measure = measure_of(key, Oracle(test.truths))
     best = measure.agree(pictures, test)
@@ -51,7 +51,7 @@ def test_an_oracle_is_right_and_another_scene_is_not(key: str) -> None:
 
 
 def test_joints_count_only_near_and_on_people_that_are_large_enough() -> None:
-    truth = exam(PEOPLE, 1).truths[0]
+    truth = benchmark(PEOPLE, 1).truths[0]
     heat = heat_of(truth)
     found, total = measures.joints_found(heat, GRID, truth.skeleton)
     assert found == total > 0
@@ -62,7 +62,7 @@ def test_joints_count_only_near_and_on_people_that_are_large_enough() -> None:
 
 
 def test_line_detector_finds_the_lines_of_true_pictures_and_none_in_noise() -> None:
-    test = exam("lines", 4)
+    test = benchmark("lines", 4)
     measure = measure_of("lines", None)
     noise = [np.random.default_rng(n).integers(0, 256, (256, 256, 3), np.uint8) for n in range(4)]
     assert measure.agree([truth.picture for truth in test.truths], test) > 0.7
@@ -78,7 +78,7 @@ def test_rank_correlation_ignores_scale_and_knows_flat_maps() -> None:
 
 @pytest.mark.parametrize("key", CONDITIONS)
 def test_exams_show_every_condition_and_roughen_what_people_draw(key: str) -> None:
-    test = exam(key, 2)
+    test = benchmark(key, 2)
     assert all(control.any() for control in test.exact)
     same = all(np.array_equal(a, b) for a, b in zip(test.exact, test.hand, strict=True))
     assert same == (key not in HAND_DRAWN)
@@ -101,10 +101,10 @@ def test_every_class_and_fact_of_the_world_is_known_to_the_judge() -> None:
 
 def test_judge_learns_from_true_pictures_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    first = judging.load(tmp_path, minutes=0.02)
-    steps = torch.load(tmp_path / "judge.pt")["step"]
+    first = classifying.load(tmp_path, minutes=0.02)
+    steps = torch.load(tmp_path / "classifier.pt")["step"]
     assert steps > 0
-    again = judging.load(tmp_path, minutes=0)
+    again = classifying.load(tmp_path, minutes=0)
     picture = scene_of(HELD_OUT)[1].picture
     one, two = first.look([picture])[0], again.look([picture])[0]
     assert np.array_equal(one.classes, two.classes)

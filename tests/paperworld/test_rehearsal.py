@@ -12,11 +12,12 @@ from accelerate import Accelerator
 
 from controlnet_core.domain.errors import ModelError
 from controlnet_core.training.loop import read
-from paperworld import codec, drafts, examples, ship, train
-from paperworld.examples import render_shard, scene_of
-from paperworld.latents import fit
-from paperworld.model import SIZES
-from paperworld.sampling import Painter
+from paperworld.model import codec
+from paperworld.model.latents import fit
+from paperworld.model.networks import SIZES
+from paperworld.model.sampling import Painter
+from paperworld.training import drafts, examples, export, train
+from paperworld.training.examples import render_shard, scene_of
 
 SIZE = SIZES["gpu"]
 
@@ -24,7 +25,7 @@ SIZE = SIZES["gpu"]
 def test_larger_preset_trains_stops_resumes_and_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     monkeypatch.setattr(examples, "SHARD", 4)
-    monkeypatch.setattr(ship, "SCENES", 1)
+    monkeypatch.setattr(export, "SCENES", 1)
     monkeypatch.setattr(codec, "begin", functools.partial(codec.begin, scenes=6))
     folder, target = tmp_path / "run", tmp_path / "shipped"
     folder.mkdir()
@@ -52,7 +53,7 @@ def test_larger_preset_trains_stops_resumes_and_ships(tmp_path: Path, monkeypatc
     monkeypatch.setattr(drafts, "BATCHES", 1)
     monkeypatch.setattr(drafts, "BATCH", 2)
     monkeypatch.setattr(drafts, "STEPS", (1,))
-    weights = ship.candidate(folder, SIZE, target)
+    weights = export.candidate(folder, SIZE, target)
     drafts.sketch(Painter.load(weights), 0, codec.CONDITIONS, folder)
     monkeypatch.setattr(codec, "STEPS", 2)
     monkeypatch.setattr(codec, "SHARDS", 1)
@@ -61,7 +62,7 @@ def test_larger_preset_trains_stops_resumes_and_ships(tmp_path: Path, monkeypatc
     after = codec.trained(folder, SIZE, target).state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and {name.split(".")[0] for name in changed} == {"decoder"}, sorted(changed)
-    assert "shipped" in ship.ship(folder, SIZE, target)
+    assert "shipped" in export.export(folder, SIZE, target)
     assert Painter.load(target).paint(["a red house"], steps=1)[0].shape == (256, 256, 3)
     sizes = [path.stat().st_size for path in target.rglob("*.safetensors")]
     assert max(sizes) <= 16 << 20 and sum(sizes) <= 60 << 20

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import paperworld
 from controlnet_core.domain.errors import ModelError
 from controlnet_core.training.loop import Plan, Progress, read, train
-from paperworld import tokens
+from paperworld.model import tokens
 
 
 class Line(nn.Module):

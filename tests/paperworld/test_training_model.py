@@ -17,12 +17,13 @@ from controlnet_core.domain.control import values
 from controlnet_core.domain.document import Raster
 from controlnet_core.domain.errors import ModelError
 from controlnet_core.models import loading
-from paperworld import codec, evaluate, measures, tokens
-from paperworld.exam import edge_agreement, exam
-from paperworld.examples import HELD_OUT, scene_of
-from paperworld.latents import fit
-from paperworld.model import SIZES, Studio, amplify, inherit, wake
-from paperworld.sampling import SHIPPED, Hint, Painter
+from paperworld.evaluation import evaluate, measures
+from paperworld.evaluation.benchmark import benchmark, edge_agreement
+from paperworld.model import codec, tokens
+from paperworld.model.latents import fit
+from paperworld.model.networks import SIZES, Studio, amplify, inherit, wake
+from paperworld.model.sampling import SHIPPED, Hint, Painter
+from paperworld.training.examples import HELD_OUT, scene_of
 
 FILE_MAX_BYTES = 16 << 20
 CODEC_FLOOR_DB = 29.3
@@ -67,7 +68,7 @@ def test_codec_is_faithful_on_scenes_it_has_not_seen(painter: Painter) -> None:
 
 
 def test_pictures_follow_their_scribble_and_not_another(painter: Painter) -> None:
-    test = exam("scribble", SCENES)
+    test = benchmark("scribble", SCENES)
     pictures = evaluate.paint(painter, test.prompts, test.exact, steps=4)
     own = edge_agreement(pictures, test.exact)
     other = edge_agreement(pictures, test.exact[1:] + test.exact[:1])
@@ -77,7 +78,7 @@ def test_pictures_follow_their_scribble_and_not_another(painter: Painter) -> Non
 
 
 def test_same_seed_same_picture_whatever_the_batch(painter: Painter) -> None:
-    control = exam("scribble", 1).exact[0]
+    control = benchmark("scribble", 1).exact[0]
     alone = painter.paint(["a red house"], [Hint([control])], steps=2)[0]
     together = painter.paint(["a red house", "a blue boat"], [Hint([control, control])], steps=2)[0]
     assert np.abs(alone.astype(int) - together.astype(int)).max() <= 1
@@ -146,7 +147,7 @@ def test_a_layout_of_classes_that_the_world_does_not_know_gives_a_picture(painte
 
 
 def test_an_amplified_control_is_as_loud_as_a_stronger_one(painter: Painter) -> None:
-    control = exam("scribble", 1).exact[0]
+    control = benchmark("scribble", 1).exact[0]
     strong = painter.paint(["a tree"], [Hint([control], 1.5)], steps=2)[0]
     louder = copy.deepcopy(painter)
     amplify(louder.control, 1.5)
@@ -154,7 +155,7 @@ def test_an_amplified_control_is_as_loud_as_a_stronger_one(painter: Painter) -> 
 
 
 def test_a_control_acts_only_in_its_window(painter: Painter) -> None:
-    control = exam("scribble", 1).exact[0]
+    control = benchmark("scribble", 1).exact[0]
 
     def painted(*hints: Hint) -> np.ndarray:
         return painter.paint(["a tree"], hints, steps=4, side_px=control.shape[0])[0]

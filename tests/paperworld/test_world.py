@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import paperworld
-from paperworld import people
-from paperworld.caption import _NOUNS, Facts
-from paperworld.rendering import Rendering
-from paperworld.scene import Scene
+from paperworld.world import people
+from paperworld.world.caption import _NOUNS, Facts
+from paperworld.world.rendering import Rendering
+from paperworld.world.scene import Scene
 
 SEEDS = range(120)
 SKY, PERSON = 2, 12

@@ -6,8 +6,8 @@ import pytest
 
 import paperworld
 from controlnet_core.domain.document import Skeleton, decode, encode
-from paperworld import freehand
-from paperworld.rendering import Rendering
+from paperworld.world import freehand
+from paperworld.world.rendering import Rendering
 
 SEEDS = range(40)
 

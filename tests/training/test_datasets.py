@@ -17,7 +17,7 @@ from controlnet_core.datasets.example_circles import COLOURS, Circles, verdict
 from controlnet_core.datasets.layouts import LINE_MAX_BYTES, Editable, Lines
 from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError, NoSpace
-from paperworld.pairs import WorldPairs
+from paperworld.world.pairs import WorldPairs
 from tests.training.conftest import add_line, add_pair
 
 

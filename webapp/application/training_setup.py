@@ -23,7 +23,7 @@ from controlnet_core.models.catalog import Catalog
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
 from controlnet_core.training.run import Config, Run, Status
-from paperworld.pairs import HELD_OUT, WorldPairs
+from paperworld.world.pairs import HELD_OUT, WorldPairs
 from webapp.application.settings import Settings
 
 HELD_OUT_CIRCLES = 10_000_000

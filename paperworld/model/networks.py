@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from controlnet_core.training import weight_init
-from paperworld.tokens import LENGTH
+from paperworld.model.tokens import LENGTH
 
 CHANNELS_LAST = torch.channels_last
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from paperworld import figures, people
-from paperworld.labels import BED, CURTAIN, FLOOR, LAMP, PAINTING, PLANT, RUG, SOFA, TABLE, WALL, WINDOW
-from paperworld.palette import NAMED, PALETTES, Palette, darker, lighter, mix
-from paperworld.shapes import GROUND, Sheet, Thing, box, disc, polygon
+from paperworld.world import figures, people
+from paperworld.world.labels import BED, CURTAIN, FLOOR, LAMP, PAINTING, PLANT, RUG, SOFA, TABLE, WALL, WINDOW
+from paperworld.world.palette import NAMED, PALETTES, Palette, darker, lighter, mix
+from paperworld.world.shapes import GROUND, Sheet, Thing, box, disc, polygon
 
 
 def room(sheet: Sheet, time: str, portrait: bool) -> None:

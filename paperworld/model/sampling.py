@@ -19,9 +19,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import ModelError
-from paperworld.model import tokens_of
+from paperworld.model.networks import tokens_of
 
-SHIPPED = Path(__file__).parent.parent / "models" / "paperworld"
+SHIPPED = Path(__file__).parents[2] / "models" / "paperworld"
 
 
 @dataclass(frozen=True)

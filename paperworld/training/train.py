@@ -1,9 +1,9 @@
-"""Trains the embedded model: `python -m paperworld.train --minutes 9`, again and again, until it is good.
+"""Trains the embedded model: `python -m paperworld.training.train --minutes 9`, again and again, until it is good.
 
-Three stages: "studio" (text encoder, UNet and ControlNet together), "codec" (the autoencoder), "ship" (write the weights
+Three stages: "studio" (text encoder, UNet and ControlNet together), "codec" (the autoencoder), "export" (write the weights
 to models/paperworld if they are better than those there). Without --stage all three run, and the minutes are shared out.
 Scenes are rendered ahead by processes of their own. Everything that is needed to go on lies in runs/paperworld/<preset>/.
-Several processes: `torchrun --nproc-per-node 2 -m paperworld.train ... --stage studio`.
+Several processes: `torchrun --nproc-per-node 2 -m paperworld.training.train ... --stage studio`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from torch import Tensor
 import paperworld
 from controlnet_core.training import weight_init
 from controlnet_core.training.loop import Group, Plan, train
-from paperworld import codec, ship, tokens
-from paperworld.examples import Library, basis_at, render_ahead, unpack
-from paperworld.latents import Basis
-from paperworld.model import SIZES, Noise, Size, Studio, inherit, tokens_of, wake
-from paperworld.sampling import Painter
+from paperworld.model import codec, tokens
+from paperworld.model.latents import Basis
+from paperworld.model.networks import SIZES, Noise, Size, Studio, inherit, tokens_of, wake
+from paperworld.model.sampling import Painter
+from paperworld.training import export
+from paperworld.training.examples import Library, basis_at, render_ahead, unpack
 
 RUNS = Path("runs/paperworld")
-STAGES = ("studio", "codec", "ship")
+STAGES = ("studio", "codec", "export")
 MIX = {
     "scribble": 0.34,
     "seg": 0.22,
@@ -173,14 +174,14 @@ def main() -> None:
         teach(folder, size, options, share["studio"] * options.minutes, accelerator)
     if "codec" in share:
         codec.teach(
-            folder, size, share["codec"] * options.minutes, accelerator, ship.candidate(folder, size, options.to)
+            folder, size, share["codec"] * options.minutes, accelerator, export.candidate(folder, size, options.to)
         )
-    if options.stage in (None, "ship") and accelerator.is_main_process:
-        accelerator.print(ship.ship(folder, size, options.to))
+    if options.stage in (None, "export") and accelerator.is_main_process:
+        accelerator.print(export.export(folder, size, options.to))
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m paperworld.train", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m paperworld.training.train", description=__doc__)
     parser.add_argument("--preset", choices=list(SIZES), default="cpu", help="sizes of the networks and precision")
     parser.add_argument("--stage", choices=STAGES, help="only this stage")
     parser.add_argument("--further", action="store_true", help="begin a new training with the shipped networks")
@@ -200,7 +201,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where checkpoints and shards lie (runs/paperworld/<preset>)")
-    parser.add_argument("--to", type=Path, default=ship.SHIPPED, help="where the weights are written")
+    parser.add_argument("--to", type=Path, default=export.SHIPPED, help="where the weights are written")
     return parser.parse_args()
 
 

@@ -9,10 +9,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from paperworld.palette import NAMED
-from paperworld.rendering import shape_map
-from paperworld.scene import Scene
-from paperworld.shapes import Thing
+from paperworld.world.palette import NAMED
+from paperworld.world.rendering import shape_map
+from paperworld.world.scene import Scene
+from paperworld.world.shapes import Thing
 
 _SIDE_PX = 128
 _LEAST_PX = 24

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from paperworld.latents import Basis, Codes
+from paperworld.model.latents import Basis, Codes
 
 LOUD = 32.0
 """A constant channel this loud turns the final RMS normalisation into a constant factor."""
@@ -24,7 +24,7 @@ LIFT = 2.0
 """Raises pixels above zero, where the final rectifier lets them pass."""
 
 
-def unfold(vae: Any, basis: Basis, pictures: Tensor, codes: Tensor) -> None:
+def invert(vae: Any, basis: Basis, pictures: Tensor, codes: Tensor) -> None:
     """Set `vae` to `basis`; `pictures` B,3,H,W and their `codes` (unscaled) fit the decoder's first layer and the encoder's
     last one."""
     with torch.no_grad():

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from paperworld.figures import contact, pick
-from paperworld.labels import BENCH, DOOR, FENCE, HOUSE, SKYSCRAPER, STREETLIGHT, TOWER, WINDOW
-from paperworld.palette import NAMED, darker, lighter
-from paperworld.shapes import Bulge, Sheet, Thing, box, disc, polygon
+from paperworld.world.figures import contact, pick
+from paperworld.world.labels import BENCH, DOOR, FENCE, HOUSE, SKYSCRAPER, STREETLIGHT, TOWER, WINDOW
+from paperworld.world.palette import NAMED, darker, lighter
+from paperworld.world.shapes import Bulge, Sheet, Thing, box, disc, polygon
 
 HOUSE_COLOURS = ("red", "blue", "yellow", "white", "pink", "orange")
 ROOFS = ("red", "brown", "black", "blue")

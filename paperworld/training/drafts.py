@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 import paperworld
-from paperworld.examples import control_of, scene_of
-from paperworld.sampling import Hint, Painter
+from paperworld.model.sampling import Hint, Painter
+from paperworld.training.examples import control_of, scene_of
 
 FIRST = 2_000_000
 """Seeds from here on: scenes that the denoiser was not trained on, so that its mistakes are those of use."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from paperworld import figures
-from paperworld.buildings import skyscraper
-from paperworld.labels import BRIDGE, BUILDING, GRASS, HILL, MOUNTAIN, RIVER, ROAD, SAND, SEA, SIDEWALK, SKY
-from paperworld.palette import GROUND as GROUND_COLOUR
-from paperworld.palette import Colour, darker, lighter
-from paperworld.shapes import GROUND, SLOPE, Sheet, Thing, box, polygon, ridge
+from paperworld.world import figures
+from paperworld.world.buildings import skyscraper
+from paperworld.world.labels import BRIDGE, BUILDING, GRASS, HILL, MOUNTAIN, RIVER, ROAD, SAND, SEA, SIDEWALK, SKY
+from paperworld.world.palette import GROUND as GROUND_COLOUR
+from paperworld.world.palette import Colour, darker, lighter
+from paperworld.world.shapes import GROUND, SLOPE, Sheet, Thing, box, polygon, ridge
 
 
 def sky(sheet: Sheet, time: str) -> None:

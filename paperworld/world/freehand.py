@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from controlnet_core.domain.control import Truth
 from controlnet_core.domain.document import MISSING, Person, Point, Raster, Skeleton
-from paperworld.labels import DOOR, HOUSE, WINDOW
+from paperworld.world.labels import DOOR, HOUSE, WINDOW
 
 THINGS = frozenset({4, 8, 12, 14, 15, 17, 20, 25, 32, 34, 36, 66, 69, 72, 76, 84, 87, 126, 22, 23, 7, 28})
 """ADE20K classes that a painter may leave out without leaving a hole in the world."""

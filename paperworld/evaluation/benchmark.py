@@ -1,4 +1,4 @@
-"""Exams: held-out scenes with their controls, and how far pictures agree with them, condition by condition.
+"""Benchmarks: held-out scenes with their controls, and how far pictures agree with them, condition by condition.
 
 Does not know where pictures come from, nor which figures stand in the report (`evaluate`).
 """
@@ -12,12 +12,12 @@ import numpy as np
 
 import paperworld
 from controlnet_core.domain.control import Rgb
-from paperworld import measures
-from paperworld.caption import PLACES_SAID, TIMES_SAID, Facts
-from paperworld.examples import HELD_OUT, control_of, scene_of
-from paperworld.judge import COLOURED, GRID, Judge, cells_of
-from paperworld.palette import NAMED, PALETTES
-from paperworld.rendering import Rendering
+from paperworld.evaluation import measures
+from paperworld.evaluation.classifier import COLOURED, GRID, Classifier, cells_of
+from paperworld.training.examples import HELD_OUT, control_of, scene_of
+from paperworld.world.caption import PLACES_SAID, TIMES_SAID, Facts
+from paperworld.world.palette import NAMED, PALETTES
+from paperworld.world.rendering import Rendering
 
 HAND_DRAWN = ("scribble", "seg", "pose")
 """Conditions that people draw; the others come from pictures, exact."""
@@ -26,7 +26,7 @@ CONDITIONS = (*LINE_CONDITIONS, "lines", "seg", "pose", "depth", "normal")
 
 
 @dataclass(frozen=True)
-class Exam:
+class Benchmark:
     """Held-out scenes with captions and the exact and (where people draw it) hand-drawn controls of one condition."""
 
     truths: list[Rendering]
@@ -35,12 +35,12 @@ class Exam:
     hand: list[Rgb]
 
 
-Agree = Callable[[Sequence[Rgb], Exam], float]
+Agree = Callable[[Sequence[Rgb], Benchmark], float]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How pictures are held against an exam. `least` is the value of pictures that have nothing to do with it."""
+    """How pictures are held against an benchmark. `least` is the value of pictures that have nothing to do with it."""
 
     name: str
     agree: Agree
@@ -51,7 +51,7 @@ class Measure:
         return (generated - self.least) / (ceiling - self.least)
 
 
-def exam(key: str, count: int, first: int = HELD_OUT, side_px: int = 256) -> Exam:
+def benchmark(key: str, count: int, first: int = HELD_OUT, side_px: int = 256) -> Benchmark:
     """The first `count` held-out scenes that condition `key` has something to say about."""
     truths, prompts, exact, hand = [], [], [], []
     seed = first
@@ -66,7 +66,7 @@ def exam(key: str, count: int, first: int = HELD_OUT, side_px: int = 256) -> Exa
             exact.append(control)
             hand.append(control_of(truth, key, rng, True) if key in HAND_DRAWN else control)
         seed += 1
-    return Exam(truths, prompts, exact, hand)
+    return Benchmark(truths, prompts, exact, hand)
 
 
 def edge_agreement(pictures: Sequence[Rgb], controls: Sequence[Rgb]) -> float:
@@ -77,40 +77,40 @@ def edge_agreement(pictures: Sequence[Rgb], controls: Sequence[Rgb]) -> float:
     )
 
 
-def _by_edges(pictures: Sequence[Rgb], test: Exam) -> float:
+def _by_edges(pictures: Sequence[Rgb], test: Benchmark) -> float:
     return edge_agreement(pictures, test.exact)
 
 
-def _by_lines(pictures: Sequence[Rgb], test: Exam) -> float:
+def _by_lines(pictures: Sequence[Rgb], test: Benchmark) -> float:
     pairs = zip(pictures, test.exact, strict=True)
     return float(
         np.mean([measures.lines_recall(measures.lines_of(a), measures.centres_of(control)) for a, control in pairs])
     )
 
 
-def measure_of(key: str, judge: Judge | None) -> Measure:
-    """The measure of a condition; those that need a judge ask for it."""
+def measure_of(key: str, classifier: Classifier | None) -> Measure:
+    """The measure of a condition; those that need a classifier ask for it."""
     if key in LINE_CONDITIONS:
         return Measure("edge F1 within 2 px", _by_edges)
     if key == "lines":
         return Measure("share of straight lines that a line detector finds within 2 px", _by_lines)
-    assert judge is not None
+    assert classifier is not None
 
-    def by_layout(pictures: Sequence[Rgb], test: Exam) -> float:
-        found = [opinion.classes for opinion in judge.look(pictures)]
+    def by_layout(pictures: Sequence[Rgb], test: Benchmark) -> float:
+        found = [opinion.classes for opinion in classifier.look(pictures)]
         return float(np.mean(list(measures.iou(found, [cells_of(t.classes) for t in test.truths]).values())))
 
-    def by_joints(pictures: Sequence[Rgb], test: Exam) -> float:
-        pairs = zip(judge.look(pictures), test.truths, strict=True)
+    def by_joints(pictures: Sequence[Rgb], test: Benchmark) -> float:
+        pairs = zip(classifier.look(pictures), test.truths, strict=True)
         counts = [measures.joints_found(seen.joints, GRID, truth.skeleton) for seen, truth in pairs]
         return sum(found for found, _ in counts) / max(1, sum(total for _, total in counts))
 
-    def by_depth(pictures: Sequence[Rgb], test: Exam) -> float:
-        pairs = zip(judge.look(pictures), test.truths, strict=True)
+    def by_depth(pictures: Sequence[Rgb], test: Benchmark) -> float:
+        pairs = zip(classifier.look(pictures), test.truths, strict=True)
         return float(np.mean([measures.rank_correlation(seen.depth, cells_of(t.depth)) for seen, t in pairs]))
 
-    def by_normal(pictures: Sequence[Rgb], test: Exam) -> float:
-        pairs = zip(judge.look(pictures), test.truths, strict=True)
+    def by_normal(pictures: Sequence[Rgb], test: Benchmark) -> float:
+        pairs = zip(classifier.look(pictures), test.truths, strict=True)
         return float(np.mean([measures.mean_angle(seen.normal, cells_of(t.normal)) for seen, t in pairs]))
 
     return {
@@ -154,11 +154,11 @@ def _question(known: Facts) -> Question | None:
     return None
 
 
-def answered(judge: Judge, pictures: Sequence[Rgb], asked: Sequence[Question]) -> dict[str, float]:
-    """Shares of what was asked for: objects that the judge finds likelier than not, colours and times of day that it finds
+def answered(classifier: Classifier, pictures: Sequence[Rgb], asked: Sequence[Question]) -> dict[str, float]:
+    """Shares of what was asked for: objects that the classifier finds likelier than not, colours and times of day that it finds
     the likeliest; and all of these together."""
     hits: dict[str, list[bool]] = {"object": [], "colour": [], "time of day": []}
-    for seen, question in zip(judge.look(pictures), asked, strict=True):
+    for seen, question in zip(classifier.look(pictures), asked, strict=True):
         name, colour, *time = question.asked
         hits["object"].append(seen.facts[name] > 0.5)
         hits["colour"].append(max((f"{each} {name}" for each in NAMED), key=seen.facts.__getitem__) == colour)

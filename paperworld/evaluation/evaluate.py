@@ -1,8 +1,8 @@
-"""Measures the embedded model on held-out scenes: `python -m paperworld.evaluate` writes docs/paperworld-eval.json.
+"""Measures the embedded model on held-out scenes: `python -m paperworld.evaluation.evaluate` writes docs/paperworld-eval.json.
 
 Every figure stands beside its ceiling (the true picture of the scene), a shuffled control (another scene's), no control
 (the prompt alone) and pure noise for a picture. Deterministic: scenes, captions, noise and hand-drawn controls follow
-from seeds. Finished parts are kept beside the judge, so that an interrupted evaluation goes on where it stopped.
+from seeds. Finished parts are kept beside the classifier, so that an interrupted evaluation goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ import numpy as np
 import torch
 
 from controlnet_core.domain.control import Rgb
-from paperworld import codec
-from paperworld import judge as judging
-from paperworld.exam import (
+from paperworld.evaluation import classifier as classifying
+from paperworld.evaluation.benchmark import (
     CONDITIONS,
     answered,
+    benchmark,
     edge_agreement,
-    exam,
     measure_of,
     questions,
 )
-from paperworld.examples import HELD_OUT
-from paperworld.judge import Judge
-from paperworld.sampling import SHIPPED, Hint, Painter
+from paperworld.evaluation.classifier import Classifier
+from paperworld.model import codec
+from paperworld.model.sampling import SHIPPED, Hint, Painter
+from paperworld.training.examples import HELD_OUT
 
 DOCS = Path("docs")
 BATCH = 8
@@ -63,15 +63,17 @@ def paint(
 
 def agreement(painter: Painter, key: str, count: int, steps: int = 8) -> float:
     """Edge agreement of pictures with exact controls of a line condition; the figure by which weights are compared."""
-    test = exam(key, count)
+    test = benchmark(key, count)
     return edge_agreement(paint(painter, test.prompts, test.exact, steps), test.exact)
 
 
 class Report:
     """The figures of one model. `model` names its weights: parts that were measured for the same ones are not repeated."""
 
-    def __init__(self, painter: Painter, judge: Judge | None, scenes: int, steps: int, kept: Path, model: str) -> None:
-        self.painter, self.judge, self.scenes, self.steps, self.kept = painter, judge, scenes, steps, kept
+    def __init__(
+        self, painter: Painter, classifier: Classifier | None, scenes: int, steps: int, kept: Path, model: str
+    ) -> None:
+        self.painter, self.classifier, self.scenes, self.steps, self.kept = painter, classifier, scenes, steps, kept
         self.model = f"{model}-{scenes}-{steps}"
         self.figures: Figures = {}
         if kept.exists():
@@ -91,7 +93,7 @@ class Report:
 
     def condition(self, key: str) -> Figures:
         """Agreement with one condition, and what to hold it against."""
-        measure, test = measure_of(key, self.judge), exam(key, self.scenes)
+        measure, test = measure_of(key, self.classifier), benchmark(key, self.scenes)
         count = len(test.prompts)
         # Pictures made from another scene's control, held against this scene's.
         shuffled = [test.exact[(index + count // 2) % count] for index in range(count)]
@@ -116,10 +118,10 @@ class Report:
 
     def prompts(self) -> Figures:
         """Asked object, colour and time of day, from the prompt alone."""
-        assert self.judge is not None
+        assert self.classifier is not None
         asked, truths = questions(self.scenes)
         pictures = self.paint([question.prompt for question in asked], None)
-        generated, ceiling = answered(self.judge, pictures, asked), answered(self.judge, truths, asked)
+        generated, ceiling = answered(self.classifier, pictures, asked), answered(self.classifier, truths, asked)
         others = [*pictures[len(pictures) // 2 :], *pictures[: len(pictures) // 2]]
         return {
             "measure": "asked object, colour and time of day present",
@@ -127,14 +129,14 @@ class Report:
             "generated": generated["all"],
             "ceiling": ceiling["all"],
             "share": generated["all"] / ceiling["all"],
-            "shuffled": answered(self.judge, others, asked)["all"],
-            "noise": answered(self.judge, _noise(len(asked)), asked)["all"],
+            "shuffled": answered(self.classifier, others, asked)["all"],
+            "noise": answered(self.classifier, _noise(len(asked)), asked)["all"],
             "each": {kind: {"generated": generated[kind], "ceiling": ceiling[kind]} for kind in generated},
         }
 
     def strength(self) -> Figures:
         """Scribble agreement by strength of the control, and by the part of the steps in which it acts."""
-        test = exam("scribble", self.scenes)
+        test = benchmark("scribble", self.scenes)
 
         def agree(**settings: float) -> float:
             rows = [(Hint([control], **settings),) for control in test.exact]
@@ -152,8 +154,8 @@ class Report:
 
     def together(self) -> Figures:
         """Two controls of the same scene at once, each alone, and two that contradict each other."""
-        drawn, painted = exam("scribble", self.scenes), exam("seg", self.scenes)
-        layout = measure_of("seg", self.judge)
+        drawn, painted = benchmark("scribble", self.scenes), benchmark("seg", self.scenes)
+        layout = measure_of("seg", self.classifier)
 
         def both(first: float, second: float) -> Figures:
             rows = [(Hint([a], first), Hint([b], second)) for a, b in zip(drawn.exact, painted.exact, strict=True)]
@@ -170,7 +172,7 @@ class Report:
 
     def settings(self) -> Figures:
         """Scribble agreement by number of steps and by guidance."""
-        test = exam("scribble", self.scenes)
+        test = benchmark("scribble", self.scenes)
 
         def agree(steps: int, guidance: float) -> float:
             return edge_agreement(paint(self.painter, test.prompts, test.exact, steps, guidance), test.exact)
@@ -183,7 +185,7 @@ class Report:
 
     def larger(self) -> Figures:
         """Scribble agreement of pictures of 512 x 512 px, both made half as large for the measure."""
-        test = exam("scribble", max(4, self.scenes // 3), side_px=512)
+        test = benchmark("scribble", max(4, self.scenes // 3), side_px=512)
         pictures = [_half(picture) for picture in self.paint(test.prompts, test.exact)]
         halves = [_half(control) for control in test.exact]
         return {
@@ -210,7 +212,7 @@ def _rounded(value: Any) -> Any:
 
 def sheet(painter: Painter, key: str, count: int, steps: int, path: Path) -> None:
     """A contact sheet: control (by hand where people draw it), picture made from it, true picture; two scenes a row."""
-    test = exam(key, count, HELD_OUT + 1000)
+    test = benchmark(key, count, HELD_OUT + 1000)
     pictures = paint(painter, test.prompts, test.hand, steps)
     triples = [
         np.concatenate([control, picture, truth.picture], 1)
@@ -234,9 +236,9 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     painter = Painter.load(options.model)
-    judge = judging.load(options.judge, options.judge_minutes)
-    kept = options.judge / "figures.json"
-    report = Report(painter, judge, options.scenes, options.steps, kept, weights_name(options.model))
+    classifier = classifying.load(options.classifier, options.classifier_minutes)
+    kept = options.classifier / "figures.json"
+    report = Report(painter, classifier, options.scenes, options.steps, kept, weights_name(options.model))
     seeds = range(HELD_OUT, HELD_OUT + 64)
     report.part("codec", lambda: {"measure": "PSNR, dB", "generated": codec.psnr(painter.vae, seeds)})
     for key in options.conditions.split(","):
@@ -252,16 +254,16 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m paperworld.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m paperworld.evaluation.evaluate", description=__doc__)
     parser.add_argument("--scenes", type=int, default=24, help="held-out scenes a condition")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--conditions", default=",".join(CONDITIONS))
     parser.add_argument("--sheets", default=",".join(CONDITIONS), help="conditions to draw contact sheets of")
     parser.add_argument("--model", type=Path, default=SHIPPED)
     parser.add_argument(
-        "--judge", type=Path, default=Path("runs/paperworld/judge"), help="where the judge network lies"
+        "--classifier", type=Path, default=Path("runs/paperworld/classifier"), help="where the classifier network lies"
     )
-    parser.add_argument("--judge-minutes", type=float, default=30, help="at most so long it is trained; 0 for not")
+    parser.add_argument("--classifier-minutes", type=float, default=30, help="at most so long it is trained; 0 for not")
     parser.add_argument("--threads", type=int, default=2, help="threads of the processor")
     parser.add_argument("--out", type=Path, default=DOCS)
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""How far a picture agrees with a control or a scene: formulae. What a picture shows is the matter of `judge`."""
+"""How far a picture agrees with a control or a scene: formulae. What a picture shows is the matter of `classifier`."""
 
 from __future__ import annotations
 

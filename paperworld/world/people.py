@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paperworld.figures import contact
-from paperworld.labels import PERSON
-from paperworld.palette import HAIR, NAMED, SKIN, Colour, darker
-from paperworld.shapes import Body, Bulge, Points, Sheet, Thing, disc, limb
+from paperworld.world.figures import contact
+from paperworld.world.labels import PERSON
+from paperworld.world.palette import HAIR, NAMED, SKIN, Colour, darker
+from paperworld.world.shapes import Body, Bulge, Points, Sheet, Thing, disc, limb
 
 CLOTHES = ("red", "blue", "yellow", "green", "white", "orange", "pink", "purple")
 DOING = ("standing", "walking", "running", "waving", "jumping", "dancing", "sitting")

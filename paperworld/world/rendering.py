@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.document import MISSING, Person, Point, Skeleton
-from paperworld.palette import darker
-from paperworld.scene import Scene
-from paperworld.shapes import Shape
+from paperworld.world.palette import darker
+from paperworld.world.scene import Scene
+from paperworld.world.shapes import Shape
 
 _SHIFT = 4
 _FARTHEST_M = 10_000.0

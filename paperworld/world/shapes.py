@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from paperworld.palette import Colour, Palette
+from paperworld.world.palette import Colour, Palette
 
 Points = NDArray[np.float64]
 """N,2 positions in the unit frame: x right, y down, (0, 0) the upper left corner, (1, 1) the lower right."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paperworld import backdrops, buildings, figures, people
-from paperworld.interior import room
-from paperworld.palette import GROUND, PALETTES, Palette
-from paperworld.shapes import Body, Shape, Sheet, Thing
+from paperworld.world import backdrops, buildings, figures, people
+from paperworld.world.interior import room
+from paperworld.world.palette import GROUND, PALETTES, Palette
+from paperworld.world.shapes import Body, Shape, Sheet, Thing
 
 PLACES = ("country", "coast", "city", "river", "room")
 

@@ -21,11 +21,11 @@ from torch.nn import functional as F
 
 from controlnet_core.domain.control import Rgb
 from controlnet_core.training.loop import Group, Plan, read, train
-from paperworld.drafts import Drafts, sketch_ahead
-from paperworld.examples import basis_at, scene_of
-from paperworld.latents import Basis, Codes
-from paperworld.model import Size
-from paperworld.unfold import unfold
+from paperworld.model.decoder_inverse import invert
+from paperworld.model.latents import Basis, Codes
+from paperworld.model.networks import Size
+from paperworld.training.drafts import Drafts, sketch_ahead
+from paperworld.training.examples import basis_at, scene_of
 
 SCALE = 1.0
 """Codes have unit variance; the networks that learn them divide by this on the way into the autoencoder."""
@@ -61,7 +61,7 @@ def begin(vae: Any, basis: Basis, scenes: int = 96) -> None:
     """First weights: the linear code itself, decoded in its best linear way, which `scenes` pictures teach."""
     pictures = [scene_of(seed)[1].picture for seed in range(scenes)]
     codes = torch.from_numpy(np.stack([basis.encode(picture) for picture in pictures]))
-    unfold(vae, basis, torch.cat([_tensor(picture) for picture in pictures]), codes)
+    invert(vae, basis, torch.cat([_tensor(picture) for picture in pictures]), codes)
 
 
 def first(folder: Path, size: Size, weights: Path) -> AutoencoderDC:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from paperworld.labels import ANIMAL, BOAT, CAR, FLOWER, PALM, PLANT, ROCK, SKY, TREE
-from paperworld.palette import LEAVES, NAMED, darker, lighter
-from paperworld.shapes import Bulge, Points, Sheet, Thing, blob, box, disc, limb, polygon
+from paperworld.world.labels import ANIMAL, BOAT, CAR, FLOWER, PALM, PLANT, ROCK, SKY, TREE
+from paperworld.world.palette import LEAVES, NAMED, darker, lighter
+from paperworld.world.shapes import Bulge, Points, Sheet, Thing, blob, box, disc, limb, polygon
 
 CAR_COLOURS = ("red", "blue", "yellow", "white", "green", "orange")
 BOAT_COLOURS = ("red", "blue", "white", "yellow", "green")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from controlnet_core.domain.control import Rgb, Truth
 from controlnet_core.domain.errors import ModelError
-from paperworld.latents import Basis, fit
+from paperworld.model.latents import Basis, fit
 
 SIDE_PX = 256
 SHARD = 250
@@ -41,7 +41,7 @@ def control_of(truth: Truth, key: str, rng: np.random.Generator, freehand: bool)
     """The control picture of a rendering under condition `key`, as a person would draw it or exact, as the network reads it."""
     from annotator import controls
     from controlnet_core.domain.control import values
-    from paperworld import freehand as hand
+    from paperworld.world import freehand as hand
 
     control = controls()[key]
     document = control.truth(truth)
@@ -80,7 +80,7 @@ def basis_at(folder: Path, side: int, channels: int) -> Basis:
     path = folder / f"basis-{side}-{channels}.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        shipped = Path(__file__).with_name(path.name)
+        shipped = Path(__file__).parents[1] / "model" / path.name
         if shipped.exists():
             return Basis.load(shipped)
         basis = fit([scene_of(seed)[1].picture for seed in range(600)], side, channels)

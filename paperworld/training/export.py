@@ -18,9 +18,10 @@ from diffusers import StableDiffusionPipeline
 import paperworld
 from annotator import seg
 from controlnet_core.training.loop import read
-from paperworld import codec, labels, tokens
-from paperworld.model import Size, Studio, amplify, schedule
-from paperworld.sampling import SHIPPED, Painter
+from paperworld.model import codec, tokens
+from paperworld.model.networks import Size, Studio, amplify, schedule
+from paperworld.model.sampling import SHIPPED, Painter
+from paperworld.world import labels
 
 SCENES = 24
 """Held-out scenes on which weights are compared."""
@@ -87,9 +88,9 @@ def write(painter: Painter, folder: Path) -> None:
     shutil.rmtree(part)
 
 
-def ship(folder: Path, size: Size, target: Path = SHIPPED) -> str:
+def export(folder: Path, size: Size, target: Path = SHIPPED) -> str:
     """Write the networks of a training folder to `target` if they beat those there; returns a sentence about it."""
-    from paperworld.evaluate import agreement
+    from paperworld.evaluation.evaluate import agreement
 
     candidate = trained(folder, size, target)
     ours = agreement(candidate, "scribble", SCENES)

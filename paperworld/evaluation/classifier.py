@@ -1,9 +1,9 @@
-"""The judge: one small network that reads a picture of this world, trained on true pictures only.
+"""The classifier: one small network that reads a picture of this world, trained on true pictures only.
 
 It says what is where (classes), how far, how it lies (normals), where people's joints are, and which facts hold (a red
 house, night). It never sees generated pictures in training, so it cannot learn to forgive them; its own agreement with
-true pictures is the ceiling of every figure that it gives. Not shipped: `python -m paperworld.evaluate` trains it when it
-is missing.
+true pictures is the ceiling of every figure that it gives. Not shipped:
+`python -m paperworld.evaluation.evaluate` trains it when it is missing.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from torch.nn import functional as F
 import paperworld
 from controlnet_core.domain.control import Rgb, Truth
 from controlnet_core.training.loop import Plan, read, train
-from paperworld import labels
-from paperworld.caption import Facts
-from paperworld.examples import scene_of
-from paperworld.palette import NAMED, PALETTES
+from paperworld.training.examples import scene_of
+from paperworld.world import labels
+from paperworld.world.caption import Facts
+from paperworld.world.palette import NAMED, PALETTES
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 LABELS = tuple(sorted({value for value in vars(labels).values() if isinstance(value, int)}))
-"""The classes that the world shows; the judge knows no other."""
+"""The classes that the world shows; the classifier knows no other."""
 GRID = 4
-"""The judge speaks about cells of this many pixels."""
+"""The classifier speaks about cells of this many pixels."""
 JOINTS = 18
 COLOURED = ("house", "car", "boat", "flower", "sofa", "bed", "person")
 NAMES = (
@@ -42,7 +42,7 @@ NAMES = (
     *("lamp", "painting", "rug", "window", "person", "mountain", "road", "river", "sea", "sun", "moon", "cloud"),
 )
 FACTS = (*PALETTES, *NAMES, *(f"{colour} {name}" for name in COLOURED for colour in NAMED))
-"""What the judge can say of a whole picture: its time of day, what it shows, and that in which colour."""
+"""What the classifier can say of a whole picture: its time of day, what it shows, and that in which colour."""
 WIDTHS = (16, 32, 64, 96, 96)
 MIX = 32
 STEPS, BATCH = 3000, 8
@@ -60,7 +60,7 @@ def facts_of(known: Facts) -> set[str]:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What the judge sees in one picture, on a grid of H/4,W/4: ADE20K `classes`, `depth` (natural logarithm of metres),
+    """What the classifier sees in one picture, on a grid of H/4,W/4: ADE20K `classes`, `depth` (natural logarithm of metres),
     unit `normal` (...,3), `joints` (18,...) in [0, 1]; and `facts`, the probability of each of FACTS."""
 
     classes: NDArray[np.uint8]
@@ -74,7 +74,7 @@ def _layer(narrow: int, wide: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(narrow, wide, 3, stride, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(inplace=True))
 
 
-class Judge(nn.Module):
+class Classifier(nn.Module):
     """Pictures B,3,H,W in [-1, 1]; forward of a batch is the training loss."""
 
     def __init__(self) -> None:
@@ -153,16 +153,16 @@ def heat_of(truth: Truth) -> NDArray[np.float32]:
     return heat
 
 
-def load(folder: Path, minutes: float) -> Judge:
-    """The judge in `folder`, trained for at most `minutes` more when its training is not finished."""
+def load(folder: Path, minutes: float) -> Classifier:
+    """The classifier in `folder`, trained for at most `minutes` more when its training is not finished."""
     torch.manual_seed(0)
-    judge = Judge()
-    path = folder / "judge.pt"
+    classifier = Classifier()
+    path = folder / "classifier.pt"
     if not path.exists() or (minutes > 0 and read(path)["step"] < STEPS):
         plan = Plan(steps=STEPS, minutes=minutes, rate=3e-3, average=0.98, save_minutes=2)
-        train(judge, _batch_at, plan, path, Accelerator(cpu=True))
-    judge.load_state_dict(read(path)["average"])
-    return judge.eval()
+        train(classifier, _batch_at, plan, path, Accelerator(cpu=True))
+    classifier.load_state_dict(read(path)["average"])
+    return classifier.eval()
 
 
 def _batch_at(number: int) -> dict[str, Tensor]:

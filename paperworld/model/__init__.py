@@ -1,0 +1,1 @@
+"""The embedded model: its latent codes, its networks, its tokenizer, and how it is sampled."""
