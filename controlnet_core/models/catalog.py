@@ -106,8 +106,10 @@ def shipped() -> dict[str, ModelCard]:
 class Catalog:
     """All cards, seen from one models folder."""
 
-    def __init__(self, models: Path) -> None:
+    def __init__(self, models: Path, embedded: Path | None = None) -> None:
+        """`embedded` is a second folder, never written to, in which the program's own cards are looked for too."""
         self.models = models
+        self.embedded = embedded
 
     def cards(self) -> list[ModelCard]:
         """Every card: those of the program, those added from the hub, then the user's own files."""
@@ -174,6 +176,11 @@ class Catalog:
             )
         raise ModelMissing(f"{card.title} is not on this machine.", f"Put it into {place}.")
 
+    def shown(self, place: Path) -> str:
+        """A model's place as people read it: below the models folder, else in full."""
+        below = place.is_relative_to(self.models)
+        return (place.relative_to(self.models) if below else place).as_posix()
+
     def verdict(self, card: ModelCard) -> Verdict:
         """What the model's files are, looked at once for each state of them; nothing of a pickle. Raises ModelMissing."""
         return _verdict(self.locate(card))
@@ -202,6 +209,8 @@ class Catalog:
         place = self.models / card.path
         if place.exists():
             return place
+        if self.embedded is not None and not card.own and (self.embedded / card.path).exists():
+            return self.embedded / card.path
         if card.id == TOKENIZER:
             # Every model of the published families has the same words: a folder of one lends them.
             lent = sorted((self.models / "checkpoints").glob("*/tokenizer/vocab.json"))

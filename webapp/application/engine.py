@@ -14,7 +14,6 @@ from controlnet_core.domain.job import OnLoad
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.engine import LocalEngine
 from controlnet_core.memory import cache
-from controlnet_core.models.catalog import Catalog
 from webapp.application.settings import Settings
 
 
@@ -44,7 +43,7 @@ class StudioEngine(LocalEngine):
 def build() -> StudioEngine:
     """The engine, with the default model in memory so that the first picture does not wait for it."""
     settings = Settings.from_environment()
-    catalog = Catalog(settings.models)
+    catalog = settings.catalog()
     engine = StudioEngine(catalog, annotator.controls())
     bases = catalog.bases()
     if bases:

@@ -244,7 +244,7 @@ class Library:
             "restricted": "non-commercial" in card.licence,
             "size": size_of(place) if place else card.size_mib << 20,
             "here": place is not None,
-            "place": (place or self.catalog.models / card.path).relative_to(self.catalog.models).as_posix(),
+            "place": self.catalog.shown(place or self.catalog.models / card.path),
             "hub": card.hub,
             "file": card.file,
             "own": card.own or self.catalog.added(card),

@@ -37,7 +37,6 @@ from controlnet_core.domain.job import Event, Job, State, Work
 from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Found, Mode, Recipe, Resize, refusal
 from controlnet_core.execution.queue import Queue
 from controlnet_core.execution.supervisor import Supervisor
-from controlnet_core.models.catalog import Catalog
 from controlnet_core.storage import store
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
@@ -78,7 +77,7 @@ class Studio:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.controls: Mapping[str, ControlType] = annotator.controls()
-        self.catalog = Catalog(settings.models)
+        self.catalog = settings.catalog()
         self.blobs = Blobs(settings.data / "blobs", free_min_bytes=settings.free_min_bytes)
         shelf = Shelf(settings.data / "documents", free_min_bytes=settings.free_min_bytes)
         self.hub = Hub(shelf, on_gone=self._gone)

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import platformdirs
+
+from controlnet_core.models.catalog import Catalog
 from controlnet_core.storage.store import FREE_MIN_BYTES
 
 ROOT = Path(__file__).resolve().parents[2]
+"""Where the rooms lie: the clone, or the package that pip installed."""
+EMBEDDED = ROOT / "models"
+"""Where the models that come with the program lie."""
+
+
+def home() -> Path:
+    """Where drawings and models of the user go by default: the clone itself; installed, the platform's folder for data."""
+    return ROOT if (ROOT / "pyproject.toml").is_file() else platformdirs.user_data_path("controlnet-studio", False)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """STUDIO_DATA: drawings, jobs, gallery, log (default data/); STUDIO_MODELS: models (default models/);
+    """STUDIO_DATA: drawings, jobs, gallery, log (default data/ in `home`); STUDIO_MODELS: models (default models/ there);
     STUDIO_FREE_MB: space on the disk that is left to others (default 2048); STUDIO_ENGINE: import path of what builds the
     worker's engine.
     """
 
-    data: Path = ROOT / "data"
-    models: Path = ROOT / "models"
+    data: Path = field(default_factory=lambda: home() / "data")
+    models: Path = field(default_factory=lambda: home() / "models")
     free_min_bytes: int = FREE_MIN_BYTES
     engine: str = "webapp.application.engine:build"
 
@@ -29,11 +40,15 @@ class Settings:
         """The settings that the environment asks for."""
         free = given.get("STUDIO_FREE_MB", "")
         return cls(
-            data=Path(given.get("STUDIO_DATA") or cls.data).resolve(),
-            models=Path(given.get("STUDIO_MODELS") or cls.models).resolve(),
+            data=Path(given.get("STUDIO_DATA") or home() / "data").resolve(),
+            models=Path(given.get("STUDIO_MODELS") or home() / "models").resolve(),
             free_min_bytes=int(free) << 20 if free.isdecimal() else cls.free_min_bytes,
             engine=given.get("STUDIO_ENGINE") or cls.engine,
         )
+
+    def catalog(self) -> Catalog:
+        """The models of this machine: those in the models folder, and those that came with an installed program."""
+        return Catalog(self.models, embedded=EMBEDDED if home() != ROOT else None)
 
     @property
     def log(self) -> Path:

@@ -19,7 +19,6 @@ from controlnet_core.datasets import Pairs, open_folder
 from controlnet_core.datasets.example_circles import Circles
 from controlnet_core.datasets.gallery_pairs import KeptPairs
 from controlnet_core.domain.errors import InputError
-from controlnet_core.models.catalog import Catalog
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
 from controlnet_core.training.run import Config, Run, Status
@@ -68,7 +67,7 @@ def main(config: Config, settings: Settings, say: Callable[[str], None], run: Ru
     stop = _stop_signal()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     around = Surroundings(
-        catalog=Catalog(settings.models),
+        catalog=settings.catalog(),
         control=annotator.control(config.control),
         pairs=pairs,
         held=held,

@@ -21,10 +21,9 @@ def export(
     """Write a ControlNet, trained here or not, in another form."""
     with told():
         from controlnet_core.domain.errors import InputError
-        from controlnet_core.models.catalog import Catalog
         from webapp.application.settings import Settings
 
-        catalog = Catalog(Settings.from_environment().models)
+        catalog = Settings.from_environment().catalog()
         card = catalog.card(model)
         if card.kind != "controlnet":
             raise InputError(f"{card.title} is not a ControlNet.", "Choose one of studio models list.")
