@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak gpu paperworld paperworld-eval clean
+.PHONY: help run test check docs bench soak gpu paperworld paperworld-eval clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ check: $(VENV)/.installed-dev  ## ruff and pyright
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
+
+docs: $(VENV)/.installed-dev  ## the documentation as a site in site/; a dead link ends it
+	@$(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.installed-dev  ## speed and memory, one JSON line a measurement
 	@for file in tests/bench/bench_*.py; do $(BIN)/python $$file || exit 1; done

@@ -1,4 +1,4 @@
-"""Behind a real nginx, with the README's own configuration: TLS, a base path, a public name, progress that comes at once."""
+"""Behind a real nginx, with the documentation's own configuration: TLS, a base path, a public name, progress that comes at once."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def certificate(folder: Path) -> None:
 
 
 def configuration(folder: Path, port: int, studio_port: str) -> str:
-    """The README's text with this test's ports and files."""
-    found = re.search(r"```nginx\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    """The documentation's text with this test's ports and files."""
+    found = re.search(r"```nginx\n(.*?)```", (ROOT / "docs" / "team.md").read_text(encoding="utf-8"), re.DOTALL)
     assert found is not None
     text = found[1].replace("443", f"127.0.0.1:{port}").replace("8501", studio_port).replace("/etc/ssl", str(folder))
     head = f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log; events {{}}"

@@ -1,0 +1,44 @@
+"""The documentation as a site: it builds without a dead link, and knows every control and every sentence it quotes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import annotator
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("controlnet_core", "annotator", "webapp", "components")
+
+
+def test_the_site_builds_without_a_dead_link(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for key in annotator.controls():
+        assert (tmp_path / "site" / "controls" / key / "index.html").is_file()
+    html = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)="https?://(?!localhost|127\.)[^"]*\.(?:js|css|woff2?)"', html), (
+        "fetched from elsewhere"
+    )
+
+
+def test_readme_links_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_refusals_are_quoted_as_the_program_says_them() -> None:
+    """Every sentence in quotes stands in the code, up to the places that it fills in."""
+    said = "\n".join(path.read_text(encoding="utf-8") for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    quoted = re.findall(r"\*\*“([^”]+)”\*\*", (ROOT / "docs" / "faq.md").read_text(encoding="utf-8"))
+    assert len(quoted) >= 5
+    for sentence in quoted:
+        parts = [part.strip() for part in re.split(r"\.\.\.|\d+ GB", sentence)]
+        assert all(part in said for part in parts if len(part) > 3), sentence
