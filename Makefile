@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check docs bench soak gpu paperworld paperworld-eval clean
+.PHONY: help run test check docs dist bench soak gpu paperworld paperworld-eval clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -19,13 +19,18 @@ test: $(VENV)/.installed-dev  ## install what the tests need (a browser, too) an
 	echo "Two processes crowd a small machine. What failed is heard once more, alone:"; \
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
 
-check: $(VENV)/.installed-dev  ## ruff and pyright
+check: $(VENV)/.installed-dev  ## ruff, pyright, and the forge's workflow files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 docs: $(VENV)/.installed-dev  ## the documentation as a site in site/; a dead link ends it
 	@$(BIN)/mkdocs build --strict --quiet
+
+dist: $(VENV)/.installed-dev  ## wheel, source archive and the list of parts (SBOM, CycloneDX) in dist/
+	@rm -rf dist && $(BIN)/python -m build --outdir dist . && $(BIN)/twine check --strict dist/*
+	@$(BIN)/cyclonedx-py requirements --of JSON -o dist/sbom.json requirements.txt
 
 bench: $(VENV)/.installed-dev  ## speed and memory, one JSON line a measurement
 	@for file in tests/bench/bench_*.py; do $(BIN)/python $$file || exit 1; done

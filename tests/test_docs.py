@@ -42,3 +42,15 @@ def test_refusals_are_quoted_as_the_program_says_them() -> None:
     for sentence in quoted:
         parts = [part.strip() for part in re.split(r"\.\.\.|\d+ GB", sentence)]
         assert all(part in said for part in parts if len(part) > 3), sentence
+
+
+def test_the_changelog_has_a_section_for_a_release() -> None:
+    command = [sys.executable, str(ROOT / "packaging" / "changelog.py")]
+    first = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert first
+    found = subprocess.run([*command, first[1]], capture_output=True, text=True, check=False)
+    assert found.returncode == 0
+    assert len(found.stdout) > 100
+    missing = subprocess.run([*command, "99.0.0"], capture_output=True, text=True, check=False)
+    assert missing.returncode == 1
+    assert "no section for 99.0.0" in missing.stderr
