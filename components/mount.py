@@ -103,7 +103,7 @@ def edit(
         "height_px": height_px,
         "options": dict(options or {}),
     }
-    mounted = _component("editor", assets_version())(
+    mounted = _component("editors/mount", assets_version())(
         key=key, data=pack(props, document), height="content", on_generate_change=_nothing
     )
     told = mounted.get("generate")
@@ -146,7 +146,9 @@ def results(
         "empty": list(empty),
         "actions": list(actions),
     }
-    mounted = _component("results", assets_version())(key=key, data=data, height="content", on_action_change=_nothing)
+    mounted = _component("panels/results/results", assets_version())(
+        key=key, data=data, height="content", on_action_change=_nothing
+    )
     return read_action(mounted.get("action"))
 
 
@@ -164,7 +166,7 @@ def photo(*, key: str, data: Mapping[str, Any], on_example: Callable[[str], None
         if isinstance(told, dict) and isinstance(name := cast(dict[str, Any], told).get("example"), str) and name:
             on_example(name)
 
-    mounted = _component("photo", assets_version())(
+    mounted = _component("panels/photo/photo", assets_version())(
         key=key, data=dict(data), height="content", on_changed_change=heard, on_edit_change=heard
     )
     return "edit" if mounted.get("edit") is not None else "changed" if mounted.get("changed") is not None else ""
@@ -175,7 +177,7 @@ def maps(*, key: str, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
     Returns what was wanted of a map, in the one run that it caused: {"kind", "control", "detector", "photo"}, unchecked.
     """
-    mounted = _component("maps", assets_version())(
+    mounted = _component("panels/maps/maps", assets_version())(
         key=key, data=dict(data), height="content", on_wanted_change=_nothing
     )
     wanted = mounted.get("wanted")
@@ -188,7 +190,9 @@ def task(*, key: str, events_url: str, cancel_url: str, job: str) -> bool:
     `events_url` and `cancel_url` as for `results`. Returns True in the one run that the job's end caused.
     """
     data = {"events_url": events_url, "cancel_url": cancel_url, "job": job}
-    mounted = _component("task", assets_version())(key=key, data=data, height="content", on_ended_change=_nothing)
+    mounted = _component("panels/task/task", assets_version())(
+        key=key, data=data, height="content", on_ended_change=_nothing
+    )
     return mounted.get("ended") == job
 
 
@@ -207,7 +211,9 @@ class Wanted:
 def wall(*, key: str, gallery_url: str, events_url: str, controls: Mapping[str, str]) -> Wanted | None:
     """Put the picture wall on the page. `controls` are the conditions' titles by key; it fetches everything else by itself."""
     data = {"gallery_url": gallery_url, "events_url": events_url, "controls": dict(controls)}
-    mounted = _component("wall", assets_version())(key=key, data=data, height="content", on_action_change=_nothing)
+    mounted = _component("panels/gallery/wall", assets_version())(
+        key=key, data=data, height="content", on_action_change=_nothing
+    )
     return read_wanted(mounted.get("action"))
 
 
@@ -218,7 +224,9 @@ def models(*, key: str, models_url: str, chosen: str) -> str | None:
     caused; everything else goes by `models_url`.
     """
     data = {"models_url": models_url, "chosen": chosen}
-    mounted = _component("models", assets_version())(key=key, data=data, height="content", on_use_change=_nothing)
+    mounted = _component("panels/models/models", assets_version())(
+        key=key, data=data, height="content", on_use_change=_nothing
+    )
     told = mounted.get("use")
     return told if isinstance(told, str) and len(told) <= 64 else None
 
@@ -226,7 +234,9 @@ def models(*, key: str, models_url: str, chosen: str) -> str | None:
 def drawer(*, key: str, jobs_url: str, events_url: str, open_jobs: Sequence[str]) -> Wanted | None:
     """Put the Jobs drawer's button on the page, and have it take what is dropped there. `open_jobs` run or wait now."""
     data = {"jobs_url": jobs_url, "events_url": events_url, "open": list(open_jobs)}
-    mounted = _component("drawer", assets_version())(key=key, data=data, height="content", on_action_change=_nothing)
+    mounted = _component("panels/jobs/drawer", assets_version())(
+        key=key, data=data, height="content", on_action_change=_nothing
+    )
     return read_wanted(mounted.get("action"))
 
 
@@ -249,7 +259,7 @@ def sheet(*, key: str, sheet: Mapping[str, Any]) -> SheetAction | None:
     `sheet` (JSON) has "id", "events_url" as for `results`, "columns" and "rows" (their names), "corner" (a word on both),
     "ratio" (width / height of a picture), "over", and "cells" row by row: {"job", "state", "url", "text", "label"}.
     """
-    mounted = _component("sheet", assets_version())(
+    mounted = _component("panels/sheet/sheet", assets_version())(
         key=key, data=dict(sheet), height="content", on_action_change=_nothing
     )
     return read_sheet_action(mounted.get("action"), len(sheet["cells"]))
@@ -295,7 +305,8 @@ def run_on_return() -> None:
 
 @lru_cache(maxsize=16)
 def _component(module: str, version: str) -> Any:
-    return component(f"studio_{module}_{version}", js=_BOOTSTRAP % (version, BUNDLE, module))
+    name = module.replace("/", "_")
+    return component(f"studio_{name}_{version}", js=_BOOTSTRAP % (version, BUNDLE, module))
 
 
 def _nothing() -> None:

@@ -4,11 +4,11 @@
  */
 
 import { readFileSync } from "node:fs";
-import { History } from "../../components/assets/engine/history.js";
-import { replacedRaster, replaceRaster } from "../../components/assets/engine/patch.js";
-import { ClassTable } from "../../components/assets/seg/classes.js";
-import { Painter } from "../../components/assets/seg/painter.js";
-import { fitExtended } from "../../components/assets/seg/scale.js";
+import { History } from "../../components/assets/canvas/history.js";
+import { replacedRaster, replaceRaster } from "../../components/assets/canvas/patch.js";
+import { ClassTable } from "../../components/assets/editors/seg/classes.js";
+import { Painter } from "../../components/assets/editors/seg/painter.js";
+import { fitExtended } from "../../components/assets/editors/seg/scale.js";
 
 const { seed, actions, width, height } = JSON.parse(process.argv[2]);
 const table = new ClassTable(JSON.parse(readFileSync(new URL("../../annotator/ade20k.json", import.meta.url))).classes);

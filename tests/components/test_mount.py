@@ -69,13 +69,13 @@ def test_the_version_follows_the_files(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "ASSETS", tmp_path / "assets")
     first = module.assets_version()
     assert first == module.assets_version() and len(first) == 12
-    (tmp_path / "assets" / "scribble.js").write_text("export {};")
+    (tmp_path / "assets" / "canvas" / "raster.js").write_text("export {};")
     assert module.assets_version() != first
 
 
 def test_python_reads_what_the_browser_writes() -> None:
     script = """
-      import { encode } from "./components/assets/engine/document.js";
+      import { encode } from "./components/assets/canvas/document.js";
       const pixels = Uint8Array.from({ length: 40 * 30 }, (_, i) => (i * 7) % 256);
       process.stdout.write(await encode({ kind: "mask", width: 40, height: 30, pixels }));
     """

@@ -46,7 +46,7 @@ def test_pillow_reads_our_pngs_index_for_index(tmp_path: Path) -> None:
     (tmp_path / "indices").write_bytes(indices.tobytes())
     script = f"""
         import {{ readFileSync, writeFileSync }} from "node:fs";
-        import {{ encodePng }} from "{ASSETS.as_uri()}/seg/png.js";
+        import {{ encodePng }} from "{ASSETS.as_uri()}/editors/seg/png.js";
         const palette = Uint8Array.from(JSON.parse(process.argv[2]).flat());
         const pixels = new Uint8Array(readFileSync(process.argv[1] + "/indices"));
         const rgb = Uint8Array.from([...pixels].flatMap((i) => [...palette.subarray(3 * i, 3 * i + 3)]));
@@ -77,7 +77,7 @@ def test_we_read_pillows_pngs(tmp_path: Path, mode: str, bits: int) -> None:
         )
     script = f"""
         import {{ readFileSync }} from "node:fs";
-        import {{ decodePng }} from "{ASSETS.as_uri()}/seg/png.js";
+        import {{ decodePng }} from "{ASSETS.as_uri()}/editors/seg/png.js";
         const png = await decodePng(new Uint8Array(readFileSync(process.argv[1])));
         process.stdout.write(JSON.stringify([png.kind, png.width, png.height]) + "\\n");
         process.stdout.write(Buffer.from(png.pixels));
@@ -94,8 +94,8 @@ def test_repair_in_the_browser_and_in_python_agree(tmp_path: Path) -> None:
     (tmp_path / "rgba").write_bytes(np.dstack([noisy, np.full((40, 50), 255, np.uint8)]).tobytes())
     script = f"""
         import {{ readFileSync }} from "node:fs";
-        import {{ ClassTable }} from "{ASSETS.as_uri()}/seg/classes.js";
-        import {{ mapFromRgba }} from "{ASSETS.as_uri()}/seg/repair.js";
+        import {{ ClassTable }} from "{ASSETS.as_uri()}/editors/seg/classes.js";
+        import {{ mapFromRgba }} from "{ASSETS.as_uri()}/editors/seg/repair.js";
         const classes = JSON.parse(readFileSync("annotator/ade20k.json")).classes;
         const rgba = new Uint8Array(readFileSync(process.argv[1]));
         const map = mapFromRgba({{ rgba, width: 50, height: 40 }}, new ClassTable(classes));

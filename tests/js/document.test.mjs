@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { deflateSync } from "node:zlib";
-import { blank, decode, DocumentError, encode } from "../../components/assets/engine/document.js";
+import { blank, decode, DocumentError, encode } from "../../components/assets/canvas/document.js";
 
 const fixture = (name) => new Uint8Array(readFileSync(new URL(`fixtures/${name}.cnsd`, import.meta.url)));
 const base = (x, y) => (3 * x + 5 * y) % 251;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BYTES_MAX, History } from "../../components/assets/engine/history.js";
-import { applyPixels, applyValue, clip, diffPixels, diffValue, packRuns, replacedRaster, replaceRaster, union, unpackRuns } from "../../components/assets/engine/patch.js";
+import { BYTES_MAX, History } from "../../components/assets/canvas/history.js";
+import { applyPixels, applyValue, clip, diffPixels, diffValue, packRuns, replacedRaster, replaceRaster, union, unpackRuns } from "../../components/assets/canvas/patch.js";
 
 /** A small generator of numbers, the same in every run. */
 function random(seed) {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PointerInput } from "../../components/assets/engine/pointer.js";
-import { combination, keycaps, Shortcuts } from "../../components/assets/engine/shortcuts.js";
-import { View } from "../../components/assets/engine/view.js";
+import { PointerInput } from "../../components/assets/canvas/pointer.js";
+import { combination, keycaps, Shortcuts } from "../../components/assets/canvas/shortcuts.js";
+import { View } from "../../components/assets/canvas/view.js";
 
 function input() {
   const view = new View();

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DocumentError } from "../../components/assets/engine/document.js";
-import { fromOpenPose, toOpenPose } from "../../components/assets/pose/openpose.js";
-import { standing } from "../../components/assets/pose/anatomy.js";
-import { present } from "../../components/assets/pose/skeleton.js";
+import { DocumentError } from "../../components/assets/canvas/document.js";
+import { fromOpenPose, toOpenPose } from "../../components/assets/editors/pose/openpose.js";
+import { standing } from "../../components/assets/editors/pose/anatomy.js";
+import { present } from "../../components/assets/editors/pose/skeleton.js";
 
 const FRAME = { width: 512, height: 512 };
 const flat = (count, of = (i) => [i + 10.25, 2 * i + 3.5, 1]) => Array.from({ length: count }, (_, i) => of(i)).flat();

@@ -1,17 +1,17 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { BONE, completed, heightOf, placeOf, REST, standing } from "../../components/assets/pose/anatomy.js";
-import { canHave, DETAILS, toggledDetail } from "../../components/assets/pose/details.js";
-import { accepted, bentOver, changed, dragLimb, dragPoint, mirrored, moved, swapped, toggledHidden, without } from "../../components/assets/pose/edit.js";
-import { boxOf, handlePlace, HANDLES, inside, padded, scaling, segmentDistance, turning } from "../../components/assets/pose/group.js";
-import { bendOf, distance, reach, reflected, twoBones } from "../../components/assets/pose/kinematics.js";
-import { pick } from "../../components/assets/pose/pick.js";
-import { personOf, placed, reposed } from "../../components/assets/pose/presets.js";
-import { Selection } from "../../components/assets/pose/selection.js";
-import { FACE_TWIN, LIMBS, NAMES, PARENT, personBounds, pointAt, present, refsOf, TWIN, whole } from "../../components/assets/pose/skeleton.js";
+import { BONE, completed, heightOf, placeOf, REST, standing } from "../../components/assets/editors/pose/anatomy.js";
+import { canHave, DETAILS, toggledDetail } from "../../components/assets/editors/pose/details.js";
+import { accepted, bentOver, changed, dragLimb, dragPoint, mirrored, moved, swapped, toggledHidden, without } from "../../components/assets/editors/pose/edit.js";
+import { boxOf, handlePlace, HANDLES, inside, padded, scaling, segmentDistance, turning } from "../../components/assets/editors/pose/group.js";
+import { bendOf, distance, reach, reflected, twoBones } from "../../components/assets/editors/pose/kinematics.js";
+import { pick } from "../../components/assets/editors/pose/pick.js";
+import { personOf, placed, reposed } from "../../components/assets/editors/pose/presets.js";
+import { Selection } from "../../components/assets/editors/pose/selection.js";
+import { FACE_TWIN, LIMBS, NAMES, PARENT, personBounds, pointAt, present, refsOf, TWIN, whole } from "../../components/assets/editors/pose/skeleton.js";
 
-const PRESETS = JSON.parse(readFileSync(new URL("../../components/assets/pose-presets.json", import.meta.url)));
+const PRESETS = JSON.parse(readFileSync(new URL("../../components/assets/editors/pose/presets.json", import.meta.url)));
 const FRAME = { width: 512, height: 512 };
 const RULES = { ik: true, lock: true, symmetric: false };
 const FREE = { ik: false, lock: false, symmetric: false };

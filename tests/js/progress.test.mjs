@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { shapeSides } from "../../components/assets/engine/size-shapes.js";
-import { begun, clock, next, pictureUrl } from "../../components/assets/progress.js";
+import { shapeSides } from "../../components/assets/canvas/size-shapes.js";
+import { begun, clock, next, pictureUrl } from "../../components/assets/shared/progress.js";
 
 test("a job from queue to pictures", () => {
   let state = begun();

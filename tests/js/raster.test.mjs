@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Coverage, ellipsePoints, invert, layErase, layInk, layLabel } from "../../components/assets/engine/raster.js";
-import { fitInto, maskFromRgba } from "../../components/assets/engine/transform.js";
+import { Coverage, ellipsePoints, invert, layErase, layInk, layLabel } from "../../components/assets/canvas/raster.js";
+import { fitInto, maskFromRgba } from "../../components/assets/canvas/transform.js";
 
 const SIZE = 48;
 const sum = (bytes) => bytes.reduce((total, value) => total + value, 0);

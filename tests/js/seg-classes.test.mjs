@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { ClassTable, percent } from "../../components/assets/seg/classes.js";
+import { ClassTable, percent } from "../../components/assets/editors/seg/classes.js";
 
 const CLASSES = JSON.parse(readFileSync(new URL("../../annotator/ade20k.json", import.meta.url))).classes;
 const TABLE = new ClassTable(CLASSES);

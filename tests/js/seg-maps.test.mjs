@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { ClassTable } from "../../components/assets/seg/classes.js";
-import { placeLabels } from "../../components/assets/seg/labels.js";
-import { drawLayout, LAYOUTS } from "../../components/assets/seg/layouts.js";
-import { decodePng, encodePng } from "../../components/assets/seg/png.js";
-import { cleaned, growInto, mapFromNumbers, mapFromPng, mapFromRgba } from "../../components/assets/seg/repair.js";
-import { canvasFor, fitExtended, stretch } from "../../components/assets/seg/scale.js";
+import { ClassTable } from "../../components/assets/editors/seg/classes.js";
+import { placeLabels } from "../../components/assets/editors/seg/labels.js";
+import { drawLayout, LAYOUTS } from "../../components/assets/editors/seg/layouts.js";
+import { decodePng, encodePng } from "../../components/assets/editors/seg/png.js";
+import { cleaned, growInto, mapFromNumbers, mapFromPng, mapFromRgba } from "../../components/assets/editors/seg/repair.js";
+import { canvasFor, fitExtended, stretch } from "../../components/assets/editors/seg/scale.js";
 
 const TABLE = new ClassTable(JSON.parse(readFileSync(new URL("../../annotator/ade20k.json", import.meta.url))).classes);
 const PALETTE = Uint8Array.from(TABLE.rows.flatMap(({ rgb }) => rgb));

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { History } from "../../components/assets/engine/history.js";
-import { replacedRaster, replaceRaster } from "../../components/assets/engine/patch.js";
-import { ClassTable, sharesOf } from "../../components/assets/seg/classes.js";
-import { drawLayout, LAYOUTS } from "../../components/assets/seg/layouts.js";
-import { Painter } from "../../components/assets/seg/painter.js";
-import { fitExtended } from "../../components/assets/seg/scale.js";
+import { History } from "../../components/assets/canvas/history.js";
+import { replacedRaster, replaceRaster } from "../../components/assets/canvas/patch.js";
+import { ClassTable, sharesOf } from "../../components/assets/editors/seg/classes.js";
+import { drawLayout, LAYOUTS } from "../../components/assets/editors/seg/layouts.js";
+import { Painter } from "../../components/assets/editors/seg/painter.js";
+import { fitExtended } from "../../components/assets/editors/seg/scale.js";
 import { fitted, Reference } from "./seg-reference.mjs";
 
 const CLASSES = JSON.parse(readFileSync(new URL("../../annotator/ade20k.json", import.meta.url))).classes;

@@ -1,7 +1,7 @@
 /** The painter's rules once more, as plainly as possible: pixel by pixel, full copies for undo. Slow and obvious. */
 
-import { ellipsePoints } from "../../components/assets/engine/raster.js";
-import { pressureRadius, StrokeSmoother } from "../../components/assets/engine/smoothing.js";
+import { ellipsePoints } from "../../components/assets/canvas/raster.js";
+import { pressureRadius, StrokeSmoother } from "../../components/assets/canvas/smoothing.js";
 
 export class Reference {
   constructor(width, height, pixels) {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Coverage } from "../../components/assets/engine/raster.js";
-import { pressureRadius, StrokeSmoother } from "../../components/assets/engine/smoothing.js";
-import { shapeCorners, snapAngle, Stroke } from "../../components/assets/engine/strokes.js";
+import { Coverage } from "../../components/assets/canvas/raster.js";
+import { pressureRadius, StrokeSmoother } from "../../components/assets/canvas/smoothing.js";
+import { shapeCorners, snapAngle, Stroke } from "../../components/assets/canvas/strokes.js";
 
 const run = (points, options) => {
   const smoother = new StrokeSmoother(options);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Store } from "../../components/assets/engine/store.js";
-import { Sync } from "../../components/assets/engine/sync.js";
+import { Store } from "../../components/assets/canvas/store.js";
+import { Sync } from "../../components/assets/canvas/sync.js";
 
 /** A server that keeps the protocol of components/__init__.py; `broken` makes connections fail. */
 class Server {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { View, ZOOM_MAX, ZOOM_MIN } from "../../components/assets/engine/view.js";
+import { View, ZOOM_MAX, ZOOM_MIN } from "../../components/assets/canvas/view.js";
 
 function view(width = 512, height = 512, ratio = 1) {
   const it = new View();

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { textOf } from "../../components/assets/png-text.js";
-import { Collection } from "../../components/assets/wall/collection.js";
-import { between, below, dayOf, layOut } from "../../components/assets/wall/layout.js";
+import { textOf } from "../../components/assets/shared/png-text.js";
+import { Collection } from "../../components/assets/panels/gallery/collection.js";
+import { between, below, dayOf, layOut } from "../../components/assets/panels/gallery/layout.js";
 
 const RULES = { width: 1000, target: 200, gap: 8 };
 const picture = (width = 512, height = 512, day = "Today") => ({ width, height, day });

@@ -1,6 +1,6 @@
 """The page of all maps: one photo, what every control finds in it, and the way from each to its editor or to a picture.
 
-Arranges what the browser's part (`components/assets/maps.js`) needs to know and does what is wanted of a map.
+Arranges what the browser's part (`components/assets/panels/maps/maps.js`) needs to know and does what is wanted of a map.
 """
 
 from __future__ import annotations

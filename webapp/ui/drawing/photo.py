@@ -1,6 +1,6 @@
 """The photo view of a condition's page: from a photo to its map, which is the drawing from then on.
 
-Arranges what the browser's part (`components/assets/photo.js`) needs to know. Detects nothing: `looks` does.
+Arranges what the browser's part (`components/assets/panels/photo/photo.js`) needs to know. Detects nothing: `looks` does.
 """
 
 from __future__ import annotations

@@ -1,0 +1,269 @@
+/**
+ * What all editors share: tools, options, stage, history, documents. How it is built and driven by keys stands in frame.js, how a
+ * drawing is saved in saving.js.
+ *
+ * An editor is a module with `createEditor(shell, options)`; what it gets and gives is written in `Editor` below. The
+ * shell knows nothing of strokes, joints or classes.
+ *
+ * @typedef {object} Editor
+ * @property {string} kind              the kind of document that it edits
+ * @property {(document) => void} load  show this document instead of the present one (no history, no saving)
+ * @property {() => object} document    a copy of the present document, which later drawing leaves alone
+ * @property {(patch, direction: -1|1) => void} apply  undo or redo a patch that was given to shell.commit
+ * @property {object} pointer           {hover, leave, down, move, up, cancel}, see pointer.js; each optional
+ * @property {(context, view) => void} [paint]   draw on the overlay, in stage pixels
+ * @property {(tool: string) => void} [toolChanged]
+ * @property {() => void} [underlayChanged]   another picture to trace is there, or none any more
+ * @property {() => boolean} [escape]   Esc; true when there was something to give up
+ * @property {(width, height) => object} [resized]     the document on a canvas of another size
+ * @property {(options) => void} [optionsChanged]      the page gave other options than at the beginning
+ * @property {boolean} [readOnly]       shows only: no history, no saving, no files
+ * @property {{accept, label, run(file)}} [imports]    files that become a document (by button, drop or paste)
+ * @property {() => void} [destroy]
+ */
+
+import * as controls from "../shared/controls.js";
+import { decode } from "./document.js";
+import { Frame } from "./frame.js";
+import { History } from "./history.js";
+import { documentPatch, patchedDocument } from "./patch.js";
+import { PointerInput } from "./pointer.js";
+import { Saving } from "./saving.js";
+import { Shortcuts } from "./shortcuts.js";
+import { Stage } from "./stage.js";
+import { Store } from "./store.js";
+import { fitInto } from "./transform.js";
+
+const { element } = controls;
+
+export class Shell {
+  /** props: {kind, rev, upload_url, slot, height_px, options}; tell(event, value) reaches Python. */
+  constructor(host, props, tell) {
+    this.props = props;
+    this.options = props.options ?? {};
+    this.tell = tell;
+    this.store = new Store();
+    this.shortcuts = new Shortcuts();
+    this.history = new History((patch, direction) => this.#apply(patch, direction));
+    this.stage = new Stage();
+    this.view = this.stage.view;
+    this.paper = this.stage.paper;
+    this.pointer = new PointerInput(this.view, {});
+    this.refreshers = [];
+    this.endings = []; // what is to be done when the editor goes
+    this.gone = false;
+    this.menu = [];
+    this.tool = null;
+    this.tools = new Map();
+    this.frame = new Frame(this, host);
+  }
+
+  /** Take the editor and its first document; resolves when it is ready for drawing. */
+  async open(editor, bytes) {
+    this.editor = editor;
+    this.pointer.actions = editor.pointer;
+    this.pointer.onMode = (mode) => this.stage.element.classList.toggle("grabbing", mode === "pan" || mode === "pinch");
+    this.pointer.attach(this.stage.element);
+    if (editor.paint) this.stage.painters.push((context, view) => editor.paint(context, view));
+    this.frame.finish(editor);
+    if (!this.tool) this.setTool(this.tools.keys().next().value);
+    this.saving = new Saving(this);
+    this.sync = this.saving.sync;
+    if (editor.readOnly) this.show(await decode(bytes));
+    else await this.saving.open(bytes);
+    this.root.dataset.ready = "true";
+  }
+
+  /** New props from Python. Only a greater revision replaces the drawing, and undo brings the old one back. */
+  async update(props, bytes) {
+    this.props = props;
+    this.options = props.options ?? {};
+    this.root.style.height = `${props.height_px}px`;
+    if (!this.sync) return;
+    this.editor.optionsChanged?.(this.options);
+    this.sync.moveTo(new URL(props.upload_url, document.baseURI).href);
+    // A stroke that is being drawn comes to its end and is saved first: what came must not take its canvas away.
+    while (this.sync.pushing || this.pointer.drawing) await (this.sync.pushing ?? this.pointer.rest());
+    if (props.rev <= this.sync.rev) return;
+    if (this.sync.dirty) return this.saving.ask({ rev: props.rev });
+    if (this.editor.readOnly) {
+      this.sync.rev = props.rev;
+      return this.show(await decode(bytes));
+    }
+    return this.saving.adopt(props.rev, bytes);
+  }
+
+  /** Remember a change that the editor has just made (null: nothing to undo) and save. */
+  commit(patch) {
+    if (patch) this.history.push(patch);
+    this.refresh();
+    this.sync.changed();
+  }
+
+  /** Another document in place of the present one; can be undone; saved. */
+  replace(next) {
+    if (this.replaceQuietly(next)) this.sync.changed();
+  }
+
+  undo() {
+    if (this.pointer.drawing || !this.history.undo()) return;
+    this.commit(null);
+  }
+
+  redo() {
+    if (this.pointer.drawing || !this.history.redo()) return;
+    this.commit(null);
+  }
+
+  /** Everything is with the server first, then Python is told. */
+  async generate() {
+    this.say("Starting…");
+    const saved = await Promise.race([this.sync.flush(), new Promise((resolve) => setTimeout(resolve, 4000, false))]);
+    this.tellTool();
+    if (saved) this.tell("generate", this.sync.rev);
+    else this.toast("The drawing is not saved yet. Try again in a moment.");
+  }
+
+  /** Tools of the rail: {id, label, icon, keys, hint, cursor}; null is a separator. */
+  addTools(list, group = "Tools") {
+    for (const tool of list) {
+      if (!tool) {
+        this.rail.append(element("div", { class: "separator" }));
+        continue;
+      }
+      const run = () => this.setTool(tool.id);
+      const button = controls.iconButton({ ...tool, run });
+      this.tools.set(tool.id, { ...tool, button });
+      this.rail.append(button);
+      this.shortcuts.add({ keys: tool.keys ?? [], label: tool.label, group, run });
+    }
+  }
+
+  setTool(id) {
+    if (!this.tools.has(id)) return;
+    this.pointer.abort();
+    this.tool = id;
+    for (const [key, { button }] of this.tools) button.setAttribute("aria-pressed", String(key === id));
+    this.pointer.hand = id === "hand";
+    this.setCursor(this.tools.get(id).cursor ?? "crosshair");
+    this.editor?.toolChanged?.(id);
+    this.tellTool();
+    this.refresh();
+    this.repaint();
+  }
+
+  /** Say what the tool in hand does. */
+  tellTool() {
+    this.say(this.tools.get(this.tool)?.hint ?? "");
+  }
+
+  /**
+   * Something that can be done: {id, label, icon, keys, run, group, place, spare, enabled(), pressed()}. `place` is "top" (icon),
+   * "rail" (icon), "menu" (line in the "more" menu) or "keys" (only the key). What is `spare` moves from the top into the menu
+   * where the editor is narrow.
+   */
+  addAction(action) {
+    const run = () => (action.enabled?.() ?? true) && action.run();
+    if (action.keys?.length) this.shortcuts.add({ keys: action.keys, label: action.label, group: action.group ?? "Edit", run });
+    if (action.place === "menu" || action.spare) this.menu.push({ ...action, run });
+    if (action.place !== "top" && action.place !== "rail") return;
+    const button = controls.iconButton({ ...action, run });
+    button.classList.toggle("spare", !!action.spare);
+    (action.place === "top" ? this.actionBar : this.rail).append(button);
+    this.refreshers.push(() => {
+      button.disabled = !(action.enabled?.() ?? true);
+      if (action.pressed) button.setAttribute("aria-pressed", String(!!action.pressed()));
+    });
+  }
+
+  addSeparator(place = "top") {
+    (place === "top" ? this.actionBar : this.rail).append(element("div", { class: "separator" }));
+  }
+
+  /** A control in the options strip, shown while `when()` holds. Make it with controls.js. */
+  addOption(node, when = () => true) {
+    this.optionStrip.append(node);
+    this.refreshers.push(() => (node.hidden = !when()));
+    return node;
+  }
+
+  /** The column beside the stage, for palettes and presets; empty, it takes no room. */
+  get panel() {
+    return this.panelElement;
+  }
+
+  /** Bring buttons, options and status up to date with what enabled(), pressed() and when() say. */
+  refresh() {
+    for (const refresher of this.refreshers) refresher();
+  }
+
+  repaint() {
+    this.stage.repaint();
+  }
+
+  setCursor(cursor) {
+    if (cursor !== this.cursor) this.stage.element.style.cursor = cursor;
+    this.cursor = cursor;
+  }
+
+  /** A sentence in the status line. */
+  say(text) {
+    if (text !== this.hint.textContent) this.hint.textContent = text; // the same text again would cost a layout
+  }
+
+  toast(text, actions = []) {
+    return controls.toast(this.toasts, text, actions);
+  }
+
+  /** A popover at one of the shell's or the editor's controls; returns close(). */
+  popover(anchor, content) {
+    return controls.popover(this.root, anchor, content);
+  }
+
+  destroy() {
+    this.gone = true;
+    for (const end of this.endings) end();
+    this.editor?.destroy?.();
+    this.stage.destroy();
+    this.saving?.close();
+    this.frame.destroy();
+  }
+
+  // ---- documents
+
+  /** Show another document; no history, no saving. Returns whether it is one for this editor. */
+  show(next) {
+    if (next.kind !== this.editor.kind) {
+      this.toast("This drawing belongs to another editor.");
+      return false;
+    }
+    this.editor.load(next);
+    const moved = next.width !== this.view.width || next.height !== this.view.height;
+    if (moved) this.view.setDocumentSize(next.width, next.height);
+    this.refresh();
+    this.repaint();
+    return true;
+  }
+
+  /** Another document in place of the present one; can be undone; not saved. */
+  replaceQuietly(next) {
+    this.pointer.abort(); // half a stroke belongs to the document that goes
+    const before = this.editor.document();
+    if (!this.show(next)) return false;
+    this.history.push(documentPatch(before, next));
+    this.refresh();
+    return true;
+  }
+
+  #apply(patch, direction) {
+    if (patch.type !== "document") return this.editor.apply(patch, direction);
+    return this.show(patchedDocument(patch, direction));
+  }
+
+  /** The present document on a canvas of another size, the drawing scaled to lie inside. */
+  resized(width, height) {
+    if (this.editor.resized) return this.editor.resized(width, height);
+    const present = this.editor.document();
+    return { ...present, ...fitInto(present, width, height, { smooth: present.kind === "mask" }) };
+  }
+}

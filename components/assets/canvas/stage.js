@@ -1,0 +1,131 @@
+/**
+ * Where the document is seen: the stage, the paper on it, pixel layers, and the overlay for everything that is not pixels.
+ *
+ * The paper is an element that the browser's compositor moves and scales, so zooming repaints nothing. Pixel layers are canvases
+ * in document resolution; the overlay is one canvas over the whole stage in device resolution. Drawing happens once a frame.
+ */
+
+import { element } from "../shared/controls.js";
+import { clip, union } from "./patch.js";
+import { View } from "./view.js";
+
+const PIXELATED_FROM_ZOOM = 4;
+
+export class Stage {
+  constructor() {
+    this.element = element("div", { class: "stage" });
+    this.paper = element("div", { class: "paper" });
+    this.underlay = element("img", { alt: "", draggable: "false", hidden: true });
+    this.overlay = element("canvas", { class: "overlay" });
+    this.paper.append(this.underlay);
+    this.element.append(this.paper, this.overlay);
+    this.view = new View(() => this.#place());
+    this.onView = () => {};
+    this.painters = []; // called once a frame, in order, with (context, view)
+    this.layers = [];
+    this.requested = 0;
+    this.observer = new ResizeObserver(() => this.#measure());
+    this.observer.observe(this.element);
+  }
+
+  /** Add a pixel layer above those that are there; see RasterLayer. */
+  addRaster(palette) {
+    const layer = new RasterLayer(palette, () => this.repaint());
+    this.layers.push(layer);
+    this.paper.append(layer.canvas);
+    return layer;
+  }
+
+  /** Draw the overlay (and changed pixels) with the next frame. */
+  repaint() {
+    this.requested ||= requestAnimationFrame(() => {
+      this.requested = 0;
+      for (const layer of this.layers) layer.flush();
+      const { context, view } = { context: this.overlay.getContext("2d"), view: this.view };
+      context.setTransform(view.pixelRatio, 0, 0, view.pixelRatio, 0, 0);
+      context.clearRect(0, 0, view.stageWidth, view.stageHeight);
+      for (const paint of this.painters) paint(context, view);
+    });
+  }
+
+  destroy() {
+    this.observer.disconnect();
+    cancelAnimationFrame(this.requested);
+  }
+
+  #measure() {
+    const { clientWidth, clientHeight } = this.element;
+    if (!clientWidth || !clientHeight) return; // hidden: the view stays as it was
+    const ratio = globalThis.devicePixelRatio || 1;
+    this.overlay.width = Math.round(clientWidth * ratio);
+    this.overlay.height = Math.round(clientHeight * ratio);
+    this.view.resize(clientWidth, clientHeight, ratio);
+  }
+
+  #place() {
+    const { view, paper } = this;
+    paper.style.width = `${view.width * view.zoom}px`;
+    paper.style.height = `${view.height * view.zoom}px`;
+    paper.style.transform = `translate(${view.x}px, ${view.y}px)`;
+    paper.classList.toggle("pixels", view.zoom >= PIXELATED_FROM_ZOOM);
+    this.repaint();
+    this.onView(view);
+  }
+}
+
+/**
+ * One byte per pixel, shown through a palette of 256 colours (Uint32Array in the canvas's byte order, see `rgba`).
+ * The bytes are the truth, the canvas is never read.
+ */
+export class RasterLayer {
+  constructor(palette, onDirty) {
+    this.palette = palette;
+    this.onDirty = onDirty;
+    this.canvas = element("canvas");
+    this.context = this.canvas.getContext("2d");
+    this.dirty = null;
+    this.show({ width: 1, height: 1, pixels: new Uint8Array(1) });
+  }
+
+  /** Show another raster {width, height, pixels}; its bytes are looked at again wherever `mark` says. */
+  show(raster) {
+    this.raster = raster;
+    if (this.canvas.width !== raster.width || this.canvas.height !== raster.height) {
+      this.canvas.width = raster.width;
+      this.canvas.height = raster.height;
+    }
+    this.mark([0, 0, raster.width, raster.height]);
+  }
+
+  setPalette(palette) {
+    this.palette = palette;
+    this.mark([0, 0, this.raster.width, this.raster.height]);
+  }
+
+  /** The bytes within `rect` changed. */
+  mark(rect) {
+    this.dirty = union(this.dirty, rect);
+    if (rect) this.onDirty();
+  }
+
+  flush() {
+    const { raster, palette } = this;
+    const rect = clip(this.dirty, raster.width, raster.height);
+    this.dirty = null;
+    if (!rect) return;
+    const [x0, y0, x1, y1] = rect;
+    const image = this.context.createImageData(x1 - x0, y1 - y0);
+    const colours = new Uint32Array(image.data.buffer);
+    let i = 0;
+    for (let y = y0; y < y1; y++) {
+      for (let p = y * raster.width + x0, end = y * raster.width + x1; p < end; p++) colours[i++] = palette[raster.pixels[p]];
+    }
+    this.context.putImageData(image, x0, y0);
+  }
+}
+
+/** One entry of a palette: red, green, blue, alpha 0..255 as the canvas wants them. */
+export function rgba(red, green, blue, alpha = 255) {
+  const bytes = new Uint8Array([red, green, blue, alpha]);
+  return new Uint32Array(bytes.buffer)[0];
+}

@@ -1,0 +1,381 @@
+/**
+ * The models: what is on this machine and what could be, in groups, with search. Fetches, checks and deletes by itself through
+ * `models_url`; Python hears only which base model shall be used. Files that appear in the folder appear here by themselves.
+ */
+
+import { element, toast } from "../../shared/controls.js";
+import { icon } from "../../shared/icons.js";
+import { STYLE } from "../../shared/style.js";
+import { followTheme } from "../../shared/theme.js";
+import { MODELS_STYLE } from "./style.js";
+import { mounted } from "../../shared/mounted.js";
+
+const BUSY_MS = 500; // how often to look while something is being done
+const IDLE_MS = 8000; // how often to look for files that were put into the folder
+const UNDO_MS = 12000;
+const OVER = ["done", "failed", "stopped"];
+const KINDS = [
+  ["base", "Base models", "What draws. Every picture is made by one of them."],
+  ["controlnet", "ControlNets", "Each makes a base model follow one kind of drawing."],
+  ["detector", "Detectors", "Find edges, poses, depth and regions in photos."],
+  ["lora", "LoRAs", "Small additions: a style, a subject, fewer steps."],
+  ["vae", "VAEs", "Turn what a base model made into pixels; previews use the tiny one."],
+  ["embedding", "Textual inversions", "New words for a prompt."],
+  ["tokenizer", "Vocabulary", "What base models in a single file need to read a prompt."],
+];
+
+export const mount = mounted(
+  (host) => new Models(host),
+  (page, data, trigger) => {
+    page.tell = (id) => trigger("use", id);
+    page.update(data);
+  },
+);
+
+/** Bytes as people say them. */
+export function sized(bytes) {
+  if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(bytes >= 1e10 ? 0 : 1)} GB`;
+  if (bytes >= 1e6) return `${Math.round(bytes / 1e6)} MB`;
+  return bytes > 0 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : "";
+}
+
+/** Seconds as people say them. */
+export function lasting(seconds) {
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+class Models {
+  constructor(host) {
+    this.rows = [];
+    this.works = new Map();
+    this.says = new Map(); // id -> [text, class]: what a check or a deed answered
+    this.kind = "";
+    this.query = "";
+    this.adding = false;
+    this.#build(host);
+    this.wake = () => document.visibilityState === "visible" && this.#load();
+    document.addEventListener("visibilitychange", this.wake);
+    window.addEventListener("focus", this.wake);
+  }
+
+  update(data) {
+    const first = !this.data;
+    this.data = data;
+    if (first) this.#load();
+    else this.#show();
+  }
+
+  destroy() {
+    clearTimeout(this.timer);
+    document.removeEventListener("visibilitychange", this.wake);
+    window.removeEventListener("focus", this.wake);
+    this.stopTheme();
+    this.box.remove();
+  }
+
+  #build(host) {
+    this.search = element("input", { type: "search", placeholder: "Find a model", "aria-label": "Find a model", oninput: () => {
+      this.query = this.search.value.trim().toLowerCase();
+      this.#show();
+    } });
+    this.room = element("div", { class: "room" });
+    const open = this.#button("Add a model", "add", () => this.#open(!this.adding), "push");
+    open.setAttribute("aria-expanded", "false");
+    this.opener = open;
+    this.kinds = element("div", { class: "kinds", role: "group", "aria-label": "Kinds" });
+    this.#buildAdd();
+    this.list = element("div", { class: "list" });
+    this.toasts = element("div", { class: "toasts" });
+    this.root = element("div", { class: "studio models", role: "region", "aria-label": "Models" },
+      element("div", { class: "head" }, element("div", { class: "find" }, icon("search", 18), this.search), open, this.room),
+      this.add, this.kinds, this.list, this.toasts);
+    this.box = element("div", { class: "models-box" }, element("style", {}, STYLE + MODELS_STYLE), this.root);
+    host.append(this.box);
+    this.stopTheme = followTheme(this.root);
+  }
+
+  #buildAdd() {
+    this.pasted = element("input", { type: "text", "aria-label": "Name, address or path", spellcheck: "false",
+      placeholder: "author/model, an address on huggingface.co, or a path in the models folder" });
+    this.what = element("select", { "aria-label": "What it is" }, element("option", { value: "" }, "What it is: find out"),
+      ...KINDS.filter(([kind]) => !["detector", "tokenizer"].includes(kind)).map(([kind, title]) => element("option", { value: kind }, title)));
+    this.addSays = element("p", { role: "status" });
+    this.adder = this.#button("Add", null, () => this.#add(), "push primary");
+    this.add = element("form", { class: "add", hidden: true, onsubmit: (event) => {
+      event.preventDefault();
+      this.#add();
+    } }, this.pasted, this.what, this.adder, this.addSays);
+  }
+
+  // ---- hearing
+
+  async #load() {
+    clearTimeout(this.timer);
+    const found = await this.#ask("");
+    if (!this.box.isConnected) return;
+    if (found) {
+      this.rows = found.rows;
+      this.where = found.room;
+      this.#take(found.works);
+      this.#show();
+    }
+    this.#plan();
+  }
+
+  async #look() {
+    const before = this.#busy();
+    const found = await this.#ask("/works");
+    if (!found || !this.box.isConnected) return this.#plan();
+    const over = found.works.some((work) => OVER.includes(work.phase) && !OVER.includes(this.works.get(work.id)?.phase ?? "done"));
+    this.#take(found.works);
+    if (over || before !== this.#busy()) return this.#load();
+    for (const work of found.works) this.#showWork(work);
+    return this.#plan();
+  }
+
+  #plan() {
+    clearTimeout(this.timer);
+    if (!this.box.isConnected) return;
+    const busy = this.#busy();
+    this.timer = setTimeout(() => {
+      if (document.visibilityState !== "visible") return this.#plan();
+      return busy ? this.#look() : this.#load();
+    }, busy ? BUSY_MS : IDLE_MS);
+  }
+
+  #take(works) {
+    this.works = new Map(works.map((work) => [work.id, work]));
+  }
+
+  #busy() {
+    return [...this.works.values()].filter((work) => !OVER.includes(work.phase)).length;
+  }
+
+  async #ask(path, told = null) {
+    try {
+      const url = new URL(this.data.models_url + path, document.baseURI);
+      const answer = await fetch(url, told ? { method: "POST", body: JSON.stringify(told) } : {});
+      const found = await answer.json();
+      if (answer.ok) return found;
+      if (!told) return null;
+      return { error: `${found.error} ${found.hint}`.trim() };
+    } catch {
+      return told ? { error: "The studio does not answer. Is it still running?" } : null;
+    }
+  }
+
+  // ---- showing
+
+  #show() {
+    const focused = this.root.getRootNode().activeElement?.dataset?.focus;
+    this.#showRoom();
+    const matching = this.rows.filter((row) => this.#matches(row));
+    this.#showKinds(matching);
+    const groups = KINDS.filter(([kind]) => !this.kind || kind === this.kind)
+      .map(([kind, title, about]) => [title, about, matching.filter((row) => row.kind === kind)])
+      .filter(([, , rows]) => rows.length);
+    this.list.replaceChildren(...groups.map((group) => this.#group(...group)));
+    if (!groups.length && this.rows.length) this.list.append(element("p", { class: "none" }, `Nothing here is called "${this.search.value}".`));
+    if (focused) this.root.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  }
+
+  #matches(row) {
+    const text = [row.title, row.id, row.note, row.licence, row.family, row.hub, row.place].join(" ").toLowerCase();
+    return this.query.split(/\s+/).every((word) => text.includes(word));
+  }
+
+  #showRoom() {
+    if (!this.where) return;
+    const { folder, free, bin } = this.where;
+    this.room.replaceChildren(element("span", {}, element("code", {}, folder), ` · ${sized(free)} free`));
+    if (bin.count) {
+      this.room.append(this.#button(`Empty the bin (${sized(bin.size)})`, "trash", () => this.#sure(
+        `Remove ${bin.count === 1 ? "one model" : `${bin.count} models`} for good?`, "Remove", () => this.#do("/empty")), "quiet"));
+    }
+  }
+
+  #showKinds(matching) {
+    const chip = (kind, title, count) => element("button", { type: "button", "aria-pressed": String(this.kind === kind), "data-focus": `kind.${kind}`,
+      onclick: () => {
+        this.kind = kind;
+        this.#show();
+      } }, title, element("span", { class: "count" }, String(count)));
+    this.kinds.replaceChildren(chip("", "All", matching.length), ...KINDS.map(([kind, title]) => [kind, title, matching.filter((row) => row.kind === kind).length])
+      .filter(([kind, , count]) => count || kind === this.kind).map(([kind, title, count]) => chip(kind, title, count)));
+  }
+
+  #group(title, about, rows) {
+    const here = rows.filter((row) => row.here).length;
+    const order = (row) => (row.here ? 0 : this.works.has(row.id) || row.begun ? 1 : 2);
+    const sorted = [...rows].sort((one, two) => order(one) - order(two));
+    return element("section", { "aria-label": title }, element("h2", {}, title, element("span", {}, `${here} of ${rows.length} here · ${about}`)),
+      element("ul", {}, ...sorted.map((row) => this.#row(row))));
+  }
+
+  #row(row) {
+    const work = this.works.get(row.id);
+    const classes = [row.here && "here", row.trouble && "troubled"].filter(Boolean).join(" ");
+    const facts = [row.size ? sized(row.size) : "", row.licence].filter(Boolean).join(" · ");
+    const place = row.here ? ["in ", element("b", {}, row.place)] : [row.hub ? `from ${row.hub}` : ""];
+    const node = element("li", { class: classes, "data-model": row.id },
+      element("span", { class: "mark", role: "img", "aria-label": row.here ? "on this machine" : "not here" }),
+      element("div", {}, element("div", { class: "name" }, row.title, ...this.#badges(row)),
+        row.note ? element("div", { class: "facts" }, row.note) : null,
+        element("div", { class: "facts" }, facts, facts ? " · " : "", ...place), ...this.#saying(row, work)),
+      element("div", { class: "deeds" }, ...this.#deeds(row, work)));
+    node.work = element("div", { class: "bar", hidden: true });
+    node.append(node.work);
+    this.#fillBar(node, row, work);
+    return node;
+  }
+
+  #badges(row) {
+    const badge = (text, kind = "") => element("span", { class: `badge ${kind}` }, text);
+    return [row.kind === "base" && row.id === this.data.chosen && badge("In use", "use"), row.family && badge(row.family),
+      row.restricted && badge("Non-commercial", "limit"), row.own && badge("Yours")].filter(Boolean);
+  }
+
+  #saying(row, work) {
+    const says = (text, kind) => element("p", { class: `says ${kind}`, role: "status" }, text);
+    const lines = [];
+    if (row.trouble) lines.push(says(row.trouble, "warn"));
+    if (row.lacks) {
+      const fetching = this.works.has(row.lacks.id) && !OVER.includes(this.works.get(row.lacks.id).phase);
+      const fetch = this.#button(fetching ? "Coming…" : `Download it (${sized(row.lacks.size)})`, null, () => this.#deed(row.lacks, "download"), "push small");
+      fetch.disabled = fetching;
+      lines.push(element("p", { class: "says warn", role: "status" }, `It cannot read a prompt yet. Missing: ${row.lacks.title}. `, fetch));
+    }
+    if (work?.phase === "failed" && !row.trouble) lines.push(says(`${work.text} ${work.hint}`.trim(), "bad"));
+    const said = this.says.get(row.id);
+    if (said) lines.push(says(...said));
+    return lines;
+  }
+
+  #deeds(row, work) {
+    const active = work && !OVER.includes(work.phase);
+    const button = (deed, title, name, run, kind) => {
+      const node = this.#button(title, name, run, kind);
+      node.dataset.focus = `${row.id}.${deed}`;
+      node.setAttribute("aria-label", `${title}: ${row.title}`);
+      return node;
+    };
+    if (active) return [button("stop", work.stopping ? "Stopping…" : "Stop", "stop", () => this.#deed(row, "stop"), "push")];
+    if (!row.here) {
+      if (!row.hub) return [];
+      const deeds = [button("download", row.begun ? "Go on" : "Download", "download", () => this.#deed(row, "download"), "push")];
+      if (row.begun) deeds.unshift(button("discard", "Discard", null, () => this.#deed(row, "discard"), "quiet"));
+      return deeds;
+    }
+    const deeds = [button("check", "Check", null, () => this.#check(row), "quiet")];
+    if (row.removable) deeds.push(button("delete", "Delete", "trash", () => this.#delete(row), "quiet"));
+    if (row.kind === "base" && row.id !== this.data.chosen && !row.trouble) {
+      deeds.push(button("use", "Use this", null, () => this.tell(row.id), "push primary"));
+    }
+    return deeds;
+  }
+
+  #showWork(work) {
+    const node = this.list.querySelector(`[data-model="${CSS.escape(work.id)}"]`);
+    const row = this.rows.find((one) => one.id === work.id);
+    if (node && row) this.#fillBar(node, row, work);
+  }
+
+  #fillBar(node, row, work) {
+    const active = work && !OVER.includes(work.phase);
+    const begun = !active && !row.here && row.begun;
+    node.work.hidden = !active && !begun;
+    if (node.work.hidden) return;
+    const [done, total] = active ? [work.done, work.total] : row.begun;
+    if (!node.track) {
+      node.track = element("div", { class: "track", role: "progressbar", "aria-label": `Download of ${row.title}`, "aria-valuemin": 0, "aria-valuemax": 100 }, element("i"));
+      node.words = element("span");
+      node.work.append(node.track, node.words);
+    }
+    node.work.classList.toggle("paused", !active);
+    node.track.classList.toggle("vague", active && !total);
+    node.track.firstChild.style.transform = total ? `scaleX(${done / total})` : "";
+    if (total) node.track.setAttribute("aria-valuenow", Math.round((100 * done) / total));
+    node.words.textContent = progressText(work, active, done, total);
+  }
+
+  #button(title, name, run, kind) {
+    return element("button", { type: "button", class: kind, onclick: run }, name ? icon(name, 16) : null, title);
+  }
+
+  // ---- doing
+
+  async #deed(row, deed) {
+    this.says.delete(row.id);
+    const answer = await this.#ask(`/${encodeURIComponent(row.id)}/${deed}`, {});
+    if (answer.error) this.says.set(row.id, [answer.error, "bad"]);
+    await this.#load();
+    return !answer.error;
+  }
+
+  async #check(row) {
+    this.says.set(row.id, ["Looking…", ""]);
+    this.#show();
+    const answer = await this.#ask(`/${encodeURIComponent(row.id)}/check`, {});
+    this.says.set(row.id, answer.error ? [answer.error, "bad"] : [answer.text, "good"]);
+    this.#show();
+  }
+
+  #delete(row) {
+    this.#sure(`Delete ${row.title} (${sized(row.size)})?`, "Delete", async () => {
+      if (!(await this.#deed(row, "delete"))) return;
+      this.closeUndo?.(); // what can be undone is the last deletion alone
+      this.closeUndo = toast(this.toasts, `${row.title} is in the bin.`, [["Undo", () => this.#do("/undo")]], UNDO_MS);
+    });
+  }
+
+  #sure(question, yes, run) {
+    this.closeQuestion?.();
+    this.closeQuestion = toast(this.toasts, question, [[yes, run], ["Keep", () => {}]]);
+    this.toasts.querySelector("button")?.focus();
+  }
+
+  async #do(path) {
+    const answer = await this.#ask(path, {});
+    toast(this.toasts, answer.error ?? answer.text);
+    await this.#load();
+  }
+
+  #open(adding) {
+    this.adding = adding;
+    this.add.hidden = !adding;
+    this.opener.setAttribute("aria-expanded", String(adding));
+    this.#sayAdd("The files stay where they are; what you drop into checkpoints, controlnet, loras, embeddings or vae appears by itself.");
+    if (adding) this.pasted.focus();
+  }
+
+  #sayAdd(text, bad = false) {
+    this.addSays.textContent = text;
+    this.addSays.classList.toggle("bad", bad);
+  }
+
+  async #add() {
+    this.adder.disabled = true;
+    this.#sayAdd("Looking…");
+    const answer = await this.#ask("/add", { text: this.pasted.value, kind: this.what.value });
+    this.adder.disabled = false;
+    if (answer.error) return this.#sayAdd(answer.error, true);
+    this.#sayAdd(answer.text);
+    this.pasted.value = this.search.value = this.query = this.kind = "";
+    if (!answer.here) await this.#ask(`/${encodeURIComponent(answer.id)}/download`, {});
+    await this.#load();
+    this.list.querySelector(`[data-model="${CSS.escape(answer.id)}"]`)?.scrollIntoView({ block: "nearest" });
+    return undefined;
+  }
+}
+
+function progressText(work, active, done, total) {
+  const share = total ? `${sized(done) || "0 MB"} of ${sized(total)}` : "";
+  if (!active) return `stopped at ${share}`;
+  if (work.stopping) return `stopping · ${share}`;
+  if (work.phase === "waiting") return "waiting for others";
+  if (!total) return "starting";
+  if (done >= total) return "checking";
+  const parts = [share, work.speed ? `${sized(work.speed)}/s` : "", work.left_s ? `${lasting(work.left_s)} left` : ""];
+  return parts.filter(Boolean).join(" · ");
+}
