@@ -6,6 +6,7 @@ from functools import partial
 
 import streamlit as st
 
+from webapp.application.studio import Studio
 from webapp.ui.compose import canvas_panel, layers_panel, state
 from webapp.ui.compose.state import Composition
 from webapp.ui.generate import init_image, panels, settings_panel
@@ -14,37 +15,37 @@ from webapp.ui.messages import told
 RESULT_HEIGHT_PX = 460
 
 
-def page() -> None:
+def page(studio: Studio) -> None:
     """Draw the Compose page."""
     with told():
-        _body(layers_panel.open_composition())
+        _body(studio, layers_panel.open_composition(studio))
 
 
 @st.fragment
-def _body(at: Composition) -> None:
-    state.align(at)
-    make, base = partial(layers_panel.recipe, at), panels.model_card()
+def _body(studio: Studio, at: Composition) -> None:
+    state.align(studio, at)
+    make, base = partial(layers_panel.recipe, studio, at), panels.model_card(studio)
     with st.container(key="compose"):
         layers, editor, result = st.columns([3, 8, 5], gap="medium")
     with layers:
         with st.container(key="compose-list"):
-            layers_panel.layer_list(at)
+            layers_panel.layer_list(studio, at)
         with st.container(key="compose-properties"):
-            layers_panel.properties(at, base, make)
+            layers_panel.properties(studio, at, base, make)
     with result:
-        pressed, worded = panels.prompt(at)
+        pressed, worded = panels.prompt(studio, at)
         place = st.container()
-        picture = settings_panel.Section("Picture", partial(init_image.section, at, at.frame))
-        settings_panel.settings(at, base, (picture,))
-        panels.model_line()
+        picture = settings_panel.Section("Picture", partial(init_image.section, studio, at, at.frame))
+        settings_panel.settings(studio, at, base, (picture,))
+        panels.model_line(studio)
     with editor:
         if init_image.painting(at):
-            pressed = init_image.editor(at, at.frame, canvas_panel.EDITOR_HEIGHT_PX) or pressed
+            pressed = init_image.editor(studio, at, at.frame, canvas_panel.EDITOR_HEIGHT_PX) or pressed
         else:
-            pressed = canvas_panel.show(at) or pressed
+            pressed = canvas_panel.show(studio, at) or pressed
     with place:
-        if worded and (not pressed or panels.generate(at, make)):  # a refusal says what is missing: not twice
-            acting = [(state.networks(layer, base), layer.network) for layer in at.acting if layer.weight]
-            panels.prospect(at, at.frame, acting)
-        panels.results(at, make, at.frame, canvas_panel.overlaid(at), RESULT_HEIGHT_PX)
-    panels.keep(at)
+        if worded and (not pressed or panels.generate(studio, at, make)):  # a refusal says what is missing: not twice
+            acting = [(state.networks(studio, layer, base), layer.network) for layer in at.acting if layer.weight]
+            panels.prospect(studio, at, at.frame, acting)
+        panels.results(studio, at, make, at.frame, canvas_panel.overlaid(studio, at), RESULT_HEIGHT_PX)
+    panels.keep(studio, at)

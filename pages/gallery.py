@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from webapp.application.studio import Studio
 from webapp.ui.gallery import wall
 from webapp.ui.messages import told
 
 
-def page() -> None:
+def page(studio: Studio) -> None:
     """Draw the gallery page."""
     with told():
-        wall.show()
+        wall.show(studio)

@@ -10,36 +10,38 @@ import streamlit as st
 
 import components
 from controlnet_core.domain.control import ControlType
-from pages import compose, datasets, gallery, maps, models, studio, training
-from webapp.application import services
+from pages import compose, datasets, gallery, maps, models, training
+from pages import studio as condition
+from webapp.application.studio import Studio
+from webapp.root import studio as studio_of_process
 from webapp.ui import theme
 from webapp.ui.gallery import jobs_drawer
 from webapp.ui.session import know_pages
 
 
-def navigation() -> Any:
+def navigation(studio: Studio) -> Any:
     """Set up the page frame and return the chosen page, ready to run."""
     st.set_page_config(page_title="ControlNet Studio", page_icon=theme.ICON, layout="wide")
     st.logo(theme.ICON, size="medium")
     st.html(theme.CSS)
-    controls = services.studio().controls.values()
-    drawn = [_studio(control) for control in controls if control.group == "draw"]
-    found = [_studio(control) for control in controls if control.group == "photo"]
+    controls = studio.controls.values()
+    drawn = [_condition(studio, control) for control in controls if control.group == "draw"]
+    found = [_condition(studio, control) for control in controls if control.group == "photo"]
     shelves = [
-        _page(compose.page, "Compose", ":material/layers:", "compose"),
-        _page(gallery.page, "Gallery", ":material/photo_library:", "gallery"),
-        _page(datasets.page, "Data", ":material/dataset:", "datasets"),
-        _page(training.page, "Train", ":material/model_training:", "train"),
-        _page(models.page, "Models", ":material/deployed_code:", "models"),
+        _page(partial(compose.page, studio), "Compose", ":material/layers:", "compose"),
+        _page(partial(gallery.page, studio), "Gallery", ":material/photo_library:", "gallery"),
+        _page(partial(datasets.page, studio), "Data", ":material/dataset:", "datasets"),
+        _page(partial(training.page, studio), "Train", ":material/model_training:", "train"),
+        _page(partial(models.page, studio), "Models", ":material/deployed_code:", "models"),
     ]
-    found.append(_page(maps.page, "All maps", ":material/grid_view:", "maps"))
+    found.append(_page(partial(maps.page, studio), "All maps", ":material/grid_view:", "maps"))
     # Pages under "" stand in the bar by themselves: drawing is one click away, the rest folds.
     know_pages([*drawn, *found, *shelves])
     return st.navigation({"": [*drawn, *shelves], "Photo": found}, position="top")
 
 
-def _studio(control: ControlType) -> Any:
-    page = partial(studio.page, control.key)
+def _condition(studio: Studio, control: ControlType) -> Any:
+    page = partial(condition.page, studio, control.key)
     return _page(page, control.title, control.icon, control.key, default=control.key == "scribble")
 
 
@@ -51,7 +53,8 @@ def _page(page: Callable[[], None], title: str, icon: str, path: str, *, default
     return st.Page(run, title=title, icon=icon, url_path=path, default=default)
 
 
-chosen = navigation()
+here = studio_of_process()
+chosen = navigation(here)
 components.run_on_return()
-jobs_drawer.show(chosen.url_path)
+jobs_drawer.show(here, chosen.url_path)
 chosen.run()

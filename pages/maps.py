@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from webapp.application.studio import Studio
 from webapp.ui.drawing import maps
 from webapp.ui.messages import told
 
 
-def page() -> None:
+def page(studio: Studio) -> None:
     """Draw the page of all maps."""
     with told():
-        maps.show()
+        maps.show(studio)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from webapp.application.studio import Studio
 from webapp.ui.models import panels, wizard
 
 
-def page() -> None:
+def page(studio: Studio) -> None:
     """Draw the models page."""
     if panels.view() == "making":
-        wizard.wizard()
+        wizard.wizard(studio)
     else:
-        panels.shelf()
+        panels.shelf(studio)

@@ -6,44 +6,45 @@ from functools import partial
 
 import streamlit as st
 
+from webapp.application.studio import Studio
 from webapp.ui.drawing import shapes, sources
 from webapp.ui.generate import init_image, panels, settings_panel
 from webapp.ui.messages import told
 from webapp.ui.session import Desk
 
 
-def page(control_key: str) -> None:
+def page(studio: Studio, control_key: str) -> None:
     """Draw the studio page of one condition."""
     with told():
-        _body(panels.open_desk(control_key))
+        _body(studio, panels.open_desk(studio, control_key))
 
 
 @st.fragment
-def _body(at: Desk) -> None:
+def _body(studio: Studio, at: Desk) -> None:
     # One fragment: Generate reruns editor and result, not the frame around them.
-    canvas = panels.canvas_of(at.token)
-    make = partial(panels.recipe, at)
+    canvas = panels.canvas_of(studio, at.token)
+    make = partial(panels.recipe, studio, at)
     editor, result = st.columns([8, 5], gap="medium")
     with result:
-        pressed, worded = panels.prompt(at, panels.placeholder(at))
+        pressed, worded = panels.prompt(studio, at, panels.placeholder(studio, at))
         pressed = sources.generates(at) or pressed
         place = st.container()
-        control = settings_panel.Section("Control", partial(panels.control_settings, at, make))
-        picture = settings_panel.Section("Picture", partial(init_image.section, at, canvas))
-        settings_panel.settings(at, panels.model_card(), (control, picture))
-        panels.model_line()
+        control = settings_panel.Section("Control", partial(panels.control_settings, studio, at, make))
+        picture = settings_panel.Section("Picture", partial(init_image.section, studio, at, canvas))
+        settings_panel.settings(studio, at, panels.model_card(studio), (control, picture))
+        panels.model_line(studio)
     with editor:
         if init_image.painting(at):
-            pressed = init_image.editor(at, canvas, panels.EDITOR_HEIGHT_PX) or pressed
-        elif (way := sources.source_bar(at)) == "Shapes":
-            shapes.canvas(at)
+            pressed = init_image.editor(studio, at, canvas, panels.EDITOR_HEIGHT_PX) or pressed
+        elif (way := sources.source_bar(studio, at)) == "Shapes":
+            shapes.canvas(studio, at)
         elif way == "Photo":
-            sources.from_photo(at, panels.EDITOR_HEIGHT_PX)
+            sources.from_photo(studio, at, panels.EDITOR_HEIGHT_PX)
         else:
-            pressed = panels.editor(at) or pressed
+            pressed = panels.editor(studio, at) or pressed
     with place:
-        if worded and (not pressed or panels.generate(at, make)):  # a refusal says what is missing: not twice
-            acting = [(panels.networks(at), at.choices.network)] if at.choices.weight else []
-            panels.prospect(at, canvas, acting)
-        panels.results(at, make, canvas, at.token)
-    panels.keep(at)
+        if worded and (not pressed or panels.generate(studio, at, make)):  # a refusal says what is missing: not twice
+            acting = [(panels.networks(studio, at), at.choices.network)] if at.choices.weight else []
+            panels.prospect(studio, at, canvas, acting)
+        panels.results(studio, at, make, canvas, at.token)
+    panels.keep(studio, at)

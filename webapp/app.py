@@ -18,7 +18,7 @@ if str(ROOT) not in sys.path:  # `streamlit run` puts only this file's folder th
 
 from streamlit.starlette import App  # noqa: E402
 
-from webapp.application.services import studio  # noqa: E402
+from webapp.root import studio  # noqa: E402
 from webapp.routes.table import middleware, routes  # noqa: E402
 
 
@@ -44,7 +44,7 @@ def on_script_error(error: Exception) -> bool:
 
 app = App(
     ROOT / "pages" / "home.py",
-    routes=routes(),
+    routes=routes(studio),
     middleware=middleware(),
     lifespan=lifespan,
     on_script_error=on_script_error,

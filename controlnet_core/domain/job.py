@@ -20,6 +20,8 @@ from controlnet_core.domain.recipe import Recipe
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 Kind = Literal["recipe", "detection"]
 Work = Recipe | Detection
+Lifetime = Literal["attached", "detached"]
+"""Attached: ends when nobody of its browser is there any more. Detached: runs to its end, whoever listens."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Job:
 
     `id` is made by whoever submits, so that a double click is one job. `session` says whose it is; `owner`, where it is
     known, who keeps the result when the session is over (a browser's workspace). `slot` names the owner's drawing that a
-    found document replaces; "" keeps it for whoever asks.
+    found document replaces; "" keeps it for whoever asks. `lifetime` says whether it needs somebody who waits for it.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Job:
     pictures: Mapping[str, Rgb] = field(default_factory=dict[str, Rgb], repr=False)
     owner: str = ""
     slot: str = ""
+    lifetime: Lifetime = "attached"
 
     @property
     def kind(self) -> Kind:

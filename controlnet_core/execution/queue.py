@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError, NoSpace, QueueFull, RecipeError, StudioError, WorkerLost
-from controlnet_core.domain.job import Job, Kind, State, read_work
+from controlnet_core.domain.job import Job, Kind, Lifetime, State, read_work
 from controlnet_core.storage import store
 from controlnet_core.storage.store import Blobs
 
@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS job (
     work TEXT NOT NULL,
     kind TEXT NOT NULL DEFAULT 'recipe',
     slot TEXT NOT NULL DEFAULT '',
+    lifetime TEXT NOT NULL DEFAULT 'attached',
     state TEXT NOT NULL DEFAULT 'queued',
     tag INTEGER NOT NULL,
     runs INTEGER NOT NULL DEFAULT 0,
@@ -56,12 +57,15 @@ CREATE INDEX IF NOT EXISTS job_tag ON job (tag) WHERE runs > 0;
 """
 
 
-_EARLIER = """
-ALTER TABLE job RENAME COLUMN recipe TO work;
-ALTER TABLE job ADD COLUMN kind TEXT NOT NULL DEFAULT 'recipe';
-ALTER TABLE job ADD COLUMN slot TEXT NOT NULL DEFAULT '';
-"""
-"""What brings a file from before there were detections up to date."""
+_EARLIER = {
+    "work": """
+        ALTER TABLE job RENAME COLUMN recipe TO work;
+        ALTER TABLE job ADD COLUMN kind TEXT NOT NULL DEFAULT 'recipe';
+        ALTER TABLE job ADD COLUMN slot TEXT NOT NULL DEFAULT '';
+    """,
+    "lifetime": "ALTER TABLE job ADD COLUMN lifetime TEXT NOT NULL DEFAULT 'attached';",
+}
+"""What brings an older file up to date, by the column that it lacks, in the order in which they came."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Entry:
     session: str
     owner: str
     slot: str
+    lifetime: Lifetime
     kind: Kind
     work: str
     state: State
@@ -113,8 +118,10 @@ class Queue:
         self._db.execute("PRAGMA journal_mode = WAL")
         # FULL: an accepted job survives a power cut too; a job takes seconds, the flush milliseconds.
         self._db.execute("PRAGMA synchronous = FULL")
-        if any(row["name"] == "recipe" for row in self._db.execute("PRAGMA table_info(job)")):
-            self._db.executescript(_EARLIER)
+        columns = {row["name"] for row in self._db.execute("PRAGMA table_info(job)")}
+        for column, script in _EARLIER.items():
+            if columns and column not in columns:
+                self._db.executescript(script)
         self._db.executescript(_SCHEMA)
         self._folder = path.parent
         with suppress(NoSpace):  # what is here can be read all the same
@@ -137,12 +144,14 @@ class Queue:
             store.check_room(self._folder, self.blobs.free_min_bytes, self.blobs.free_min_bytes)
             self._keep_pictures(job)
             self._db.execute(
-                "INSERT INTO job (id, session, owner, slot, kind, work, tag, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO job (id, session, owner, slot, lifetime, kind, work, tag, created) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     job.id,
                     job.session,
                     job.owner,
                     job.slot,
+                    job.lifetime,
                     job.kind,
                     job.work.to_json(),
                     self._next_tag(job.session),
@@ -165,7 +174,7 @@ class Queue:
             try:
                 work = read_work(row["kind"], row["work"])
                 pictures = {digest: picture.open_picture(self.blobs.get(digest)) for digest in work.pictures}
-                return Job(row["id"], row["session"], work, pictures, row["owner"], row["slot"])
+                return Job(row["id"], row["session"], work, pictures, row["owner"], row["slot"], row["lifetime"])
             except StudioError as error:
                 self.fail(row["id"], error)
 
@@ -335,6 +344,7 @@ class Queue:
             session=row["session"],
             owner=row["owner"],
             slot=row["slot"],
+            lifetime=cast(Lifetime, row["lifetime"]),
             kind=cast(Kind, row["kind"]),
             work=row["work"],
             state=cast(State, row["state"]),

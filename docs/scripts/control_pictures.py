@@ -21,7 +21,7 @@ from controlnet_core.domain.control import values  # noqa: E402
 from controlnet_core.domain.recipe import ControlUnit, Recipe  # noqa: E402
 from controlnet_core.engine import LocalEngine  # noqa: E402
 from controlnet_core.models.catalog import Catalog  # noqa: E402
-from webapp.ui.drawing.examples import examples  # noqa: E402
+from webapp.application.examples import examples  # noqa: E402
 
 SIDE = 256
 MODEL = "paperworld"

@@ -150,27 +150,29 @@ def originals(rgb: np.ndarray, runs: int, threads: int) -> None:
 
 
 def around(runs: int) -> None:
-    from webapp.application.services import Studio
     from webapp.application.settings import Settings
+    from webapp.application.studio import Studio
 
     with tempfile.TemporaryDirectory() as folder:
         studio = Studio(Settings(data=Path(folder) / "data", free_min_bytes=0))
         photo = studio.photos.keep((golden_folder() / "pictures" / "room.jpg").read_bytes())
-        token = studio.hub.open("ab" * 16, "bench", "canny", encode(Raster("mask", np.zeros((512, 512), np.uint8))))
-        studio.looks.take(token, photo)
+        token = studio.documents.open(
+            "ab" * 16, "bench", "canny", encode(Raster("mask", np.zeros((512, 512), np.uint8)))
+        )
+        studio.photo_detections.take(token, photo)
         ask = {"control": "canny", "detector": "canny", "given": {"low": 50}, "shorter": 512}
 
         def repeat() -> None:
             assert studio.photos.find(studio.photos.detection("canny", "canny", photo, {"low": 50})) is not None
 
         def opened() -> None:
-            studio.looks.detect(token, "bench", **ask)
-            studio.hub.read(token)
+            studio.photo_detections.detect(token, "bench", **ask)
+            studio.documents.read(token)
 
         repeat()
         print(json.dumps({"what": "repeat"} | measured(repeat, runs)), flush=True)
         print(json.dumps({"what": "open"} | measured(opened, runs)), flush=True)
-        studio.hub.close()
+        studio.close()
 
 
 def main() -> None:

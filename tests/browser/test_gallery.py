@@ -20,8 +20,8 @@ from controlnet_core.domain.job import Job
 from controlnet_core.storage.gallery_index import Query
 from controlnet_core.storage.metadata import to_png
 from tests.soak.server import Running, running
-from webapp.application.services import Draft, Studio
 from webapp.application.settings import Settings
+from webapp.application.studio import Draft, Studio
 
 pytestmark = pytest.mark.browser
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from controlnet_core.domain.errors import QueueFull
 from tests.soak.row import Row
-from webapp.application.services import Studio
+from webapp.application import views
 from webapp.application.settings import Settings
+from webapp.application.studio import Studio
 
 LIMIT_S = 900.0
 FIELDS: dict[str, Any] = {"model": "paperworld", "width": 64, "height": 64, "steps": 2}
@@ -43,11 +44,11 @@ def check_load(folder: Path, sessions: int, jobs: int) -> Row:
     """Every session submits its jobs (each twice, as a double click does) and listens to its own events."""
     studio = open_studio(folder)
     names = [f"session{number:03d}" for number in range(sessions)]
-    heard: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    heard: dict[str, list[views.Event]] = {name: [] for name in names}
 
     async def listen(name: str) -> None:
-        async with studio.hub.listen(studio.hub.stream(name, _workspace(name))) as listener:
-            while Counter(one["kind"] for one in heard[name])["done"] < jobs:
+        async with studio.events.listen(studio.events.stream(name, _workspace(name))) as listener:
+            while Counter(one.kind for one in heard[name])["done"] < jobs:
                 heard[name] += await listener.get(LIMIT_S)
 
     async def listen_all() -> None:
@@ -71,11 +72,11 @@ def check_load(folder: Path, sessions: int, jobs: int) -> Row:
     lost = doubled = leaked = 0
     for name in names:
         own = {f"{name}-{number:05d}" for number in range(jobs)}
-        done = Counter(one["job"] for one in heard[name] if one["kind"] == "done")
+        done = Counter(one.job for one in heard[name] if one.kind == "done")
         results = Counter(one.job for one in studio.gallery.recent(100_000, _workspace(name)))
         lost += len(own - set(done)) + len(own - set(results))
         doubled += sum(times - 1 for times in (done + Counter()).values()) + sum(n - 1 for n in results.values())
-        leaked += sum(one["job"] not in own for one in heard[name]) + len(set(results) - own)
+        leaked += sum(one.job not in own for one in heard[name]) + len(set(results) - own)
     studio.stop()
     figure = (
         f"{lost} lost, {doubled} doubled, {leaked} events or pictures leaked; {sessions * jobs / seconds:.0f} jobs/s"

@@ -330,7 +330,7 @@ def test_pictures_go_first(tmp_path: Path) -> None:
     from controlnet_core.domain.recipe import Recipe
     from controlnet_core.execution.queue import Queue
     from controlnet_core.storage.store import Blobs
-    from webapp.application.services import Studio as Services
+    from webapp.application.studio import Studio as Services
 
     settings = Settings(data=tmp_path, free_min_bytes=0)
     busy = Busy(tmp_path)

@@ -204,7 +204,7 @@ def test_samples_are_served_and_nothing_else(studio: Studio, monkeypatch: pytest
     from starlette.applications import Starlette
     from starlette.testclient import TestClient
 
-    from webapp.application.services import Studio as Services
+    from webapp.application.studio import Studio as Services
     from webapp.routes.guard import guarded
     from webapp.routes.training import table
 

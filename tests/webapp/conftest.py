@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from controlnet_core.domain.document import Raster, encode
-from webapp.application.services import Studio
 from webapp.application.settings import Settings
+from webapp.application.studio import Studio
 
 WORKSPACE = "ab" * 16
 
@@ -28,7 +28,7 @@ def quiet(tmp_path: Path) -> Iterator[Studio]:
     """A studio whose worker is not started."""
     studio = Studio(Settings(data=tmp_path / "data", models=tmp_path / "models"))
     yield studio
-    studio.hub.close()
+    studio.close()
 
 
 @pytest.fixture(scope="module")

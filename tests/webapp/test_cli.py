@@ -19,10 +19,9 @@ from typer.testing import CliRunner
 
 from controlnet_core.domain.picture import open_picture, to_png
 from controlnet_core.storage.gallery import recipe_of
-from webapp import cli
-from webapp.application import services
-from webapp.application.services import Draft, Studio
+from webapp import cli, root
 from webapp.application.settings import ROOT, Settings
+from webapp.application.studio import Draft, Studio
 
 
 def studio(*args: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -92,9 +91,9 @@ def test_mistakes_are_one_sentence(
         args = (*args, "--model", "paperworld")
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("STUDIO_DATA", str(tmp_path))
-    services.studio.cache_clear()
+    root.studio.cache_clear()
     done = CliRunner().invoke(cli.app, args)
-    services.studio.cache_clear()
+    root.studio.cache_clear()
     assert done.exit_code == 1
     assert done.stderr.startswith("studio: ")
     assert sentence in done.stderr

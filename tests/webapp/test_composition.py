@@ -23,16 +23,15 @@ from controlnet_core.domain.recipe import Found, Lora, Recipe
 from controlnet_core.models.catalog import ModelCard
 from tests.webapp.conftest import WORKSPACE, mask
 from tests.webapp.test_library import CONTROL, safetensors
-from webapp.application import services
 from webapp.application.choices import Choices, Networks, Start, called, fitting, networks_for
-from webapp.application.services import Studio
+from webapp.application.layers import layer_png, placed
+from webapp.application.recipe_words import described
 from webapp.application.settings import ROOT
-from webapp.ui import page_state_store
+from webapp.application.studio import Studio
+from webapp.ui import page_state_store, visitor
 from webapp.ui.compose import canvas_panel, layers_panel, state
 from webapp.ui.compose.state import FRAMES, LAYERS_MAX, Composition
-from webapp.ui.drawing.layers import layer_png, placed
 from webapp.ui.gallery import reopen
-from webapp.ui.gallery.recipe import described
 from webapp.ui.generate import panels
 from webapp.ui.session import Wish
 
@@ -44,99 +43,97 @@ def at(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> Iterator[Composition]:
     """The composition of a newcomer, in a browser and tab of its own, on a machine with the embedded model."""
     quiet.settings.models.mkdir()
     (quiet.settings.models / "paperworld").symlink_to(ROOT / "models" / "paperworld")
-    monkeypatch.setattr(services, "studio", lambda: quiet)
-    monkeypatch.setattr(services, "workspace", lambda: WORKSPACE)
-    monkeypatch.setattr(services, "session", lambda: "a-tab-of-the-tests")
-    yield state.load()
+    monkeypatch.setattr(visitor, "workspace", lambda: WORKSPACE)
+    monkeypatch.setattr(visitor, "session", lambda: "a-tab-of-the-tests")
+    yield state.load(quiet)
     quiet.pages.close()
 
 
-def test_a_newcomer_finds_a_layout_and_people_that_fit(at: Composition) -> None:
+def test_a_newcomer_finds_a_layout_and_people_that_fit(quiet: Studio, at: Composition) -> None:
     assert [layer.control for layer in at.layers] == ["pose", "seg"]
     assert at.layer is at.layers[0]
     assert at.prompt
-    recipe = panels.recipe_of(replace(at, model="paperworld"), state.drafts(at, base()), at.frame)
+    recipe = panels.recipe_of(quiet, replace(at, model="paperworld"), state.drafts(quiet, at, base(quiet)), at.frame)
     assert [unit.control for unit in recipe.controls] == ["pose", "seg"]
-    people = open_picture(services.studio().blobs.get(recipe.controls[0].picture)).max(axis=2) > 0
-    person = documents.decode(services.studio().blobs.get(recipe.controls[1].document or ""))
+    people = open_picture(quiet.blobs.get(recipe.controls[0].picture)).max(axis=2) > 0
+    person = documents.decode(quiet.blobs.get(recipe.controls[1].document or ""))
     assert isinstance(person, Raster)
     assert (person.pixels[people] == 12).mean() > 0.8  # ADE20K's "person"
 
 
-def test_layers_come_go_and_move(at: Composition) -> None:
-    first = state.add(at, "scribble")
-    second = state.add(at, "scribble")
+def test_layers_come_go_and_move(quiet: Studio, at: Composition) -> None:
+    first = state.add(quiet, at, "scribble")
+    second = state.add(quiet, at, "scribble")
     assert first and second and first.slot != second.slot
     assert len(at.layers) == LAYERS_MAX
-    assert state.add(at, "depth") is None
+    assert state.add(quiet, at, "depth") is None
     assert at.layer is second
     state.move(at, second.slot, 1)
     assert at.layers[:2] == [first, second]
     state.move(at, first.slot, -1)
     assert at.layers[0] is first
     drawn = mask(3, at.frame[0])
-    state.put(first, drawn)
+    state.put(quiet, first, drawn)
     state.remove(at, first.slot)
     assert first not in at.layers
-    again = state.add(at, "scribble")
+    again = state.add(quiet, at, "scribble")
     assert again and again.slot == first.slot
-    back = services.studio().hub.latest(state.token(again, at.frame))[1]
+    back = quiet.documents.latest(state.token(quiet, again, at.frame))[1]
     assert isinstance(back, Raster) and np.array_equal(back.pixels, drawn.pixels)
     for layer in list(at.layers):
         state.remove(at, layer.slot)
-    assert at.layer is None and state.drafts(at, base()) == []
+    assert at.layer is None and state.drafts(quiet, at, base(quiet)) == []
 
 
-def test_every_document_follows_the_frame(at: Composition) -> None:
-    hub = services.studio().hub
+def test_every_document_follows_the_frame(quiet: Studio, at: Composition) -> None:
     at.layers[0].masked = True
     at.frame = FRAMES["Portrait 2:3"]
-    state.align(at)
+    state.align(quiet, at)
     for layer in at.layers:
-        document = hub.latest(state.token(layer, at.frame))[1]
+        document = quiet.documents.latest(state.token(quiet, layer, at.frame))[1]
         assert (document.width, document.height) == at.frame
-    revs = [hub.read(state.token(layer, at.frame))[0] for layer in at.layers]
-    state.align(at)
-    assert revs == [hub.read(state.token(layer, at.frame))[0] for layer in at.layers]
+    revs = [quiet.documents.read(state.token(quiet, layer, at.frame))[0] for layer in at.layers]
+    state.align(quiet, at)
+    assert revs == [quiet.documents.read(state.token(quiet, layer, at.frame))[0] for layer in at.layers]
 
 
-def test_a_layer_acts_where_its_mask_is_painted(at: Composition) -> None:
+def test_a_layer_acts_where_its_mask_is_painted(quiet: Studio, at: Composition) -> None:
     layer = at.layers[0]
-    assert state.mask_of(layer, at.frame) is None
+    assert state.mask_of(quiet, layer, at.frame) is None
     layer.masked = True
-    assert state.mask_of(layer, at.frame) is None  # nothing painted: everywhere
+    assert state.mask_of(quiet, layer, at.frame) is None  # nothing painted: everywhere
     painted = np.zeros(at.frame[::-1], np.uint8)
     painted[:100] = 255
-    token = state.token(layer, at.frame, mask=True)
-    services.studio().hub.replace(token, documents.encode(Raster("mask", painted)))
-    (first, second) = state.drafts(at, base())
+    token = state.token(quiet, layer, at.frame, mask=True)
+    quiet.documents.replace(token, documents.encode(Raster("mask", painted)))
+    (first, second) = state.drafts(quiet, at, base(quiet))
     assert first.mask is not None and second.mask is None
-    assert np.array_equal(open_picture(services.studio().blobs.get(first.mask))[:, :, 0], painted)
+    assert np.array_equal(open_picture(quiet.blobs.get(first.mask))[:, :, 0], painted)
 
 
-def test_a_layer_that_is_left_out_is_not_in_the_recipe(at: Composition) -> None:
+def test_a_layer_that_is_left_out_is_not_in_the_recipe(quiet: Studio, at: Composition) -> None:
     at.layers[0].shown = False
-    assert [draft.control for draft in state.drafts(at, base())] == ["seg"]
+    assert [draft.control for draft in state.drafts(quiet, at, base(quiet))] == ["seg"]
 
 
-def test_a_page_comes_back_as_it_was_left(at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_comes_back_as_it_was_left(quiet: Studio, at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_state_store, "remembered", lambda _name, default: default)
     at.choices.loras = {"ink": 0.5}
     at.begin = Start("a" * 64, strength=0.4, masked=True)
     at.layers[1].weight = 0.35
-    page_state_store.keep(state.KEY, at)
-    assert state.load() == at
-    services.studio().pages.put(WORKSPACE, state.KEY, 1, EMPTY_KEPT)
-    assert page_state_store.recall(state.KEY, Composition) is None
-    assert page_state_store.recall("never", Wish) is None
+    page_state_store.keep(quiet, state.KEY, at)
+    assert state.load(quiet) == at
+    quiet.pages.put(WORKSPACE, state.KEY, 1, EMPTY_KEPT)
+    assert page_state_store.recall(quiet, state.KEY, Composition) is None
+    assert page_state_store.recall(quiet, "never", Wish) is None
 
 
-def test_the_photo_lies_in_the_frame_for_every_detector(at: Composition) -> None:
-    studio = services.studio()
+def test_the_photo_lies_in_the_frame_for_every_detector(quiet: Studio, at: Composition) -> None:
+    studio = quiet
     photo = np.zeros((90, 300, 3), np.uint8)
     photo[:, 150:] = 255
     at.photo = studio.photos.keep(cv2.imencode(".png", photo)[1].tobytes())
-    digest = state.photo_in_frame(at)
+    digest = state.photo_in_frame(quiet, at)
     assert digest is not None
     framed = open_picture(studio.blobs.get(digest))
     assert framed.shape == (*at.frame[::-1], 3)
@@ -148,25 +145,29 @@ def test_the_photo_lies_in_the_frame_for_every_detector(at: Composition) -> None
     assert (found.pixels[:, at.frame[0] // 2 - 3 : at.frame[0] // 2 + 3] > 0).any()
 
 
-def made_by(at: Composition) -> Recipe:
-    return panels.recipe_of(replace(at, model="paperworld"), state.drafts(at, base()), at.frame)
+def made_by(quiet: Studio, at: Composition) -> Recipe:
+    return panels.recipe_of(quiet, replace(at, model="paperworld"), state.drafts(quiet, at, base(quiet)), at.frame)
 
 
-def test_how_controls_were_found_and_drawn_comes_back(at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
-    studio = services.studio()
+def test_how_controls_were_found_and_drawn_comes_back(
+    quiet: Studio, at: Composition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio = quiet
     photo = np.zeros((300, 300, 3), np.uint8)
     photo[100:200, 100:200] = 255
     at.photo = studio.photos.keep(cv2.imencode(".png", photo)[1].tobytes())
     at.choices.seed = 7
     (people,) = (layer for layer in at.layers if layer.control == "pose")
-    plain = made_by(at).controls[at.layers.index(people)]
+    plain = made_by(quiet, at).controls[at.layers.index(people)]
     people.params = {"style": "1.1"}
-    edges = state.add(at, "canny")
+    edges = state.add(quiet, at, "canny")
     assert edges is not None
-    canvas_panel.detect(at, edges, "canny", {"low": 40, "high": 90})
-    recipe = made_by(at)
+    canvas_panel.detect(quiet, at, edges, "canny", {"low": 40, "high": 90})
+    recipe = made_by(quiet, at)
     found, drawn = recipe.controls[at.layers.index(edges)], recipe.controls[at.layers.index(people)]
-    assert found.found == Found(detector="canny", picture=state.photo_in_frame(at), values={"low": 40, "high": 90})
+    assert found.found == Found(
+        detector="canny", picture=state.photo_in_frame(quiet, at), values={"low": 40, "high": 90}
+    )
     assert drawn.values == {"style": "1.1", "hands": True, "faces": True}
     assert (drawn.document, drawn.found) == (plain.document, None)
     assert drawn.picture != plain.picture
@@ -174,61 +175,63 @@ def test_how_controls_were_found_and_drawn_comes_back(at: Composition, monkeypat
     assert words["Pose"].endswith("drawing style 1.1")
     assert "from a photo by Canny" in words["Edges"]
 
-    later = state.load()
+    later = state.load(quiet)
     later.choices.seed = 7
     for layer in later.layers:
-        state.put(layer, Skeleton(width=512, height=512) if layer.control == "pose" else mask(1, 512))
-    state.put(edges, mask(2, 512))
-    assert studio.looks.found(state.token(edges, at.frame)) is None  # drawn by hand now
-    monkeypatch.setattr(layers_panel, "open_composition", lambda: later)
+        state.put(quiet, layer, Skeleton(width=512, height=512) if layer.control == "pose" else mask(1, 512))
+    state.put(quiet, edges, mask(2, 512))
+    assert studio.photo_detections.found(state.token(quiet, edges, at.frame)) is None  # drawn by hand now
+    monkeypatch.setattr(layers_panel, "open_composition", lambda _studio: later)
     missing: list[str] = []
-    reopen._composition(recipe, missing)  # pyright: ignore[reportPrivateUsage]
+    reopen._composition(quiet, recipe, missing)  # pyright: ignore[reportPrivateUsage]
     assert missing == []
     assert later.photo == found.found.picture
-    assert made_by(later).controls == recipe.controls
-    look = studio.looks.of(state.token(later.layers[0], later.frame))
+    assert made_by(quiet, later).controls == recipe.controls
+    look = studio.photo_detections.of(state.token(quiet, later.layers[0], later.frame))
     assert (look.photo, look.detector, look.values["canny"]) == (later.photo, "canny", {"low": 40, "high": 90})
 
 
 def test_a_recipe_of_before_or_of_elsewhere_reopens_with_what_is_known(
-    at: Composition, monkeypatch: pytest.MonkeyPatch
+    quiet: Studio, at: Composition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layers_panel, "open_composition", lambda: at)
-    recipe = made_by(at)
+    monkeypatch.setattr(layers_panel, "open_composition", lambda _studio: at)
+    recipe = made_by(quiet, at)
     strange = {
         "seg": {"values": {"gone": 3}, "found": Found(detector="gone", picture="a" * 64)},
         "pose": {"values": {"style": "9.9"}},
     }
     units = [unit.model_copy(update={"values": {}}) for unit in recipe.controls]
     missing: list[str] = []
-    reopen._composition(recipe.model_copy(update={"controls": tuple(units)}), missing)  # pyright: ignore[reportPrivateUsage]
+    reopen._composition(quiet, recipe.model_copy(update={"controls": tuple(units)}), missing)  # pyright: ignore[reportPrivateUsage]
     assert missing == []
-    assert made_by(at).controls == recipe.controls
+    assert made_by(quiet, at).controls == recipe.controls
     units = [unit.model_copy(update=strange[unit.control]) for unit in units]
-    reopen._composition(recipe.model_copy(update={"controls": tuple(units)}), missing)  # pyright: ignore[reportPrivateUsage]
+    reopen._composition(quiet, recipe.model_copy(update={"controls": tuple(units)}), missing)  # pyright: ignore[reportPrivateUsage]
     assert missing == ["how its drawing was drawn", "the photo that it was found in"]
-    assert [unit.picture for unit in made_by(at).controls] == [unit.picture for unit in recipe.controls]
+    assert [unit.picture for unit in made_by(quiet, at).controls] == [unit.picture for unit in recipe.controls]
 
 
-def test_models_that_are_not_here_any_more_are_named(at: Composition) -> None:
-    units = tuple(unit.model_copy(update={"network": "lost-network"}) for unit in made_by(at).controls[:1])
+def test_models_that_are_not_here_any_more_are_named(quiet: Studio, at: Composition) -> None:
+    units = tuple(unit.model_copy(update={"network": "lost-network"}) for unit in made_by(quiet, at).controls[:1])
     lost = {"model": "lost-model", "loras": (Lora(key="lost-lora"),), "vae": "lost-vae", "controls": units}
     missing: list[str] = []
-    reopen._use_model(made_by(at).model_copy(update=lost), missing)  # pyright: ignore[reportPrivateUsage]
+    reopen._use_model(quiet, made_by(quiet, at).model_copy(update=lost), missing)  # pyright: ignore[reportPrivateUsage]
     assert missing == ["the model lost-model", "lost-lora", "lost-network", "lost-vae"]
 
 
-def test_a_job_comes_back_to_its_own_workspace_alone(at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
-    studio, recipe = services.studio(), made_by(at)
+def test_a_job_comes_back_to_its_own_workspace_alone(
+    quiet: Studio, at: Composition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio, recipe = quiet, made_by(quiet, at)
     job = studio.submit("a-tab-of-the-tests", recipe, owner=WORKSPACE)
-    assert reopen.asked(job) == recipe
-    monkeypatch.setattr(services, "workspace", lambda: "f" * 32)
+    assert reopen.asked(quiet, job) == recipe
+    monkeypatch.setattr(visitor, "workspace", lambda: "f" * 32)
     with pytest.raises(InputError, match="no such job"):
-        reopen.asked(job)
+        reopen.asked(quiet, job)
 
 
-def base() -> ModelCard:
-    return services.studio().catalog.card("paperworld")
+def base(quiet: Studio) -> ModelCard:
+    return quiet.catalog.card("paperworld")
 
 
 # ---- bringing documents into a frame
@@ -328,9 +331,9 @@ def test_installed_loras_of_the_family_are_used(quiet: Studio) -> None:
 
 
 @pytest.fixture
-def dream(at: Composition, monkeypatch: pytest.MonkeyPatch) -> ModelCard:
+def dream(quiet: Studio, at: Composition, monkeypatch: pytest.MonkeyPatch) -> ModelCard:
     """A base model of the user's, of SD 1.5's shape, in use; without any ControlNet."""
-    place = services.studio().settings.models / "checkpoints" / "dream.safetensors"
+    place = quiet.settings.models / "checkpoints" / "dream.safetensors"
     place.parent.mkdir(parents=True)
     inside = {
         "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": [8, 768],
@@ -339,52 +342,52 @@ def dream(at: Composition, monkeypatch: pytest.MonkeyPatch) -> ModelCard:
         "cond_stage_model.transformer.text_model.final_layer_norm.weight": [1],
     }
     place.write_bytes(safetensors(inside))
-    found = services.studio().catalog.card("dream")
+    found = quiet.catalog.card("dream")
     assert (found.kind, found.family, found.trouble) == ("base", "sd15", "")
-    monkeypatch.setattr(panels, "model_card", lambda: found)
+    monkeypatch.setattr(panels, "model_card", lambda _studio: found)
     return found
 
 
-def put_network(name: str) -> None:
-    place = services.studio().settings.models / "controlnet" / f"{name}.safetensors"
+def put_network(quiet: Studio, name: str) -> None:
+    place = quiet.settings.models / "controlnet" / f"{name}.safetensors"
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(CONTROL)
 
 
-def offered(base: ModelCard, control: str = "scribble") -> Networks:
-    return networks_for(services.studio().catalog, base, services.studio().control(control))
+def offered(quiet: Studio, base: ModelCard, control: str = "scribble") -> Networks:
+    return networks_for(quiet.catalog, base, quiet.control(control))
 
 
-def test_without_a_controlnet_nothing_is_queued(at: Composition, dream: ModelCard) -> None:
+def test_without_a_controlnet_nothing_is_queued(quiet: Studio, at: Composition, dream: ModelCard) -> None:
     """One sentence says what to download; a control that does nothing needs none."""
     at.choices.size = 256
-    put_network("control_v11p_sd15_openpose")
-    assert offered(dream, "pose").titles == {"": "Pose, ControlNet 1.1 (the usual one)"}
+    put_network(quiet, "control_v11p_sd15_openpose")
+    assert offered(quiet, dream, "pose").titles == {"": "Pose, ControlNet 1.1 (the usual one)"}
     with pytest.raises(ModelMissing) as caught:
-        layers_panel.recipe(at)
+        layers_panel.recipe(quiet, at)
     assert str(caught.value) == (
         "Segmentation needs a ControlNet for dream: download Segmentation, ControlNet 1.1 on the Models page."
     )
-    panels.generate(at, lambda: layers_panel.recipe(at))
+    panels.generate(quiet, at, lambda: layers_panel.recipe(quiet, at))
     assert at.job is None
-    assert services.studio().queue.open(services.session()) == []
+    assert quiet.queue.open(visitor.session()) == []
     (seg,) = (layer for layer in at.layers if layer.control == "seg")
     seg.weight = 0.0
-    assert [unit.network for unit in layers_panel.recipe(at).controls] == [None, None]
+    assert [unit.network for unit in layers_panel.recipe(quiet, at).controls] == [None, None]
     base = dream.model_copy(update={"family": "sd21"})
-    assert "train one on the Train page" in offered(base).lack
+    assert "train one on the Train page" in offered(quiet, base).lack
     with pytest.raises(ModelMissing, match="put one into models/controlnet"):
-        offered(base).chosen(None)
+        offered(quiet, base).chosen(None)
 
 
-def test_the_usual_controlnet_is_named_when_it_is_here(at: Composition, dream: ModelCard) -> None:
+def test_the_usual_controlnet_is_named_when_it_is_here(quiet: Studio, at: Composition, dream: ModelCard) -> None:
     """Where it is not, one that reads the same condition comes first, then one of which nobody knows what it reads."""
-    assert offered(dream).titles == {}
-    put_network("a-friends")
-    put_network("control_v11p_sd15_openpose_fp16")
-    assert list(offered(dream).titles) == ["a-friends"]
-    put_network("control_v11p_sd15_scribble_fp16")
-    present = offered(dream)
+    assert offered(quiet, dream).titles == {}
+    put_network(quiet, "a-friends")
+    put_network(quiet, "control_v11p_sd15_openpose_fp16")
+    assert list(offered(quiet, dream).titles) == ["a-friends"]
+    put_network(quiet, "control_v11p_sd15_scribble_fp16")
+    present = offered(quiet, dream)
     assert list(present.titles) == ["control_v11p_sd15_scribble_fp16", "a-friends"]
     assert present.chosen(None) == "control_v11p_sd15_scribble_fp16"
     assert present.chosen("a-friends") == "a-friends"
@@ -392,9 +395,9 @@ def test_the_usual_controlnet_is_named_when_it_is_here(at: Composition, dream: M
     assert present.note == (
         "The usual one, Scribble, ControlNet 1.1, is not on this machine: download it on the Models page."
     )
-    put_network("control_v11p_sd15_scribble")
-    present = offered(dream)
+    put_network(quiet, "control_v11p_sd15_scribble")
+    present = offered(quiet, dream)
     assert next(iter(present.titles.items())) == ("", "Scribble, ControlNet 1.1 (the usual one)")
     assert (present.chosen(None), present.chosen("a-friends"), present.note) == (None, "a-friends", "")
-    assert list(offered(dream, "pose").titles) == ["control_v11p_sd15_openpose_fp16", "a-friends"]
-    assert list(offered(base()).titles) == [""]  # the embedded model has its own
+    assert list(offered(quiet, dream, "pose").titles) == ["control_v11p_sd15_openpose_fp16", "a-friends"]
+    assert list(offered(quiet, base(quiet)).titles) == [""]  # the embedded model has its own

@@ -10,9 +10,8 @@ import pytest
 from controlnet_core.execution.supervisor import Status
 from controlnet_core.memory import plan
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp.application import services
 from webapp.application.choices import Choices, Start
-from webapp.application.services import Draft, Studio
+from webapp.application.studio import Draft, Studio
 from webapp.ui.generate import estimate
 from webapp.ui.session import Wish
 
@@ -23,8 +22,7 @@ def wish(**chosen: object) -> Wish:
     return Wish("scribble", "a house", replace(Choices(steps=10, guidance=2.0), **chosen), "paperworld")  # type: ignore[arg-type]
 
 
-def test_times_come_from_runs_of_the_same_shape(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "studio", lambda: studio)
+def test_times_come_from_runs_of_the_same_shape(studio: Studio) -> None:
     base = studio.catalog.card("paperworld")
     fields = {"model": "paperworld", "width": 64, "height": 64, "steps": 40, "guidance": 2.0, "seed": 1}
     recipe = studio.new_recipe([Draft("scribble", mask())], prompt="slow=0.05", **fields)
@@ -36,19 +34,18 @@ def test_times_come_from_runs_of_the_same_shape(studio: Studio, monkeypatch: pyt
     assert entry.state == "done" and entry.started and entry.ended
     took = entry.ended - entry.started
     controls = [("scribble", None)]
-    assert estimate.latest_picture_s("paperworld") == pytest.approx(took)
-    same = estimate.sentence(wish(steps=40), base, SIZE, controls)
+    assert estimate.latest_picture_s(studio, "paperworld") == pytest.approx(took)
+    same = estimate.sentence(studio, wish(steps=40), base, SIZE, controls)
     assert same == f"64 × 64 px, {estimate.duration(took)}."
-    more = estimate.sentence(wish(steps=40, images=12), base, SIZE, controls)
+    more = estimate.sentence(studio, wish(steps=40, images=12), base, SIZE, controls)
     assert more == f"64 × 64 px, 12 pictures, {estimate.duration(12 * took)}."
     at = wish(steps=40, images=12)
     at.begin = Start("a" * 64, strength=0.5)
-    assert estimate.sentence(at, base, SIZE, controls).endswith(f"{estimate.duration(6 * took)}.")
-    assert estimate.sentence(wish(), base, SIZE, [*controls, ("pose", None)]) == "64 × 64 px."
+    assert estimate.sentence(studio, at, base, SIZE, controls).endswith(f"{estimate.duration(6 * took)}.")
+    assert estimate.sentence(studio, wish(), base, SIZE, [*controls, ("pose", None)]) == "64 × 64 px."
 
 
 def test_memory_is_said_where_it_decides(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "studio", lambda: quiet)
     facts = plan.Facts(controls=(361_279_120,))
     monkeypatch.setattr(estimate, "_facts", lambda *_about: facts)
     quiet.supervisor.status = Status("ready", "cuda:0", pid=1)
@@ -56,16 +53,18 @@ def test_memory_is_said_where_it_decides(quiet: Studio, monkeypatch: pytest.Monk
     said: dict[float, str] = {}
     for gigabytes in (0, 80, 2.6, 0.1):
         monkeypatch.setattr(estimate, "_ROOM", Room(int(gigabytes * 1e9)))
-        said[gigabytes] = estimate.sentence(wish(), base, (512, 512), controls)
+        said[gigabytes] = estimate.sentence(quiet, wish(), base, (512, 512), controls)
     assert said[0] == said[80] == "512 × 512 px."
     assert "2.6 GB are free" in said[2.6] and "moving" in said[2.6]
     assert "make the picture smaller" in said[0.1]
 
 
 def test_a_model_that_is_missing_says_nothing_here(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "studio", lambda: quiet)
     quiet.supervisor.status = Status("ready", "cpu", pid=1)
-    assert estimate.sentence(wish(), quiet.catalog.card("sd15"), (512, 512), [("scribble", None)]) == "512 × 512 px."
+    assert (
+        estimate.sentence(quiet, wish(), quiet.catalog.card("sd15"), (512, 512), [("scribble", None)])
+        == "512 × 512 px."
+    )
 
 
 class Room:

@@ -17,10 +17,10 @@ from starlette.testclient import TestClient
 from controlnet_core.domain.job import Job
 from controlnet_core.storage.metadata import recipe_of, to_png
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp.application.services import Draft, Studio
+from webapp.application.jobs import Pace
 from webapp.application.settings import Settings
+from webapp.application.studio import Draft, Studio
 from webapp.routes import gallery, table
-from webapp.ui.gallery import jobs_drawer
 
 OTHER = "cd" * 16
 FIELDS = {"model": "paperworld", "width": 64, "height": 64, "steps": 3}
@@ -38,7 +38,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio, li
         owner = WORKSPACE if seed < 5 else OTHER
         ids += studio.gallery.add(Job(f"job-{seed:08d}", "s", recipe, owner=owner), [to_png(RGB, recipe)])
     yield studio, ids
-    studio.hub.close()
+    studio.close()
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def client(shelf: tuple[Studio, list[str]]) -> TestClient:
 
 @pytest.fixture
 def where(shelf: tuple[Studio, list[str]]) -> str:
-    return f"/studio/gallery/{shelf[0].hub.stream('mine', WORKSPACE)}"
+    return f"/studio/gallery/{shelf[0].events.stream('mine', WORKSPACE)}"
 
 
 def seeds(answer: httpx.Response) -> list[int]:
@@ -191,7 +191,7 @@ def test_the_drawer_lists_what_waits_with_its_wait(
     assert (job["id"], job["ahead"], job["prompt"], job["state"]) == (mine, 1, "x" * 50, "queued")
     assert done in [one["id"] for one in told["over"]]
     assert others not in json.dumps(told)
-    pace = jobs_drawer.Pace.of(studio.queue.ended())
+    pace = Pace.of(studio.queue.ended())
     ahead = pace.run_s(studio.queue.get(others))
     assert ahead is not None
     assert job["wait_s"] == pytest.approx(ahead, abs=0.1)
@@ -202,7 +202,7 @@ def test_a_job_is_cancelled_from_another_tab_of_the_same_browser_only(
 ) -> None:
     studio, _ = shelf
     job = studio.submit("before the reload", studio.new_recipe([], **FIELDS), owner=OTHER)
-    stranger, same = studio.hub.stream("stranger", WORKSPACE), studio.hub.stream("after the reload", OTHER)
+    stranger, same = studio.events.stream("stranger", WORKSPACE), studio.events.stream("after the reload", OTHER)
     assert client.post(f"/studio/jobs/{stranger}/cancel/{job}").status_code == 400
     assert studio.queue.get(job).state == "queued"
     assert client.post(f"/studio/jobs/{same}/cancel/{job}").json() == {"state": "cancelled"}

@@ -11,10 +11,9 @@ from typer.testing import CliRunner
 from controlnet_core.domain.picture import open_picture, to_png
 from controlnet_core.storage.gallery import recipe_of
 from tests.core.small import save_small_model
-from webapp import cli
-from webapp.application import services
-from webapp.application.services import Studio
+from webapp import cli, root
 from webapp.application.settings import Settings
+from webapp.application.studio import Studio
 
 RANDOM = np.random.default_rng(2)
 
@@ -49,7 +48,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def here(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
     studio = Studio(Settings(data=tmp_path / "data", models=files / "models"))
-    monkeypatch.setattr(services, "studio", lambda: studio)
+    monkeypatch.setattr(root, "studio", lambda: studio)
     return studio
 
 

@@ -13,7 +13,7 @@ from controlnet_core.domain.job import Job
 from controlnet_core.storage.gallery import to_png
 from tests.webapp.conftest import WORKSPACE, mask
 from webapp.application.housekeeping import BIN_S, BLOB_S, JOB_S, Removed
-from webapp.application.services import Draft, Studio
+from webapp.application.studio import Draft, Studio
 
 FIELDS = {"model": "paperworld", "width": 64, "height": 64, "steps": 3}
 DAY_S = 24 * 3600.0

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from controlnet_core.domain.document import Raster, encode
 from tests.webapp.conftest import WORKSPACE
-from webapp.application.services import Studio
+from webapp.application.studio import Studio
 from webapp.routes import table
 
 
@@ -30,9 +30,9 @@ def seen(content: bytes) -> np.ndarray:
 def test_a_layer_is_tinted_and_clear(client: TestClient, quiet: Studio) -> None:
     pixels = np.zeros((64, 64), np.uint8)
     pixels[10:20] = 255
-    token = quiet.hub.open(WORKSPACE, "s", "compose.scribble.1", encode(Raster("mask", pixels)))
+    token = quiet.documents.open(WORKSPACE, "s", "compose.scribble.1", encode(Raster("mask", pixels)))
     assert client.get(f"/studio/layers/{token}/2f6fde.png").status_code == 400  # nobody said how it is shown
-    quiet.hub.view(token, "scribble", {})
+    quiet.documents.view(token, "scribble", {})
     answer = client.get(f"/studio/layers/{token}/2f6fde.png")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     assert answer.headers["cache-control"] == "no-store"

@@ -18,7 +18,7 @@ from controlnet_core.models.catalog import Catalog, ModelCard
 from controlnet_core.models.hub import describe
 from tests.core.hub_server import Hub, serve
 from webapp.application.library import OVER, Library
-from webapp.application.services import Studio
+from webapp.application.studio import Studio
 from webapp.routes import table
 from webapp.ui.models import making
 from webapp.ui.models.making import Making
@@ -262,7 +262,7 @@ def client(quiet: Studio) -> TestClient:
 
 def test_the_routes_serve_the_page(hub: Hub, quiet: Studio, client: TestClient) -> None:
     quiet.library.free_min_bytes = 0
-    base = f"/studio/models/{quiet.hub.stream('session')}"
+    base = f"/studio/models/{quiet.events.stream('session')}"
     found = client.get(base).json()
     assert {row["id"] for row in found["rows"]} >= {"paperworld", "sd15", "clip-tokenizer", "taesd", "lcm-lora-sd15"}
     assert found["room"]["folder"] == str(quiet.settings.models)
@@ -279,7 +279,7 @@ def test_the_routes_serve_the_page(hub: Hub, quiet: Studio, client: TestClient) 
 
 
 def test_the_routes_refuse_strangers_and_nonsense(quiet: Studio, client: TestClient) -> None:
-    base = f"/studio/models/{quiet.hub.stream('session')}"
+    base = f"/studio/models/{quiet.events.stream('session')}"
     assert client.get("/studio/models/wrong").status_code == 404
     assert client.post(f"{base}/undo", headers={"Origin": "http://evil.example"}).status_code == 403
     for path in ("/nothing/download", "/sd15/explode", "/paperworld/delete"):

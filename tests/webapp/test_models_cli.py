@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from controlnet_core.checkpoints.safetensors_header import read_header
 from tests.core.hub_server import Hub, serve
 from tests.webapp.test_library import CONTROL, SDXL, safetensors
-from webapp.application import services
+from webapp import root
 from webapp.cli import app
 
 Studio = Callable[..., Result]
@@ -35,9 +35,9 @@ def studio(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         "HF_ENDPOINT": hub.url,
     }.items():
         monkeypatch.setenv(name, value)
-    services.studio.cache_clear()
+    root.studio.cache_clear()
     yield lambda *words: CliRunner().invoke(app, ["models", *map(str, words)])
-    services.studio.cache_clear()
+    root.studio.cache_clear()
     server.shutdown()
     server.server_close()
 

@@ -16,9 +16,9 @@ from starlette.testclient import TestClient
 from controlnet_core.domain.document import Raster, decode, encode
 from controlnet_core.domain.picture import open_picture, to_png
 from tests.webapp.conftest import mask
-from webapp.application.services import Studio
+from webapp.application import examples
+from webapp.application.studio import Studio
 from webapp.routes import table
-from webapp.ui.drawing import examples
 
 DARK = np.full((64, 96, 3), 230, np.uint8)
 DARK[16:48, 24:72] = 20
@@ -34,7 +34,7 @@ def client(studio: Studio) -> Iterator[TestClient]:
 @pytest.fixture
 def token(studio: Studio) -> str:
     """A drawing of its own: a hand's strokes."""
-    return studio.hub.open(f"{time.monotonic_ns():032x}", "tab", "canny", encode(mask(3)))
+    return studio.documents.open(f"{time.monotonic_ns():032x}", "tab", "canny", encode(mask(3)))
 
 
 def find(client: TestClient, token: str, detector: str = "canny", control: str = "canny", **more: Any) -> Any:
@@ -51,7 +51,7 @@ def test_a_photo_becomes_the_drawing_and_the_hands_work_comes_back(
     assert shown.headers["content-type"] == "image/jpeg"
     first = find(client, token).json()
     assert (first["width"], first["height"], first["job"], first["aside"]) == (384, 256, "", True)
-    rev, found = studio.hub.latest(token)
+    rev, found = studio.documents.latest(token)
     assert rev == first["rev"]
     assert isinstance(found, Raster)
     assert found.pixels.shape == (256, 384)
@@ -60,7 +60,7 @@ def test_a_photo_becomes_the_drawing_and_the_hands_work_comes_back(
     assert again["rev"] > first["rev"]
     back = client.post(f"/studio/detections/{token}/undo").json()
     assert (back["width"], back["height"], back["aside"]) == (64, 64, False)
-    drawn = studio.hub.latest(token)[1]
+    drawn = studio.documents.latest(token)[1]
     assert isinstance(drawn, Raster)
     assert np.array_equal(drawn.pixels, mask(3).pixels)
     assert client.post(f"/studio/detections/{token}/undo").status_code == 400
@@ -69,10 +69,10 @@ def test_a_photo_becomes_the_drawing_and_the_hands_work_comes_back(
 def test_what_a_hand_made_of_a_map_is_set_aside_too(client: TestClient, studio: Studio, token: str) -> None:
     client.post(f"/studio/photos/{token}", content=to_png(DARK))
     rev = find(client, token).json()["rev"]
-    studio.hub.write(token, encode(mask(8)), rev)
+    studio.documents.write(token, encode(mask(8)), rev)
     find(client, token, values={"low": 10, "high": 20})
     client.post(f"/studio/detections/{token}/undo")
-    drawn = studio.hub.latest(token)[1]
+    drawn = studio.documents.latest(token)[1]
     assert isinstance(drawn, Raster)
     assert np.array_equal(drawn.pixels, mask(8).pixels)
 
@@ -85,13 +85,13 @@ def test_a_network_looks_in_the_worker_and_its_find_lands(client: TestClient, st
     while not studio.queue.get(asked["job"]).over and time.monotonic() < end:
         time.sleep(0.02)
     assert studio.queue.get(asked["job"]).state == "done"
-    found = studio.hub.latest(token)[1]
+    found = studio.documents.latest(token)[1]
     assert (found.width, found.height) == (384, 256)
     assert find(client, token, "hed", "softedge").json()["job"] == ""  # known by now
 
 
 def test_all_maps_of_a_photo(client: TestClient, studio: Studio) -> None:
-    stream = studio.hub.stream("maps-tab")
+    stream = studio.events.stream("maps-tab")
     photo = client.post(f"/studio/maps/{stream}", content=to_png(DARK)).json()["photo"]
     edges = open_picture(client.get(f"/studio/maps/{photo}/canny/canny.png").content)
     assert edges.shape == (512, 768, 3)
@@ -133,7 +133,7 @@ def test_wrong_questions_are_refused_in_a_sentence(
     answer = find(client, token, **wrong)
     assert answer.status_code == 400
     assert answer.json()["error"].endswith(".")
-    assert studio.hub.read(token)[0] == 1
+    assert studio.documents.read(token)[0] == 1
 
 
 def test_strangers_bad_files_and_empty_photos_are_refused(client: TestClient, studio: Studio, token: str) -> None:
@@ -148,7 +148,7 @@ def test_strangers_bad_files_and_empty_photos_are_refused(client: TestClient, st
     client.post(f"/studio/photos/{token}", content=to_png(np.zeros((64, 64, 3), np.uint8)))
     answer = find(client, token)
     assert (answer.status_code, answer.json()["error"]) == (400, "No edge was found in the picture.")
-    assert studio.hub.read(token)[0] == 1
+    assert studio.documents.read(token)[0] == 1
     assert client.get(f"/studio/maps/{'0' * 64}/canny/canny.png").status_code == 400
     assert client.get("/studio/maps/x/canny/canny.png").status_code == 400
 
@@ -189,7 +189,7 @@ def test_every_kind_of_file_gives_the_same_map(client: TestClient, studio: Studi
     client.post(f"/studio/photos/{token}", content=KINDS[kind]())
     answer = find(client, token).json()
     assert (answer["width"], answer["height"]) == (384, 256)
-    found = studio.hub.latest(token)[1]
+    found = studio.documents.latest(token)[1]
     assert isinstance(found, Raster)
     across = np.flatnonzero(found.pixels.any(axis=0))
     assert 180 < across.min() <= across.max() < 204
@@ -211,5 +211,5 @@ def test_strips_and_dots_are_handled(
     if answer.status_code != 200:
         assert "was found in the picture" in answer.json()["error"]
         return
-    found = decode(studio.hub.read(token)[1])
+    found = decode(studio.documents.read(token)[1])
     assert 256 <= min(found.width, found.height) <= max(found.width, found.height) <= 1024

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.webapp.conftest import WORKSPACE, container
-from webapp.application.services import Studio
+from webapp.application.studio import Studio
 from webapp.routes import table
 
 ORIGIN = {"Origin": "http://testserver"}
@@ -32,7 +32,7 @@ def client(quiet: Studio) -> TestClient:
 
 
 def test_every_pixel_gets_a_region_that_keeps_to_the_border(client: TestClient, quiet: Studio) -> None:
-    token = quiet.hub.open(WORKSPACE, "one", "seg", container())
+    token = quiet.documents.open(WORKSPACE, "one", "seg", container())
     answer = client.post(f"/studio/documents/{token}/regions?count=30", content=png(), headers=ORIGIN)
     assert answer.status_code == 200
     found = np.frombuffer(zlib.decompress(answer.content), "<u2").reshape(64, 96)
@@ -54,14 +54,14 @@ def test_every_pixel_gets_a_region_that_keeps_to_the_border(client: TestClient, 
 def test_refusals_are_one_sentence(
     client: TestClient, quiet: Studio, address: str, content: bytes, status: int
 ) -> None:
-    token = quiet.hub.open(WORKSPACE, "one", "seg", container())
+    token = quiet.documents.open(WORKSPACE, "one", "seg", container())
     answer = client.post(f"/studio/documents/{address.format(token=token)}", content=content, headers=ORIGIN)
     assert answer.status_code == status
     assert answer.json()["error"].endswith(".")
 
 
 def test_another_site_and_a_flood_are_refused(client: TestClient, quiet: Studio) -> None:
-    token = quiet.hub.open(WORKSPACE, "one", "seg", container())
+    token = quiet.documents.open(WORKSPACE, "one", "seg", container())
     address = f"/studio/documents/{token}/regions?count=30"
     assert client.post(address, content=png(), headers={"Origin": "http://elsewhere.example"}).status_code == 403
     codes = {client.post(address, content=b"no picture", headers=ORIGIN).status_code for _ in range(40)}

@@ -36,7 +36,7 @@ from components.linker import link
 from controlnet_core.domain.picture import open_picture
 from controlnet_core.storage.gallery import recipe_of
 from tests.webapp.conftest import WORKSPACE, container, mask
-from webapp.application.services import Draft, Studio
+from webapp.application.studio import Draft, Studio
 from webapp.routes import guard, table
 
 
@@ -59,13 +59,13 @@ def url(studio: Studio) -> Iterator[str]:
     while not server.started:
         time.sleep(0.01)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    studio.hub.closed = True
+    studio.events.closed = True
     server.should_exit = True
-    for stream in list(studio.hub._streams.values()):
+    for stream in list(studio.events._streams.values()):
         for listener in stream.listeners:
             listener.wake()
     thread.join(10)
-    studio.hub.closed = False
+    studio.events.closed = False
     assert not thread.is_alive()
 
 
@@ -77,7 +77,7 @@ def client(url: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def token(studio: Studio, request: pytest.FixtureRequest) -> str:
-    return studio.hub.open(
+    return studio.documents.open(
         WORKSPACE, f"session {request.node.nodeid}", f"slot{abs(hash(request.node.nodeid))}", container()
     )
 
@@ -151,7 +151,7 @@ def test_a_drawing_travels_there_and_back(client: httpx.Client, studio: Studio, 
     assert answer.headers["cache-control"] == "no-store"
     answer = client.put(where, content=container(1), headers={"X-Rev": "1"})
     assert (answer.status_code, answer.json()) == (200, {"rev": 2})
-    assert studio.hub.read(token) == (2, container(1))
+    assert studio.documents.read(token) == (2, container(1))
     stale = client.put(where, content=container(2), headers={"X-Rev": "1"})
     assert refused(stale, 409) == "This drawing was changed somewhere else."
     assert stale.json()["rev"] == 2
@@ -164,13 +164,13 @@ def test_a_drawing_without_a_revision_is_refused(
 ) -> None:
     headers = {} if rev is None else {"X-Rev": rev.encode()}
     refused(client.put(f"/studio/documents/{token}", content=container(1), headers=headers), 400)
-    assert studio.hub.read(token)[0] == 1
+    assert studio.documents.read(token)[0] == 1
 
 
 def test_garbage_and_cut_drawings_change_nothing(client: httpx.Client, studio: Studio, token: str) -> None:
     for body in (b"", b"garbage", container(1)[:-3], b"CNSD1" + b"\xff" * 20, Image.new("RGB", (9, 9)).tobytes()):
         refused(client.put(f"/studio/documents/{token}", content=body, headers={"X-Rev": "1"}), 400)
-    assert studio.hub.read(token) == (1, container())
+    assert studio.documents.read(token) == (1, container())
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -181,13 +181,13 @@ def test_no_bytes_break_the_route(
     good = bytearray(container(3, 16))
     good[at % len(good)] ^= flip
     for content in (body, bytes(good), bytes(good[:at])):
-        rev = studio.hub.read(token)[0]
+        rev = studio.documents.read(token)[0]
         answer = client.put(f"/studio/documents/{token}", content=content, headers={"X-Rev": str(rev)})
         if answer.status_code == 429:
             time.sleep(0.5)
         else:
             assert answer.status_code in (200, 400)
-        studio.hub.latest(token)  # what is kept can be read
+        studio.documents.latest(token)  # what is kept can be read
 
 
 def test_a_large_body_is_cut_off_while_it_comes(client: httpx.Client, studio: Studio, token: str) -> None:
@@ -197,7 +197,7 @@ def test_a_large_body_is_cut_off_while_it_comes(client: httpx.Client, studio: St
     unannounced = client.put(where, content=(b"x" * (1 << 18) for _ in range(40)), headers={"X-Rev": "1"})
     refused(unannounced, 413)
     assert unannounced.headers["connection"] == "close"
-    assert studio.hub.read(token)[0] == 1
+    assert studio.documents.read(token)[0] == 1
 
 
 def test_no_more_than_the_limit_is_ever_taken(studio: Studio, token: str) -> None:
@@ -236,8 +236,8 @@ def test_another_sites_page_may_not_write(
 ) -> None:
     answer = client.put(f"/studio/documents/{token}", content=container(1), headers={"X-Rev": "1"} | headers)
     refused(answer, 403)
-    refused(client.post(f"/studio/jobs/{studio.hub.stream('s')}/cancel/12345678", headers=headers), 403)
-    assert studio.hub.read(token)[0] == 1
+    refused(client.post(f"/studio/jobs/{studio.events.stream('s')}/cancel/12345678", headers=headers), 403)
+    assert studio.documents.read(token)[0] == 1
 
 
 def test_without_an_origin_only_the_browsers_own_word_counts(url: str, token: str) -> None:
@@ -306,7 +306,7 @@ def submit(studio: Studio, session: str, prompt: str, id: str, **fields: Any) ->
 
 
 def test_a_job_is_followed_to_its_picture(client: httpx.Client, studio: Studio) -> None:
-    stream = studio.hub.stream("follower")
+    stream = studio.events.stream("follower")
     job = submit(studio, "follower", "slow=0.06", "job-followed", images=2)
     events = events_of(client, stream, job)
     steps = [event["step"] for event in events if event["kind"] == "step"]
@@ -334,18 +334,18 @@ def test_a_late_listener_hears_the_outcome(client: httpx.Client, studio: Studio)
     end = time.monotonic() + 20
     while not studio.queue.get(job).over and time.monotonic() < end:
         time.sleep(0.02)
-    assert events_of(client, studio.hub.stream("late"), job)[-1]["kind"] == "done"
+    assert events_of(client, studio.events.stream("late"), job)[-1]["kind"] == "done"
 
 
 def test_streams_of_two_sessions_never_mix(client: httpx.Client, studio: Studio) -> None:
     jobs = {name: submit(studio, name, "slow=0.02", f"job-of-{name}") for name in ("anna", "bert")}
     for name, job in jobs.items():
-        events = events_of(client, studio.hub.stream(name), job)
+        events = events_of(client, studio.events.stream(name), job)
         assert {event["job"] for event in events} == {job}
 
 
 def test_cancel_by_route_and_only_ones_own(client: httpx.Client, studio: Studio) -> None:
-    stream, other = studio.hub.stream("owner"), studio.hub.stream("stranger")
+    stream, other = studio.events.stream("owner"), studio.events.stream("stranger")
     job = submit(studio, "owner", "slow=0.1", "job-to-stop", steps=100)
     assert refused(client.post(f"/studio/jobs/{other}/cancel/{job}"), 400) == "There is no such job."
     refused(client.post(f"/studio/jobs/nothing/cancel/{job}"), 404)
@@ -357,11 +357,11 @@ def test_cancel_by_route_and_only_ones_own(client: httpx.Client, studio: Studio)
 def test_closing_the_tab_frees_the_worker(
     client: httpx.Client, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studio.hub, "gone_s", 0.3)
+    monkeypatch.setattr(studio.events, "gone_s", 0.3)
     submit(studio, "leaver", "slow=0.1", "job-of-leaver", steps=100)
     submit(studio, "leaver", "slow=0.1", "job2-of-leaver", steps=100)
     submit(studio, "never listened", "slow=0.01", "job-of-nobody")
-    with client.stream("GET", f"/studio/events/{studio.hub.stream('leaver')}") as answer:
+    with client.stream("GET", f"/studio/events/{studio.events.stream('leaver')}") as answer:
         next(answer.iter_lines())
     end = time.monotonic() + 5
     while studio.queue.open("leaver") and time.monotonic() < end:
@@ -375,10 +375,10 @@ def test_closing_the_tab_frees_the_worker(
 def test_what_the_model_sees(client: httpx.Client, studio: Studio, token: str) -> None:
     where = f"/studio/control/{token}.png"
     assert refused(client.get(where), 400) == "Nothing is rendered from this drawing yet."
-    studio.hub.view(token, "scribble", {})
+    studio.documents.view(token, "scribble", {})
     assert np.array_equal(open_picture(client.get(where).content), studio.render("scribble", mask()))
-    studio.hub.write(token, container(1), 1)
-    studio.hub.view(token, "scribble", {}, (128, 192))
+    studio.documents.write(token, container(1), 1)
+    studio.documents.view(token, "scribble", {}, (128, 192))
     answer = client.get(where)
     assert answer.headers["cache-control"] == "no-store"
     rgb = open_picture(answer.content)
@@ -460,7 +460,7 @@ def test_an_unexpected_failure_is_a_sentence_without_details(
     def broken(_token: str) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(studio.hub, "read", broken)
+    monkeypatch.setattr(studio.documents, "read", broken)
     answer = client.get(f"/studio/documents/{token}")
     assert refused(answer, 500) == "Something went wrong on the server."
     assert "secret" not in answer.text
@@ -470,13 +470,14 @@ SERVER = """
 import sys, contextlib, uvicorn
 from pathlib import Path
 from starlette.applications import Starlette
-from webapp.application import services, settings
+from webapp.application import settings
+from webapp.application.studio import Studio
 from webapp.routes import table
-studio = services.Studio(settings.Settings(data=Path(sys.argv[1]), engine="tests.core.strokes_engine:build"))
+studio = Studio(settings.Settings(data=Path(sys.argv[1]), engine="tests.core.strokes_engine:build"))
 @contextlib.asynccontextmanager
 async def life(app):
     studio.start()
-    print(studio.hub.stream("s"), flush=True)
+    print(studio.events.stream("s"), flush=True)
     yield
     studio.stop()
 config = uvicorn.Config(Starlette(routes=table.routes(lambda: studio), lifespan=life), fd=int(sys.argv[2]))

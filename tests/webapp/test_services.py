@@ -17,15 +17,15 @@ from controlnet_core.domain.detection import Detection
 from controlnet_core.domain.document import Raster, decode, encode
 from controlnet_core.domain.errors import InputError, QueueFull, RecipeError, StudioError
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp.application.services import Draft, Studio
 from webapp.application.settings import ROOT, Settings
+from webapp.application.studio import Draft, Studio
 
 FIELDS = {"model": "paperworld", "width": 64, "height": 64, "steps": 3}
 
 
 @pytest.mark.parametrize(
     "module",
-    ["webapp.application.services", "webapp.routes.table", "webapp.cli", "controlnet_core.execution.supervisor"],
+    ["webapp.application.studio", "webapp.routes.table", "webapp.cli", "controlnet_core.execution.supervisor"],
 )
 def test_the_web_process_imports_no_torch(module: str) -> None:
     code = (
@@ -130,22 +130,22 @@ def test_what_a_worker_found_lies_in_the_drawing_it_is_for(studio: Studio) -> No
     dark = np.full((64, 64, 3), 255, np.uint8)
     dark[:32] = 0
     work = Detection(control="lines", detector="mlsd", picture=kept(studio, dark), width=64, height=64, values={})
-    token = studio.hub.open("56" * 16, "looker", "lines", encode(mask()))
-    other = studio.hub.open("12" * 16, "somebody", "lines", encode(mask()))
-    before = studio.hub.read(token)[0]
+    token = studio.documents.open("56" * 16, "looker", "lines", encode(mask()))
+    other = studio.documents.open("12" * 16, "somebody", "lines", encode(mask()))
+    before = studio.documents.read(token)[0]
     job = studio.submit("looker", work, owner="56" * 16, slot="lines")
     closed = studio.submit("looker", work, owner="34" * 16, slot="lines")
     end = time.monotonic() + 20
     while not (studio.queue.get(job).over and studio.queue.get(closed).over) and time.monotonic() < end:
         time.sleep(0.02)
-    rev, found = studio.hub.latest(token)
+    rev, found = studio.documents.latest(token)
     assert isinstance(found, Raster)
     assert rev > before
     assert (found.pixels[:32] == 255).all()
     assert not found.pixels[32:].any()
     assert studio.photos.find(work) is not None
-    assert studio.hub.read(other)[0] == 1
-    assert studio.hub.stored("34" * 16, "lines") == encode(found)
+    assert studio.documents.read(other)[0] == 1
+    assert studio.documents.stored("34" * 16, "lines") == encode(found)
 
 
 def test_submitting_twice_is_one_job_and_bounds_hold(studio: Studio) -> None:
@@ -173,7 +173,7 @@ def test_pictures_belong_to_the_workspace(studio: Studio) -> None:
     (result,) = studio.gallery.recent(5, owner="cd" * 16)
     assert result.recipe == recipe
     (shown,) = studio.pictures([result.id, "0" * 32])
-    assert (shown["seed"], shown["url"]) == (recipe.seed, f"./studio/pictures/{result.id}.png")
+    assert (shown.seed, shown.url) == (recipe.seed, f"./studio/pictures/{result.id}.png")
 
 
 def test_one_studio_to_a_data_folder(studio: Studio) -> None:

@@ -10,7 +10,7 @@ import pytest
 from controlnet_core.domain.errors import InputError, QueueFull
 from controlnet_core.domain.recipe import Recipe
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp.application.services import Draft, Studio
+from webapp.application.studio import Draft, Studio
 from webapp.application.sweep import CELLS_MAX, IN_FLIGHT_MAX, Sweep, spread, varied
 from webapp.ui.generate.estimate import duration, passes
 
@@ -28,7 +28,7 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def test_a_sheet_fills_a_few_jobs_at_a_time(studio: Studio) -> None:
-    listeners = len(studio.heard)
+    listeners = studio.events.subscribers
     sweep = Sweep(studio, "sweeper", WORKSPACE, recipe_of(studio), 0, (0.5, 1.0), (0.4, 0.7, 1.0))
     sweep.start()
     most = 0
@@ -47,7 +47,7 @@ def test_a_sheet_fills_a_few_jobs_at_a_time(studio: Studio) -> None:
         (weight, end) for weight in (0.5, 1.0) for end in (0.4, 0.7, 1.0)
     ]
     assert all(one.controls[0].start <= one.controls[0].end for one in made)
-    assert len(studio.heard) == listeners
+    assert studio.events.subscribers == listeners
 
 
 def test_stopping_leaves_out_what_has_not_come(studio: Studio) -> None:
@@ -72,10 +72,10 @@ def test_one_cancelled_picture_ends_the_sheet(studio: Studio) -> None:
 def test_a_full_queue_is_said(studio: Studio) -> None:
     recipe = recipe_of(studio, "slow=0.05", steps=30)
     held = [studio.submit("full", recipe) for _ in range(4)]
-    listeners = len(studio.heard)
+    listeners = studio.events.subscribers
     with pytest.raises(QueueFull):
         Sweep(studio, "full", WORKSPACE, recipe, 0, (0.5,), (1.0,)).start()
-    assert len(studio.heard) == listeners
+    assert studio.events.subscribers == listeners
     for id in held:
         studio.cancel(id, "full")
 

@@ -15,7 +15,6 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from annotator.datasets.photos import SUFFIXES
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.errors import InputError
 from controlnet_core.storage import store
-from webapp.application import services
 from webapp.application.settings import ROOT, Settings
 
 ORIGIN = "origin.json"
@@ -187,12 +185,6 @@ class Annotations:
             stderr=subprocess.STDOUT,
             text=True,
         )
-
-
-@cache
-def annotating() -> Annotations:
-    """The data sets of this process's studio."""
-    return Annotations(services.studio().settings)
 
 
 def _read(run: Run) -> None:

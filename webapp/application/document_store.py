@@ -19,10 +19,10 @@ from controlnet_core.storage import store
 DELAY_S = 0.7
 _WORKSPACE = re.compile(r"[0-9a-f]{32}")
 _SLOT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
-log = logging.getLogger("studio.shelf")
+log = logging.getLogger("studio.documents")
 
 
-class Shelf:
+class DocumentStore:
     """The documents under `folder`. Safe across threads."""
 
     def __init__(self, folder: Path, *, delay_s: float = DELAY_S, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
@@ -42,7 +42,7 @@ class Shelf:
         with self._changed:
             self._dirty[path] = struct.pack("<Q", rev) + data
             if self._thread is None:
-                self._thread = threading.Thread(target=self._write_late, name="shelf", daemon=True)
+                self._thread = threading.Thread(target=self._write_late, name="documents", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 

@@ -1,11 +1,11 @@
 """The photo behind each drawing: which one, how it is looked at, and the way of what is found into the drawing.
 
-    look = studio.looks.of(token)
-    studio.looks.take(token, digest)
-    outcome = studio.looks.detect(token, session, "canny", {"low": 50}, shorter=512)
+    look = studio.photo_detections.of(token)
+    studio.photo_detections.take(token, digest)
+    outcome = studio.photo_detections.detect(token, session, "canny", {"low": 50}, shorter=512)
 
 What was on the canvas before a detection replaced it is set aside, once, and `undo` brings it back. Speaks no HTTP and draws no
-page; the photos themselves stand in `detections`.
+page; the photos themselves stand in `photos`.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from controlnet_core.domain import document as documents
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.detection import Detection
-from controlnet_core.domain.document import Document
+from controlnet_core.domain.document import Document, encode
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import Found
-from webapp.application.detections import SHORTER_PX, Photos
-from webapp.application.hub import Hub
+from webapp.application.open_documents import OpenDocuments
+from webapp.application.photos import SHORTER_PX, Photos
 
-LOOKS_MAX = 1024
+DETECTIONS_MAX = 1024
 _ASIDE = ".before"
 
 
 @dataclass
-class Look:
+class PhotoDetection:
     """How a photo is looked at for one drawing: the photo's digest, the detector, every detector's values, the shorter side
     of the map in pixels, and the job that looks.
 
@@ -61,19 +60,19 @@ Submit = Callable[[str, Detection, str, str], str]
 """(session, detection, workspace, slot) -> the job's id."""
 
 
-class Looks:
-    """The looks of all drawings, the last ones. Safe across threads."""
+class PhotoDetections:
+    """The photos behind all drawings, the last ones. Safe across threads."""
 
-    def __init__(self, hub: Hub, photos: Photos, submit: Submit) -> None:
-        self._hub = hub
+    def __init__(self, documents: OpenDocuments, photos: Photos, submit: Submit) -> None:
+        self._documents = documents
         self._photos = photos
         self._submit = submit
         self._lock = threading.RLock()
-        self._looks: OrderedDict[tuple[str, str], Look] = OrderedDict()
+        self._of_place: OrderedDict[tuple[str, str], PhotoDetection] = OrderedDict()
 
-    def of(self, token: str) -> Look:
+    def of(self, token: str) -> PhotoDetection:
         """The look of the drawing under `token`; an empty one when there was none."""
-        return self._of(self._hub.place_of(token))
+        return self._of(self._documents.place_of(token))
 
     def take(self, token: str, photo: str) -> None:
         """Look at the photo called `photo` from now on. Raises InputError when it is not here."""
@@ -95,7 +94,7 @@ class Looks:
         look = self._of((workspace, slot))
         look.photo, look.detector, look.job, look.made = made.picture, made.detector, "", made
         look.values[made.detector] = dict(made.values)
-        look.shorter, look.rev = min(made.width, made.height), self._hub.rev_of(workspace, slot)
+        look.shorter, look.rev = min(made.width, made.height), self._documents.rev_of(workspace, slot)
 
     def adopt(self, workspace: str, slot: str, made: Detection, found: Document) -> int:
         """Put what was found elsewhere into a drawing, and its photo behind it. Returns the drawing's revision."""
@@ -110,7 +109,7 @@ class Looks:
 
         Raises InputError when there is nothing to find, QueueFull, NoSpace.
         """
-        place = self._hub.place_of(token)
+        place = self._documents.place_of(token)
         look = self._of(place)
         if not look.photo:
             raise InputError("There is no photo yet.", "Choose one, paste it or drop it here.")
@@ -128,36 +127,36 @@ class Looks:
         """Replace a drawing by what was found; what a hand had made of it is set aside. Returns its revision."""
         with self._lock:
             look = self._of((workspace, slot))
-            before = self._hub.stored(workspace, slot)
-            if before is not None and (look.rev == 0 or self._hub.rev_of(workspace, slot) != look.rev):
-                self._hub.land(workspace, slot + _ASIDE, before)
+            before = self._documents.stored(workspace, slot)
+            if before is not None and (look.rev == 0 or self._documents.rev_of(workspace, slot) != look.rev):
+                self._documents.land(workspace, slot + _ASIDE, before)
                 look.aside = True
-            look.rev = self._hub.land(workspace, slot, documents.encode(found))
+            look.rev = self._documents.land(workspace, slot, encode(found))
             look.made, look.detector = made, made.detector
             look.values[made.detector] = dict(made.values)
             return look.rev
 
     def undo(self, token: str) -> int:
         """Bring back what a detection replaced; returns the drawing's revision. Raises InputError when there is nothing."""
-        workspace, slot = self._hub.place_of(token)
+        workspace, slot = self._documents.place_of(token)
         with self._lock:
             look = self._of((workspace, slot))
-            before = self._hub.stored(workspace, slot + _ASIDE) if look.aside else None
+            before = self._documents.stored(workspace, slot + _ASIDE) if look.aside else None
             if before is None:
                 raise InputError("There is no earlier drawing.")
             look.aside, look.rev, look.made = False, 0, None
-            return self._hub.land(workspace, slot, before)
+            return self._documents.land(workspace, slot, before)
 
-    def _of(self, place: tuple[str, str]) -> Look:
+    def _of(self, place: tuple[str, str]) -> PhotoDetection:
         with self._lock:
-            look = self._looks.setdefault(place, Look())
-            self._looks.move_to_end(place)
-            while len(self._looks) > LOOKS_MAX:
-                self._looks.popitem(last=False)
+            look = self._of_place.setdefault(place, PhotoDetection())
+            self._of_place.move_to_end(place)
+            while len(self._of_place) > DETECTIONS_MAX:
+                self._of_place.popitem(last=False)
             return look
 
 
-def shown(look: Look) -> dict[str, Any]:
+def shown(look: PhotoDetection) -> dict[str, Any]:
     """A look as JSON for the photo view."""
     return {
         "photo": look.photo,

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from controlnet_core.domain.errors import InputError, QueueFull, StudioError
-from controlnet_core.domain.job import Event
 from controlnet_core.domain.recipe import Recipe
-from webapp.application.services import Studio
+from webapp.application import views
+from webapp.application.studio import Studio
 
 IN_FLIGHT_MAX = 2
 CELLS_MAX = 36
@@ -63,6 +63,7 @@ class Sweep:
         self.stopped = False
         self._studio, self._session, self._owner = studio, session, owner
         self._lock = threading.RLock()
+        self._end_hearing: Callable[[], None] = lambda: None
         self.cells = [
             Cell(weight, end, secrets.token_hex(16), varied(recipe, unit, weight, end))
             for weight in self.weights
@@ -77,7 +78,7 @@ class Sweep:
 
     def start(self) -> None:
         """Queue the first jobs. Raises StudioError when not even one can be queued."""
-        self._studio.heard.append(self._hear)
+        self._end_hearing = self._studio.events.subscribe(self._hear)
         try:
             self._advance()
         except StudioError:
@@ -96,14 +97,14 @@ class Sweep:
             self._studio.cancel(job, self._session)
         self._close()
 
-    def _hear(self, session: str, event: Event) -> None:
+    def _hear(self, _session: str, event: views.Event) -> None:
         """An event of any job; called in the supervisor's thread, which must not be disturbed."""
         cell = self._of_job.get(event.job)
         if cell is None or event.kind not in ("done", "failed", "cancelled"):
             return
         with self._lock:
             cell.state = "left out" if event.kind == "cancelled" else event.kind
-            cell.picture, cell.text = (event.kept[0] if event.kept else ""), event.text
+            cell.picture, cell.text = (event.pictures[0].id if event.pictures else ""), event.text
             if event.kind == "cancelled":  # by the person, or because the tab is gone
                 self._finish()
         try:
@@ -140,8 +141,8 @@ class Sweep:
         self._close()
 
     def _close(self) -> None:
-        if self.over and self._hear in self._studio.heard:
-            self._studio.heard.remove(self._hear)
+        if self.over:
+            self._end_hearing()
 
 
 def varied(recipe: Recipe, unit: int, weight: float, end: float) -> Recipe:

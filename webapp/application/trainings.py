@@ -23,7 +23,6 @@ from controlnet_core.domain.errors import InputError, ModelError, NoSpace
 from controlnet_core.models.catalog import Catalog, ModelCard
 from controlnet_core.training import run as runs
 from controlnet_core.training.run import Config, Run
-from webapp.application import services
 from webapp.application.settings import ROOT, Settings
 
 NICE = 10
@@ -189,13 +188,6 @@ def estimated(sizes: Sizes, config: Config, device: str, cores: int = 0) -> tupl
         alone = flops / rate + pixels * examples * _EMBEDDING_S
         base_mib, step_s = 500, _STEP_S + alone / (1 if cores == 1 else cores * _CORES_SHARE)
     return round(memory / _MIB) + base_mib, step_s * (1 if config.data.cache else _UNCACHED)
-
-
-@cache
-def trainings() -> Trainings:
-    """The trainings of this process's studio."""
-    studio = services.studio()
-    return Trainings(studio.settings, studio.catalog)
 
 
 def starts(catalog: Catalog, base: ModelCard) -> list[ModelCard]:

@@ -16,6 +16,8 @@ from controlnet_core.domain.errors import InputError
 
 T = TypeVar("T")
 _WORKSPACE = re.compile(r"[0-9a-f]{32}")
+COOKIE = "studio_workspace"
+"""The cookie that names a browser's workspace."""
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _COLOUR = re.compile(r"[0-9a-f]{6}")
 _KEPT = ("\n", "\t")

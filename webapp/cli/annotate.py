@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from annotator.datasets.dataset import Plan, Progress
     from controlnet_core.domain.control import ControlType, Detector, Param, Value
     from controlnet_core.domain.document import Document
-    from webapp.application.services import Studio
+    from webapp.application.studio import Studio
 
 MANY = (".zip", ".jsonl", ".json")
 
@@ -43,7 +43,7 @@ def annotate(
         from annotator import detection as detecting
         from annotator.datasets.dataset import Plan
         from controlnet_core.domain.control import values
-        from webapp.application.services import studio
+        from webapp.root import studio
 
         here = studio()
         kind = here.control(control)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from controlnet_core.domain.job import Step
     from controlnet_core.domain.recipe import Lora, Recipe, Source
     from controlnet_core.models.catalog import ModelCard
-    from webapp.application.services import Draft, Studio
+    from webapp.application.studio import Draft, Studio
 
 _UNIT = re.compile(
     r"(?P<key>[a-z0-9_-]+)(\.(?P<detector>[a-z0-9_-]+))?=(?P<path>.+?)"
@@ -64,7 +64,7 @@ def generate(
 ) -> None:
     """Make pictures without a browser; each PNG carries its recipe."""
     with told():
-        from webapp.application.services import studio
+        from webapp.root import studio
 
         here = studio()
         if recipe is not None:
@@ -209,7 +209,7 @@ def _draft(here: Studio, base: ModelCard, given: str) -> Draft:
     from annotator import detection as detecting
     from controlnet_core.domain.errors import InputError
     from webapp.application.choices import networks_for
-    from webapp.application.services import Draft
+    from webapp.application.studio import Draft
 
     match = _UNIT.fullmatch(given)
     if match is None:

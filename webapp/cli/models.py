@@ -15,7 +15,7 @@ from webapp.cli.words import told
 if TYPE_CHECKING:
     from controlnet_core.checkpoints.transfer import Done, Work
     from controlnet_core.models.download import Progress
-    from webapp.application.services import Studio
+    from webapp.application.studio import Studio
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help="The models of this machine: list, fetch, check, delete, transfer.")
@@ -30,7 +30,7 @@ def list_models(
 ) -> None:
     """Every model that is known, and whether it is on this machine."""
     with told():
-        from webapp.application.services import studio
+        from webapp.root import studio
 
         here = studio()
         rows = [row for row in here.library.rows() if kind in ("", row["kind"])]
@@ -57,7 +57,7 @@ def check_model(
         for given in paths:
             path = Path(given)
             if not path.exists():
-                from webapp.application.services import studio
+                from webapp.root import studio
 
                 catalog = studio().catalog
                 path = catalog.locate(catalog.card(given))
@@ -73,7 +73,7 @@ def download_models(ids: Annotated[list[str], typer.Argument(help="Ids of `studi
     """Fetch models from the hub: whole and checked, or not at all. A cut or stopped download goes on where it was."""
     with told():
         from controlnet_core.models.download import fetch
-        from webapp.application.services import studio
+        from webapp.root import studio
 
         here = studio()
         for card in [here.catalog.card(id) for id in ids]:
@@ -99,7 +99,7 @@ def add_model(
         from controlnet_core.domain.errors import InputError
         from controlnet_core.models.catalog import Kind
         from webapp.application.library import ADDABLE
-        from webapp.application.services import studio
+        from webapp.root import studio
 
         chosen: Kind | None = next((one for one in ADDABLE if one == kind), None)
         if kind and chosen is None:
@@ -115,7 +115,7 @@ def delete_model(
 ) -> None:
     """Put a model into the bin; `studio models undo` brings it back, `studio models empty` frees its space."""
     with told():
-        from webapp.application.services import studio
+        from webapp.root import studio
 
         here = studio()
         place = here.catalog.locate(here.catalog.card(id))
@@ -128,7 +128,7 @@ def delete_model(
 def undo_delete() -> None:
     """Bring back the model that was deleted last."""
     with told():
-        from webapp.application.services import studio
+        from webapp.root import studio
 
         print(f"{studio().library.undo()} is back.")
 
@@ -137,7 +137,7 @@ def undo_delete() -> None:
 def empty_bin() -> None:
     """Remove what is in the bin for good."""
     with told():
-        from webapp.application.services import studio
+        from webapp.root import studio
 
         here = studio()
         size = here.library.room()["bin"]["size"]
@@ -162,7 +162,7 @@ def transfer_control(
     """Carry a ControlNet over to another base model of its family: control + target - origin."""
     with told():
         from controlnet_core.checkpoints.transfer import transfer
-        from webapp.application.services import studio
+        from webapp.root import studio
 
         here = studio()
         begin = None if origin == "inside" else _place(here, origin)
@@ -184,7 +184,7 @@ def extract_control(
     """Write the ControlNet of a full checkpoint into a file of its own."""
     with told():
         from controlnet_core.checkpoints.transfer import extract
-        from webapp.application.services import studio
+        from webapp.root import studio
 
         here = studio()
         given = _place(here, source)
@@ -206,7 +206,7 @@ def add_fresh_control(
     """Write a fresh, untrained ControlNet for a base model: what training starts from."""
     with told():
         from controlnet_core.checkpoints.transfer import add_control
-        from webapp.application.services import studio
+        from webapp.root import studio
 
         here = studio()
         given = _place(here, base)

@@ -17,8 +17,8 @@ import typer
 from webapp.cli.words import told
 
 if TYPE_CHECKING:
-    from controlnet_core.domain.job import Event
-    from webapp.application.services import Studio
+    from webapp.application import views
+    from webapp.application.studio import Studio
 
 _BEGUN = time.perf_counter()
 PORTS_TRIED = 50
@@ -46,16 +46,17 @@ def run(
         free = _free_port(host, port)
         if free != port:
             print(f"Port {port} is taken, using {free}.")
-        from webapp.application.services import studio
+        from webapp.root import studio
 
-        studio().claim()
-        studio().on_first_picture = _tell_first_picture
-        print(f"Starting ControlNet Studio. Drawings and pictures: {studio().settings.data}", flush=True)
+        here = studio()
+        here.claim()
+        _tell_first_picture(here)
+        print(f"Starting ControlNet Studio. Drawings and pictures: {here.settings.data}", flush=True)
         from webapp.app import app as server
         from webapp.routes.guard import LOOPBACK
 
         base = base.strip("/")
-        threading.Thread(target=_announce, args=(host, free, base, browser, studio()), daemon=True).start()
+        threading.Thread(target=_announce, args=(host, free, base, browser, here), daemon=True).start()
         options = {"server.port": free, "server.address": host, "server.headless": True, "server.baseUrlPath": base}
         if name:
             options |= {"server.allowedHosts": [*name, *LOOPBACK], "browser.serverAddress": name[0]}
@@ -64,11 +65,14 @@ def run(
         print("The studio has stopped.")
 
 
-def _tell_first_picture(event: Event) -> None:
-    print(
-        f"first picture: {event.seconds:.1f} s of work, {time.perf_counter() - _BEGUN:.0f} s after the start",
-        flush=True,
-    )
+def _tell_first_picture(here: Studio) -> None:
+    def hear(_session: str, event: views.Event) -> None:
+        if event.pictures:
+            end()
+            after_s = time.perf_counter() - _BEGUN
+            print(f"first picture: {event.seconds:.1f} s of work, {after_s:.0f} s after the start", flush=True)
+
+    end = here.events.subscribe(hear)
 
 
 def _use_absolute_folders() -> None:

@@ -31,11 +31,10 @@ from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import SEED_MAX
 from controlnet_core.storage.gallery import Query, Result
 from controlnet_core.storage.gallery_index import Shelf
-from webapp.application import services, validation
-from webapp.application.hub import Message
-from webapp.routes.guard import JSON_MAX_BYTES, PRIVATE, Endpoint, Pace, body, json_body
-from webapp.ui.gallery import jobs_drawer
-from webapp.ui.gallery.recipe import described
+from webapp.application import jobs, validation, views
+from webapp.application.recipe_words import described
+from webapp.application.studio import Studio
+from webapp.routes.guard import JSON_MAX_BYTES, PRIVATE, Endpoint, Pace, body, json_body, viewed
 
 PAGE_MAX = 200
 IDS_MAX = 4000
@@ -48,7 +47,7 @@ _SHELVES: tuple[Shelf, ...] = get_args(Shelf)
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
-def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoint]]:
+def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
     """Method, path and answer of each route. `studio()` is asked with the first request, not before."""
     return _Endpoints(studio).table()
 
@@ -56,7 +55,7 @@ def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoin
 class _Endpoints:
     """The answers."""
 
-    def __init__(self, studio: Callable[[], services.Studio]) -> None:
+    def __init__(self, studio: Callable[[], Studio]) -> None:
         self._studio = studio
         self._pace = Pace(DEEDS_PER_S, DEEDS_BURST)
 
@@ -80,18 +79,16 @@ class _Endpoints:
         n = given.get("n", "60")
         if not n.isdecimal() or len(n) > 4 or (before and not _ID.fullmatch(before)):
             raise InputError("This is not a page of the gallery.")
-        answer = await to_thread.run_sync(self._page, query, min(PAGE_MAX, max(1, int(n))), before)
-        return JSONResponse(answer, headers=PRIVATE)
+        return viewed(await to_thread.run_sync(self._page, query, min(PAGE_MAX, max(1, int(n))), before))
 
-    def _page(self, query: Query, n: int, before: str) -> Message:
+    def _page(self, query: Query, n: int, before: str) -> views.Wall:
         gallery = self._studio().gallery
         found = gallery.find(query, n + 1, before)
-        answer: Message = {"pictures": [tile(one) for one in found[:n]], "more": len(found) > n}
-        if not before:
-            answer["total"] = gallery.count(query)
-            answer["controls"] = gallery.controls(query.owner)
-            answer["binned"] = gallery.count(Query(query.owner, shelf="bin"))
-        return answer
+        page = views.Wall(pictures=[views.Tile.of(one) for one in found[:n]], more=len(found) > n)
+        if before:
+            return page
+        shelf = {"total": gallery.count(query), "controls": gallery.controls(query.owner)}
+        return page.model_copy(update=shelf | {"binned": gallery.count(Query(query.owner, shelf="bin"))})
 
     async def deed(self, request: Request) -> Response:
         _, workspace = self._visitor(request)
@@ -155,8 +152,7 @@ class _Endpoints:
     async def about(self, request: Request) -> Response:
         studio = self._studio()
         result = await to_thread.run_sync(studio.gallery.get, request.path_params["id"])
-        about = tile(result) | {"words": described(studio, result.recipe), "recipe": result.recipe.to_json()}
-        return JSONResponse(about, headers=PRIVATE)
+        return viewed(views.About.told(result, described(studio, result.recipe)))
 
     async def control(self, request: Request) -> Response:
         studio = self._studio()
@@ -169,32 +165,13 @@ class _Endpoints:
 
     async def jobs(self, request: Request) -> Response:
         _, workspace = self._visitor(request)
-        return JSONResponse(await to_thread.run_sync(jobs_drawer.jobs, self._studio(), workspace), headers=PRIVATE)
+        return viewed(await to_thread.run_sync(jobs.jobs, self._studio(), workspace))
 
     def _visitor(self, request: Request) -> tuple[str, str]:
-        return self._studio().hub.visitor(request.path_params["token"])
+        return self._studio().events.visitor(request.path_params["token"])
 
 
 _KEPT = {"Cache-Control": f"private, max-age={YEAR_S}, immutable"}
-
-
-def tile(result: Result) -> Message:
-    """A result as the picture wall shows it."""
-    recipe = result.recipe
-    return {
-        "id": result.id,
-        "url": services.picture_url(result.id),
-        "name": result.name,
-        "prompt": recipe.prompt,
-        "seed": recipe.seed,
-        "width": recipe.width,
-        "height": recipe.height,
-        "controls": [unit.control for unit in recipe.controls],
-        "created": result.created,
-        "job": result.job,
-        "starred": result.starred,
-        "deleted": result.deleted is not None,
-    }
 
 
 def packed(results: Sequence[Result]) -> Iterator[bytes]:

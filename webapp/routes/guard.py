@@ -19,7 +19,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from controlnet_core.domain.errors import InputError, NoSpace, QueueFull, StudioError
-from webapp.application.hub import Unknown
+from webapp.application.tokens import Unknown
+from webapp.application.views import View
 
 PRIVATE = {"Cache-Control": "no-store"}
 SECURITY = {
@@ -172,6 +173,11 @@ async def json_body(request: Request) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise InputError("This message cannot be read.")
     return told
+
+
+def viewed(view: View) -> Response:
+    """A view as the answer: JSON that nobody keeps. Fields that say nothing (None by default) are left out."""
+    return Response(view.model_dump_json(exclude_unset=True), media_type="application/json", headers=PRIVATE)
 
 
 def option(name: str) -> Any:

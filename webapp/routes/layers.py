@@ -17,16 +17,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from controlnet_core.domain.recipe import Resize
-from webapp.application import services, validation
+from webapp.application import examples, layers, validation
+from webapp.application.studio import Studio
 from webapp.routes.guard import PRIVATE, Endpoint
-from webapp.ui.drawing import examples, layers
 
 SIDE_MAX_PX = 2048
 YEAR_S = 31_536_000
 FOR_EVER = {"Cache-Control": f"private, max-age={YEAR_S}, immutable"}
 
 
-def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoint]]:
+def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
     """Method, path and answer of each route."""
     answers = _Answers(studio)
     return [
@@ -39,7 +39,7 @@ def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoin
 class _Answers:
     """`studio()` is asked with the first request, not before."""
 
-    def __init__(self, studio: Callable[[], services.Studio]) -> None:
+    def __init__(self, studio: Callable[[], Studio]) -> None:
         self._studio = studio
 
     async def layer(self, request: Request) -> Response:
@@ -50,7 +50,7 @@ class _Answers:
 
     def _layer(self, token: str, tint: tuple[int, int, int]) -> bytes:
         studio = self._studio()
-        view, (_, document) = studio.hub.view_of(token), studio.hub.latest(token)
+        view, (_, document) = studio.documents.view_of(token), studio.documents.latest(token)
         return layers.layer_png(studio.render(view.control, document, view.values), document.kind, tint)
 
     async def example(self, request: Request) -> Response:

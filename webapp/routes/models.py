@@ -21,15 +21,16 @@ from starlette.responses import JSONResponse, Response
 
 from controlnet_core.domain.errors import InputError
 from controlnet_core.models.catalog import Kind
-from webapp.application import services, validation
+from webapp.application import validation
 from webapp.application.library import ADDABLE, Library
+from webapp.application.studio import Studio
 from webapp.routes.guard import PRIVATE, Endpoint, Pace, json_body
 
 DEEDS_PER_S = 5.0
 DEEDS_BURST = 40.0
 
 
-def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoint]]:
+def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
     """Method, path and answer of each route. `studio()` is asked with the first request, not before."""
     answers = _Answers(studio)
     return [
@@ -45,7 +46,7 @@ def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoin
 class _Answers:
     """The answers; what may take long runs in threads of its own."""
 
-    def __init__(self, studio: Callable[[], services.Studio]) -> None:
+    def __init__(self, studio: Callable[[], Studio]) -> None:
         self._studio = studio
         self._pace = Pace(DEEDS_PER_S, DEEDS_BURST)
 
@@ -96,7 +97,7 @@ class _Answers:
 
     def _library(self, request: Request, *, changes: bool = False) -> Library:
         studio, token = self._studio(), request.path_params["token"]
-        studio.hub.session_of_stream(token)
+        studio.events.session_of_stream(token)
         if changes:
             self._pace.check(token)
         return studio.library

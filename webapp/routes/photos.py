@@ -22,15 +22,16 @@ from starlette.responses import JSONResponse, Response
 from annotator.detection import CANVAS_MAX_PX, CANVAS_MIN_PX
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.picture import UPLOAD_MAX_BYTES, to_png
-from webapp.application import services, validation
-from webapp.application.hub import Unknown
+from webapp.application import validation
+from webapp.application.studio import Studio
+from webapp.application.tokens import Unknown
 from webapp.routes.guard import PRIVATE, Endpoint, Pace, body, json_body
 
 FINDS_PER_S = 60.0
 FINDS_BURST = 120.0
 
 
-def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoint]]:
+def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
     """Method, path and answer of each route."""
     answers = _Answers(studio)
     return [
@@ -46,16 +47,16 @@ def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoin
 class _Answers:
     """`studio()` is asked with the first request, not before."""
 
-    def __init__(self, studio: Callable[[], services.Studio]) -> None:
+    def __init__(self, studio: Callable[[], Studio]) -> None:
         self._studio = studio
         self._pace = Pace(FINDS_PER_S, FINDS_BURST)
 
     async def photo(self, request: Request) -> Response:
         """Take a photo for a drawing."""
         token, studio = request.path_params["token"], self._studio()
-        studio.hub.session_of(token)
+        studio.documents.session_of(token)
         kept = await self._kept(request)
-        studio.looks.take(token, kept["photo"])
+        studio.photo_detections.take(token, kept["photo"])
         return JSONResponse(kept, headers=PRIVATE)
 
     async def _kept(self, request: Request) -> dict[str, Any]:
@@ -67,13 +68,13 @@ class _Answers:
 
     async def keep(self, request: Request) -> Response:
         """Keep a photo that is for no drawing yet."""
-        self._studio().hub.session_of_stream(request.path_params["stream"])
+        self._studio().events.session_of_stream(request.path_params["stream"])
         return JSONResponse(await self._kept(request), headers=PRIVATE)
 
     async def ask(self, request: Request) -> Response:
         """See to it that a map is found."""
         asked = request.path_params
-        session = self._studio().hub.session_of_stream(asked["stream"])
+        session = self._studio().events.session_of_stream(asked["stream"])
         self._pace.check(session)
         job = await to_thread.run_sync(self._asked, session, asked["control"], asked["detector"], asked["photo"])
         return JSONResponse({"job": job}, headers=PRIVATE)
@@ -99,7 +100,7 @@ class _Answers:
     async def detect(self, request: Request) -> Response:
         """Find a document in the photo of a drawing."""
         token = request.path_params["token"]
-        self._studio().hub.session_of(token)
+        self._studio().documents.session_of(token)
         self._pace.check(token)
         told = await json_body(request)
         return JSONResponse(await to_thread.run_sync(self._found, token, told), headers=PRIVATE)
@@ -108,15 +109,15 @@ class _Answers:
         studio, values = self._studio(), told.get("values", {})
         if not isinstance(values, dict) or len(values) > 32:
             raise InputError("This message cannot be read.")
-        outcome = studio.looks.detect(
+        outcome = studio.photo_detections.detect(
             token,
-            studio.hub.session_of(token),
+            studio.documents.session_of(token),
             validation.text(told.get("control"), 64, "The control"),
             validation.text(told.get("detector"), 64, "The detector"),
             {str(key): value for key, value in values.items()},
             validation.whole(told.get("shorter"), CANVAS_MIN_PX, CANVAS_MAX_PX, "The map size"),
         )
-        aside = studio.looks.of(token).aside
+        aside = studio.photo_detections.of(token).aside
         width, height = outcome.size
         return {"width": width, "height": height, "rev": outcome.rev, "job": outcome.job, "aside": aside}
 
@@ -126,7 +127,7 @@ class _Answers:
 
     def _undone(self, token: str) -> dict[str, Any]:
         studio = self._studio()
-        studio.hub.session_of(token)
-        rev = studio.looks.undo(token)
-        document = studio.hub.latest(token)[1]
+        studio.documents.session_of(token)
+        rev = studio.photo_detections.undo(token)
+        document = studio.documents.latest(token)[1]
         return {"width": document.width, "height": document.height, "rev": rev, "job": "", "aside": False}

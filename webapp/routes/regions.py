@@ -19,20 +19,20 @@ from annotator.regions import regions
 from controlnet_core.domain.document import SIDE_MAX_PX
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.picture import UPLOAD_MAX_BYTES, open_picture
-from webapp.application import services
+from webapp.application.studio import Studio
 from webapp.routes.guard import PRIVATE, Endpoint, Pace, body
 
 REQUESTS_PER_S = 2.0
 REQUESTS_BURST = 8.0
 
 
-def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoint]]:
+def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
     """Method, path and answer of each route."""
     pace = Pace(REQUESTS_PER_S, REQUESTS_BURST)
 
     async def found(request: Request) -> Response:
         token = request.path_params["token"]
-        studio().hub.session_of(token)
+        studio().documents.session_of(token)
         pace.check(token)
         count = request.query_params.get("count", "")
         if not count.isdecimal() or len(count) > 6:

@@ -11,13 +11,12 @@
 and those of the other modules beside this one: `gallery`, `layers`, `models`, `photos`, `regions`, `training`.
 
 Whoever knows a token or an id may use it; none can be guessed. Writing needs the page's own origin. Errors are JSON,
-{"error": sentence, "hint": sentence}. Decides nothing that `services` or `hub` could.
+{"error": sentence, "hint": sentence}. Decides nothing that the application could.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -35,8 +34,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from components import ASSETS, BUNDLE, assets_version, bundle
 from controlnet_core.domain import picture, resize
 from controlnet_core.domain.errors import InputError
-from webapp.application import services, validation
-from webapp.application.hub import Hub, Stale, Unknown
+from webapp.application import validation, views
+from webapp.application.events import Events
+from webapp.application.open_documents import OpenDocuments, Stale
+from webapp.application.studio import Studio
+from webapp.application.tokens import Unknown
 from webapp.routes import frontend, gallery, layers, models, photos, regions, training
 from webapp.routes.guard import PAGE, PRIVATE, Endpoint, Pace, body, guarded, option
 
@@ -54,7 +56,7 @@ _KINDS = {
 }
 
 
-def routes(studio: Callable[[], services.Studio] = services.studio) -> list[BaseRoute]:
+def routes(studio: Callable[[], Studio]) -> list[BaseRoute]:
     """The routes, under /studio below `server.baseUrlPath`."""
     return [_Below(_Endpoints(studio))]
 
@@ -79,7 +81,7 @@ class PageHeaders:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
-        known = validation.workspace(request.cookies.get(services.COOKIE))
+        known = validation.workspace(request.cookies.get(validation.COOKIE))
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -105,8 +107,8 @@ def _early() -> str:
 
 def _cookie(workspace: str, request: Request) -> str:
     cookie: SimpleCookie = SimpleCookie()
-    cookie[services.COOKIE] = workspace
-    morsel = cookie[services.COOKIE]
+    cookie[validation.COOKIE] = workspace
+    morsel = cookie[validation.COOKIE]
     morsel["path"], morsel["max-age"], morsel["httponly"], morsel["samesite"] = "/", YEAR_S, True, "Lax"
     forwarded = request.headers.get("x-forwarded-proto", "")
     if "https" in (request.url.scheme, forwarded):
@@ -134,7 +136,7 @@ class _Below(BaseRoute):
 class _Endpoints:
     """The answers. `studio()` is asked with the first request, not before."""
 
-    def __init__(self, studio: Callable[[], services.Studio]) -> None:
+    def __init__(self, studio: Callable[[], Studio]) -> None:
         self._studio = studio
         self._pace = Pace(PUTS_PER_S, PUTS_BURST)
 
@@ -153,8 +155,12 @@ class _Endpoints:
         return [guarded(method, path, endpoint) for method, path, endpoint in table]
 
     @property
-    def _hub(self) -> Hub:
-        return self._studio().hub
+    def _documents(self) -> OpenDocuments:
+        return self._studio().documents
+
+    @property
+    def _events(self) -> Events[views.Event]:
+        return self._studio().events
 
     async def asset(self, request: Request) -> Response:
         name, version = request.path_params["path"], await to_thread.run_sync(assets_version)
@@ -175,35 +181,35 @@ class _Endpoints:
         return Response(content, media_type=_KINDS[path.suffix], headers=headers)
 
     async def read_document(self, request: Request) -> Response:
-        rev, data = self._hub.read(request.path_params["token"])
+        rev, data = self._documents.read(request.path_params["token"])
         return Response(data, media_type="application/octet-stream", headers={"X-Rev": str(rev)} | PRIVATE)
 
     async def write_document(self, request: Request) -> Response:
         token = request.path_params["token"]
-        self._hub.session_of(token)
+        self._documents.session_of(token)
         self._pace.check(token)
         rev = request.headers.get("x-rev", "")
         if not rev.isdecimal() or len(rev) > 16:
             raise InputError("The header X-Rev must say which revision the drawing builds upon.")
         data = await body(request, DOCUMENT_MAX_BYTES)
         try:
-            new = await to_thread.run_sync(self._hub.write, token, data, int(rev))
+            new = await to_thread.run_sync(self._documents.write, token, data, int(rev))
         except Stale as stale:
             return JSONResponse({"rev": stale.rev, "error": stale.message, "hint": stale.hint}, 409, PRIVATE)
         return JSONResponse({"rev": new}, headers=PRIVATE)
 
     async def events(self, request: Request) -> Response:
         token = request.path_params["token"]
-        self._hub.session_of_stream(token)
+        self._events.session_of_stream(token)
         return EventStream(self._listen(token))
 
     async def _listen(self, token: str) -> AsyncGenerator[bytes]:
         yield b"retry: 1000\n\n"
-        async with self._hub.listen(token) as listener:
-            while not self._hub.closed:
+        async with self._events.listen(token) as listener:
+            while not self._events.closed:
                 messages = await listener.get(BEAT_S)
                 for message in messages:
-                    yield f"data: {json.dumps(message)}\n\n".encode()
+                    yield f"data: {message.model_dump_json()}\n\n".encode()
                 if not messages:
                     yield b": still here\n\n"
 
@@ -212,9 +218,9 @@ class _Endpoints:
         return JSONResponse({"state": state}, headers=PRIVATE)
 
     def _cancel(self, token: str, job: str) -> str:
-        studio, session = self._studio(), self._hub.session_of_stream(token)
+        studio, session = self._studio(), self._events.session_of_stream(token)
         entry = studio.queue.get(validation.job_id(job))
-        if entry.owner and session in self._hub.sessions_of(entry.owner):
+        if entry.owner and session in self._events.sessions_of(entry.owner):
             session = entry.session  # another tab of the same browser, or this one before a reload
         return studio.cancel(job, session)
 
@@ -236,8 +242,8 @@ class _Endpoints:
         )
 
     def _rendered(self, token: str) -> bytes:
-        view = self._hub.view_of(token)
-        _, document = self._hub.latest(token)
+        view = self._documents.view_of(token)
+        _, document = self._documents.latest(token)
         rgb = self._studio().render(view.control, document, view.values)
         if view.size is not None:
             rgb = resize.fit(rgb, *view.size, nearest=self._studio().control(view.control).nearest)

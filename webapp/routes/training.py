@@ -14,23 +14,21 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from webapp.application import services
-from webapp.application.hub import Unknown
-from webapp.application.trainings import Trainings
+from webapp.application.studio import Studio
+from webapp.application.tokens import Unknown
 from webapp.routes.guard import Endpoint
 
 _FILE = re.compile(r"(control|target)-\d+|step-\d+-\d+")
 
 
-def table(studio: Callable[[], services.Studio]) -> list[tuple[str, str, Endpoint]]:
+def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
     """Method, path and answer of each route. `studio()` is asked with the first request, not before."""
 
     async def sample(request: Request) -> Response:
         name, file = request.path_params["name"], request.path_params["file"]
         if not _FILE.fullmatch(file):
             raise Unknown("There is no such picture.")
-        here = studio()
-        folder = Trainings(here.settings, here.catalog).run(name).folder / "samples"
+        folder = studio().trainings.run(name).folder / "samples"
         try:
             data = await to_thread.run_sync((folder / f"{file}.png").read_bytes)
         except OSError as error:

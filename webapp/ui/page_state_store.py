@@ -11,16 +11,17 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from webapp.application import services
+from webapp.application.studio import Studio
+from webapp.ui import visitor
 from webapp.ui.session import remembered
 
 T = TypeVar("T")
 log = logging.getLogger("studio")
 
 
-def recall(name: str, kind: type[T]) -> T | None:
+def recall(studio: Studio, name: str, kind: type[T]) -> T | None:
     """What this workspace kept under `name`, as `kind` (a dataclass); None when there is nothing that can be used."""
-    found = services.studio().pages.get(services.workspace(), name)
+    found = studio.pages.get(visitor.workspace(), name)
     if found is None:
         return None
     try:
@@ -30,13 +31,13 @@ def recall(name: str, kind: type[T]) -> T | None:
         return None
 
 
-def keep(name: str, value: object) -> None:
+def keep(studio: Studio, name: str, value: object) -> None:
     """Keep a dataclass under `name`, within a second; what is unchanged costs no write."""
     data = _adapter(type(value)).dump_json(value)
     last: dict[str, bytes] = remembered("kept", {})
     if last.get(name) != data:
         last[name] = data
-        services.studio().pages.put(services.workspace(), name, 1, data)
+        studio.pages.put(visitor.workspace(), name, 1, data)
 
 
 @lru_cache(maxsize=16)

@@ -1,7 +1,7 @@
 """What one browser session remembers: the only place that knows the keys of Streamlit's session state.
 
 Streamlit forgets a widget's value as soon as its page is left. A `Wish` keeps everything of a page (prompt, choices, the
-job) as long as the session lives; `webapp.ui.page_state_store` keeps its words over a reload, the hub keeps the drawings.
+job) as long as the session lives; `webapp.ui.page_state_store` keeps its words over a reload, the studio the drawings.
 """
 
 from __future__ import annotations

@@ -14,12 +14,14 @@ from components.mount import task
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.document import DocumentKind
 from controlnet_core.domain.recipe import Resize
-from webapp.application import services, validation
+from webapp.application import validation
+from webapp.application.examples import scene
+from webapp.application.layers import OPAQUE, photo_url
+from webapp.application.studio import Studio
+from webapp.ui import visitor
 from webapp.ui.compose import state
 from webapp.ui.compose.layers_panel import RESIZES, TINTS, address
 from webapp.ui.compose.state import KEY, Composition, Layer, View
-from webapp.ui.drawing.examples import scene
-from webapp.ui.drawing.layers import OPAQUE, photo_url
 from webapp.ui.generate import panels, settings_panel
 from webapp.ui.messages import plain, told
 from webapp.ui.session import remember, remembered, set_widget, widget, widget_value
@@ -31,20 +33,20 @@ EDITOR_HEIGHT_PX = 756
 THUMB_PX = 192
 
 
-def show(at: Composition) -> bool:
+def show(studio: Studio, at: Composition) -> bool:
     """The editor of the chosen layer, its mask, or what the model sees; True in the run that Ctrl+Enter caused."""
-    _bar(at)
+    _bar(studio, at)
     layer = at.layer
     if layer is None:
         st.info("Nothing here yet. Add a control on the left.", icon=":material/layers:")
         return False
     if at.view == "sees":
-        _seen(at)
+        _seen(studio, at)
         return False
-    return _editor(at, layer, mask=at.view == "mask" and layer.masked)
+    return _editor(studio, at, layer, mask=at.view == "mask" and layer.masked)
 
 
-def _bar(at: Composition) -> None:
+def _bar(studio: Studio, at: Composition) -> None:
     layer = at.layer
     offered = [view for view in VIEWS if view != "mask" or (layer is not None and layer.masked)]
     key = f"{KEY}.view.{at.view}.{len(offered)}"
@@ -67,22 +69,21 @@ def _bar(at: Composition) -> None:
         examples = st.popover("Examples", icon=":material/auto_awesome:", key=f"{KEY}.examples", on_change="rerun")
         if examples.open:
             with examples:
-                _examples(at)
+                _examples(studio, at)
         photo = st.popover("Photo", icon=":material/add_photo_alternate:", key=f"{KEY}.photo", on_change="rerun")
         if photo.open:
             with photo, told():
-                _photo(at)
+                _photo(studio, at)
     with told():
-        _fill(at)
-    _follow(at)
+        _fill(studio, at)
+    _follow(studio, at)
 
 
-def _editor(at: Composition, layer: Layer, *, mask: bool) -> bool:
-    studio = services.studio()
+def _editor(studio: Studio, at: Composition, layer: Layer, *, mask: bool) -> bool:
     control = studio.control(layer.control)
-    token = state.token(layer, at.frame, mask=mask)
-    rev, data = studio.hub.read(token)
-    options: dict[str, Any] = panels.editor_options(control, layer.control)
+    token = state.token(studio, layer, at.frame, mask=mask)
+    rev, data = studio.documents.read(token)
+    options: dict[str, Any] = panels.editor_options(studio, control, layer.control)
     if mask:
         options = {"name": f"{layer.control}-mask", "document_kind": "mask", "brush_px": 48, "mask": True}
     edited = components.edit(
@@ -93,46 +94,48 @@ def _editor(at: Composition, layer: Layer, *, mask: bool) -> bool:
         upload_url=f"./studio/documents/{token}",
         slot=f"{layer.slot}.mask" if mask else layer.slot,
         height_px=EDITOR_HEIGHT_PX,
-        options={**options, "sizes": FIXED, "layers": _beneath(at, None if mask else layer)},
+        options={**options, "sizes": FIXED, "layers": _beneath(studio, at, None if mask else layer)},
     )
     return edited.generate
 
 
-def _beneath(at: Composition, edited: Layer | None) -> list[dict[str, Any]]:
+def _beneath(studio: Studio, at: Composition, edited: Layer | None) -> list[dict[str, Any]]:
     """What lies under the drawing, from the bottom up: the photo, then every other layer that counts."""
     found: list[dict[str, Any]] = []
-    over = edited is not None and _kind(edited) in OPAQUE  # the editor lays them over a drawing that would hide them
+    over = (
+        edited is not None and _kind(studio, edited) in OPAQUE
+    )  # the editor lays them over a drawing that would hide them
     if at.photo:
         found.append({"url": photo_url(at.photo, at.frame, at.photo_resize), "opacity": 0.3 if over else 0.6})
     for index, layer in reversed(list(enumerate(at.layers))):
-        if layer is edited or not layer.shown or state.is_empty(layer, at.frame):
+        if layer is edited or not layer.shown or state.is_empty(studio, layer, at.frame):
             continue
-        opaque = _kind(layer) in OPAQUE
+        opaque = _kind(studio, layer) in OPAQUE
         opacity = (0.3 if over else 0.45) if opaque else 0.9
-        found.append({"url": address(at, layer, "layers", TINTS[index]), "opacity": opacity})
+        found.append({"url": address(studio, at, layer, "layers", TINTS[index]), "opacity": opacity})
     return found
 
 
-def _kind(layer: Layer) -> DocumentKind:
-    return services.studio().control(layer.control).document
+def _kind(studio: Studio, layer: Layer) -> DocumentKind:
+    return studio.control(layer.control).document
 
 
-def _seen(at: Composition) -> None:
+def _seen(studio: Studio, at: Composition) -> None:
     """Every control's picture as the network gets it."""
     width, height = panels.picture_size(*at.frame, at.choices.size)
     figures: list[str] = []
     for index, layer in enumerate(at.layers):
-        control = services.studio().control(layer.control)
+        control = studio.control(layer.control)
         words = f"{layer.weight:g} × from {layer.start:.0%} to {layer.end:.0%}" if layer.shown else "left out"
         if layer.shown and layer.mode != "balanced":
             words += f", {settings_panel.MODES[layer.mode].split(' (')[0].lower()}"
         veil = ""
-        if layer.masked and state.mask_of(layer, at.frame):
-            veil = f'<img class="veil" alt="" src="{address(at, layer, "control", mask=True)}">'
+        if layer.masked and state.mask_of(studio, layer, at.frame):
+            veil = f'<img class="veil" alt="" src="{address(studio, at, layer, "control", mask=True)}">'
         figures.append(
             f'<figure class="{"" if layer.shown else "faint"}" style="--tint:#{TINTS[index]}">'
             f'<div style="aspect-ratio:{width}/{height}"><img alt="{escape(control.title)}" '
-            f'src="{address(at, layer, "control")}">{veil}</div>'
+            f'src="{address(studio, at, layer, "control")}">{veil}</div>'
             f"<figcaption><b>{escape(control.title)}</b> {words}</figcaption></figure>"
         )
     st.html(f'<div class="seen">{"".join(figures)}</div>')
@@ -144,24 +147,23 @@ def _seen(at: Composition) -> None:
 # ---- examples and the photo
 
 
-def _examples(at: Composition) -> None:
+def _examples(studio: Studio, at: Composition) -> None:
     st.caption("A layout and people that belong together. Undo in the editors brings your drawings back.")
     columns = st.columns(3)
     for index, seed in enumerate(state.SCENES):
         with columns[index % 3]:
-            st.image(_example_thumb(seed), width="stretch")
+            st.image(_example_thumb(studio, seed), width="stretch")
             st.button(
                 scene(seed, "seg").title,
                 key=f"{KEY}.example.{seed}",
                 width="stretch",
                 on_click=_take_example,
-                args=(at, seed),
+                args=(studio, at, seed),
             )
 
 
 @cache
-def _example_thumb(seed: int) -> Any:
-    studio = services.studio()
+def _example_thumb(studio: Studio, seed: int) -> Any:
     layout, people = (
         studio.render(control, scene(seed, control).make(THUMB_PX, THUMB_PX)) for control in state.SCENE_CONTROLS
     )
@@ -169,18 +171,18 @@ def _example_thumb(seed: int) -> Any:
     return layout * (1 - drawn) + people * drawn
 
 
-def _take_example(at: Composition, seed: int) -> None:
+def _take_example(studio: Studio, at: Composition, seed: int) -> None:
     with told():
-        state.begin_with(at, seed)
+        state.begin_with(studio, at, seed)
         set_widget(f"{KEY}.prompt", at.prompt)
 
 
-def _photo(at: Composition) -> None:
+def _photo(studio: Studio, at: Composition) -> None:
     if at.photo is None:
         st.caption("One photo under all layers: trace it, or let a detector fill a layer from it.")
         file = st.file_uploader("Photo", type=KINDS, key=f"{KEY}.photo.file", label_visibility="collapsed")
         if file is not None:
-            at.photo = services.studio().photos.keep(file.getvalue())
+            at.photo = studio.photos.keep(file.getvalue())
             st.rerun(scope="fragment")
         return
     st.html(f'<img class="begin" alt="The photo" src="{photo_url(at.photo, at.frame, at.photo_resize)}">')
@@ -189,16 +191,16 @@ def _photo(at: Composition) -> None:
     )
     at.photo_resize = validation.choice(how, get_args(Resize), "The way to resize")
     if at.layer is not None:
-        _detectors(at, at.layer)
+        _detectors(studio, at, at.layer)
     st.button("Remove the photo", icon=":material/close:", type="tertiary", on_click=_drop_photo, args=(at,))
 
 
-def _detectors(at: Composition, layer: Layer) -> None:
-    control = services.studio().control(layer.control)
+def _detectors(studio: Studio, at: Composition, layer: Layer) -> None:
+    control = studio.control(layer.control)
     offered = {detector.key: detector for detector in control.detectors}
     if not offered:
         return
-    look = services.studio().looks.of(state.token(layer, at.frame))
+    look = studio.photo_detections.of(state.token(studio, layer, at.frame))
     first = next((one.key for one in control.detectors if not one.weights), next(iter(offered)))
     chosen = st.selectbox(
         f"Find for {control.title}",
@@ -219,28 +221,27 @@ def _detectors(at: Composition, layer: Layer) -> None:
     )
 
 
-def detect(at: Composition, layer: Layer, detector: str, values: Mapping[str, Value]) -> None:
+def detect(studio: Studio, at: Composition, layer: Layer, detector: str, values: Mapping[str, Value]) -> None:
     """Fill a layer with what a detector finds in the photo: at once, or by a job. Raises StudioError."""
-    studio = services.studio()
-    photo = state.photo_in_frame(at)
+    photo = state.photo_in_frame(studio, at)
     if photo is None:
         return
     detection = studio.photos.detection(layer.control, detector, photo, values, size=at.frame)
     found = studio.photos.find(detection)
     if found is not None:
-        state.put(layer, found)
-        studio.looks.note(services.workspace(), layer.slot, detection)
+        state.put(studio, layer, found)
+        studio.photo_detections.note(visitor.workspace(), layer.slot, detection)
         return
-    job = studio.submit(services.session(), detection, owner=services.workspace(), slot=layer.slot)
+    job = studio.submit(visitor.session(), detection, owner=visitor.workspace(), slot=layer.slot)
     remember(f"{KEY}.detection", job)
 
 
-def _fill(at: Composition) -> None:
+def _fill(studio: Studio, at: Composition) -> None:
     """Do what "Fill the layer" asked for, whether or not its panel is still open."""
     wanted: tuple[str, dict[str, Value]] | None = remembered(f"{KEY}.wanted", None)
     if wanted is not None and at.layer is not None:
         remember(f"{KEY}.wanted", None)
-        detect(at, at.layer, *wanted)
+        detect(studio, at, at.layer, *wanted)
         st.rerun()
 
 
@@ -248,9 +249,9 @@ def _drop_photo(at: Composition) -> None:
     at.photo = None
 
 
-def _follow(at: Composition) -> None:
+def _follow(studio: Studio, at: Composition) -> None:
     """The line of a detector at work, and what came of it."""
-    studio, job = services.studio(), remembered(f"{KEY}.detection", "")
+    job = remembered(f"{KEY}.detection", "")
     if not job:
         return
     entry = studio.queue.get(job)
@@ -259,7 +260,7 @@ def _follow(at: Composition) -> None:
             st.warning(plain(f"{entry.text} {entry.hint}"))
         remember(f"{KEY}.detection", "")
         return
-    stream = studio.hub.stream(services.session())
+    stream = studio.events.stream(visitor.session())
     ended = task(
         key=f"{KEY}.task",
         events_url=f"./studio/events/{stream}",
@@ -270,6 +271,6 @@ def _follow(at: Composition) -> None:
         st.rerun(scope="fragment")
 
 
-def overlaid(at: Composition) -> str | None:
+def overlaid(studio: Studio, at: Composition) -> str | None:
     """The token of the drawing that the result pane can lay over the picture: the chosen layer's."""
-    return state.token(at.layer, at.frame) if at.layer else None
+    return state.token(studio, at.layer, at.frame) if at.layer else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, get_args
 from urllib.parse import urlencode
 
@@ -10,7 +11,8 @@ import streamlit as st
 
 from controlnet_core.domain.recipe import Recipe, Resize
 from controlnet_core.models.catalog import ModelCard
-from webapp.application import services, validation
+from webapp.application import validation
+from webapp.application.studio import Studio
 from webapp.ui.compose import state
 from webapp.ui.compose.state import FRAMES, KEY, LAYERS_MAX, Composition, Layer
 from webapp.ui.generate import panels, settings_panel, sheet
@@ -21,30 +23,30 @@ TINTS = ("2f6fde", "0f9d6b", "c2388f", "b07400")
 RESIZES: dict[Resize, str] = {"fit": "Fit inside", "crop": "Fill and crop", "stretch": "Stretch"}
 
 
-def open_composition() -> Composition:
+def open_composition(studio: Studio) -> Composition:
     """The composition of this session, its documents in one frame."""
-    at = page_state(KEY, state.load)
-    panels.suit(at)
+    at = page_state(KEY, partial(state.load, studio))
+    panels.suit(studio, at)
     return at
 
 
-def recipe(at: Composition) -> Recipe:
+def recipe(studio: Studio, at: Composition) -> Recipe:
     """What the page asks for. Raises StudioError."""
-    return panels.recipe_of(at, state.drafts(at, panels.model_card()), at.frame)
+    return panels.recipe_of(studio, at, state.drafts(studio, at, panels.model_card(studio)), at.frame)
 
 
 # ---- the list of layers
 
 
-def layer_list(at: Composition) -> None:
+def layer_list(studio: Studio, at: Composition) -> None:
     """The layers, topmost first, each with its picture, its eye and what can be done with it; and adding one."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown("**Layers**", width="stretch")
         _frame_choice(at)
     for index, layer in enumerate(at.layers):
-        _row(at, index, layer)
+        _row(studio, at, index, layer)
     if len(at.layers) < LAYERS_MAX:
-        controls = services.studio().controls
+        controls = studio.controls
         chosen = st.menu_button(
             "Add a control",
             list(controls),
@@ -55,17 +57,17 @@ def layer_list(at: Composition) -> None:
         )
         if chosen is not None:
             with told():
-                state.add(at, validation.choice(chosen, tuple(controls), "The control"))
+                state.add(studio, at, validation.choice(chosen, tuple(controls), "The control"))
                 st.rerun(scope="fragment")
 
 
-def _row(at: Composition, index: int, layer: Layer) -> None:
-    control = services.studio().control(layer.control)
+def _row(studio: Studio, at: Composition, index: int, layer: Layer) -> None:
+    control = studio.control(layer.control)
     mark = "on" if layer.slot == at.chosen else "off"
     with st.container(
         key=f"compose-layer-{index}-{mark}", horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False
     ):
-        st.html(_thumb(at, layer, TINTS[index]), width=40)
+        st.html(_thumb(studio, at, layer, TINTS[index]), width=40)
         st.button(
             control.title,
             key=f"compose-name-{index}",
@@ -90,21 +92,18 @@ def _toggle(layer: Layer) -> None:
     layer.shown = not layer.shown
 
 
-def _thumb(at: Composition, layer: Layer, tint: str) -> str:
+def _thumb(studio: Studio, at: Composition, layer: Layer, tint: str) -> str:
     faint = "" if layer.shown else " faint"
-    return (
-        f'<span class="layer{faint}" style="--tint:#{tint}"><img alt="" src="{address(at, layer, "control")}"></span>'
-    )
+    return f'<span class="layer{faint}" style="--tint:#{tint}"><img alt="" src="{address(studio, at, layer, "control")}"></span>'
 
 
-def address(at: Composition, layer: Layer, what: str, tint: str = "", *, mask: bool = False) -> str:
+def address(studio: Studio, at: Composition, layer: Layer, what: str, tint: str = "", *, mask: bool = False) -> str:
     """The URL of a layer's picture; it changes with the drawing and how it is drawn, so that the browser looks again."""
-    hub = services.studio().hub
-    token = state.token(layer, at.frame, mask=mask)
+    token = state.token(studio, layer, at.frame, mask=mask)
     params = {} if mask else layer.params
-    hub.view(token, "scribble" if mask else layer.control, params)
+    studio.documents.view(token, "scribble" if mask else layer.control, params)
     name = f"{token}/{tint}" if tint else token
-    return f"./studio/{what}/{name}.png?{urlencode({'rev': hub.read(token)[0], **params})}"
+    return f"./studio/{what}/{name}.png?{urlencode({'rev': studio.documents.read(token)[0], **params})}"
 
 
 def _frame_choice(at: Composition) -> None:
@@ -128,13 +127,13 @@ def _frame_choice(at: Composition) -> None:
 # ---- the chosen layer
 
 
-def properties(at: Composition, base: ModelCard, make: Callable[[], Recipe]) -> None:
+def properties(studio: Studio, at: Composition, base: ModelCard, make: Callable[[], Recipe]) -> None:
     """How the chosen layer acts, and where."""
     layer = at.layer
     if layer is None:
         st.caption("Add a control to begin.")
         return
-    control = services.studio().control(layer.control)
+    control = studio.control(layer.control)
     _header(at, layer, control.title)
     with told():
         settings_panel.acting(f"{layer.slot}.{at.round}", layer)
@@ -148,8 +147,8 @@ def properties(at: Composition, base: ModelCard, make: Callable[[], Recipe]) -> 
             at.view = "mask" if masked else "draw"
             st.rerun(scope="fragment")
         if layer.shown:
-            sheet.button(at, make, at.acting.index(layer), layer, control.title)
-        _further(at, layer, base)
+            sheet.button(studio, at, make, at.acting.index(layer), layer, control.title)
+        _further(studio, at, layer, base)
 
 
 def _header(at: Composition, layer: Layer, title: str) -> None:
@@ -178,7 +177,7 @@ def _icon_button(name: str, icon: str, key: str, run: Callable[..., None], *args
     )
 
 
-def _further(at: Composition, layer: Layer, base: ModelCard) -> None:
+def _further(studio: Studio, at: Composition, layer: Layer, base: ModelCard) -> None:
     box = st.expander("More", key=f"{layer.slot}.more", on_change="rerun", type="compact")
     if not box.open:
         return
@@ -191,6 +190,8 @@ def _further(at: Composition, layer: Layer, base: ModelCard) -> None:
             help="How a map or photo of another shape comes into the frame.",
         )
         layer.resize = validation.choice(how, get_args(Resize), "The way to resize")
-        control = services.studio().control(layer.control)
+        control = studio.control(layer.control)
         layer.params = settings_panel.drawn(f"{layer.slot}.{at.round}", control.params, layer.params)
-        layer.network = settings_panel.network(f"{layer.slot}.{at.round}", state.networks(layer, base), layer.network)
+        layer.network = settings_panel.network(
+            f"{layer.slot}.{at.round}", state.networks(studio, layer, base), layer.network
+        )

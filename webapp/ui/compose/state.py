@@ -1,6 +1,6 @@
 """A composition: one to four controls over one photo in one frame. Its state, and what happens to it; draws nothing.
 
-Every layer's document lives in the hub under the layer's slot, of the frame's size. A removed layer's drawing stays
+Every layer's document lies open under the layer's slot, of the frame's size. A removed layer's drawing stays
 there: adding the same control again brings it back.
 """
 
@@ -18,10 +18,11 @@ from controlnet_core.domain.control import Value
 from controlnet_core.domain.document import Document, Raster, Skeleton
 from controlnet_core.domain.recipe import Mode, Resize
 from controlnet_core.models.catalog import ModelCard
-from webapp.application import services
 from webapp.application.choices import Choices, Networks, networks_for
-from webapp.ui.drawing.examples import scene
-from webapp.ui.drawing.layers import placed
+from webapp.application.examples import scene
+from webapp.application.layers import placed
+from webapp.application.studio import Draft, Studio
+from webapp.ui import visitor
 from webapp.ui.page_state_store import recall
 from webapp.ui.session import Wish
 
@@ -84,35 +85,35 @@ class Composition(Wish):
         return [layer for layer in self.layers if layer.shown]
 
 
-def load() -> Composition:
+def load(studio: Studio) -> Composition:
     """The composition as this workspace left it; else a scene with a layout and people."""
-    left = recall(KEY, Composition)
+    left = recall(studio, KEY, Composition)
     if left is not None:
-        left.layers = [layer for layer in left.layers if layer.control in services.studio().controls][:LAYERS_MAX]
+        left.layers = [layer for layer in left.layers if layer.control in studio.controls][:LAYERS_MAX]
         return left
     at = Composition(KEY, "", Choices())
-    begin_with(at, SCENES[0])
+    begin_with(studio, at, SCENES[0])
     return at
 
 
-def begin_with(at: Composition, seed: int) -> None:
+def begin_with(studio: Studio, at: Composition, seed: int) -> None:
     """Replace all layers by those of a scene; drawings in their slots can be brought back by undo."""
     at.layers, at.view = [], "draw"
     for control in SCENE_CONTROLS:
         example = scene(seed, control)
-        layer = add(at, control)
+        layer = add(studio, at, control)
         assert layer is not None
         at.prompt = example.prompt
-        put(layer, example.make(*at.frame))
+        put(studio, layer, example.make(*at.frame))
 
 
-def add(at: Composition, control: str) -> Layer | None:
+def add(studio: Studio, at: Composition, control: str) -> Layer | None:
     """A new layer on top, now in the editor; None when there are enough."""
     if len(at.layers) >= LAYERS_MAX:
         return None
     taken = {layer.slot for layer in at.layers}
     slot = next(f"{KEY}.{control}.{n}" for n in range(1, LAYERS_MAX + 1) if f"{KEY}.{control}.{n}" not in taken)
-    photo = services.studio().control(control).group == "photo"
+    photo = studio.control(control).group == "photo"
     layer = Layer(control, slot, resize="crop" if photo else "fit")
     at.layers.insert(0, layer)
     at.chosen, at.view = slot, "draw"
@@ -137,58 +138,55 @@ def move(at: Composition, slot: str, by: int) -> None:
         at.layers.insert(index + by, at.layers.pop(index))
 
 
-def token(layer: Layer, frame: tuple[int, int], *, mask: bool = False) -> str:
-    """The hub's token of a layer's drawing, or of its mask; made empty when there is none."""
+def token(studio: Studio, layer: Layer, frame: tuple[int, int], *, mask: bool = False) -> str:
+    """The token of a layer's drawing, or of its mask; made empty when there is none."""
     slot = f"{layer.slot}.mask" if mask else layer.slot
-    kind = "mask" if mask else services.studio().control(layer.control).document
-    return services.studio().hub.open(services.workspace(), services.session(), slot, _empty(kind, *frame))
+    kind = "mask" if mask else studio.control(layer.control).document
+    return studio.documents.open(visitor.workspace(), visitor.session(), slot, _empty(kind, *frame))
 
 
-def put(layer: Layer, document: Document) -> None:
+def put(studio: Studio, layer: Layer, document: Document) -> None:
     """Put a document into a layer."""
-    at = token(layer, (document.width, document.height))
-    services.studio().hub.replace(at, documents.encode(document))
-    services.studio().looks.leave(services.workspace(), layer.slot)
+    at = token(studio, layer, (document.width, document.height))
+    studio.documents.replace(at, documents.encode(document))
+    studio.photo_detections.leave(visitor.workspace(), layer.slot)
 
 
-def is_empty(layer: Layer, frame: tuple[int, int]) -> bool:
+def is_empty(studio: Studio, layer: Layer, frame: tuple[int, int]) -> bool:
     """Whether nothing is drawn in a layer yet."""
-    return services.studio().hub.read(token(layer, frame))[1] == _empty(
-        services.studio().control(layer.control).document, *frame
+    return studio.documents.read(token(studio, layer, frame))[1] == _empty(
+        studio.control(layer.control).document, *frame
     )
 
 
-def align(at: Composition) -> None:
+def align(studio: Studio, at: Composition) -> None:
     """Bring every document to the frame, each in its layer's way: one may have been opened or found at another size."""
-    hub = services.studio().hub
     for layer in at.layers:
         for mask in (False, True) if layer.masked else (False,):
-            held = token(layer, at.frame, mask=mask)
-            document = hub.latest(held)[1]
+            held = token(studio, layer, at.frame, mask=mask)
+            document = studio.documents.latest(held)[1]
             if (document.width, document.height) != at.frame:
-                hub.replace(held, documents.encode(placed(document, *at.frame, layer.resize)))
+                studio.documents.replace(held, documents.encode(placed(document, *at.frame, layer.resize)))
 
 
-def networks(layer: Layer, base: ModelCard) -> Networks:
+def networks(studio: Studio, layer: Layer, base: ModelCard) -> Networks:
     """The ControlNets that can carry a layer for a base model."""
-    studio = services.studio()
     return networks_for(studio.catalog, base, studio.control(layer.control))
 
 
-def photo_in_frame(at: Composition) -> str | None:
+def photo_in_frame(studio: Studio, at: Composition) -> str | None:
     """The blob of the photo as it lies in the frame: what detectors look at, so that all layers fit one another."""
-    return _framed(at.photo, *at.frame, at.photo_resize) if at.photo else None
+    return _framed(studio, at.photo, *at.frame, at.photo_resize) if at.photo else None
 
 
-def drafts(at: Composition, base: ModelCard) -> list[services.Draft]:
+def drafts(studio: Studio, at: Composition, base: ModelCard) -> list[Draft]:
     """The controls of the recipe. Raises StudioError."""
-    hub = services.studio().hub
-    made: list[services.Draft] = []
+    made: list[Draft] = []
     for layer in at.acting:
-        held = token(layer, at.frame)
-        document = hub.latest(held)[1]
+        held = token(studio, layer, at.frame)
+        document = studio.documents.latest(held)[1]
         made.append(
-            services.Draft(
+            Draft(
                 layer.control,
                 document,
                 layer.params,
@@ -196,23 +194,23 @@ def drafts(at: Composition, base: ModelCard) -> list[services.Draft]:
                 start=layer.start,
                 end=layer.end,
                 mode=layer.mode,
-                network=networks(layer, base).chosen(layer.network) if layer.weight else None,
+                network=networks(studio, layer, base).chosen(layer.network) if layer.weight else None,
                 resize=layer.resize,
-                mask=mask_of(layer, at.frame),
-                found=services.studio().looks.found(held),
+                mask=mask_of(studio, layer, at.frame),
+                found=studio.photo_detections.found(held),
             )
         )
     return made
 
 
-def mask_of(layer: Layer, frame: tuple[int, int]) -> str | None:
+def mask_of(studio: Studio, layer: Layer, frame: tuple[int, int]) -> str | None:
     """The blob of a layer's mask; None when it acts everywhere, as it does while nothing is painted."""
     if not layer.masked:
         return None
-    document = services.studio().hub.latest(token(layer, frame, mask=True))[1]
+    document = studio.documents.latest(token(studio, layer, frame, mask=True))[1]
     if not isinstance(document, Raster) or not document.pixels.any():
         return None
-    return services.studio().blobs.put(picture.to_png(picture.hwc3(document.pixels)))
+    return studio.blobs.put(picture.to_png(picture.hwc3(document.pixels)))
 
 
 @lru_cache(maxsize=16)
@@ -224,6 +222,5 @@ def _empty(kind: documents.DocumentKind, width: int, height: int) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def _framed(digest: str, width: int, height: int, how: Resize) -> str:
-    studio = services.studio()
+def _framed(studio: Studio, digest: str, width: int, height: int, how: Resize) -> str:
     return studio.blobs.put(picture.to_png(resize.fit(studio.photos.photo(digest), width, height, how)))

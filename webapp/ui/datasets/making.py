@@ -10,8 +10,9 @@ import streamlit as st
 from annotator.datasets.dataset import Plan
 from controlnet_core.domain.control import ControlType, Detector, Param, Value, values
 from controlnet_core.domain.errors import InputError
-from webapp.application import services, validation
-from webapp.application.annotations import Made, annotating
+from webapp.application import validation
+from webapp.application.annotations import Made
+from webapp.application.studio import Studio
 from webapp.ui.messages import plain, told
 from webapp.ui.session import remember, remembered
 
@@ -20,18 +21,18 @@ SIZES = (256, 320, 384, 448, 512, 640, 768, 1024, 0)
 TYPES = ["png", "jpg", "jpeg", "webp", "txt", "jsonl", "zip"]
 
 
-def show() -> None:
+def show(studio: Studio) -> None:
     """Draw the part: a new set, and those that were made."""
     new, made = st.columns([5, 7], gap="large")
     with new, told():
-        _new()
+        _new(studio)
     with made:
         st.subheader("Your data sets")
-        _list()
+        _list(studio)
 
 
-def _new() -> None:
-    here = annotating()
+def _new(studio: Studio) -> None:
+    here = studio.annotations
     st.subheader("New data set")
     st.caption(
         "Every photo becomes a pair: its map under source/, itself under target/, a line with its caption in prompt.json. "
@@ -53,7 +54,7 @@ def _new() -> None:
             key="datasets.source",
             help=f"Folders, zips and JSONL lists in {here.photos} appear here.",
         )
-    control, detector = _detector()
+    control, detector = _detector(studio)
     given = _values(control, detector)
     size = st.select_slider(
         "Size of the pairs",
@@ -86,8 +87,7 @@ def _new() -> None:
     st.rerun()
 
 
-def _detector() -> tuple[ControlType, Detector]:
-    studio = services.studio()
+def _detector(studio: Studio) -> tuple[ControlType, Detector]:
     controls = {key: one for key, one in studio.controls.items() if any(way.reads == "photo" for way in one.detectors)}
     left, right = st.columns(2)
     key = left.selectbox("Control", list(controls), format_func=lambda key: controls[key].title, key="datasets.control")
@@ -132,14 +132,14 @@ def _field(prefix: str, param: Param) -> Value:
     )
 
 
-def _list() -> None:
-    here = annotating()
+def _list(studio: Studio) -> None:
+    here = studio.annotations
     # Asked for again only while something is being made.
-    st.fragment(_sets, run_every=REFRESH_S if here.running() else None)()
+    st.fragment(_sets, run_every=REFRESH_S if here.running() else None)(studio)
 
 
-def _sets() -> None:
-    here = annotating()
+def _sets(studio: Studio) -> None:
+    here = studio.annotations
     was, now = remembered("datasets.running", False), here.running()
     remember("datasets.running", now)
     if was and not now:
@@ -149,13 +149,13 @@ def _sets() -> None:
         st.caption("None yet. Sets that you make appear here and on the training page.")
     for one in made:
         with st.container(border=True), told():
-            _one(one)
+            _one(studio, one)
 
 
-def _one(made: Made) -> None:
-    here, run = annotating(), annotating().run(made.name)
+def _one(studio: Studio, made: Made) -> None:
+    here, run = studio.annotations, studio.annotations.run(made.name)
     alive = run is not None and run.alive
-    control = services.studio().controls.get(str(made.plan.get("control")))
+    control = studio.controls.get(str(made.plan.get("control")))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{plain(made.name)}**")
         st.caption(plain(f"{control.title if control else '?'} · {made.plan.get('detector')} · {made.pairs} pairs"))
@@ -169,7 +169,10 @@ def _one(made: Made) -> None:
                 key=f"datasets.resume.{made.name}",
                 icon=":material/play_arrow:",
                 on_click=_resume,
-                args=(made,),
+                args=(
+                    studio,
+                    made,
+                ),
                 help="Annotates photos that are new or were skipped.",
             )
     if run is not None and alive:
@@ -181,6 +184,6 @@ def _one(made: Made) -> None:
             st.dataframe([{"Photo": name, "Why": why} for name, why in made.skipped], hide_index=True, width="stretch")
 
 
-def _resume(made: Made) -> None:
+def _resume(studio: Studio, made: Made) -> None:
     with told():
-        annotating().resume(made)
+        studio.annotations.resume(made)

@@ -23,9 +23,11 @@ from controlnet_core.domain.control import ControlType, values
 from controlnet_core.domain.errors import Cancelled, InputError, StudioError
 from controlnet_core.storage import store
 from controlnet_core.training.run import Config
-from webapp.application import services, validation
+from webapp.application import validation
+from webapp.application.studio import Studio
 from webapp.application.training_setup import pairs_of
-from webapp.application.trainings import BUILT_IN, trainings
+from webapp.application.trainings import BUILT_IN
+from webapp.ui import visitor
 from webapp.ui.messages import plain, refuse, told
 from webapp.ui.session import remember, remembered
 
@@ -93,11 +95,11 @@ def _checks() -> Checks:
     return Checks()
 
 
-def show() -> None:
+def show(studio: Studio) -> None:
     """Draw the part of the Data page that looks through a set."""
-    sources = trainings().sources()
+    sources = studio.trainings.sources()
     folders = [source for source in sources if source not in BUILT_IN]
-    controls = services.studio().controls
+    controls = studio.controls
     left, middle, right = st.columns([5, 4, 2], gap="medium", vertical_alignment="bottom")
     source = left.selectbox("Data set", [*folders, *BUILT_IN], format_func=sources.__getitem__, key="pairs.source")
     source = validation.choice(source, sources, "The data set")
@@ -107,14 +109,14 @@ def show() -> None:
         help="Whose editor opens a map; for the picture world and the gallery, whose maps are shown.",
     )  # fmt: skip
     control = controls[validation.choice(key, controls, "The control")]
-    pairs = _opened(source, control.key)
+    pairs = _opened(studio, source, control.key)
     if not len(pairs):
         words = "Pictures that you make with this control appear here." if source == "gallery" else "It holds no pairs."
         st.info(words, icon=":material/dataset:")
         return
     chosen = remembered("pairs.chosen", None)
     if chosen is not None and chosen[0] == source and chosen[1] < len(pairs) and isinstance(pairs, Editable):
-        _one(source, pairs, chosen[1], control)
+        _one(studio, source, pairs, chosen[1], control)
         return
     endless = checks.is_endless(pairs)
     last = 999 if endless else (len(pairs) - 1) // SHOWN
@@ -127,17 +129,17 @@ def show() -> None:
 
 def _check_of(source: str, control: str) -> str:
     """Under what a check is remembered: the gallery is another one for every workspace and condition."""
-    return f"gallery {services.workspace()} {control}" if source == "gallery" else source
+    return f"gallery {visitor.workspace()} {control}" if source == "gallery" else source
 
 
-def _opened(source: str, control: str) -> Pairs:
+def _opened(studio: Studio, source: str, control: str) -> Pairs:
     asked = {
         "name": "look",
         "base": "any",
         "control": control,
-        "data": {"source": source, "owner": services.workspace(), "size": 256},
+        "data": {"source": source, "owner": visitor.workspace(), "size": 256},
     }
-    return pairs_of(Config.model_validate(asked), trainings().settings)[0]
+    return pairs_of(Config.model_validate(asked), studio.trainings.settings)[0]
 
 
 def _found(source: str, pairs: Pairs) -> None:
@@ -213,7 +215,7 @@ def _name_of(pairs: Editable, index: int) -> str:
         return ""
 
 
-def _one(source: str, pairs: Editable, index: int, control: ControlType) -> None:
+def _one(studio: Studio, source: str, pairs: Editable, index: int, control: ControlType) -> None:
     """One pair, large: its map in the editor, its picture, its prompt, and whether it is held out."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
@@ -221,14 +223,14 @@ def _one(source: str, pairs: Editable, index: int, control: ControlType) -> None
         )
         st.markdown(f"**{plain(pairs.name(index))}**")
     left, right = st.columns([8, 5], gap="medium")
-    free = services.studio().settings.free_min_bytes
+    free = studio.settings.free_min_bytes
     try:
         entry, held = pairs.entry(index), pairs.held_out()
     except InputError as error:
         refuse(error)
         return
     with left, told():
-        _map(source, pairs, index, control)
+        _map(studio, source, pairs, index, control)
     with right, told():
         if isinstance(entry.target, Path) and entry.target.is_file():
             st.image(entry.target.read_bytes(), width="stretch")
@@ -246,9 +248,9 @@ def _one(source: str, pairs: Editable, index: int, control: ControlType) -> None
             pairs.hold_out(index, now, free_min_bytes=free)
 
 
-def _map(source: str, pairs: Editable, index: int, control: ControlType) -> None:
+def _map(studio: Studio, source: str, pairs: Editable, index: int, control: ControlType) -> None:
     """The map as a document in its condition's editor, where a map can be read back."""
-    studio, entry = services.studio(), pairs.entry(index)
+    entry = pairs.entry(index)
     assert isinstance(entry.source, Path)
     rgb = decoded(entry.source, "control picture")
     reader = next((one for one in control.detectors if one.reads == "map" and not one.weights), None)
@@ -262,11 +264,11 @@ def _map(source: str, pairs: Editable, index: int, control: ControlType) -> None
     place = (source, index, control.key)
     given = values(reader.params, {"light": True} if any(one.key == "light" for one in reader.params) else {})
     container = documents.encode(reader.run(rgb, given))
-    token = studio.hub.open(services.workspace(), services.session(), slot, container)
+    token = studio.documents.open(visitor.workspace(), visitor.session(), slot, container)
     if remembered("pairs.place", None) != place:
-        studio.hub.replace(token, container)
+        studio.documents.replace(token, container)
         remember("pairs.place", place)
-    rev, data = studio.hub.read(token)
+    rev, data = studio.documents.read(token)
     components.edit(
         control.editor,
         key=f"pairs.editor.{slot}",
@@ -278,7 +280,7 @@ def _map(source: str, pairs: Editable, index: int, control: ControlType) -> None
         options={"name": f"pair-{index + 1}", "document_kind": control.document, **control.options()},
     )
     if st.button("Keep the map", icon=":material/save:", key="pairs.keep.map", type="primary"):
-        drawn = studio.render(control.key, studio.hub.latest(token)[1], {})
+        drawn = studio.render(control.key, studio.documents.latest(token)[1], {})
         if drawn.shape != rgb.shape:
             raise InputError("The map must stay as large as its picture.", "Undo the change of size.")
         store.write(entry.source, picture.to_png(drawn), free_min_bytes=studio.settings.free_min_bytes)

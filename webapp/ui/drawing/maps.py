@@ -10,16 +10,17 @@ from typing import Any
 
 from components import mount
 from controlnet_core.domain.errors import InputError
-from webapp.application import services, validation
+from webapp.application import validation
+from webapp.application.studio import Studio
+from webapp.ui import visitor
 from webapp.ui.drawing.photo import described, gallery, offered
 from webapp.ui.drawing.sources import generate_next, open_editor
 from webapp.ui.session import go_to, remember, remembered
 
 
-def show() -> None:
+def show(studio: Studio) -> None:
     """Draw the page's part; go to a condition's page when one of its maps is wanted."""
-    studio = services.studio()
-    stream = studio.hub.stream(services.session(), services.workspace())
+    stream = studio.events.stream(visitor.session(), visitor.workspace())
     photo = remembered("maps.photo", "")
     width, height = studio.photos.canvas(photo) if photo else (1, 1)
     data = {
@@ -30,22 +31,21 @@ def show() -> None:
                 "key": one.key,
                 "title": one.title,
                 "help": one.help,
-                "detectors": [described(detector) for detector in one.detectors if detector.reads == "photo"],
+                "detectors": [described(studio, detector) for detector in one.detectors if detector.reads == "photo"],
             }
             for one in studio.controls.values()
         ],
         "photo_url": f"./studio/maps/{stream}",
         "events_url": f"./studio/events/{stream}",
-        "gallery": gallery(),
+        "gallery": gallery(studio),
         "examples": offered(),
     }
     wanted = mount.maps(key="maps", data=data)
     if wanted is not None:
-        _do(wanted)
+        _do(studio, wanted)
 
 
-def _do(wanted: Mapping[str, Any]) -> None:
-    studio = services.studio()
+def _do(studio: Studio, wanted: Mapping[str, Any]) -> None:
     kind = validation.choice(wanted.get("kind"), ("edit", "generate", "photo"), "The wish")
     digest = validation.text(wanted.get("photo"), 64, "The photo")
     studio.photos.photo(digest)
@@ -59,7 +59,7 @@ def _do(wanted: Mapping[str, Any]) -> None:
     found = studio.photos.find(detection)
     if found is None:
         raise InputError("This map is not at hand any more.", "Choose its detector again.")
-    studio.looks.adopt(services.workspace(), control.key, detection, found)
+    studio.photo_detections.adopt(visitor.workspace(), control.key, detection, found)
     if kind == "edit":
         open_editor(control.key)
     else:

@@ -10,29 +10,29 @@ from typing import Any
 
 from components import mount
 from controlnet_core.domain.control import Detector, Param
-from webapp.application import services
+from webapp.application import examples, views
 from webapp.application.photo_detection import shown
-from webapp.ui.drawing import examples
+from webapp.application.studio import Studio
+from webapp.ui import visitor
 from webapp.ui.session import Desk, set_widget
 
 GALLERY_MAX = 24
 
 
-def view(at: Desk, height_px: int) -> bool:
+def view(studio: Studio, at: Desk, height_px: int) -> bool:
     """Draw the view; True in the run in which somebody wants to edit the map."""
-    studio = services.studio()
     control = studio.controls[at.control]
-    rev, document = studio.hub.latest(at.token)
-    studio.hub.view(at.token, control.key, at.choices.params)
-    stream = studio.hub.stream(services.session(), services.workspace())
-    look = studio.looks.of(at.token)
+    rev, document = studio.documents.latest(at.token)
+    studio.documents.view(at.token, control.key, at.choices.params)
+    stream = studio.events.stream(visitor.session(), visitor.workspace())
+    look = studio.photo_detections.of(at.token)
     size = (document.width, document.height)
     if look.photo and not look.rev:
         size = studio.photos.canvas(look.photo, look.shorter)
     data = {
         "control": control.key,
         "help": control.help,
-        "detectors": [described(one) for one in control.detectors],
+        "detectors": [described(studio, one) for one in control.detectors],
         "opens_editor": control.group == "draw",
         "look": shown(look),
         "size": size,
@@ -43,7 +43,7 @@ def view(at: Desk, height_px: int) -> bool:
         "control_url": f"./studio/control/{at.token}.png",
         "events_url": f"./studio/events/{stream}",
         "cancel_url": f"./studio/jobs/{stream}/cancel",
-        "gallery": gallery(),
+        "gallery": gallery(studio),
         "examples": offered(),
         "height_px": height_px,
     }
@@ -57,10 +57,10 @@ def _say(at: Desk, example: str) -> None:
         set_widget(f"{at.key}.prompt", example)
 
 
-def gallery() -> list[dict[str, str]]:
+def gallery(studio: Studio) -> list[dict[str, str]]:
     """The newest pictures that were made here, to take one of them as the photo."""
-    recent = services.studio().gallery.recent(GALLERY_MAX, services.workspace())
-    return [{"url": services.picture_url(one.id), "name": one.recipe.prompt[:80] or "no prompt"} for one in recent]
+    recent = studio.gallery.recent(GALLERY_MAX, visitor.workspace())
+    return [{"url": views.picture_url(one.id), "name": one.recipe.prompt[:80] or "no prompt"} for one in recent]
 
 
 def offered() -> list[dict[str, str]]:
@@ -68,9 +68,9 @@ def offered() -> list[dict[str, str]]:
     return [{"url": f"./studio/examples/{seed}.jpg", "name": name} for seed, name in examples.photos().items()]
 
 
-def described(one: Detector) -> dict[str, Any]:
+def described(studio: Studio, one: Detector) -> dict[str, Any]:
     """A detector as JSON: its parameters, and the networks that it needs with their size and licence."""
-    catalog = services.studio().catalog
+    catalog = studio.catalog
     cards = [catalog.card(id) for id in one.weights]
     return {
         "key": one.key,

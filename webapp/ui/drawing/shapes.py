@@ -16,7 +16,8 @@ from PIL import Image
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.document import Document, Raster
 from controlnet_core.domain.errors import InputError
-from webapp.application import services, validation
+from webapp.application import validation
+from webapp.application.studio import Studio
 from webapp.ui.messages import told
 from webapp.ui.session import Desk, widget
 
@@ -35,11 +36,11 @@ def with_shapes(at: Desk, document: Document) -> Document:
     return Raster("mask", np.maximum(document.pixels, fitted))
 
 
-def canvas(at: Desk) -> None:
+def canvas(studio: Studio, at: Desk) -> None:
     """The canvas of movable shapes, with the drawing faintly under it."""
     from streamlit_drawable_canvas import st_canvas  # registers itself, which needs a running server
 
-    drawing = services.studio().hub.latest(at.token)[1]
+    drawing = studio.documents.latest(at.token)[1]
     if not isinstance(drawing, Raster):
         raise InputError("Shapes go onto drawings only.")
     width = round(SHOWN_PX * min(1, drawing.width / drawing.height))
@@ -78,15 +79,22 @@ def canvas(at: Desk) -> None:
         _take(at, drawn)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
-            "Stamp onto the drawing", icon=":material/approval:", on_click=stamp, args=(at,), disabled=at.shapes is None
+            "Stamp onto the drawing",
+            icon=":material/approval:",
+            on_click=stamp,
+            args=(
+                studio,
+                at,
+            ),
+            disabled=at.shapes is None,
         )
         st.caption("The pencil above the canvas moves and scales shapes. A double click ends a polygon.")
 
 
-def stamp(at: Desk) -> None:
+def stamp(studio: Studio, at: Desk) -> None:
     """Put the shapes onto the drawing for good and begin with none."""
-    hub = services.studio().hub
-    hub.replace(at.token, documents.encode(with_shapes(at, hub.latest(at.token)[1])))
+    drawing = studio.documents.latest(at.token)[1]
+    studio.documents.replace(at.token, documents.encode(with_shapes(at, drawing)))
     at.shapes, at.shapes_first, at.shapes_round = None, None, at.shapes_round + 1
 
 

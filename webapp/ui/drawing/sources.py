@@ -10,9 +10,10 @@ import streamlit as st
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.document import Document, Raster
-from webapp.application import services
+from webapp.application.examples import Example, examples
+from webapp.application.studio import Studio
+from webapp.ui import visitor
 from webapp.ui.drawing import photo
-from webapp.ui.drawing.examples import Example, examples
 from webapp.ui.session import Desk, remember, remembered, set_widget, widget
 
 THUMB_PX = 160
@@ -29,9 +30,9 @@ def first_document(control: ControlType, width: int, height: int) -> tuple[Docum
     return first.make(width, height), first.prompt
 
 
-def source_bar(at: Desk) -> str:
+def source_bar(studio: Studio, at: Desk) -> str:
     """The row above the editor: the way to a document, and examples; returns "Draw", "Shapes" or "Photo"."""
-    control = services.studio().controls[at.control]
+    control = studio.controls[at.control]
     ways = [way for way in TITLES[control.group] if way != "Shapes" or at.control == "scribble"]
     key = widget(f"{at.key}.way", ways[0])
     if opened := remembered(f"{key}.next", ""):
@@ -51,13 +52,13 @@ def source_bar(at: Desk) -> str:
         offered = st.popover("Examples", icon=":material/auto_awesome:", key=f"{at.key}.examples", on_change="rerun")
         if offered.open:  # closed, it draws no thumbnails
             with offered:
-                _example_grid(at, examples(at.control))
+                _example_grid(studio, at, examples(at.control))
     return chosen if chosen in ways else ways[0]
 
 
-def from_photo(at: Desk, height_px: int) -> None:
+def from_photo(studio: Studio, at: Desk, height_px: int) -> None:
     """The photo view; a map that is to be edited opens in its editor."""
-    if photo.view(at, height_px):
+    if photo.view(studio, at, height_px):
         open_editor(at.key)
         st.rerun(scope="fragment")
 
@@ -84,31 +85,35 @@ def _reopen_shapes(at: Desk) -> None:
     at.shapes_first, at.shapes_round = at.shapes_now, at.shapes_round + 1
 
 
-def _put(at: Desk, document: Document) -> None:
-    services.studio().hub.replace(at.token, documents.encode(document))
-    services.studio().looks.leave(services.workspace(), at.key)
+def _put(studio: Studio, at: Desk, document: Document) -> None:
+    studio.documents.replace(at.token, documents.encode(document))
+    studio.photo_detections.leave(visitor.workspace(), at.key)
 
 
-def _example_grid(at: Desk, offered: tuple[Example, ...]) -> None:
+def _example_grid(studio: Studio, at: Desk, offered: tuple[Example, ...]) -> None:
     st.caption("Start from one of these. Undo in the editor brings your drawing back.")
     columns = st.columns(3)
     for index, example in enumerate(offered):
         with columns[index % 3]:
-            st.image(_thumbnail(at.control, index), width=THUMB_PX)
+            st.image(_thumbnail(studio, at.control, index), width=THUMB_PX)
             st.button(
-                example.title, key=f"{at.control}.example.{index}", width="stretch", on_click=_take, args=(at, example)
+                example.title,
+                key=f"{at.control}.example.{index}",
+                width="stretch",
+                on_click=_take,
+                args=(studio, at, example),
             )
 
 
 @cache
-def _thumbnail(control: str, index: int) -> np.ndarray:
+def _thumbnail(studio: Studio, control: str, index: int) -> np.ndarray:
     document = examples(control)[index].make(THUMB_PX * 2, THUMB_PX * 2)
-    picture = services.studio().render(control, document, {})
+    picture = studio.render(control, document, {})
     return 255 - picture if isinstance(document, Raster) and document.kind == "mask" else picture
 
 
-def _take(at: Desk, example: Example) -> None:
-    present = services.studio().hub.latest(at.token)[1]
-    _put(at, example.make(present.width, present.height))
+def _take(studio: Studio, at: Desk, example: Example) -> None:
+    present = studio.documents.latest(at.token)[1]
+    _put(studio, at, example.make(present.width, present.height))
     at.prompt = example.prompt
     set_widget(f"{at.control}.prompt", example.prompt)

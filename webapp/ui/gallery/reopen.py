@@ -19,8 +19,10 @@ from controlnet_core.domain.document import Raster
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import ControlUnit, Recipe, Source, parse
 from controlnet_core.storage.metadata import read_parameters
-from webapp.application import services, validation
+from webapp.application import validation
 from webapp.application.choices import Choices, Start
+from webapp.application.studio import Studio
+from webapp.ui import visitor
 from webapp.ui.compose import layers_panel, state
 from webapp.ui.compose.state import Composition, Layer
 from webapp.ui.drawing.sources import open_editor
@@ -31,49 +33,49 @@ from webapp.ui.session import FIRST, Desk, Wish, go_to, remember, remembered, se
 _SHARED = ("steps", "guidance", "sampler", "eta", "added_prompt", "negative", "clip_skip", "vae")
 
 
-def take(wanted: Wanted, page: str) -> None:
+def take(studio: Studio, wanted: Wanted, page: str) -> None:
     """Do what the wall or the drawer wants while the page at the path `page` is shown. Raises StudioError."""
     if wanted.kind == "reopen":
-        recipe(services.studio().gallery.get(wanted.id).recipe, page)
+        recipe(studio, studio.gallery.get(wanted.id).recipe, page)
     elif wanted.kind == "job":
-        recipe(asked(wanted.id), page)
+        recipe(studio, asked(studio, wanted.id), page)
     elif wanted.kind == "studio":
-        recipe(parse(wanted.text), page)
+        recipe(studio, parse(wanted.text), page)
     else:
-        parameters(wanted.text, page)
+        parameters(studio, wanted.text, page)
 
 
-def asked(job: str) -> Recipe:
+def asked(studio: Studio, job: str) -> Recipe:
     """The recipe of a job of this workspace, whatever became of it. Raises InputError for any other."""
-    entry = services.studio().queue.get(validation.job_id(job))
-    if entry.owner != services.workspace() or entry.kind != "recipe":
+    entry = studio.queue.get(validation.job_id(job))
+    if entry.owner != visitor.workspace() or entry.kind != "recipe":
         raise InputError("There is no such job here.")
     return parse(entry.work)
 
 
-def recipe(made: Recipe, page: str) -> None:
+def recipe(studio: Studio, made: Recipe, page: str) -> None:
     """Bring a recipe back and go to its page. Raises StudioError."""
     missing: list[str] = []
-    _use_model(made, missing)
+    _use_model(studio, made, missing)
     if len(made.controls) > 1:
-        at, path = _composition(made, missing), state.KEY
+        at, path = _composition(studio, made, missing), state.KEY
     else:
-        at, path = _desk(made, missing), made.controls[0].control if made.controls else FIRST
+        at, path = _desk(studio, made, missing), made.controls[0].control if made.controls else FIRST
     at.job = None
     _words(at, made.prompt)
-    settings_panel.adopt(at, _choices(made, missing))
-    at.begin = _start(made.source, at, missing) if made.source else None
+    settings_panel.adopt(at, _choices(studio, made, missing))
+    at.begin = _start(studio, made.source, at, missing) if made.source else None
     lost = f" Not here any more: {', '.join(missing)}." if missing else ""
     _go(path, page, f"Everything is back as it was made.{lost}" if not lost else f"Brought back.{lost}")
 
 
-def parameters(text: str, page: str) -> None:
+def parameters(studio: Studio, text: str, page: str) -> None:
     """Fill what the settings of another program say into the page that is shown, else into the first. Raises InputError."""
     found = read_parameters(text)
     if not found:
         raise InputError("There are no settings in this picture that can be read.")
-    path = page if page in services.studio().controls or page == state.KEY else FIRST
-    at = layers_panel.open_composition() if path == state.KEY else panels.open_desk(path)
+    path = page if page in studio.controls or page == state.KEY else FIRST
+    at = layers_panel.open_composition(studio) if path == state.KEY else panels.open_desk(studio, path)
     _words(at, found.get("prompt", at.prompt))
     shared = {name: value for name, value in found.items() if name in (*_SHARED, "seed")}
     size = {"size": min(found["width"], found["height"])} if "width" in found else {}
@@ -98,8 +100,8 @@ def _go(path: str, page: str, notice: str) -> None:
         go_to(path)
 
 
-def _use_model(made: Recipe, missing: list[str]) -> None:
-    catalog = services.studio().catalog
+def _use_model(studio: Studio, made: Recipe, missing: list[str]) -> None:
+    catalog = studio.catalog
     if catalog.has(made.model):
         remember("model", made.model)
     else:
@@ -108,30 +110,30 @@ def _use_model(made: Recipe, missing: list[str]) -> None:
     missing += [str(key) for key in added if key and not catalog.has(key)]
 
 
-def _desk(made: Recipe, missing: list[str]) -> Desk:
+def _desk(studio: Studio, made: Recipe, missing: list[str]) -> Desk:
     unit = made.controls[0] if made.controls else None
-    if unit is not None and unit.control not in services.studio().controls:
+    if unit is not None and unit.control not in studio.controls:
         raise InputError(f"This picture was made with a control that is not known here: {unit.control}.")
-    at = panels.open_desk(unit.control if unit else FIRST)
-    if unit is not None and _land(unit.control, unit, missing):
+    at = panels.open_desk(studio, unit.control if unit else FIRST)
+    if unit is not None and _land(studio, unit.control, unit, missing):
         open_editor(at.key)
         at.shapes = at.shapes_now = at.shapes_first = None  # they are part of the drawing now
         at.shapes_round += 1
     return at
 
 
-def _composition(made: Recipe, missing: list[str]) -> Composition:
-    at = layers_panel.open_composition()
+def _composition(studio: Studio, made: Recipe, missing: list[str]) -> Composition:
+    at = layers_panel.open_composition(studio)
     layers: list[Layer] = []
     size = made.width, made.height
     photo: str | None = None
     for unit in made.controls:
         number = 1 + sum(layer.control == unit.control for layer in layers)
         slot = f"{state.KEY}.{unit.control}.{number}"
-        size = _land(slot, unit, missing) or size
-        photo = photo or (unit.found.picture if unit.found and unit.found.picture in services.studio().blobs else None)
+        size = _land(studio, slot, unit, missing) or size
+        photo = photo or (unit.found.picture if unit.found and unit.found.picture in studio.blobs else None)
         if unit.mask is not None:
-            _land_mask(f"{slot}.mask", unit.mask, missing)
+            _land_mask(studio, f"{slot}.mask", unit.mask, missing)
         layers.append(
             Layer(
                 unit.control,
@@ -143,46 +145,45 @@ def _composition(made: Recipe, missing: list[str]) -> Composition:
                 resize=unit.resize,
                 network=unit.network,
                 masked=unit.mask is not None,
-                params=_drawn(unit, missing),
+                params=_drawn(studio, unit, missing),
             )
         )
     at.layers, at.chosen, at.frame, at.view, at.photo = layers, layers[0].slot, size, "draw", photo
     return at
 
 
-def _land(slot: str, unit: ControlUnit, missing: list[str]) -> tuple[int, int] | None:
+def _land(studio: Studio, slot: str, unit: ControlUnit, missing: list[str]) -> tuple[int, int] | None:
     """Put a control's document into its slot, and behind it the photo that it was found in.
 
     Returns the document's width and height, None when it is not here any more.
     """
-    studio = services.studio()
     try:
         data = studio.blobs.get(unit.document or "")
         document = documents.decode(data)
     except InputError:
         missing.append("its drawing")
         return None
-    studio.hub.land(services.workspace(), slot, data)
-    _note(slot, unit, (document.width, document.height), missing)
+    studio.documents.land(visitor.workspace(), slot, data)
+    _note(studio, slot, unit, (document.width, document.height), missing)
     return document.width, document.height
 
 
-def _note(slot: str, unit: ControlUnit, size: tuple[int, int], missing: list[str]) -> None:
-    studio, found = services.studio(), unit.found
+def _note(studio: Studio, slot: str, unit: ControlUnit, size: tuple[int, int], missing: list[str]) -> None:
+    found = unit.found
     try:
         if found is None:
-            studio.looks.leave(services.workspace(), slot)
+            studio.photo_detections.leave(visitor.workspace(), slot)
             return
         made = studio.photos.detection(unit.control, found.detector, found.picture, found.values, size=size)
         studio.photos.photo(found.picture)
-        studio.looks.note(services.workspace(), slot, made)
+        studio.photo_detections.note(visitor.workspace(), slot, made)
     except InputError:
         missing.append("the photo that it was found in")
 
 
-def _drawn(unit: ControlUnit, missing: list[str]) -> dict[str, Value]:
+def _drawn(studio: Studio, unit: ControlUnit, missing: list[str]) -> dict[str, Value]:
     """How a control was drawn; what this studio does not know, or not any more, is left out."""
-    control = services.studio().controls.get(unit.control)
+    control = studio.controls.get(unit.control)
     params = control.params if control else ()
     try:
         return values(params, {param.key: unit.values[param.key] for param in params if param.key in unit.values})
@@ -191,17 +192,16 @@ def _drawn(unit: ControlUnit, missing: list[str]) -> dict[str, Value]:
         return {}
 
 
-def _land_mask(slot: str, digest: str, missing: list[str]) -> None:
-    studio = services.studio()
+def _land_mask(studio: Studio, slot: str, digest: str, missing: list[str]) -> None:
     try:
         grey = picture.open_picture(studio.blobs.get(digest))[:, :, 0]
     except InputError:
         missing.append("a mask")
         return
-    studio.hub.land(services.workspace(), slot, documents.encode(Raster("mask", grey)))
+    studio.documents.land(visitor.workspace(), slot, documents.encode(Raster("mask", grey)))
 
 
-def _choices(made: Recipe, missing: list[str]) -> Choices:
+def _choices(studio: Studio, made: Recipe, missing: list[str]) -> Choices:
     unit = made.controls[0] if len(made.controls) == 1 else None
     acting: dict[str, Any] = {}
     if unit is not None:
@@ -211,7 +211,7 @@ def _choices(made: Recipe, missing: list[str]) -> Choices:
             "end": unit.end,
             "mode": unit.mode,
             "network": unit.network,
-            "params": _drawn(unit, missing),
+            "params": _drawn(studio, unit, missing),
         }
     if not made.controls:
         acting = {"weight": 0.0}
@@ -228,12 +228,12 @@ def _choices(made: Recipe, missing: list[str]) -> Choices:
     )
 
 
-def _start(source: Source, at: Wish, missing: list[str]) -> Start | None:
-    if source.picture not in services.studio().blobs:
+def _start(studio: Studio, source: Source, at: Wish, missing: list[str]) -> Start | None:
+    if source.picture not in studio.blobs:
         missing.append("the picture that it started from")
         return None
     if source.mask is not None:
-        _land_mask(f"{at.key}.change", source.mask, missing)
+        _land_mask(studio, f"{at.key}.change", source.mask, missing)
     return Start(
         source.picture,
         "from the gallery",

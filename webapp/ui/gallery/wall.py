@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import components
-from webapp.application import services
+from webapp.application.studio import Studio
+from webapp.ui import visitor
 from webapp.ui.gallery import reopen
 
 
-def show() -> None:
+def show(studio: Studio) -> None:
     """Put the wall on the page, and do what it wants."""
-    studio = services.studio()
-    stream = studio.hub.stream(services.session(), services.workspace())
+    stream = studio.events.stream(visitor.session(), visitor.workspace())
     wanted = components.wall(
         key="wall",
         gallery_url=f"./studio/gallery/{stream}",
@@ -18,4 +18,4 @@ def show() -> None:
         controls={key: control.title for key, control in studio.controls.items()},
     )
     if wanted is not None:
-        reopen.take(wanted, "gallery")
+        reopen.take(studio, wanted, "gallery")

@@ -20,8 +20,8 @@ from controlnet_core.domain.recipe import ControlUnit, Recipe, parse
 from controlnet_core.execution.queue import Entry
 from controlnet_core.memory import plan
 from controlnet_core.models.catalog import ModelCard
-from webapp.application import services
 from webapp.application.choices import Choices
+from webapp.application.studio import Studio
 from webapp.ui.session import Wish
 
 LOOK_BACK = 24
@@ -34,16 +34,16 @@ Network = tuple[str, str | None]
 log = logging.getLogger("studio")
 
 
-def sentence(at: Wish, base: ModelCard, size: tuple[int, int], networks: Sequence[Network]) -> str:
+def sentence(studio: Studio, at: Wish, base: ModelCard, size: tuple[int, int], networks: Sequence[Network]) -> str:
     """What a run of the page's settings would take at `size` (width, height) with the controls whose networks are given."""
     chosen = at.choices
     share = at.begin.strength if at.begin else 1.0
     work = chosen.images * max(1, round(chosen.steps * share)) * (1 if chosen.guidance == 1 else 2)
-    each = _seconds_each(base.id, size, len(networks))
+    each = _seconds_each(studio, base.id, size, len(networks))
     parts = [f"{size[0]} × {size[1]} px"]
     parts += [f"{chosen.images} pictures"] if chosen.images > 1 else []
     parts += [duration(each * work)] if each is not None else []
-    return ", ".join(parts) + "." + _memory(base, chosen, size, tuple(networks))
+    return ", ".join(parts) + "." + _memory(studio, base, chosen, size, tuple(networks))
 
 
 def duration(seconds: float) -> str:
@@ -55,9 +55,9 @@ def duration(seconds: float) -> str:
     return f"about {round(seconds / 60)} minutes"
 
 
-def latest_picture_s(model: str) -> float | None:
+def latest_picture_s(studio: Studio, model: str) -> float | None:
     """Seconds that one picture of this model took in the last run; None when there was none."""
-    for entry in services.studio().queue.ended(LOOK_BACK):
+    for entry in studio.queue.ended(LOOK_BACK):
         recipe = _made(entry)
         if recipe is not None and recipe.model == model:
             return _took_s(entry) / recipe.images
@@ -73,10 +73,10 @@ def passes(recipe: Recipe) -> int:
 # ---- time
 
 
-def _seconds_each(model: str, size: tuple[int, int], controls: int) -> float | None:
+def _seconds_each(studio: Studio, model: str, size: tuple[int, int], controls: int) -> float | None:
     """Seconds for one pass of one picture, from the last runs with this model, size and number of controls."""
     found: list[float] = []
-    for entry in services.studio().queue.ended(LOOK_BACK):
+    for entry in studio.queue.ended(LOOK_BACK):
         recipe = _made(entry)
         if recipe is None:
             continue
@@ -108,16 +108,18 @@ def _took_s(entry: Entry) -> float:
 # ---- memory
 
 
-def _memory(base: ModelCard, chosen: Choices, size: tuple[int, int], networks: tuple[Network, ...]) -> str:
+def _memory(
+    studio: Studio, base: ModelCard, chosen: Choices, size: tuple[int, int], networks: tuple[Network, ...]
+) -> str:
     """A sentence where memory decides how the run goes; where there is plenty, nothing."""
-    status = services.studio().supervisor.status
+    status = studio.supervisor.status
     device = status.device.split(":")[0]
     room_bytes = _ROOM.bytes(device, status.pid) if device else 0
     if not room_bytes:
         return ""
     guided = chosen.guidance != 1
     try:
-        facts = _facts(base.id, networks, chosen.vae)
+        facts = _facts(studio, base.id, networks, chosen.vae)
         shape = _shape(base.id, networks, size, chosen.images, guided)
         found = plan.estimate(shape, facts, device, room_bytes)
     except (StudioError, ValueError):
@@ -126,8 +128,7 @@ def _memory(base: ModelCard, chosen: Choices, size: tuple[int, int], networks: t
 
 
 @lru_cache(maxsize=64)
-def _facts(model: str, networks: tuple[Network, ...], vae: str | None) -> plan.Facts:
-    studio = services.studio()
+def _facts(studio: Studio, model: str, networks: tuple[Network, ...], vae: str | None) -> plan.Facts:
     shape = _shape(model, networks, (64, 64), 1, True).model_copy(update={"vae": vae})
     return plan.facts_of(shape, studio.catalog, studio.controls)
 

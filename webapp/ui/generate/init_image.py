@@ -1,6 +1,6 @@
 """The picture that a page's results start from, and what of it is to change: img2img and inpainting.
 
-The picture is a blob; the mask is a drawing like any other, kept by the hub under the page's name and painted with the
+The picture is a blob; the mask is a drawing like any other, kept open under the page's name and painted with the
 scribble editor over the picture.
 """
 
@@ -18,9 +18,11 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.document import Raster
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import Fill, Source
-from webapp.application import services, validation
+from webapp.application import validation, views
 from webapp.application.choices import Start
-from webapp.ui.drawing.layers import photo_url, placed
+from webapp.application.layers import photo_url, placed
+from webapp.application.studio import Studio
+from webapp.ui import visitor
 from webapp.ui.messages import told
 from webapp.ui.session import Wish, widget
 
@@ -30,10 +32,10 @@ FILLS: dict[Fill, str] = {"original": "The picture itself", "noise": "Nothing: s
 KINDS = ["png", "jpg", "jpeg", "webp"]
 
 
-def section(at: Wish, canvas: tuple[int, int]) -> None:
+def section(studio: Studio, at: Wish, canvas: tuple[int, int]) -> None:
     """The part of the settings about the picture to start from."""
     if at.begin is None:
-        _choose(at)
+        _choose(studio, at)
         return
     begin, key = at.begin, f"{at.key}.begin.{at.round}"
     left, right = st.columns([1, 2], gap="medium")
@@ -89,41 +91,41 @@ def _mask_settings(at: Wish, key: str) -> None:
     begin.blur_px = validation.whole(blur, 0, 64, "The soft edge")
 
 
-def _choose(at: Wish) -> None:
+def _choose(studio: Studio, at: Wish) -> None:
     """Upload, last result, gallery."""
     st.caption("Start from a picture instead of noise: all of it changes a little, or a part of it a lot.")
     file = st.file_uploader(
         "A picture", type=KINDS, key=f"{at.key}.begin.{at.round}.file", label_visibility="collapsed"
     )
     if file is not None:
-        begin_with(at, file.getvalue(), file.name)
+        begin_with(studio, at, file.getvalue(), file.name)
         st.rerun(scope="fragment")
-    found = services.studio().gallery.recent(GALLERY_MAX, services.workspace())
+    found = studio.gallery.recent(GALLERY_MAX, visitor.workspace())
     if not found:
         return
     st.caption("Or one of your latest pictures:")
     columns = st.columns(4, gap="small")
     for index, result in enumerate(found):
         with columns[index % 4]:
-            st.html(f'<img class="begin" alt="Picture {index + 1}" src="{services.picture_url(result.id)}?thumb">')
+            st.html(f'<img class="begin" alt="Picture {index + 1}" src="{views.picture_url(result.id)}?thumb">')
             st.button(
                 "Use",
                 key=f"{at.key}.begin.{result.id}",
                 width="stretch",
                 on_click=_begin_with_result,
-                args=(at, result.id),
+                args=(studio, at, result.id),
             )
 
 
-def begin_with(at: Wish, data: bytes, title: str = "") -> None:
+def begin_with(studio: Studio, at: Wish, data: bytes, title: str = "") -> None:
     """Start from a picture (the bytes of its file). Raises InputError, NoSpace."""
-    at.begin = Start(services.studio().photos.keep(data), title[:80])
+    at.begin = Start(studio.photos.keep(data), title[:80])
     at.round += 1
 
 
-def _begin_with_result(at: Wish, id: str) -> None:
+def _begin_with_result(studio: Studio, at: Wish, id: str) -> None:
     with told():
-        begin_with(at, services.studio().gallery.get(id).png.read_bytes())
+        begin_with(studio, at, studio.gallery.get(id).png.read_bytes())
 
 
 def _drop(at: Wish) -> None:
@@ -141,12 +143,12 @@ def painting(at: Wish) -> bool:
     return at.begin is not None and at.begin.painting
 
 
-def editor(at: Wish, canvas: tuple[int, int], height_px: int) -> bool:
+def editor(studio: Studio, at: Wish, canvas: tuple[int, int], height_px: int) -> bool:
     """The picture with the mask over it, for painting; True in the run that its Ctrl+Enter caused."""
     assert at.begin is not None
     st.button("Back to the drawing", key=f"{at.key}.unpaint", icon=":material/undo:", on_click=_paint, args=(at, False))
-    token = _mask(at, canvas)
-    rev, data = services.studio().hub.read(token)
+    token = _mask(studio, at, canvas)
+    rev, data = studio.documents.read(token)
     edited = components.edit(
         "scribble",
         key=f"{at.key}.change.editor",
@@ -167,28 +169,27 @@ def editor(at: Wish, canvas: tuple[int, int], height_px: int) -> bool:
     return edited.generate
 
 
-def source(at: Wish, canvas: tuple[int, int]) -> Source | None:
+def source(studio: Studio, at: Wish, canvas: tuple[int, int]) -> Source | None:
     """The part of a recipe. Raises InputError when only a part is to change and nothing is painted."""
     if at.begin is None:
         return None
     if not at.begin.masked:
         return at.begin.source(None)
-    document = services.studio().hub.latest(_mask(at, canvas))[1]
+    document = studio.documents.latest(_mask(studio, at, canvas))[1]
     assert isinstance(document, Raster)
     if not document.pixels.any():
         raise InputError(
             "Nothing is painted yet.", "Paint over what should change, or switch off “Change only a part”."
         )
     mask = picture.to_png(picture.hwc3(document.pixels))
-    return at.begin.source(services.studio().blobs.put(mask))
+    return at.begin.source(studio.blobs.put(mask))
 
 
-def _mask(at: Wish, canvas: tuple[int, int]) -> str:
+def _mask(studio: Studio, at: Wish, canvas: tuple[int, int]) -> str:
     """The token of the mask's drawing, brought to the canvas's size."""
-    hub = services.studio().hub
     blank = Raster("mask", np.zeros(canvas[::-1], np.uint8))
-    token = hub.open(services.workspace(), services.session(), f"{at.key}.change", documents.encode(blank))
-    document = hub.latest(token)[1]
+    token = studio.documents.open(visitor.workspace(), visitor.session(), f"{at.key}.change", documents.encode(blank))
+    document = studio.documents.latest(token)[1]
     if (document.width, document.height) != canvas:
-        hub.replace(token, documents.encode(placed(document, *canvas, "stretch")))
+        studio.documents.replace(token, documents.encode(placed(document, *canvas, "stretch")))
     return token

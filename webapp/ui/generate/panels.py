@@ -1,6 +1,6 @@
 """The parts of a studio page: prompt, editor, result. Each draws itself for one `Desk`, most for any `Wish`.
 
-They know Streamlit and the services, and nothing about any one condition: what differs between conditions comes from its
+They know Streamlit and the studio, and nothing about any one condition: what differs between conditions comes from its
 `ControlType`. Where documents come from stands in `webapp.ui.drawing.sources`, the settings in `tuning`.
 """
 
@@ -18,9 +18,10 @@ from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import SEED_MAX, Recipe, parse
 from controlnet_core.models.catalog import ModelCard
-from webapp.application import services, validation
+from webapp.application import validation
 from webapp.application.choices import Choices, Networks, networks_for
-from webapp.ui import page_state_store
+from webapp.application.studio import Draft, Studio
+from webapp.ui import page_state_store, visitor
 from webapp.ui.drawing.shapes import with_shapes
 from webapp.ui.drawing.sources import first_document
 from webapp.ui.generate import estimate, init_image, settings_panel, sheet
@@ -34,46 +35,44 @@ CANVAS_PX = 512
 CHIPS = ("house", "tree", "boat", "sea", "mountains", "road", "city", "person", "sunny", "sunset", "night", "snow")
 
 
-def model_card() -> ModelCard:
+def model_card(studio: Studio) -> ModelCard:
     """The base model that this session draws with."""
-    return choice.base_model()
+    return choice.base_model(studio)
 
 
-def open_desk(control_key: str) -> Desk:
+def open_desk(studio: Studio, control_key: str) -> Desk:
     """The desk of a condition: as it was left here; else with the first example on it. Settings suit the base model."""
-    studio = services.studio()
 
     def make() -> Desk:
         document, prompt = first_document(studio.controls[control_key], CANVAS_PX, CANVAS_PX)
-        token = studio.hub.open(services.workspace(), services.session(), control_key, documents.encode(document))
-        left = page_state_store.recall(control_key, Wish) or Wish(control_key, prompt, Choices())
+        token = studio.documents.open(visitor.workspace(), visitor.session(), control_key, documents.encode(document))
+        left = page_state_store.recall(studio, control_key, Wish) or Wish(control_key, prompt, Choices())
         return Desk(**{one.name: getattr(left, one.name) for one in fields(Wish)}, token=token)
 
     at = page_state(control_key, make)
-    suit(at)
+    suit(studio, at)
     return at
 
 
-def suit(at: Wish) -> None:
+def suit(studio: Studio, at: Wish) -> None:
     """Bring the settings to what the present base model suggests, if they were made for another one."""
-    card = model_card()
+    card = model_card(studio)
     if at.model != card.id:
         at.model = card.id
         settings_panel.adopt(at, replace(Choices.of(card.defaults), seed=at.choices.seed))
 
 
-def keep(at: Wish) -> None:
+def keep(studio: Studio, at: Wish) -> None:
     """Keep the words and settings of a page for its next visit."""
     whole = at if not isinstance(at, Desk) else Wish(**{one.name: getattr(at, one.name) for one in fields(Wish)})
-    page_state_store.keep(at.key, whole)
+    page_state_store.keep(studio, at.key, whole)
 
 
-def editor(at: Desk) -> bool:
+def editor(studio: Studio, at: Desk) -> bool:
     """The editor; True in the run that its Ctrl+Enter caused."""
-    control = _control(at)
-    hub = services.studio().hub
-    rev, data = hub.read(at.token)
-    hub.view(at.token, control.key, at.choices.params)
+    control = _control(studio, at)
+    rev, data = studio.documents.read(at.token)
+    studio.documents.view(at.token, control.key, at.choices.params)
     edited = components.edit(
         control.editor,
         key=f"{at.control}.editor",
@@ -82,29 +81,29 @@ def editor(at: Desk) -> bool:
         upload_url=f"./studio/documents/{at.token}",
         slot=at.control,
         height_px=EDITOR_HEIGHT_PX,
-        options=editor_options(control, at.control),
+        options=editor_options(studio, control, at.control),
     )
     return edited.generate
 
 
-def editor_options(control: ControlType, name: str) -> dict[str, Any]:
+def editor_options(studio: Studio, control: ControlType, name: str) -> dict[str, Any]:
     """What the editor of a condition needs to know; `name` is that of its downloads."""
     return {
         "name": name,
         "document_kind": control.document,
         "sizes": {"min": 256, "max": documents.SIDE_MAX_PX, "step": 64},
-        "trained": services.studio().catalog.classes(model_card()) if control.document == "classes" else [],
+        "trained": studio.catalog.classes(model_card(studio)) if control.document == "classes" else [],
         **control.options(),
     }
 
 
-def prompt(at: Wish, placeholder: str = "") -> tuple[bool, bool]:
+def prompt(studio: Studio, at: Wish, placeholder: str = "") -> tuple[bool, bool]:
     """Prompt, the words that the model knows, and Generate: whether it was pressed, and whether the prompt can be used."""
     key = widget(f"{at.key}.prompt", at.prompt)
     written = st.text_area("Prompt", key=key, height=72, placeholder=placeholder or "What should it be?")
     with told() as telling:
         at.prompt = validation.text(written, 4000, "The prompt")
-    _word_chips(at, key)
+    _word_chips(studio, at, key)
     pressed = st.button(
         "Generate",
         key=f"{at.key}.generate",
@@ -116,13 +115,13 @@ def prompt(at: Wish, placeholder: str = "") -> tuple[bool, bool]:
     return pressed, not telling.refused
 
 
-def placeholder(at: Desk) -> str:
+def placeholder(studio: Studio, at: Desk) -> str:
     """An example prompt that suits the desk's condition."""
-    return _control(at).placeholder
+    return _control(studio, at).placeholder
 
 
-def _word_chips(at: Wish, prompt_key: str) -> None:
-    known = set(services.studio().catalog.words(model_card()))
+def _word_chips(studio: Studio, at: Wish, prompt_key: str) -> None:
+    known = set(studio.catalog.words(model_card(studio)))
     words = [word for word in CHIPS if word in known]
     if not words:
         return
@@ -138,11 +137,11 @@ def _word_chips(at: Wish, prompt_key: str) -> None:
     st.pills("Words", words, key=key, on_change=add, label_visibility="collapsed", wrap=True)
 
 
-def recipe(at: Desk) -> Recipe:
+def recipe(studio: Studio, at: Desk) -> Recipe:
     """What the desk asks for. Raises StudioError."""
     chosen = at.choices
-    document = with_shapes(at, services.studio().hub.latest(at.token)[1])
-    draft = services.Draft(
+    document = with_shapes(at, studio.documents.latest(at.token)[1])
+    draft = Draft(
         at.control,
         document,
         chosen.params,
@@ -150,15 +149,15 @@ def recipe(at: Desk) -> Recipe:
         start=chosen.start,
         end=chosen.end,
         mode=chosen.mode,
-        network=networks(at).chosen(chosen.network) if chosen.weight else None,
-        found=services.studio().looks.found(at.token),
+        network=networks(studio, at).chosen(chosen.network) if chosen.weight else None,
+        found=studio.photo_detections.found(at.token),
     )
-    return recipe_of(at, [draft], (document.width, document.height))
+    return recipe_of(studio, at, [draft], (document.width, document.height))
 
 
-def recipe_of(at: Wish, drafts: list[services.Draft], canvas: tuple[int, int]) -> Recipe:
+def recipe_of(studio: Studio, at: Wish, drafts: list[Draft], canvas: tuple[int, int]) -> Recipe:
     """The recipe for controls on a canvas of `canvas` (width, height) pixels. Raises StudioError."""
-    studio, card = services.studio(), model_card()
+    card = model_card(studio)
     width, height = picture_size(*canvas, at.choices.size)
     return studio.new_recipe(
         drafts,
@@ -166,28 +165,28 @@ def recipe_of(at: Wish, drafts: list[services.Draft], canvas: tuple[int, int]) -
         prompt=at.prompt,
         width=width,
         height=height,
-        source=init_image.source(at, canvas),
+        source=init_image.source(studio, at, canvas),
         **at.choices.fields(studio.catalog, card, at.prompt),
     )
 
 
-def control_settings(at: Desk, make: Callable[[], Recipe]) -> None:
+def control_settings(studio: Studio, at: Desk, make: Callable[[], Recipe]) -> None:
     """The section of the settings about the page's only control."""
-    at.choices.network = settings_panel.network(f"{at.key}.{at.round}", networks(at), at.choices.network)
+    at.choices.network = settings_panel.network(f"{at.key}.{at.round}", networks(studio, at), at.choices.network)
     settings_panel.acting(f"{at.key}.{at.round}", at.choices)
-    at.choices.params = settings_panel.drawn(f"{at.key}.{at.round}", _control(at).params, at.choices.params)
-    sheet.button(at, make, 0, at.choices, _control(at).title)
+    at.choices.params = settings_panel.drawn(f"{at.key}.{at.round}", _control(studio, at).params, at.choices.params)
+    sheet.button(studio, at, make, 0, at.choices, _control(studio, at).title)
 
 
-def networks(at: Desk) -> Networks:
+def networks(studio: Studio, at: Desk) -> Networks:
     """The ControlNets that can carry the page's control."""
-    return networks_for(services.studio().catalog, model_card(), _control(at))
+    return networks_for(studio.catalog, model_card(studio), _control(studio, at))
 
 
-def generate(at: Wish, make: Callable[[], Recipe]) -> bool:
+def generate(studio: Studio, at: Wish, make: Callable[[], Recipe]) -> bool:
     """Queue the recipe that `make` builds; False where it was refused, which is said."""
     with told() as telling:
-        at.job = services.studio().submit(services.session(), make(), owner=services.workspace())
+        at.job = studio.submit(visitor.session(), make(), owner=visitor.workspace())
     return not telling.refused
 
 
@@ -198,13 +197,14 @@ def picture_size(width: int, height: int, shorter: int) -> tuple[int, int]:
     return next(sides), next(sides)
 
 
-def canvas_of(token: str) -> tuple[int, int]:
+def canvas_of(studio: Studio, token: str) -> tuple[int, int]:
     """Width and height of a drawing, in pixels."""
-    document = services.studio().hub.latest(token)[1]
+    document = studio.documents.latest(token)[1]
     return document.width, document.height
 
 
 def results(
+    studio: Studio,
     at: Wish,
     make: Callable[[], Recipe],
     canvas: tuple[int, int],
@@ -215,9 +215,8 @@ def results(
 
     `control` is the token of the drawing that can be laid over the result.
     """
-    studio = services.studio()
-    stream = studio.hub.stream(services.session())
-    job, pictures = _job_and_pictures(at)
+    stream = studio.events.stream(visitor.session())
+    job, pictures = _job_and_pictures(studio, at)
     action = components.results(
         key=f"{at.key}.results",
         events_url=f"./studio/events/{stream}",
@@ -234,20 +233,19 @@ def results(
         return
     if action.kind == "keep":
         with told():
-            made = parse(services.studio().queue.get(at.job).work)
+            made = parse(studio.queue.get(at.job).work)
             counted = "variation_seed" if made.variation_strength else "seed"
             value = (getattr(made, counted) + action.picture) % (SEED_MAX + 1)
             settings_panel.adopt(at, replace(at.choices, **{"seed": made.seed, counted: value}))
             st.rerun(scope="fragment")
     elif action.kind == "vary":
         settings_panel.adopt(at, replace(at.choices, seed=-1))
-        generate(at, make)
+        generate(studio, at, make)
         st.rerun(scope="fragment")
 
 
-def _job_and_pictures(at: Wish) -> tuple[str | None, list[components.ResultPicture]]:
+def _job_and_pictures(studio: Studio, at: Wish) -> tuple[str | None, list[components.ResultPicture]]:
     """The job that the pane is to follow; for one of an earlier visit, whose events are over, its pictures instead."""
-    studio = services.studio()
     if at.job is None:
         return None, []
     try:
@@ -255,13 +253,13 @@ def _job_and_pictures(at: Wish) -> tuple[str | None, list[components.ResultPictu
     except InputError:
         at.job = None
         return None, []
-    if entry.session == services.session():
+    if entry.session == visitor.session():
         return at.job, []
     found = studio.pictures(entry.kept)
-    return None, [components.ResultPicture(one["url"], one["name"], one["seed"]) for one in found]
+    return None, [components.ResultPicture(one.url, one.name, one.seed) for one in found]
 
 
-def prospect(at: Wish, canvas: tuple[int, int], carried: Sequence[tuple[Networks, str | None]]) -> None:
+def prospect(studio: Studio, at: Wish, canvas: tuple[int, int], carried: Sequence[tuple[Networks, str | None]]) -> None:
     """What Generate would take: time, memory where it matters, and which ControlNets; or what is missing for it.
 
     `carried` are the controls that act: the ControlNets that may carry each of them, and the one that is wanted.
@@ -271,16 +269,16 @@ def prospect(at: Wish, canvas: tuple[int, int], carried: Sequence[tuple[Networks
         st.caption(f":material/info: {plain(lacking)}")
         return
     networks = [(offered.control.key, offered.chosen(wanted)) for offered, wanted in carried]
-    text = estimate.sentence(at, model_card(), picture_size(*canvas, at.choices.size), networks)
+    text = estimate.sentence(studio, at, model_card(studio), picture_size(*canvas, at.choices.size), networks)
     for (offered, _), (_, name) in zip(carried, networks, strict=True):
         if name is not None:  # not the usual one
             text += f" {offered.control.title} uses the ControlNet “{offered.titles[name]}”."
     st.caption(plain(text))
 
 
-def model_line() -> None:
+def model_line(studio: Studio) -> None:
     """Which model draws, where, what it knows, and whether the worker is warm."""
-    studio, card = services.studio(), model_card()
+    card = model_card(studio)
     status = studio.supervisor.status
     if status.state == "broken":
         st.warning("The engine cannot start; data/studio.log says why. You can draw, but not generate.")
@@ -295,5 +293,5 @@ def model_line() -> None:
     st.caption(":material/deployed_code: " + " · ".join(part for part in parts if part))
 
 
-def _control(at: Desk) -> ControlType:
-    return services.studio().controls[at.control]
+def _control(studio: Studio, at: Desk) -> ControlType:
+    return studio.controls[at.control]

@@ -15,8 +15,9 @@ import streamlit as st
 from controlnet_core.domain.control import Param, Value
 from controlnet_core.domain.recipe import SAMPLER_TITLES, SEED_MAX, Mode, Sampler
 from controlnet_core.models.catalog import ModelCard
-from webapp.application import services, validation
+from webapp.application import validation
 from webapp.application.choices import LORAS_MAX, Choices, Networks, fitting
+from webapp.application.studio import Studio
 from webapp.ui.messages import plain, told
 from webapp.ui.session import Wish, set_widget, widget, widget_value
 
@@ -47,12 +48,12 @@ class Section:
     draw: Callable[[], None]
 
 
-def settings(at: Wish, base: ModelCard, sections: tuple[Section, ...] = ()) -> None:
+def settings(studio: Studio, at: Wish, base: ModelCard, sections: tuple[Section, ...] = ()) -> None:
     """The folded panel. `sections` of the page stand between the basics and the extras."""
     box = st.expander("Settings", key=f"{at.key}.settings", icon=":material/tune:", on_change="rerun")
     if not box.open:
         return
-    parts = [Section("Basics", lambda: _basics(at)), *sections, Section("Extras", lambda: _extras(at, base))]
+    parts = [Section("Basics", lambda: _basics(at)), *sections, Section("Extras", lambda: _extras(studio, at, base))]
     with box:
         tabs = st.tabs([part.title for part in parts], key=f"{at.key}.tabs", on_change="rerun")
         for tab, part in zip(tabs, parts, strict=True):
@@ -189,7 +190,7 @@ def _basics(at: Wish) -> None:
     )
 
 
-def _extras(at: Wish, base: ModelCard) -> None:
+def _extras(studio: Studio, at: Wish, base: ModelCard) -> None:
     """Variations, what DDIM and the text encoder can do, and models that are added to the base model."""
     key, chosen = f"{at.key}.{at.round}", at.choices
     added = st.text_input("Added to the prompt", key=widget(f"{key}.added", chosen.added_prompt))
@@ -231,12 +232,12 @@ def _extras(at: Wish, base: ModelCard) -> None:
     if base.words:
         st.caption("LoRAs, textual inversions, VAEs and clip skip work with Stable Diffusion models.")
         return
-    _text_and_decoder(at, base, key)
-    _loras(at, base, key)
-    _embeddings(at, base)
+    _text_and_decoder(studio, at, base, key)
+    _loras(studio, at, base, key)
+    _embeddings(studio, at, base)
 
 
-def _text_and_decoder(at: Wish, base: ModelCard, key: str) -> None:
+def _text_and_decoder(studio: Studio, at: Wish, base: ModelCard, key: str) -> None:
     chosen = at.choices
     skip = st.slider(
         "Clip skip",
@@ -246,7 +247,7 @@ def _text_and_decoder(at: Wish, base: ModelCard, key: str) -> None:
         help="Which of the text encoder's layers is read, from the last. Some models were made for 2.",
     )
     at.choices = replace(chosen, clip_skip=validation.whole(skip, 1, CLIP_SKIP_MAX, "Clip skip"))
-    vaes = {"": "The model's own"} | {card.id: card.title for card in fitting(services.studio().catalog, base, "vae")}
+    vaes = {"": "The model's own"} | {card.id: card.title for card in fitting(studio.catalog, base, "vae")}
     if len(vaes) == 1:
         return
     present = chosen.vae if chosen.vae in vaes else ""
@@ -260,8 +261,8 @@ def _text_and_decoder(at: Wish, base: ModelCard, key: str) -> None:
     at.choices = replace(at.choices, vae=validation.choice(vae, tuple(vaes), "The VAE") or None)
 
 
-def _loras(at: Wish, base: ModelCard, key: str) -> None:
-    titles = {card.id: card.title for card in fitting(services.studio().catalog, base, "lora")}
+def _loras(studio: Studio, at: Wish, base: ModelCard, key: str) -> None:
+    titles = {card.id: card.title for card in fitting(studio.catalog, base, "lora")}
     if not titles:
         st.caption("No LoRA for this model yet: put its file into `models/loras` and it appears here.")
         return
@@ -288,8 +289,8 @@ def _loras(at: Wish, base: ModelCard, key: str) -> None:
     at.choices = replace(at.choices, loras=loras)
 
 
-def _embeddings(at: Wish, base: ModelCard) -> None:
-    titles = {card.id: card.title for card in fitting(services.studio().catalog, base, "embedding")}
+def _embeddings(studio: Studio, at: Wish, base: ModelCard) -> None:
+    titles = {card.id: card.title for card in fitting(studio.catalog, base, "embedding")}
     if not titles:
         st.caption("Textual inversions go into `models/embeddings`; the prompt calls them by name.")
         return

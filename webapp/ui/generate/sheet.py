@@ -9,8 +9,10 @@ import streamlit as st
 
 from components.mount import sheet
 from controlnet_core.domain.recipe import Recipe
-from webapp.application import services, validation
+from webapp.application import validation, views
+from webapp.application.studio import Studio
 from webapp.application.sweep import CELLS_MAX, Cell, Sweep, spread
+from webapp.ui import visitor
 from webapp.ui.generate import estimate
 from webapp.ui.generate.settings_panel import WEIGHT_MAX, Acting
 from webapp.ui.messages import plain, told
@@ -19,7 +21,7 @@ from webapp.ui.session import Wish, remember, remembered, widget
 COUNT_MAX = 6
 
 
-def button(at: Wish, make: Callable[[], Recipe], unit: int, acting: Acting, title: str) -> None:
+def button(studio: Studio, at: Wish, make: Callable[[], Recipe], unit: int, acting: Acting, title: str) -> None:
     """Opens the sheet for control `unit` of the page's recipe, called `title`, whose values `acting` holds."""
     if st.button(
         "Compare strengths",
@@ -28,11 +30,11 @@ def button(at: Wish, make: Callable[[], Recipe], unit: int, acting: Acting, titl
         width="stretch",
         help="One seed at several strengths and end steps, side by side.",
     ):
-        _dialog(at, make, unit, acting, title)
+        _dialog(studio, at, make, unit, acting, title)
 
 
 @st.dialog("Compare strengths", width="large", icon=":material/grid_view:")
-def _dialog(at: Wish, make: Callable[[], Recipe], unit: int, acting: Acting, title: str) -> None:
+def _dialog(studio: Studio, at: Wish, make: Callable[[], Recipe], unit: int, acting: Acting, title: str) -> None:
     name = f"{at.key}.sweep.{unit}"
     present: Sweep | None = remembered(name, None)
     st.caption(
@@ -43,21 +45,21 @@ def _dialog(at: Wish, make: Callable[[], Recipe], unit: int, acting: Acting, tit
             weights, ends = _ranges(name)
             count = len(weights) * len(ends)
             if st.button(
-                f"Make {count} pictures{_time(at, count)}",
+                f"Make {count} pictures{_time(studio, at, count)}",
                 key=f"{name}.start",
                 type="primary",
                 icon=":material/play_arrow:",
                 disabled=count > CELLS_MAX,
             ):
-                present = _begin(make(), unit, weights, ends)
+                present = _begin(studio, make(), unit, weights, ends)
                 remember(name, present)
                 st.rerun(scope="fragment")
     if present is not None:
-        _show(at, present, acting, name)
+        _show(studio, at, present, acting, name)
 
 
-def _begin(recipe: Recipe, unit: int, weights: tuple[float, ...], ends: tuple[float, ...]) -> Sweep:
-    made = Sweep(services.studio(), services.session(), services.workspace(), recipe, unit, weights, ends)
+def _begin(studio: Studio, recipe: Recipe, unit: int, weights: tuple[float, ...], ends: tuple[float, ...]) -> Sweep:
+    made = Sweep(studio, visitor.session(), visitor.workspace(), recipe, unit, weights, ends)
     made.start()
     return made
 
@@ -82,13 +84,13 @@ def _ranges(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     )
 
 
-def _time(at: Wish, count: int) -> str:
-    seconds = estimate.latest_picture_s(at.model)
+def _time(studio: Studio, at: Wish, count: int) -> str:
+    seconds = estimate.latest_picture_s(studio, at.model)
     return f", {estimate.duration(seconds * count)}" if seconds else ""
 
 
-def _show(at: Wish, made: Sweep, acting: Acting, name: str) -> None:
-    stream = services.studio().hub.stream(services.session())
+def _show(studio: Studio, at: Wish, made: Sweep, acting: Acting, name: str) -> None:
+    stream = studio.events.stream(visitor.session())
     action = sheet(
         key=f"{name}.sheet",
         sheet={
@@ -119,7 +121,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
     return {
         "job": cell.job,
         "state": cell.state,
-        "url": f"{services.picture_url(cell.picture)}?thumb" if cell.picture else None,
+        "url": f"{views.picture_url(cell.picture)}?thumb" if cell.picture else None,
         "text": cell.text,
         "label": f"Use strength {cell.weight:g}, end {cell.end:.0%}",
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from controlnet_core.domain.errors import ModelMissing
 from controlnet_core.models.catalog import ModelCard
-from webapp.application import services
+from webapp.application.studio import Studio
 from webapp.ui import page_state_store
 from webapp.ui.session import remember, remembered
 
@@ -20,12 +20,12 @@ class Chosen:
     model: str = FIRST
 
 
-def base_model() -> ModelCard:
+def base_model(studio: Studio) -> ModelCard:
     """The base model in use. One that is gone is replaced by the program's own."""
-    catalog = services.studio().catalog
+    catalog = studio.catalog
     id = remembered("model", "")
     if not id:
-        id = (page_state_store.recall("model", Chosen) or Chosen()).model
+        id = (page_state_store.recall(studio, "model", Chosen) or Chosen()).model
         remember("model", id)
     try:
         card = catalog.card(id)
@@ -36,12 +36,12 @@ def base_model() -> ModelCard:
     return catalog.card(FIRST)
 
 
-def use(id: str) -> None:
+def use(studio: Studio, id: str) -> None:
     """Draw with another base model from now on. Raises ModelMissing for one that is not here."""
-    catalog = services.studio().catalog
+    catalog = studio.catalog
     card = catalog.card(id)
     catalog.locate(card)
     if card.kind != "base" or card.trouble:
         raise ModelMissing(f"{card.title} cannot make pictures by itself.", "Choose a base model.")
     remember("model", id)
-    page_state_store.keep("model", Chosen(id))
+    page_state_store.keep(studio, "model", Chosen(id))

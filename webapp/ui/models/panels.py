@@ -5,7 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from components import mount
-from webapp.application import services
+from webapp.application.studio import Studio
+from webapp.ui import visitor
 from webapp.ui.messages import told
 from webapp.ui.models import choice
 from webapp.ui.session import widget
@@ -26,12 +27,12 @@ def view() -> str:
     return "making" if chosen == "making" else "models"
 
 
-def shelf() -> None:
+def shelf(studio: Studio) -> None:
     """All models: find, fetch, check, delete, add, and choose which one draws."""
-    stream = services.studio().hub.stream(services.session(), services.workspace())
-    wanted = mount.models(key="models", models_url=f"./studio/models/{stream}", chosen=choice.base_model().id)
-    if wanted is None or wanted == choice.base_model().id:
+    stream = studio.events.stream(visitor.session(), visitor.workspace())
+    wanted = mount.models(key="models", models_url=f"./studio/models/{stream}", chosen=choice.base_model(studio).id)
+    if wanted is None or wanted == choice.base_model(studio).id:
         return
     with told():
-        choice.use(wanted)
+        choice.use(studio, wanted)
         st.rerun()

@@ -13,8 +13,10 @@ import components
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import SEED_MAX
 from controlnet_core.models.catalog import Catalog, ModelCard
-from webapp.application import services, validation
+from webapp.application import validation
 from webapp.application.library import OVER, Work
+from webapp.application.studio import Draft, Studio
+from webapp.ui import visitor
 from webapp.ui.drawing.sources import first_document
 from webapp.ui.messages import plain, told
 from webapp.ui.models import making
@@ -50,7 +52,7 @@ class Bench:
     aspect: tuple[int, int] = (1, 1)
 
 
-def wizard() -> None:
+def wizard(studio: Studio) -> None:
     """Draw it."""
     at = page_state("making", Bench)
     tool = st.segmented_control(
@@ -64,22 +66,22 @@ def wizard() -> None:
     with told():
         chosen = validation.choice(tool, get_args(Tool), "The tool")
         st.caption(HELP[chosen])
-        wanted = _choices(chosen)
+        wanted = _choices(studio, chosen)
         if wanted is not None:
-            _offer(at, wanted)
+            _offer(studio, at, wanted)
     if at.made is not None:
-        _outcome(at)
+        _outcome(studio, at)
 
 
-def _choices(tool: Tool) -> Making | None:
+def _choices(studio: Studio, tool: Tool) -> Making | None:
     """The choices, numbered; None when this machine lacks something for them, which is said."""
-    cards = [card for card in _catalog().cards() if not card.trouble and _catalog().installed(card)]
+    cards = [card for card in _catalog(studio).cards() if not card.trouble and _catalog(studio).installed(card)]
     bases = [card for card in cards if card.kind == "base"]
     controls = [card for card in cards if card.kind == "controlnet"]
     if tool == "transfer":
         return _transfer(bases, controls)
     if tool == "extract":
-        source = _pick("Checkpoint", [card for card in (*controls, *bases) if _holds_both(card)], "extract")
+        source = _pick("Checkpoint", [card for card in (*controls, *bases) if _holds_both(studio, card)], "extract")
     else:
         source = _pick("Base model", bases, "fresh")
     if source is None:
@@ -89,9 +91,9 @@ def _choices(tool: Tool) -> Making | None:
     return Making(tool, source.id, name=name, half=half)
 
 
-def _holds_both(card: ModelCard) -> bool:
+def _holds_both(studio: Studio, card: ModelCard) -> bool:
     """Whether there are base model and control in one file; of pickles, which are not opened here, the size tells."""
-    place, found = _catalog().locate(card), _catalog().verdict(card)
+    place, found = _catalog(studio).locate(card), _catalog(studio).verdict(card)
     large = card.kind == "controlnet" and place.is_file() and place.stat().st_size > 2 << 30
     return found.kind == "base" and found.control if found.kind else large
 
@@ -150,8 +152,8 @@ def _name(suggested: str, about: str) -> tuple[str, bool]:
     return validation.text(name, 80, "The name").strip(), half is True
 
 
-def _offer(at: Bench, wanted: Making) -> None:
-    library = services.studio().library
+def _offer(studio: Studio, at: Bench, wanted: Making) -> None:
+    library = studio.library
     work = library.work(at.made.id) if at.made else None
     busy = work is not None and work.phase not in OVER
     try:
@@ -160,40 +162,40 @@ def _offer(at: Bench, wanted: Making) -> None:
         if not (at.made and at.made.name == wanted.name):  # it is there because it was just made
             st.caption(f":material/info: {plain(str(error))}")
         return
-    st.caption(_sentence(found))
+    st.caption(_sentence(studio, found))
     if st.button("Make it", key="making.begin", type="primary", icon=":material/play_arrow:", disabled=busy):
         making.begin(library, wanted)
         at.made, at.jobs = wanted, []
         st.rerun()
 
 
-def _sentence(found: Cost) -> str:
-    place = found.place.relative_to(_catalog().models)
+def _sentence(studio: Studio, found: Cost) -> str:
+    place = found.place.relative_to(_catalog(studio).models)
     return plain(
         f"Reads {_gb(found.reads)} and writes {_gb(found.writes)} into models/{place} ({_gb(found.free)} free); "
         f"about {_time(found.seconds)} in the background, with less than 1 GB of memory."
     )
 
 
-def _outcome(at: Bench) -> None:
+def _outcome(studio: Studio, at: Bench) -> None:
     """How the making goes, then what came of it."""
     assert at.made is not None
-    work = services.studio().library.work(at.made.id)
+    work = studio.library.work(at.made.id)
     if work is None:
         return
     if work.phase not in OVER:
-        _progress(at.made.id)
+        _progress(studio, at.made.id)
     elif work.phase == "failed":
         st.error(plain(f"{work.text} {work.hint}".strip()), icon=":material/error:")
     elif work.phase == "stopped":
         st.info("Stopped; nothing was written.", icon=":material/info:")
     else:
-        _made(at, at.made, work)
+        _made(studio, at, at.made, work)
 
 
 @st.fragment(run_every=0.5)
-def _progress(id: str) -> None:
-    work = services.studio().library.work(id)
+def _progress(studio: Studio, id: str) -> None:
+    work = studio.library.work(id)
     if work is None or work.phase in OVER:
         st.rerun()
         return
@@ -201,17 +203,17 @@ def _progress(id: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(share, "Stopping" if work.stop.is_set() else f"{share:.0%}" if share else "Starting")
         if st.button("Stop", key="making.stop", icon=":material/stop:", disabled=work.stop.is_set()):
-            services.studio().library.stop(id)
+            studio.library.stop(id)
 
 
-def _made(at: Bench, done: Making, work: Work) -> None:
-    card = _catalog().card(work.text)
+def _made(studio: Studio, at: Bench, done: Making, work: Work) -> None:
+    card = _catalog(studio).card(work.text)
     st.success(f"**{plain(card.title)}** is ready: {plain(card.note)}", icon=":material/check:")
     if done.tool != "transfer":
         return
     st.markdown("##### Before and after, at one seed")
-    studio, target = services.studio(), _catalog().card(done.target)
-    conditions = _conditions(done.source)
+    target = _catalog(studio).card(done.target)
+    conditions = _conditions(studio, done.source)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         chosen = st.selectbox(
             "Drawing",
@@ -226,26 +228,27 @@ def _made(at: Bench, done: Making, work: Work) -> None:
     if pressed:
         seed = validation.whole(seed, -1, SEED_MAX, "The seed")
         seed = secrets.randbelow(SEED_MAX + 1) if seed == -1 else seed
-        _compare(at, (done.source, card.id), target, key, validation.text(prompt, 4000, "The prompt"), seed)
+        _compare(studio, at, (done.source, card.id), target, key, validation.text(prompt, 4000, "The prompt"), seed)
     if at.jobs:
-        _panes(at, (_catalog().card(done.source).title, card.title))
+        _panes(studio, at, (_catalog(studio).card(done.source).title, card.title))
 
 
-def _conditions(control: str) -> dict[str, str]:
+def _conditions(studio: Studio, control: str) -> dict[str, str]:
     """Conditions that the control may be for, its own first, with the prompt of their first example."""
-    studio = services.studio()
     own = studio.catalog.card(control).control
     order = sorted(studio.controls.values(), key=lambda one: one.key != own and control not in one.networks.values())
     return {one.key: first_document(one, 512, 512)[1] for one in order}
 
 
-def _compare(at: Bench, networks: tuple[str, str], target: ModelCard, control: str, prompt: str, seed: int) -> None:
-    studio, start = services.studio(), target.defaults
+def _compare(
+    studio: Studio, at: Bench, networks: tuple[str, str], target: ModelCard, control: str, prompt: str, seed: int
+) -> None:
+    start = target.defaults
     document = first_document(studio.controls[control], start.width, start.height)[0]
     at.aspect, at.jobs = (start.width, start.height), []
     for network in networks:
         recipe = studio.new_recipe(
-            [services.Draft(control, document, network=network)],
+            [Draft(control, document, network=network)],
             model=target.id,
             prompt=prompt,
             seed=seed,
@@ -257,11 +260,11 @@ def _compare(at: Bench, networks: tuple[str, str], target: ModelCard, control: s
             added_prompt=start.added_prompt,
             negative=start.negative,
         )
-        at.jobs.append(studio.submit(services.session(), recipe, owner=services.workspace()))
+        at.jobs.append(studio.submit(visitor.session(), recipe, owner=visitor.workspace()))
 
 
-def _panes(at: Bench, titles: tuple[str, str]) -> None:
-    stream = services.studio().hub.stream(services.session(), services.workspace())
+def _panes(studio: Studio, at: Bench, titles: tuple[str, str]) -> None:
+    stream = studio.events.stream(visitor.session(), visitor.workspace())
     words = ("As it was", "Carried over")
     for column, job, title, word in zip(st.columns(2, gap="medium"), at.jobs, titles, words, strict=True):
         with column:
@@ -277,8 +280,8 @@ def _panes(at: Bench, titles: tuple[str, str]) -> None:
             )
 
 
-def _catalog() -> Catalog:
-    return services.studio().catalog
+def _catalog(studio: Studio) -> Catalog:
+    return studio.catalog
 
 
 def _gb(size: float) -> str:

@@ -17,9 +17,11 @@ from controlnet_core.domain.errors import InputError
 from controlnet_core.models.catalog import ModelCard
 from controlnet_core.training import run as runs
 from controlnet_core.training.run import Config, Look, Outline, Point, Run, Status
-from webapp.application import services, validation
+from webapp.application import validation
+from webapp.application.studio import Studio
 from webapp.application.training_setup import pairs_of
-from webapp.application.trainings import starts, suggested, trainings
+from webapp.application.trainings import starts, suggested
+from webapp.ui import visitor
 from webapp.ui.generate import panels, settings_panel
 from webapp.ui.messages import plain, told
 from webapp.ui.models import choice
@@ -62,10 +64,10 @@ CSS = """
 """
 
 
-def show() -> None:
+def show(studio: Studio) -> None:
     """Draw the page: what runs, what ran, and the way to a new one."""
     st.html(CSS)
-    here = trainings()
+    here = studio.trainings
     known = {run.name: run for run in here.all()}
     opened = remembered("training.open", None)
     if opened is not None:
@@ -88,9 +90,9 @@ def show() -> None:
     name = validation.choice(chosen or "", names, "The training")
     remember("training.shown", name)
     if name:
-        _run(known[name])
+        _run(studio, known[name])
     else:
-        _new()
+        _new(studio)
 
 
 def _titled(run: Run) -> str:
@@ -100,8 +102,8 @@ def _titled(run: Run) -> str:
         return run.name
 
 
-def _new() -> None:
-    here, catalog = trainings(), services.studio().catalog
+def _new(studio: Studio) -> None:
+    here, catalog = studio.trainings, studio.catalog
     bases = {card.id: card for card in catalog.bases()}
     if not bases:
         st.info("There is no base model on this machine to teach a ControlNet for. The Models page fetches one.")
@@ -117,7 +119,7 @@ def _new() -> None:
         )  # fmt: skip
         one, two = st.columns(2, gap="medium")
         base_id = one.selectbox("Base model", list(bases), format_func=lambda id: bases[id].title, key="training.base")
-        controls = services.studio().controls
+        controls = studio.controls
         control = two.selectbox(
             "Control", list(controls), format_func=lambda key: controls[key].title, key="training.control",
             help="Whose page will offer the new ControlNet.",
@@ -128,14 +130,14 @@ def _new() -> None:
             help="Large networks converge suddenly, often between step 3,000 and 7,000. A miniature needs fewer.",
         )  # fmt: skip
         base = bases[validation.choice(base_id, bases, "The base model")]
-        more = _more(base, validation.choice(steps, STEPS, "The budget"))
-        asked = _asked(source, base, control, title, steps, more)
+        more = _more(studio, base, validation.choice(steps, STEPS, "The budget"))
+        asked = _asked(studio, source, base, control, title, steps, more)
     with right, told():
-        _start(asked)
-        _preview(str(source), str(control), base)
+        _start(studio, asked)
+        _preview(studio, str(source), str(control), base)
 
 
-def _more(base: ModelCard, steps: int) -> dict[str, Any]:
+def _more(studio: Studio, base: ModelCard, steps: int) -> dict[str, Any]:
     """The folded settings, with what suits the base model."""
     start = suggested(base, steps)
     size = min(base.defaults.width, 512)
@@ -184,7 +186,7 @@ def _more(base: ModelCard, steps: int) -> dict[str, Any]:
             "checkpointing": two.toggle("Save memory", False, key=f"{key}.saving", help="Gradient checkpointing."),
             "skip": three.toggle("Skip bad pairs", False, key=f"{key}.skip"),
         }
-        others = {card.id: card.title for card in starts(services.studio().catalog, base)}
+        others = {card.id: card.title for card in starts(studio.catalog, base)}
         found["start"] = one.selectbox(
             "Start from", ["fresh", *others], format_func=lambda id: others.get(id, "A fresh copy"), key=f"{key}.start"
         )
@@ -200,7 +202,9 @@ def _optimizers() -> list[str]:
     return list(OPTIMIZERS) if find_spec("bitsandbytes") else ["adamw"]
 
 
-def _asked(source: Any, base: ModelCard, control: Any, title: Any, steps: Any, more: dict[str, Any]) -> Config | None:
+def _asked(
+    studio: Studio, source: Any, base: ModelCard, control: Any, title: Any, steps: Any, more: dict[str, Any]
+) -> Config | None:
     """The configuration that the form describes. Raises InputError that names what is wrong."""
     written = validation.text(title, 48, "The name").strip()
     name = re.sub(r"[^a-z0-9]+", "-", written.lower()).strip("-")
@@ -211,8 +215,8 @@ def _asked(source: Any, base: ModelCard, control: Any, title: Any, steps: Any, m
     how |= {key: more[key] for key in ("seed", "locked", "middle_only", "checkpointing", "precision", "optimizer")}
     how |= {"steps": steps, **{key: start[key] for key in ("clip", "warmup", "decay", "ema", "awake")}}
     data = {
-        "source": validation.choice(source, trainings().sources(), "The data"),
-        "owner": services.workspace() if source == "gallery" else "",
+        "source": validation.choice(source, studio.trainings.sources(), "The data"),
+        "owner": visitor.workspace() if source == "gallery" else "",
         "bad": "skip" if more["skip"] else "refuse",
     }
     data |= {key: more[key] for key in ("size", "pairs", "held_out", "buckets", "cache")}
@@ -224,7 +228,7 @@ def _asked(source: Any, base: ModelCard, control: Any, title: Any, steps: Any, m
                 "name": name,
                 "title": written,
                 "base": base.id,
-                "control": validation.choice(control, services.studio().controls, "The control"),
+                "control": validation.choice(control, studio.controls, "The control"),
                 "start": more["start"],
                 "data": data,
                 "training": how,
@@ -235,14 +239,14 @@ def _asked(source: Any, base: ModelCard, control: Any, title: Any, steps: Any, m
         raise runs.refusal(error) from error
 
 
-def _start(asked: Config | None) -> None:
-    here = trainings()
+def _start(studio: Studio, asked: Config | None) -> None:
+    here = studio.trainings
     with st.container(border=True):
         st.markdown("**Before it starts**")
         if asked is None:
             st.caption("Give it a name: the new ControlNet will be called so.")
         else:
-            device = services.studio().supervisor.status.device or "cpu"
+            device = studio.supervisor.status.device or "cpu"
             cost = here.cost(asked, device)
             where = "on the GPU" if device.startswith("cuda") else "on the CPU"
             said = "measured here" if cost.measured else "a rough guess; after a few steps it is measured"
@@ -266,15 +270,15 @@ def _start(asked: Config | None) -> None:
         st.rerun()
 
 
-def _preview(source: str, control: str, base: ModelCard) -> None:
+def _preview(studio: Studio, source: str, control: str, base: ModelCard) -> None:
     """A few pairs of the data, as they are."""
     asked = {
         "name": "look",
         "base": base.id,
         "control": control,
-        "data": {"source": source, "owner": services.workspace(), "size": 256},
+        "data": {"source": source, "owner": visitor.workspace(), "size": 256},
     }
-    pairs, _ = pairs_of(Config.model_validate(asked), trainings().settings)
+    pairs, _ = pairs_of(Config.model_validate(asked), studio.trainings.settings)
     if not len(pairs):
         st.info("There is nothing in it yet.")
         return
@@ -290,23 +294,25 @@ def _preview(source: str, control: str, base: ModelCard) -> None:
         words.caption(plain(example.prompt))
 
 
-def _run(run: Run) -> None:
+def _run(studio: Studio, run: Run) -> None:
     """One training: live while its process lives."""
     status = run.status()
     live = run.alive() or status.state not in runs.OVER
     # Where steps are long there is no news every two seconds.
     step_s = status.seconds / status.step if status.step else 0.0
-    st.fragment(_watched, run_every=min(max(REFRESH_S, step_s), REFRESH_MAX_S) if live else None)(run.name, live)
+    st.fragment(_watched, run_every=min(max(REFRESH_S, step_s), REFRESH_MAX_S) if live else None)(
+        studio, run.name, live
+    )
 
 
-def _watched(name: str, live: bool) -> None:
+def _watched(studio: Studio, name: str, live: bool) -> None:
     with told():
-        run = trainings().run(name)
+        run = studio.trainings.run(name)
         config, status, points = run.config(), run.status(), _outline(run)
         if live and status.state in runs.OVER and not run.alive():
             st.rerun()  # it ended: the page stops asking
-        _headline(config, status)
-        _buttons(run, config, status)
+        _headline(studio, config, status)
+        _buttons(studio, run, config, status)
         if points:
             steps = [point.step for point in points]
             loss = curves.curve("Loss", steps, [point.loss for point in points], log=True, smooth=True)
@@ -329,7 +335,7 @@ def _outline(run: Run) -> list[Point]:
     return kept.update()
 
 
-def _headline(config: Config, status: Status) -> None:
+def _headline(studio: Studio, config: Config, status: Status) -> None:
     word, colour = BADGES[status.state]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(word, color=colour)  # pyright: ignore[reportArgumentType]
@@ -342,12 +348,11 @@ def _headline(config: Config, status: Status) -> None:
     elif status.text and status.state != "done":
         st.caption(plain(status.text))
     if status.result:
-        _made(config, status.result)
+        _made(studio, config, status.result)
 
 
-def _made(config: Config, result: str) -> None:
+def _made(studio: Studio, config: Config, result: str) -> None:
     """What became of it, and the way to draw with it; nothing where it was removed since."""
-    studio = services.studio()
     control = studio.controls[config.control]
     if not studio.catalog.has(result):
         return
@@ -356,8 +361,8 @@ def _made(config: Config, result: str) -> None:
         icon=":material/check:",
     )
     if st.button("Draw with it", key="training.draw", type="primary", icon=control.icon):
-        choice.use(config.base)
-        desk = panels.open_desk(control.key)
+        choice.use(studio, config.base)
+        desk = panels.open_desk(studio, control.key)
         settings_panel.adopt(desk, replace(desk.choices, network=result))
         go_to(control.key)
 
@@ -375,8 +380,8 @@ def _facts(config: Config, status: Status) -> str:
     return " · ".join([*facts, status.device] if status.device else facts)
 
 
-def _buttons(run: Run, config: Config, status: Status) -> None:
-    here = trainings()
+def _buttons(studio: Studio, run: Run, config: Config, status: Status) -> None:
+    here = studio.trainings
     with st.container(horizontal=True):
         live = run.alive()
         if live:

@@ -1,25 +1,23 @@
-"""What pages, routes and command line work with: one `Studio` for the process, made when it is first asked for.
+"""What pages, routes, command line and API work with: one `Studio`, made by whoever starts the process and passed on.
 
-    studio = services.studio()
+    studio = Studio(Settings.from_environment())
     recipe = studio.new_recipe([Draft("scribble", drawing)], model="paperworld", prompt="a house", width=256, height=256)
-    job = studio.submit(services.session(), recipe, owner=services.workspace())
+    job = studio.submit(session, recipe, owner=workspace)
 
-Puts queue, worker, gallery, hub, catalog and conditions together. Draws no page, speaks no HTTP and imports no torch.
+Puts queue, worker, gallery, documents, events, catalog and conditions together. Draws no page, speaks no HTTP, imports no torch.
 """
 
 from __future__ import annotations
 
-import base64
 import fcntl
-import hashlib
 import logging
 import secrets
 import signal
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from logging.handlers import RotatingFileHandler
 from typing import IO, Any
 
@@ -33,23 +31,25 @@ from controlnet_core.domain.control import ControlType, Rgb, Value
 from controlnet_core.domain.detection import Detection
 from controlnet_core.domain.document import Document
 from controlnet_core.domain.errors import InputError, StudioError
-from controlnet_core.domain.job import Event, Job, State, Work
+from controlnet_core.domain.job import Event, Job, Lifetime, State, Work
 from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Found, Mode, Recipe, Resize, refusal
 from controlnet_core.execution.queue import Queue
 from controlnet_core.execution.supervisor import Supervisor
 from controlnet_core.storage import store
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
-from webapp.application import validation
-from webapp.application.detections import Photos
-from webapp.application.document_store import Shelf
+from webapp.application import validation, views
+from webapp.application.annotations import Annotations
+from webapp.application.document_store import DocumentStore
+from webapp.application.events import Events
 from webapp.application.housekeeping import Housekeeping
-from webapp.application.hub import Hub, Message
 from webapp.application.library import Library
-from webapp.application.photo_detection import Looks
+from webapp.application.open_documents import OpenDocuments
+from webapp.application.photo_detection import PhotoDetections
+from webapp.application.photos import Photos
 from webapp.application.settings import Settings
+from webapp.application.trainings import Trainings
 
-COOKIE = "studio_workspace"
 log = logging.getLogger("studio")
 
 
@@ -72,23 +72,26 @@ class Draft:
 
 
 class Studio:
-    """Everything behind the pages. Safe across threads."""
+    """Everything behind the pages. Safe across threads.
 
-    def __init__(self, settings: Settings) -> None:
+    `connected(session)` says whether a tab is open although it listens to no events; without pages there is none.
+    """
+
+    def __init__(self, settings: Settings, connected: Callable[[str], bool] = lambda _session: False) -> None:
         self.settings = settings
         self.controls: Mapping[str, ControlType] = annotator.controls()
         self.catalog = settings.catalog()
         self.blobs = Blobs(settings.data / "blobs", free_min_bytes=settings.free_min_bytes)
-        shelf = Shelf(settings.data / "documents", free_min_bytes=settings.free_min_bytes)
-        self.hub = Hub(shelf, on_gone=self._gone)
-        self.pages = Shelf(settings.data / "pages", free_min_bytes=settings.free_min_bytes)
+        self.documents = OpenDocuments(
+            DocumentStore(settings.data / "documents", free_min_bytes=settings.free_min_bytes)
+        )
+        self.events: Events[views.Event] = Events(on_gone=self._gone)
+        self.pages = DocumentStore(settings.data / "pages", free_min_bytes=settings.free_min_bytes)
         """What pages remember over a restart; see `webapp.ui.page_state_store`."""
         self.photos = Photos(self.blobs)
-        self.looks = Looks(self.hub, self.photos, self._look)
+        self.photo_detections = PhotoDetections(self.documents, self.photos, self._detect)
+        self._connected = connected
         self._claim: IO[str] | None = None
-        self.on_first_picture: Callable[[Event], None] | None = None
-        self.heard: list[Callable[[str, Event], None]] = []
-        """Called with session and event after every event of a job, in the supervisor's thread."""
 
     @cached_property
     def gallery(self) -> Gallery:
@@ -99,6 +102,16 @@ class Studio:
     def library(self) -> Library:
         """The models of this machine, and what is being done with them."""
         return Library(self.catalog, self.settings.free_min_bytes)
+
+    @cached_property
+    def trainings(self) -> Trainings:
+        """The trainings, running and over."""
+        return Trainings(self.settings, self.catalog)
+
+    @cached_property
+    def annotations(self) -> Annotations:
+        """The data sets in the making."""
+        return Annotations(self.settings)
 
     @cached_property
     def queue(self) -> Queue:
@@ -126,7 +139,7 @@ class Studio:
         self.claim()
         _log_to(self.settings)
         store.sweep(self.settings.data)
-        _before_exit(self.hub.close)
+        _before_exit(self.close)
         self.supervisor.start()
         self.housekeeping.start()
 
@@ -146,9 +159,14 @@ class Studio:
             ) from error
         self._claim = claim
 
+    def close(self) -> None:
+        """End the streams of events and write the drawings that wait."""
+        self.events.close()
+        self.documents.close()
+
     def stop(self) -> None:
         """End streams and worker, and write what waits; within ten seconds."""
-        self.hub.close()
+        self.close()
         self.pages.close()
         self.housekeeping.stop()
         self.supervisor.stop()
@@ -187,13 +205,16 @@ class Studio:
         owner: str = "",
         id: str = "",
         slot: str = "",
+        lifetime: Lifetime = "attached",
     ) -> str:
         """Queue a recipe or a detection; returns the job's id. The same `id` again is the same job.
 
         `pictures` are needed only for those that are not kept here yet. What a detection finds replaces the drawing of
-        `owner` (a workspace) in `slot`. Raises QueueFull, RecipeError.
+        `owner` (a workspace) in `slot`. An attached job ends with the last tab of its browser, a detached one with itself.
+        Raises QueueFull, RecipeError.
         """
-        job = Job(validation.job_id(id) if id else secrets.token_hex(16), session, work, pictures or {}, owner, slot)
+        name = validation.job_id(id) if id else secrets.token_hex(16)
+        job = Job(name, session, work, pictures or {}, owner, slot, lifetime)
         entry = self.queue.submit(job)
         if entry.state == "queued":
             self._tell(session, Event(job.id, "queued", ahead=entry.ahead))
@@ -204,15 +225,12 @@ class Studio:
         """Stop a job, of `session` when it is given; returns its state now."""
         return self.supervisor.cancel(validation.job_id(id), session)
 
-    def pictures(self, ids: Sequence[str]) -> list[Message]:
-        """Gallery pictures as the result pane wants them: url, name, seed. Missing ones are left out."""
-        found: list[Message] = []
+    def pictures(self, ids: Sequence[str]) -> list[views.Picture]:
+        """Gallery pictures as views. Missing ones are left out."""
+        found: list[views.Picture] = []
         for id in ids:
-            try:
-                seed = self.gallery.get(id).recipe.seed
-            except InputError:
-                continue
-            found.append({"id": id, "url": picture_url(id), "name": f"studio-{id[:12]}-{seed}.png", "seed": seed})
+            with suppress(InputError):
+                found.append(views.Picture.of(self.gallery.get(id)))
         return found
 
     def _unit(self, draft: Draft) -> ControlUnit:
@@ -237,14 +255,10 @@ class Studio:
             raise refusal(error) from error
 
     def _tell(self, session: str, event: Event) -> None:
-        if event.pictures and self.on_first_picture is not None:
-            told, self.on_first_picture = self.on_first_picture, None
-            told(event)
         if event.found:
             self._land(event)
-        self.hub.publish(session, event.job, self.message(event))
-        for heard in list(self.heard):
-            heard(session, event)
+        pictures = [] if event.found else self.pictures(event.kept)
+        self.events.publish(session, event.job, views.Event.of(event, pictures))
 
     def _land(self, event: Event) -> None:
         """Put what a detection found into the drawing that it is for."""
@@ -252,78 +266,23 @@ class Studio:
         made = detection.parse(entry.work)
         self.photos.remember(made, document)
         if entry.slot:
-            self.looks.put(entry.owner, entry.slot, made, document)
+            self.photo_detections.put(entry.owner, entry.slot, made, document)
 
-    def _look(self, session: str, work: Detection, workspace: str, slot: str) -> str:
+    def _detect(self, session: str, work: Detection, workspace: str, slot: str) -> str:
         return self.submit(session, work, owner=workspace, slot=slot)
-
-    def message(self, event: Event) -> Message:
-        """An event as JSON for the browser: `preview` base64 JPEG, `pictures` with URLs, `document` a digest."""
-        preview = base64.b64encode(event.preview).decode() if event.preview else None
-        return {
-            "job": event.job,
-            "kind": event.kind,
-            "ahead": event.ahead,
-            "step": event.step,
-            "steps": event.steps,
-            "preview": preview,
-            "pictures": [] if event.found else self.pictures(event.kept),
-            "document": event.kept[0] if event.found and event.kept else None,
-            "text": event.text,
-            "hint": event.hint,
-            "seconds": event.seconds,
-        }
 
     def _gone(self, session: str) -> None:
         """Nobody listens to a session any more: a closed tab wants no pictures, a page without a result pane may."""
-        waiting = self.queue.open(session)
+        waiting = [entry for entry in self.queue.open(session) if entry.lifetime == "attached"]
         if not waiting:
             return
         # After a reload, or with another tab open, somebody of the same browser still waits for them.
-        tabs = {session, *(tab for entry in waiting for tab in self.hub.sessions_of(entry.owner))}
-        if any(_connected(tab) or self.hub.listens(tab) for tab in tabs):
-            self.hub.watch(session)
+        tabs = {session, *(tab for entry in waiting for tab in self.events.sessions_of(entry.owner))}
+        if any(self._connected(tab) or self.events.listens(tab) for tab in tabs):
+            self.events.watch(session)
             return
         for entry in waiting:
             self.supervisor.cancel(entry.id)
-
-
-@cache
-def studio() -> Studio:
-    """The studio of this process."""
-    return Studio(Settings.from_environment())
-
-
-def session() -> str:
-    """The id of the browser tab that the running page belongs to. Raises StudioError outside of a page."""
-    from streamlit.runtime.scriptrunner import get_script_run_ctx
-
-    context = get_script_run_ctx()
-    if context is None:
-        raise StudioError("This can only be asked while a page runs.")
-    return context.session_id
-
-
-def workspace() -> str:
-    """The id of the browser that the running page belongs to: what is drawn there is kept under it.
-
-    A browser that keeps no cookies gets a workspace that lasts as long as its session.
-    """
-    import streamlit as st
-
-    found = validation.workspace(st.context.cookies.get(COOKIE))
-    return found or hashlib.sha256(session().encode()).hexdigest()[:32]
-
-
-def picture_url(id: str) -> str:
-    """Where a browser gets a gallery picture, relative to a page."""
-    return f"./studio/pictures/{id}.png"
-
-
-def _connected(session: str) -> bool:
-    """Whether Streamlit holds a live connection to a session's tab."""
-    runtime = sys.modules.get("streamlit.runtime")
-    return bool(runtime and runtime.exists() and runtime.get_instance().is_active_session(session))
 
 
 def _log_to(settings: Settings) -> None:

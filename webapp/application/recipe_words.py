@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from controlnet_core.domain.control import ControlType, Param
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.recipe import SAMPLER_TITLES, ControlUnit, Found, Recipe
-from webapp.application import services
+from webapp.application.studio import Studio
 
 MODES = {"balanced": "", "prompt": "prompt first", "control": "control first (guess mode)"}
 Pair = tuple[str, str]
 
 
-def described(studio: services.Studio, recipe: Recipe) -> list[Pair]:
+def described(studio: Studio, recipe: Recipe) -> list[Pair]:
     """Everything that a recipe says, defaults that change nothing left out."""
     pairs = [
         ("Prompt", recipe.prompt),
@@ -46,12 +46,12 @@ def _source(recipe: Recipe) -> str:
     return f"a picture, {recipe.source.strength:.0%} made anew" + (" where it is masked" if recipe.source.mask else "")
 
 
-def _control(studio: services.Studio, unit: ControlUnit) -> str:
+def _control(studio: Studio, unit: ControlUnit) -> str:
     known = studio.controls.get(unit.control)
     return known.title if known else unit.control
 
 
-def _acts(studio: services.Studio, unit: ControlUnit) -> str:
+def _acts(studio: Studio, unit: ControlUnit) -> str:
     parts = [f"strength {unit.weight:g}"]
     if (unit.start, unit.end) != (0, 1):
         parts.append(f"from {unit.start:.0%} to {unit.end:.0%} of the steps")
@@ -86,7 +86,7 @@ def _chosen(params: tuple[Param, ...], values: Mapping[str, object]) -> list[str
     return chosen
 
 
-def _title(studio: services.Studio, key: str) -> str:
+def _title(studio: Studio, key: str) -> str:
     try:
         return studio.catalog.card(key).title
     except StudioError:

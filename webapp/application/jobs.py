@@ -1,0 +1,91 @@
+"""The jobs of a workspace in views, and how long those that wait will wait."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from controlnet_core.execution.queue import Entry
+from webapp.application import views
+from webapp.application.studio import Studio
+
+OVER_MAX = 24
+"""Jobs that are over and still listed."""
+
+
+def jobs(studio: Studio, workspace: str) -> views.Jobs:
+    """The jobs of a workspace: those that run or wait in their order, then the last that ended."""
+    pace = Pace.of(studio.queue.ended())
+    everybody = studio.queue.open()
+    own = [entry for entry in everybody if entry.owner == workspace]
+    over = [entry for entry in studio.queue.of(workspace, OVER_MAX + len(own)) if entry.over]
+    return views.Jobs(
+        open=[view(studio, entry, pace.wait_s(entry, everybody)) for entry in own],
+        over=[view(studio, entry) for entry in over[:OVER_MAX]],
+        worker=studio.supervisor.status.state,
+    )
+
+
+def view(studio: Studio, entry: Entry, wait_s: float | None = None) -> views.Job:
+    """One job; `wait_s` is how long it will wait."""
+    work: dict[str, Any] = json.loads(entry.work)
+    keys = [work["control"]] if entry.kind == "detection" else [unit["control"] for unit in work.get("controls", ())]
+    return views.Job(
+        id=entry.id,
+        kind=entry.kind,
+        state=entry.state,
+        ahead=entry.ahead,
+        prompt=work.get("prompt", ""),
+        controls=[studio.controls[key].title for key in keys if key in studio.controls],
+        images=work.get("images", 1),
+        created=entry.created,
+        seconds=entry.ended - entry.started if entry.ended and entry.started else None,
+        text=entry.text,
+        hint=entry.hint,
+        pictures=studio.pictures(entry.kept) if entry.kind == "recipe" else [],
+        wait_s=wait_s,
+    )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long work takes on this machine, from what was done lately: seconds for a unit of work, by kind of job.
+
+    A unit is a million pixels through one step, of a detection the whole of it.
+    """
+
+    unit_s: dict[str, float]
+
+    @classmethod
+    def of(cls, done: Sequence[Entry]) -> Pace:
+        """The median over finished jobs; a job that loaded a model counts no more than any other."""
+        times: dict[str, list[float]] = {}
+        for entry in done:
+            if entry.started is not None and entry.ended is not None:
+                times.setdefault(entry.kind, []).append((entry.ended - entry.started) / _amount(entry))
+        return cls({kind: statistics.median(values) for kind, values in times.items()})
+
+    def run_s(self, entry: Entry) -> float | None:
+        """How long a job is going to run, in seconds; None before anything of its kind was done."""
+        return self.unit_s[entry.kind] * _amount(entry) if entry.kind in self.unit_s else None
+
+    def wait_s(self, entry: Entry, queue: Sequence[Entry]) -> float | None:
+        """How long a waiting job waits before it begins, given everything that runs or waits; None when nobody can tell."""
+        if entry.state != "queued":
+            return None
+        ahead = queue[: next((place for place, one in enumerate(queue) if one.id == entry.id), 0)]
+        times = [self.run_s(one) for one in ahead]
+        if any(seconds is None for seconds in times):
+            return None
+        return round(sum(seconds for seconds in times if seconds is not None), 1)
+
+
+def _amount(entry: Entry) -> float:
+    if entry.kind != "recipe":
+        return 1.0
+    recipe = json.loads(entry.recipe)
+    pixels = recipe.get("width", 512) * recipe.get("height", 512)
+    return recipe.get("images", 1) * recipe.get("steps", 20) * pixels / 1e6

@@ -1,0 +1,36 @@
+"""Who looks at the page that runs: the tab (a session of Streamlit's) and the browser (a workspace, named by a cookie)."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+
+from controlnet_core.domain.errors import StudioError
+from webapp.application import validation
+
+
+def session() -> str:
+    """The id of the browser tab that the running page belongs to. Raises StudioError outside of a page."""
+    from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+    context = get_script_run_ctx()
+    if context is None:
+        raise StudioError("This can only be asked while a page runs.")
+    return context.session_id
+
+
+def workspace() -> str:
+    """The id of the browser that the running page belongs to: what is drawn there is kept under it.
+
+    A browser that keeps no cookies gets a workspace that lasts as long as its session.
+    """
+    import streamlit as st
+
+    found = validation.workspace(st.context.cookies.get(validation.COOKIE))
+    return found or hashlib.sha256(session().encode()).hexdigest()[:32]
+
+
+def connected(session: str) -> bool:
+    """Whether Streamlit holds a live connection to a session's tab; where no page was ever drawn, it holds none."""
+    runtime = sys.modules.get("streamlit.runtime")
+    return bool(runtime and runtime.exists() and runtime.get_instance().is_active_session(session))
