@@ -117,6 +117,26 @@ def test_the_inner_rooms_know_no_streamlit(room: str) -> None:
     assert not [path for path in modules(room) if "streamlit" in imported(path)]
 
 
+def test_the_application_knows_no_streamlit() -> None:
+    """Neither by name at any depth, nor by anything that it imports."""
+    here = modules("webapp/application")
+    assert not [path for path in here if "streamlit" in imported(path)]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in here if path.name != "__init__.py"]
+    code = (
+        f"import sys, importlib; [importlib.import_module(one) for one in {names!r}]; print('streamlit' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("floor", ["application", "routes", "ui"])
+def test_no_room_looks_up_the_studio(floor: str) -> None:
+    """A studio is passed down; only those who put a process together ask for the process's."""
+    assert not [path for path in modules(f"webapp/{floor}") if "root" in floors_known("webapp", path.read_text())]
+
+
 def test_pages_are_thin() -> None:
     """Pages arrange; they hold no arrays, no error handling and no session keys."""
     for path in modules("pages"):

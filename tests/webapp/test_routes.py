@@ -372,6 +372,21 @@ def test_closing_the_tab_frees_the_worker(
     assert studio.queue.get("job-of-nobody").state == "done"
 
 
+def test_a_detached_job_outlives_its_listeners(
+    client: httpx.Client, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studio.events, "gone_s", 0.3)
+    recipe = studio.new_recipe([], prompt="slow=0.02", model="paperworld", width=64, height=64, steps=60)
+    job = studio.submit("a client", recipe, owner=WORKSPACE, lifetime="detached")
+    with client.stream("GET", f"/studio/events/{studio.events.stream('a client')}") as answer:
+        next(answer.iter_lines())
+    end = time.monotonic() + 20
+    while not studio.queue.get(job).over and time.monotonic() < end:
+        time.sleep(0.05)
+    assert studio.queue.get(job).state == "done"
+    assert studio.queue.get(job).lifetime == "detached"
+
+
 def test_what_the_model_sees(client: httpx.Client, studio: Studio, token: str) -> None:
     where = f"/studio/control/{token}.png"
     assert refused(client.get(where), 400) == "Nothing is rendered from this drawing yet."
