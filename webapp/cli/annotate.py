@@ -70,14 +70,15 @@ def _one(
 ) -> None:
     from controlnet_core.domain.errors import InputError
     from controlnet_core.domain.picture import to_png
-    from controlnet_core.storage import store
+    from webapp.cli.outputs import Output
 
     if not source.is_file():
         raise InputError(f"There is no {source}.")
     document = document_of(kind, detector, source, given, size)
-    place = target / f"{source.stem}.png" if target.is_dir() else target.with_suffix(".png")
-    store.write(place, to_png(here.render(kind.key, document, drawn)), free_min_bytes=here.settings.free_min_bytes)
-    print(f"{source} -> {place}")
+    output = Output.of(str(target) if target.is_dir() or str(target) == "-" else str(target.with_suffix(".png")), 1)
+    data = to_png(here.render(kind.key, document, drawn))
+    place = output.write(f"{source.stem}.png", 0, data, here.settings.free_min_bytes)
+    print(f"{source} -> {place}", file=output.words)
 
 
 def _data_set(here: Studio, source: Path, target: Path, plan: Plan, detector: Detector, machine: bool) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,7 +62,12 @@ def generate(
     clip_skip: Annotated[int, typer.Option(min=1, max=12, help="2 leaves out the text encoder's last layer.")] = 1,
     variation: Annotated[str, typer.Option(help="SEED:STRENGTH, e.g. 7:0.2 for a picture near that of --seed.")] = "",
     recipe: Annotated[Path | None, typer.Option(help="Make a picture again: a PNG or JSON of the studio.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path(),
+    out: Annotated[
+        str,
+        typer.Option(
+            help="A folder for the pictures, a file (several: NAME-2.png and so on), or - for standard output."
+        ),
+    ] = ".",
 ) -> None:
     """Make pictures without a browser; each PNG carries its recipe."""
     with told():
@@ -98,30 +105,29 @@ def generate(
         ), out)  # fmt: skip
 
 
-def _make(here: Studio, recipe: Recipe, out: Path) -> None:
+def _make(here: Studio, recipe: Recipe, out: str) -> None:
     """Run a recipe and write its pictures."""
     from controlnet_core.domain.picture import open_picture
     from controlnet_core.engine import LocalEngine
     from controlnet_core.memory import plan
-    from controlnet_core.storage import gallery, store
+    from controlnet_core.storage import gallery
+    from webapp.cli.outputs import Output
 
+    output = Output.of(out, recipe.images)
+    say = partial(print, file=output.words, flush=True)
     pictures = {digest: open_picture(here.blobs.get(digest)) for digest in recipe.pictures}
     title = here.catalog.card(recipe.model).title
-    print(
-        f"{title}, {recipe.width} x {recipe.height} px, {recipe.steps} steps, seed {recipe.seed}",
-        flush=True,
-    )
+    say(f"{title}, {recipe.width} x {recipe.height} px, {recipe.steps} steps, seed {recipe.seed}")
     engine = LocalEngine(here.catalog, here.controls)
     device = engine.device.type
     facts = plan.facts_of(recipe, here.catalog, here.controls)
-    print(plan.estimate(recipe, facts, device, plan.room(device)).text, flush=True)
-    made = engine.run(recipe, pictures, _progress, on_load=lambda text: print(text, flush=True))
+    say(plan.estimate(recipe, facts, device, plan.room(device)).text)
+    made = engine.run(recipe, pictures, partial(_progress, say), on_load=say)
     for index, rgb in enumerate(made):
         alone = gallery.alone(recipe, index)
         name = f"{alone.seed}-{alone.variation_seed}" if alone.variation_strength else str(alone.seed)
-        path = out / f"{recipe.model}-{name}.png"
-        store.write(path, gallery.to_png(rgb, alone), free_min_bytes=here.settings.free_min_bytes)
-        print(path)
+        data = gallery.to_png(rgb, alone)
+        say(output.write(f"{recipe.model}-{name}.png", index, data, here.settings.free_min_bytes))
 
 
 def _base(here: Studio, model: str) -> ModelCard:
@@ -252,6 +258,5 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _progress(step: Step) -> None:
-    end = "\n" if step.step == step.steps else ""
-    print(f"\rstep {step.step} of {step.steps}", end=end, flush=True)
+def _progress(say: Callable[..., None], step: Step) -> None:
+    say(f"\rstep {step.step} of {step.steps}", end="\n" if step.step == step.steps else "")
