@@ -20,8 +20,9 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from controlnet_core.domain.document import Raster
+from webapp.application.recipe_builder import Draft
 from webapp.application.settings import Settings
-from webapp.application.studio import Draft, Studio
+from webapp.application.studio import Studio
 
 
 def say(name: str, value: float, unit: str) -> None:

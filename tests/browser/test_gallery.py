@@ -20,8 +20,9 @@ from controlnet_core.domain.job import Job
 from controlnet_core.storage.gallery_index import Query
 from controlnet_core.storage.metadata import to_png
 from tests.soak.server import Running, running
+from webapp.application.recipe_builder import Draft
 from webapp.application.settings import Settings
-from webapp.application.studio import Draft, Studio
+from webapp.application.studio import Studio
 
 pytestmark = pytest.mark.browser
 

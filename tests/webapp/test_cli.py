@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 from controlnet_core.domain.picture import open_picture, to_png
 from controlnet_core.storage.gallery import recipe_of
 from webapp import cli, root
+from webapp.application.recipe_builder import Draft
 from webapp.application.settings import ROOT, Settings
-from webapp.application.studio import Draft, Studio
+from webapp.application.studio import Studio
 
 
 def studio(*args: str | Path, **env: str) -> subprocess.CompletedProcess[str]:

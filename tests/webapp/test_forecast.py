@@ -11,7 +11,8 @@ from controlnet_core.execution.supervisor import Status
 from controlnet_core.memory import plan
 from tests.webapp.conftest import WORKSPACE, mask
 from webapp.application.choices import Choices, Start
-from webapp.application.studio import Draft, Studio
+from webapp.application.recipe_builder import Draft
+from webapp.application.studio import Studio
 from webapp.ui.generate import estimate
 from webapp.ui.session import Wish
 

@@ -18,8 +18,9 @@ from controlnet_core.domain.job import Job
 from controlnet_core.storage.metadata import recipe_of, to_png
 from tests.webapp.conftest import WORKSPACE, mask
 from webapp.application.jobs import Pace
+from webapp.application.recipe_builder import Draft
 from webapp.application.settings import Settings
-from webapp.application.studio import Draft, Studio
+from webapp.application.studio import Studio
 from webapp.routes import gallery, table
 
 OTHER = "cd" * 16

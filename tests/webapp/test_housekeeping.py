@@ -13,7 +13,8 @@ from controlnet_core.domain.job import Job
 from controlnet_core.storage.gallery import to_png
 from tests.webapp.conftest import WORKSPACE, mask
 from webapp.application.housekeeping import BIN_S, BLOB_S, JOB_S, Removed
-from webapp.application.studio import Draft, Studio
+from webapp.application.recipe_builder import Draft
+from webapp.application.studio import Studio
 
 FIELDS = {"model": "paperworld", "width": 64, "height": 64, "steps": 3}
 DAY_S = 24 * 3600.0

@@ -36,7 +36,8 @@ from components.linker import link
 from controlnet_core.domain.picture import open_picture
 from controlnet_core.storage.gallery import recipe_of
 from tests.webapp.conftest import WORKSPACE, container, mask
-from webapp.application.studio import Draft, Studio
+from webapp.application.recipe_builder import Draft
+from webapp.application.studio import Studio
 from webapp.routes import guard, table
 
 

@@ -17,8 +17,9 @@ from controlnet_core.domain.detection import Detection
 from controlnet_core.domain.document import Raster, decode, encode
 from controlnet_core.domain.errors import InputError, QueueFull, RecipeError, StudioError
 from tests.webapp.conftest import WORKSPACE, mask
+from webapp.application.recipe_builder import Draft
 from webapp.application.settings import ROOT, Settings
-from webapp.application.studio import Draft, Studio
+from webapp.application.studio import Studio
 
 FIELDS = {"model": "paperworld", "width": 64, "height": 64, "steps": 3}
 

@@ -10,7 +10,8 @@ import pytest
 from controlnet_core.domain.errors import InputError, QueueFull
 from controlnet_core.domain.recipe import Recipe
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp.application.studio import Draft, Studio
+from webapp.application.recipe_builder import Draft
+from webapp.application.studio import Studio
 from webapp.application.sweep import CELLS_MAX, IN_FLIGHT_MAX, Sweep, spread, varied
 from webapp.ui.generate.estimate import duration, passes
 

@@ -1,7 +1,7 @@
 """What pages, routes, command line and API work with: one `Studio`, made by whoever starts the process and passed on.
 
     studio = Studio(Settings.from_environment())
-    recipe = studio.new_recipe([Draft("scribble", drawing)], model="paperworld", prompt="a house", width=256, height=256)
+    recipe = studio.builder.recipe([Draft("scribble", drawing)], model="paperworld", prompt="a house", width=256, height=256)
     job = studio.submit(session, recipe, owner=workspace)
 
 Puts queue, worker, gallery, documents, events, catalog and conditions together. Draws no page, speaks no HTTP, imports no torch.
@@ -16,24 +16,21 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from logging.handlers import RotatingFileHandler
 from typing import IO, Any
 
-from pydantic import ValidationError
-
 import annotator
 from controlnet_core.domain import control as controls_of
-from controlnet_core.domain import detection, picture
+from controlnet_core.domain import detection
 from controlnet_core.domain import document as documents
-from controlnet_core.domain.control import ControlType, Rgb, Value
+from controlnet_core.domain.control import ControlType, Rgb
 from controlnet_core.domain.detection import Detection
 from controlnet_core.domain.document import Document
 from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.domain.job import Event, Job, Lifetime, State, Work
-from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Found, Mode, Recipe, Resize, refusal
-from controlnet_core.execution.queue import Queue
+from controlnet_core.domain.recipe import Recipe
+from controlnet_core.execution.queue import Entry, Queue
 from controlnet_core.execution.supervisor import Supervisor
 from controlnet_core.storage import store
 from controlnet_core.storage.gallery import Gallery
@@ -47,28 +44,11 @@ from webapp.application.library import Library
 from webapp.application.open_documents import OpenDocuments
 from webapp.application.photo_detection import PhotoDetections
 from webapp.application.photos import Photos
+from webapp.application.recipe_builder import Draft, RecipeBuilder
 from webapp.application.settings import Settings
 from webapp.application.trainings import Trainings
 
 log = logging.getLogger("studio")
-
-
-@dataclass(frozen=True)
-class Draft:
-    """One control of a recipe to be: the document, and how it is rendered and used."""
-
-    control: str
-    document: Document
-    values: Mapping[str, Value] = field(default_factory=dict[str, Value])
-    weight: float = 1.0
-    start: float = 0.0
-    end: float = 1.0
-    mode: Mode = "balanced"
-    network: str | None = None
-    resize: Resize = "stretch"
-    mask: str | None = None
-    """The blob of the mask that says where it acts."""
-    found: Found | None = None
 
 
 class Studio:
@@ -184,17 +164,46 @@ class Studio:
         kind = self.control(control)
         return kind.render(document, controls_of.values(kind.params, given or {}))
 
-    def new_recipe(self, drafts: Sequence[Draft], *, seed: int = -1, **fields: Any) -> Recipe:
-        """Render the controls, keep their pictures and documents as blobs, and build the recipe.
+    @cached_property
+    def builder(self) -> RecipeBuilder:
+        """Builds recipes of what is here; whoever can wait for a network's map takes `builder_for`."""
+        return RecipeBuilder(self.catalog, self.blobs, self.photos)
 
-        `fields` are those of `Recipe`; seed -1 draws one. Raises RecipeError naming the first wrong field, InputError,
-        NoSpace.
-        """
-        units = [self._unit(draft) for draft in drafts]
+    def builder_for(self, session: str, owner: str = "") -> RecipeBuilder:
+        """Builds recipes, and waits for the maps that a network has to find: they are jobs of `session`."""
+        return RecipeBuilder(self.catalog, self.blobs, self.photos, lambda asked: self.find(session, asked, owner))
+
+    def new_recipe(self, drafts: Sequence[Draft], *, seed: int = -1, **fields: Any) -> Recipe:
+        """See `RecipeBuilder.recipe`."""
+        return self.builder.recipe(drafts, seed=seed, **fields)
+
+    def find(self, session: str, asked: Detection, owner: str = "") -> Document:
+        """What a detection finds, at once or by a job that is waited for. Raises StudioError."""
+        known = self.photos.find(asked)
+        if known is not None:
+            return known
+        entry = self.wait(self.submit(session, asked, owner=owner, lifetime="detached"))
+        if entry.state != "done":
+            raise StudioError(entry.text or "The map was not found: its job was stopped.", entry.hint)
+        return documents.decode(self.blobs.get(entry.kept[0]))
+
+    def wait(self, job: str, timeout_s: float | None = None) -> Entry:
+        """The entry of a job as soon as it is over, or after `timeout_s`. Raises InputError for an unknown one."""
+        over = threading.Event()
+
+        def hear(_session: str, event: views.Event) -> None:
+            if event.job == job and event.kind in ("done", "failed", "cancelled"):
+                over.set()
+
+        end = self.events.subscribe(hear)
         try:
-            return Recipe(controls=tuple(units), seed=secrets.randbelow(SEED_MAX + 1) if seed == -1 else seed, **fields)
-        except ValidationError as error:
-            raise refusal(error) from error
+            entry = self.queue.get(job)
+            if not entry.over:
+                over.wait(timeout_s)
+                entry = self.queue.get(job)
+            return entry
+        finally:
+            end()
 
     def submit(
         self,
@@ -232,27 +241,6 @@ class Studio:
             with suppress(InputError):
                 found.append(views.Picture.of(self.gallery.get(id)))
         return found
-
-    def _unit(self, draft: Draft) -> ControlUnit:
-        values = controls_of.values(self.control(draft.control).params, draft.values)
-        rendered = picture.to_png(self.render(draft.control, draft.document, values))
-        try:
-            return ControlUnit(
-                control=draft.control,
-                picture=self.blobs.put(rendered),
-                document=self.blobs.put(documents.encode(draft.document)),
-                values=values,
-                found=draft.found,
-                network=draft.network,
-                weight=draft.weight,
-                start=draft.start,
-                end=draft.end,
-                mode=draft.mode,
-                resize=draft.resize,
-                mask=draft.mask,
-            )
-        except ValidationError as error:
-            raise refusal(error) from error
 
     def _tell(self, session: str, event: Event) -> None:
         if event.found:

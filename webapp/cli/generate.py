@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from controlnet_core.domain.job import Step
     from controlnet_core.domain.recipe import Lora, Recipe, Source
     from controlnet_core.models.catalog import ModelCard
-    from webapp.application.studio import Draft, Studio
+    from webapp.application.recipe_builder import Draft
+from webapp.application.studio import Studio
 
 _UNIT = re.compile(
     r"(?P<key>[a-z0-9_-]+)(\.(?P<detector>[a-z0-9_-]+))?=(?P<path>.+?)"
@@ -78,21 +79,20 @@ def generate(
             _make(here, _recipe_in(recipe), out)
             return
         card = _base(here, model)
-        start = card.defaults
-        width, height = _size(size) if size else (start.width, start.height)
+        width, height = _size(size) if size else (None, None)
         variation_seed, variation_strength = _variation(variation)
-        _make(here, here.new_recipe(
+        _make(here, here.builder.for_base(
+            card,
             [_draft(here, card, given) for given in control or []],
-            model=card.id,
             prompt=prompt,
-            added_prompt=start.added_prompt if added is None else added,
-            negative=start.negative if negative is None else negative,
+            added_prompt=added,
+            negative=negative,
             width=width,
             height=height,
             images=number,
-            steps=steps or start.steps,
-            guidance=start.guidance if guidance is None else guidance,
-            sampler=sampler or start.sampler,
+            steps=steps,
+            guidance=guidance,
+            sampler=sampler or None,
             seed=seed,
             eta=eta,
             source=_source(here, source, mask, strength, blur, fill),
@@ -215,7 +215,7 @@ def _draft(here: Studio, base: ModelCard, given: str) -> Draft:
     from annotator import detection as detecting
     from controlnet_core.domain.errors import InputError
     from webapp.application.choices import networks_for
-    from webapp.application.studio import Draft
+    from webapp.application.recipe_builder import Draft
 
     match = _UNIT.fullmatch(given)
     if match is None:

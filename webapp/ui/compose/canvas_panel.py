@@ -17,6 +17,7 @@ from controlnet_core.domain.recipe import Resize
 from webapp.application import validation
 from webapp.application.examples import scene
 from webapp.application.layers import OPAQUE, photo_url
+from webapp.application.recipe_builder import picture_size
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.compose import state
@@ -122,7 +123,7 @@ def _kind(studio: Studio, layer: Layer) -> DocumentKind:
 
 def _seen(studio: Studio, at: Composition) -> None:
     """Every control's picture as the network gets it."""
-    width, height = panels.picture_size(*at.frame, at.choices.size)
+    width, height = picture_size(*at.frame, at.choices.size)
     figures: list[str] = []
     for index, layer in enumerate(at.layers):
         control = studio.control(layer.control)

@@ -21,7 +21,8 @@ from controlnet_core.models.catalog import ModelCard
 from webapp.application.choices import Choices, Networks, networks_for
 from webapp.application.examples import scene
 from webapp.application.layers import placed
-from webapp.application.studio import Draft, Studio
+from webapp.application.recipe_builder import Draft
+from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.page_state_store import recall
 from webapp.ui.session import Wish

@@ -20,7 +20,8 @@ from controlnet_core.domain.recipe import SEED_MAX, Recipe, parse
 from controlnet_core.models.catalog import ModelCard
 from webapp.application import validation
 from webapp.application.choices import Choices, Networks, networks_for
-from webapp.application.studio import Draft, Studio
+from webapp.application.recipe_builder import Draft, picture_size
+from webapp.application.studio import Studio
 from webapp.ui import page_state_store, visitor
 from webapp.ui.drawing.shapes import with_shapes
 from webapp.ui.drawing.sources import first_document
@@ -159,9 +160,9 @@ def recipe_of(studio: Studio, at: Wish, drafts: list[Draft], canvas: tuple[int, 
     """The recipe for controls on a canvas of `canvas` (width, height) pixels. Raises StudioError."""
     card = model_card(studio)
     width, height = picture_size(*canvas, at.choices.size)
-    return studio.new_recipe(
+    return studio.builder.for_base(
+        card,
         drafts,
-        model=card.id,
         prompt=at.prompt,
         width=width,
         height=height,
@@ -188,13 +189,6 @@ def generate(studio: Studio, at: Wish, make: Callable[[], Recipe]) -> bool:
     with told() as telling:
         at.job = studio.submit(visitor.session(), make(), owner=visitor.workspace())
     return not telling.refused
-
-
-def picture_size(width: int, height: int, shorter: int) -> tuple[int, int]:
-    """Width and height, multiples of 64 from 64 to 1024, of a picture with the shape of a canvas."""
-    scale = shorter / min(width, height)
-    sides = (min(1024, max(64, round(side * scale / 64) * 64)) for side in (width, height))
-    return next(sides), next(sides)
 
 
 def canvas_of(studio: Studio, token: str) -> tuple[int, int]:

@@ -15,7 +15,8 @@ from controlnet_core.domain.recipe import SEED_MAX
 from controlnet_core.models.catalog import Catalog, ModelCard
 from webapp.application import validation
 from webapp.application.library import OVER, Work
-from webapp.application.studio import Draft, Studio
+from webapp.application.recipe_builder import Draft
+from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.drawing.sources import first_document
 from webapp.ui.messages import plain, told
@@ -247,19 +248,7 @@ def _compare(
     document = first_document(studio.controls[control], start.width, start.height)[0]
     at.aspect, at.jobs = (start.width, start.height), []
     for network in networks:
-        recipe = studio.new_recipe(
-            [Draft(control, document, network=network)],
-            model=target.id,
-            prompt=prompt,
-            seed=seed,
-            width=start.width,
-            height=start.height,
-            steps=start.steps,
-            guidance=start.guidance,
-            sampler=start.sampler,
-            added_prompt=start.added_prompt,
-            negative=start.negative,
-        )
+        recipe = studio.builder.for_base(target, [Draft(control, document, network=network)], prompt=prompt, seed=seed)
         at.jobs.append(studio.submit(visitor.session(), recipe, owner=visitor.workspace()))
 
 

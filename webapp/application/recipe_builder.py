@@ -1,0 +1,208 @@
+"""Builds recipes: the one way from what somebody wants to what an engine runs, for pages, wizard, command line and API.
+
+A control comes as a document, as a finished control picture, or as a photo with a detector:
+
+    builder.recipe([Draft("scribble", drawing)], model="paperworld", width=256, height=256)
+    builder.for_base(card, [Draft("canny", Finished(edges)), Draft("depth", Photo(digest))], prompt="a house")
+
+Pictures and documents become blobs; a recipe names them by their digests. Queues nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+import annotator
+from controlnet_core.domain import control as controls_of
+from controlnet_core.domain import document as documents
+from controlnet_core.domain import picture
+from controlnet_core.domain.control import ControlType, Detector, Rgb, Value
+from controlnet_core.domain.detection import Detection
+from controlnet_core.domain.document import Document
+from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Fill, Found, Mode, Recipe, Resize, Source, refusal
+from controlnet_core.models.catalog import Catalog, Defaults, ModelCard
+from controlnet_core.storage.store import Blobs
+from webapp.application.choices import networks_for
+from webapp.application.photos import SHORTER_PX, Photos
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A control picture as the network is to see it, uint8 RGB: nothing is detected and nothing drawn anew."""
+
+    picture: Rgb
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo (its blob's digest), and what looks at it; without a `detector`, the first that this machine can run.
+
+    `shorter` is the shorter side of the map in pixels; `size` (width, height) wins over it.
+    """
+
+    photo: str
+    detector: str = ""
+    values: Mapping[str, object] = field(default_factory=dict[str, object])
+    shorter: int = SHORTER_PX
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One control of a recipe to be: what it is given, and how that is rendered and used.
+
+    `values` are those of the renderer; `mask` is the blob of the mask that says where it acts; `found` says how a document
+    began, where that is known.
+    """
+
+    control: str
+    given: Document | Finished | Photo
+    values: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    mode: Mode = "balanced"
+    network: str | None = None
+    resize: Resize = "stretch"
+    mask: str | None = None
+    found: Found | None = None
+
+
+Detect = Callable[[Detection], Document]
+"""Finds a document in a photo, however long it takes. Raises StudioError."""
+
+
+def unable(detection: Detection) -> Document:
+    """A `Detect` for where nobody can wait for a network."""
+    raise InputError(f"The detector {detection.detector} runs as a job of its own.", "Ask for its map first.")
+
+
+class RecipeBuilder:
+    """Builds recipes over the models, blobs and photos of one studio. Safe across threads."""
+
+    def __init__(self, catalog: Catalog, blobs: Blobs, photos: Photos, detect: Detect = unable) -> None:
+        self._catalog = catalog
+        self._blobs = blobs
+        self._photos = photos
+        self._detect = detect
+
+    def recipe(self, drafts: Sequence[Draft], *, seed: int = -1, **fields: Any) -> Recipe:
+        """A recipe of controls and the fields of `Recipe`; seed -1 draws one.
+
+        Raises RecipeError naming the first wrong field, InputError, NoSpace.
+        """
+        units = tuple(self.unit(draft) for draft in drafts)
+        try:
+            return Recipe(controls=units, seed=secrets.randbelow(SEED_MAX + 1) if seed == -1 else seed, **fields)
+        except ValidationError as error:
+            raise refusal(error) from error
+
+    def for_base(self, base: ModelCard, drafts: Sequence[Draft], **given: Any) -> Recipe:
+        """As `recipe`, for a base model: what is not given, or None, is what its card suggests.
+
+        A control that acts and names no ControlNet gets the best one that is here. Raises ModelMissing where there is none.
+        """
+        carried = [replace(draft, network=self._network(base, draft)) for draft in drafts]
+        told = {name: value for name, value in given.items() if value is not None}
+        return self.recipe(carried, **{"model": base.id, **suggested(base.defaults), **told})
+
+    def unit(self, draft: Draft) -> ControlUnit:
+        """A control of a recipe: its picture rendered and kept. Raises RecipeError, InputError, NoSpace."""
+        control = annotator.control(draft.control)
+        values = controls_of.values(control.params, draft.values)
+        document, found = None, draft.found
+        if isinstance(draft.given, Finished):
+            shown = draft.given.picture
+        else:
+            document = draft.given
+            if isinstance(document, Photo):
+                document, found = self._looked_at(control, document)
+            shown = control.render(document, values)
+        try:
+            return ControlUnit(
+                control=control.key,
+                picture=self.kept(shown),
+                document=None if document is None else self._blobs.put(documents.encode(document)),
+                values=values,
+                found=found,
+                network=draft.network,
+                weight=draft.weight,
+                start=draft.start,
+                end=draft.end,
+                mode=draft.mode,
+                resize=draft.resize,
+                mask=draft.mask,
+            )
+        except ValidationError as error:
+            raise refusal(error) from error
+
+    def source(
+        self,
+        image: str,
+        *,
+        strength: float = 0.75,
+        mask: str | None = None,
+        blur_px: int = 4,
+        fill: Fill = "original",
+        resize: Resize = "crop",
+    ) -> Source:
+        """The picture to start from (a blob), and what of it changes. Raises RecipeError naming the first wrong field."""
+        try:
+            return Source(picture=image, strength=strength, mask=mask, blur_px=blur_px, fill=fill, resize=resize)
+        except ValidationError as error:
+            raise refusal(error) from error
+
+    def kept(self, rgb: Rgb) -> str:
+        """The blob of a picture as a PNG. Raises NoSpace."""
+        return self._blobs.put(picture.to_png(rgb))
+
+    def _network(self, base: ModelCard, draft: Draft) -> str | None:
+        if not draft.weight or draft.network is not None:
+            return draft.network
+        return networks_for(self._catalog, base, annotator.control(draft.control)).chosen(None)
+
+    def _looked_at(self, control: ControlType, given: Photo) -> tuple[Document, Found]:
+        detector = given.detector or runnable(self._catalog, control).key
+        asked = self._photos.detection(
+            control.key, detector, given.photo, given.values, shorter=given.shorter, size=given.size
+        )
+        document = self._photos.find(asked)
+        if document is None:
+            document = self._detect(asked)
+        return document, Found(detector=asked.detector, picture=asked.picture, values=asked.values)
+
+
+def runnable(catalog: Catalog, control: ControlType) -> Detector:
+    """The first detector of photos whose networks are on this machine; else the first, whose networks have to come.
+
+    Raises InputError for a condition that nothing detects.
+    """
+    photos = [one for one in control.detectors if one.reads == "photo"]
+    if not photos:
+        raise InputError(f"{control.title} has no detector.", "Draw the map by hand.")
+    ready = (one for one in photos if all(catalog.installed(catalog.card(card)) for card in one.weights))
+    return next(ready, photos[0])
+
+
+def map_reader(catalog: Catalog, control: ControlType) -> Detector:
+    """What reads a map that is drawn already; a detector of photos where the condition has nothing of the kind."""
+    return next((one for one in control.detectors if one.reads == "map"), None) or runnable(catalog, control)
+
+
+def suggested(start: Defaults) -> dict[str, Any]:
+    """The fields of a recipe that a model's card suggests."""
+    shared = set(Recipe.model_fields) & set(type(start).model_fields)
+    return {name: getattr(start, name) for name in shared}
+
+
+def picture_size(width: int, height: int, shorter: int) -> tuple[int, int]:
+    """Width and height, multiples of 64 from 64 to 1024, of a picture with the shape of a canvas."""
+    scale = shorter / min(width, height)
+    wide, tall = (min(1024, max(64, round(side * scale / 64) * 64)) for side in (width, height))
+    return wide, tall
