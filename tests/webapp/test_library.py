@@ -257,7 +257,11 @@ def test_making_runs_in_a_process_and_reports(library: Library) -> None:
 
 @pytest.fixture
 def client(quiet: Studio) -> TestClient:
-    return TestClient(Starlette(routes=table.routes(lambda: quiet)), headers={"Origin": "http://testserver"})
+    return TestClient(
+        Starlette(routes=table.routes(lambda: quiet)),
+        base_url="http://localhost",
+        headers={"Origin": "http://localhost"},
+    )
 
 
 def test_the_routes_serve_the_page(hub: Hub, quiet: Studio, client: TestClient) -> None:

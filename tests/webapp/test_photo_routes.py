@@ -27,7 +27,7 @@ DARK[16:48, 24:72] = 20
 @pytest.fixture(scope="module")
 def client(studio: Studio) -> Iterator[TestClient]:
     app = Starlette(routes=table.routes(lambda: studio))
-    with TestClient(app, headers={"Origin": "http://testserver"}) as client:
+    with TestClient(app, base_url="http://localhost", headers={"Origin": "http://localhost"}) as client:
         yield client
 
 

@@ -15,7 +15,7 @@ from tests.webapp.conftest import WORKSPACE, container
 from webapp.application.studio import Studio
 from webapp.routes import table
 
-ORIGIN = {"Origin": "http://testserver"}
+ORIGIN = {"Origin": "http://localhost"}
 
 
 def png(width: int = 96, height: int = 64) -> bytes:
@@ -28,7 +28,7 @@ def png(width: int = 96, height: int = 64) -> bytes:
 
 @pytest.fixture
 def client(quiet: Studio) -> TestClient:
-    return TestClient(Starlette(routes=table.routes(lambda: quiet)))
+    return TestClient(Starlette(routes=table.routes(lambda: quiet)), base_url="http://localhost")
 
 
 def test_every_pixel_gets_a_region_that_keeps_to_the_border(client: TestClient, quiet: Studio) -> None:

@@ -38,7 +38,7 @@ from controlnet_core.storage.gallery import recipe_of
 from tests.webapp.conftest import WORKSPACE, container, mask
 from webapp.application.recipe_builder import Draft
 from webapp.application.studio import Studio
-from webapp.routes import guard, table
+from webapp.routes import origin, table
 
 
 @pytest.fixture(scope="module")
@@ -407,7 +407,7 @@ def test_pages_alone_bring_a_workspace(client: httpx.Client, url: str) -> None:
     value = cookie.split(";")[0].removeprefix("studio_workspace=")
     assert len(value) == 32
     assert int(value, 16) >= 0
-    for part in ("HttpOnly", "Max-Age=31536000", "Path=/", "SameSite=Lax"):
+    for part in ("HttpOnly", "Max-Age=31536000", "Path=/", "SameSite=Strict"):
         assert part in cookie
     assert "Secure" not in cookie
     assert "set-cookie" not in httpx.get(f"{url}/file").headers
@@ -462,7 +462,7 @@ def test_streamlits_files_are_what_streamlit_ships(client: httpx.Client) -> None
 
 def test_routes_follow_the_base_path(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"server.baseUrlPath": "/team/", "server.address": "127.0.0.1"}
-    for module in (table, guard):
+    for module in (table, origin):
         monkeypatch.setattr(module, "option", lambda name: options.get(name, ""))
     below = TestClient(Starlette(routes=table.routes(lambda: studio)), base_url="http://localhost")
     path = next(ASSETS.rglob("*.js")).relative_to(ASSETS).as_posix()

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from webapp.routes.guard import option
+from webapp.routes.origin import option
 
 FILE_MAX_BYTES = 1024**2
 ALL_MAX_BYTES = 16 * 1024**2

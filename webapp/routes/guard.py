@@ -1,6 +1,6 @@
-"""What stands before every route of ours: host, origin, pace, size; and the words and headers of every answer.
+"""What stands before every route of ours: pace and size; and the words and headers of every answer.
 
-Decides nothing about what is behind a route.
+By what name the server was asked, `gate` looked at before. Decides nothing about what is behind a route.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -21,6 +20,7 @@ from starlette.routing import Route
 from controlnet_core.domain.errors import InputError, NoSpace, QueueFull, StudioError
 from webapp.application.tokens import Unknown
 from webapp.application.views import View
+from webapp.routes.origin import is_own
 
 PRIVATE = {"Cache-Control": "no-store"}
 SECURITY = {
@@ -38,11 +38,12 @@ PAGE = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; "
-    "connect-src 'self' ws: wss: data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
+    "connect-src 'self' {socket} data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
     "form-action 'self'; frame-src 'self'; frame-ancestors 'self'",
 }
 """On every page. Streamlit builds functions from text and modules from blobs, so these stay allowed; what remains is that a
-page neither loads from nor tells anything to another server, and stands in no other site's frame."""
+page neither loads from nor tells anything to another server, and stands in no other site's frame. `{socket}` is the address of
+this server's own websocket, which older browsers do not count as 'self'."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 JSON_MAX_BYTES = 256 * 1024
 log = logging.getLogger("studio.routes")
@@ -62,11 +63,16 @@ class Foreign(StudioError):
     """A request from another site's page."""
 
 
+class Late(StudioError):
+    """A body that does not come."""
+
+
 _STATUS: list[tuple[type[StudioError], int]] = [
     (Unknown, 404),
     (TooFast, 429),
     (TooLarge, 413),
     (Foreign, 403),
+    (Late, 408),
     (QueueFull, 429),
     (NoSpace, 507),
     (InputError, 400),
@@ -97,9 +103,8 @@ def guarded(method: str, path: str, endpoint: Endpoint) -> Route:
 
     async def answer(request: Request) -> Response:
         try:
-            check_host(request)
-            if method not in ("GET", "HEAD"):
-                check_origin(request)
+            if method not in ("GET", "HEAD") and not is_own(request.scope):
+                raise Foreign("Only the studio's own pages may do this.")
             response = await endpoint(request)
         except StudioError as error:
             response = _refusal(error)
@@ -107,7 +112,7 @@ def guarded(method: str, path: str, endpoint: Endpoint) -> Route:
             response = Response(status_code=400)
         except Exception:
             reference = secrets.token_hex(4)
-            log.exception("%s %s failed, reference %s", method, request.url.path, reference)
+            log.exception("%s %s failed, reference %s", method, path, reference)  # never the address: it holds tokens
             words = {
                 "error": "Something went wrong on the server.",
                 "hint": f"studio.log says what it was, under {reference}.",
@@ -118,30 +123,6 @@ def guarded(method: str, path: str, endpoint: Endpoint) -> Route:
         return response
 
     return Route(path, answer, methods=[method])
-
-
-def check_host(request: Request) -> None:
-    """Refuse a name that this server does not have: another site's name may be made to point at this machine."""
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    allowed: list[str] = option("server.allowedHosts") or []
-    if allowed:
-        from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
-
-        if not is_host_allowed(request.headers.get("host")):
-            raise Foreign("This address of the server is not allowed.", "Add it to server.allowedHosts.")
-    elif option("server.address") in LOOPBACK and host not in (*LOOPBACK, "testserver"):
-        raise Foreign(f"This server does not know the address {host[:80]!r}.", "Add it to server.allowedHosts.")
-
-
-def check_origin(request: Request) -> None:
-    """Refuse what another site's page wants changed here."""
-    origin = request.headers.get("origin")
-    if origin is None:
-        same = request.headers.get("sec-fetch-site") == "same-origin"
-    else:
-        same = bool(origin) and urlsplit(origin).netloc == request.headers.get("host")
-    if not same:
-        raise Foreign("Only the studio's own pages may do this.")
 
 
 async def body(
@@ -180,16 +161,13 @@ def viewed(view: View) -> Response:
     return Response(view.model_dump_json(exclude_unset=True), media_type="application/json", headers=PRIVATE)
 
 
-def option(name: str) -> Any:
-    """An option of Streamlit's configuration; "" when it is not set."""
-    from streamlit import config
-
-    return config.get_option(name) or ""
+def status_of(error: StudioError) -> int:
+    """The status of an answer that tells of `error`."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
 
 
 def _refusal(error: StudioError) -> JSONResponse:
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
-    response = JSONResponse({"error": error.message, "hint": error.hint}, status, PRIVATE)
-    if isinstance(error, TooLarge):
+    response = JSONResponse({"error": error.message, "hint": error.hint}, status_of(error), PRIVATE)
+    if isinstance(error, (TooLarge, Late)):
         response.headers["Connection"] = "close"  # or the rest of it would still be received
     return response

@@ -24,7 +24,7 @@ from http.cookies import SimpleCookie
 
 import anyio
 from anyio import to_thread
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -39,8 +39,9 @@ from webapp.application.events import Events
 from webapp.application.open_documents import OpenDocuments, Stale
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
-from webapp.routes import frontend, gallery, layers, models, photos, regions, training
-from webapp.routes.guard import PAGE, PRIVATE, Endpoint, Pace, body, guarded, option
+from webapp.routes import frontend, gallery, gate, layers, models, photos, regions, training
+from webapp.routes.guard import PAGE, PRIVATE, Endpoint, Pace, body, guarded
+from webapp.routes.origin import is_secure, option
 
 DOCUMENT_MAX_BYTES = 8 * 1024**2
 PUTS_PER_S = 60.0
@@ -62,8 +63,8 @@ def routes(studio: Callable[[], Studio]) -> list[BaseRoute]:
 
 
 def middleware() -> list[Middleware]:
-    """Streamlit's front end from memory; what every page brings along, see `PageHeaders`."""
-    return [Middleware(frontend.FromMemory), Middleware(PageHeaders)]
+    """The gate; Streamlit's front end from memory; what every page brings along, see `PageHeaders`."""
+    return [Middleware(gate.Gate), Middleware(frontend.FromMemory), Middleware(PageHeaders)]
 
 
 class PageHeaders:
@@ -76,7 +77,7 @@ class PageHeaders:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; pages, and pages alone, come back with the cookie."""
+        """Pass the request on; pages come back with headers and cookie, and so does what a page asks for first."""
         if scope["type"] != "http" or scope["method"] != "GET":
             await self.app(scope, receive, send)
             return
@@ -86,15 +87,41 @@ class PageHeaders:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                # Only pages: two requests of one new visitor at a time must not get two workspaces.
-                if headers.get("content-type", "").startswith("text/html"):
-                    headers.append("set-cookie", _cookie(known or secrets.token_hex(16), request))
+                page = headers.get("content-type", "").startswith("text/html")
+                # No other answers: two requests of one new visitor at a time must not get two workspaces.
+                if (page and (known or not _comes_from_elsewhere(request))) or (
+                    not known and _is_first_of_a_page(scope)
+                ):
+                    headers.append("set-cookie", _cookie(known or secrets.token_hex(16), scope))
+                if page:
                     headers.append("link", _early())
-                    for name, value in PAGE.items():
+                    for name, value in page_headers(scope).items():
                         headers.setdefault(name, value)
             await send(message)
 
         await self.app(scope, receive, sending)
+
+
+def page_headers(scope: Scope) -> dict[str, str]:
+    """What every page brings along; see `guard.PAGE`."""
+    host = Headers(scope=scope).get("host", "localhost")
+    own = f"wss://{host}" if is_secure(scope) else f"ws://{host}"
+    return {name: value.replace("{socket}", own) for name, value in PAGE.items()}
+
+
+def _comes_from_elsewhere(request: Request) -> bool:
+    """Whether a visitor without a cookie may have one all the same: browsers leave it out when a link of another site was followed.
+
+    A new one would replace it, and all drawings with it. What the page itself asks for next says more; see
+    `_is_first_of_a_page`. Over plain HTTP from another machine browsers do not say where a visitor comes from.
+    """
+    site = request.headers.get("sec-fetch-site")
+    return site not in ("none", "same-origin") if site else "upgrade-insecure-requests" in request.headers
+
+
+def _is_first_of_a_page(scope: Scope) -> bool:
+    """Whether this is what Streamlit's page asks for, once, before it opens its websocket."""
+    return str(scope["path"]).endswith("/_stcore/host-config")
 
 
 def _early() -> str:
@@ -105,13 +132,12 @@ def _early() -> str:
     )
 
 
-def _cookie(workspace: str, request: Request) -> str:
+def _cookie(workspace: str, scope: Scope) -> str:
     cookie: SimpleCookie = SimpleCookie()
     cookie[validation.COOKIE] = workspace
     morsel = cookie[validation.COOKIE]
-    morsel["path"], morsel["max-age"], morsel["httponly"], morsel["samesite"] = "/", YEAR_S, True, "Lax"
-    forwarded = request.headers.get("x-forwarded-proto", "")
-    if "https" in (request.url.scheme, forwarded):
+    morsel["path"], morsel["max-age"], morsel["httponly"], morsel["samesite"] = "/", YEAR_S, True, "Strict"
+    if is_secure(scope):
         morsel["secure"] = True
     return morsel.OutputString()
 

@@ -1,0 +1,169 @@
+"""The one gate in front of everything: pages, Streamlit's own addresses, its websocket, and our routes behind them.
+
+It lets through who asks for this server by a name that it has, and refuses what another site's page wants. A name that was
+made to point at this machine, a page of another local port and a body that never ends all stop here, before any other line.
+
+    Host     a name of this machine (localhost, 127.x, ::1), one that was given (`--name`, `server.allowedHosts`, `--host NAME`),
+             or, for whoever comes over the network, an address in figures or this machine's own name: what is written in
+             figures cannot be made to point elsewhere
+    Origin   that of the page itself, scheme and port too; always there for a websocket and for whatever changes something
+
+Knows no path and no visitor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from controlnet_core.domain.errors import InputError, StudioError
+from webapp.routes import origin
+from webapp.routes.guard import PRIVATE, SECURITY, Foreign, Late, TooFast, TooLarge, status_of
+
+PATH_MAX_BYTES = 1024
+NAME_MAX_BYTES = 255
+"""Of one part of a path: more is no name on any disk."""
+BODY_MAX_BYTES = 27 << 20
+"""Of any request: a photo or file of 25 MB in its form."""
+PART_MAX_S = 15.0
+"""How long a part of a body may stay away."""
+BODY_MAX_S = 300.0
+BODIES_MAX = 64
+"""That are on their way at once, of all visitors; each is held in memory."""
+BODIES_OF_ONE_MAX = 16
+_WORKSPACE = re.compile(r"studio_workspace=([0-9a-f]{32})")
+log = logging.getLogger("studio.gate")
+
+
+class Gate:
+    """Checks each request and handshake once, before anybody else sees it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._bodies: dict[str, int] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass it on, or refuse it in a sentence: JSON, plain text for a page, 403 before a websocket is open."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            check(scope)
+            if scope["type"] == "websocket" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+                await self.app(scope, receive, sending)
+            else:
+                await self._with_body(scope, receive, sending)
+        except (Foreign, TooLarge, TooFast, Late, InputError) as error:
+            if not started:
+                await refuse(scope, send, error)
+
+    async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "0")
+        if (
+            not (announced.isascii() and announced.isdecimal())
+            or len(announced) > 12
+            or int(announced) > BODY_MAX_BYTES
+        ):
+            raise TooLarge("What was sent is larger than 25 MB.", "Send it smaller.")
+        visitor = visitor_of(scope)
+        if sum(self._bodies.values()) >= BODIES_MAX or self._bodies.get(visitor, 0) >= BODIES_OF_ONE_MAX:
+            raise TooFast("Too much is being sent at once.", "Wait a moment.")
+        self._bodies[visitor] = self._bodies.get(visitor, 0) + 1
+        taken, over, begun = 0, False, time.monotonic()
+
+        async def receiving() -> Message:
+            nonlocal taken, over
+            if over:  # what comes now is the end of the connection, whenever that is
+                return await receive()
+            left = begun + BODY_MAX_S - time.monotonic()
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, min(PART_MAX_S, left)))
+            except TimeoutError as error:
+                self._release(visitor)
+                over = True
+                raise Late("What was sent did not arrive.", "Check the connection and send it again.") from error
+            taken += len(message.get("body", b""))
+            if taken > BODY_MAX_BYTES:
+                raise TooLarge("What was sent is larger than 25 MB.", "Send it smaller.")
+            if not message.get("more_body", False):
+                self._release(visitor)
+                over = True
+            return message
+
+        try:
+            await self.app(scope, receiving, send)
+        finally:
+            if not over:
+                self._release(visitor)
+
+    def _release(self, visitor: str) -> None:
+        self._bodies[visitor] -= 1
+        if not self._bodies[visitor]:
+            del self._bodies[visitor]
+
+
+def check(scope: Scope) -> None:
+    """Raise Foreign or InputError for a request that is not for this server or not from its own pages."""
+    raw = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
+    if len(raw) > PATH_MAX_BYTES or any(
+        len(part) > NAME_MAX_BYTES for part in scope["path"].encode("utf-8", "replace").split(b"/")
+    ):
+        raise InputError("This address is longer than any that is here.")
+    if "\0" in scope["path"]:
+        raise InputError("This is not an address of the studio.")
+    headers = Headers(scope=scope)
+    hosts, origins = headers.getlist("host"), headers.getlist("origin")
+    if len(hosts) != 1 or len(origins) > 1:
+        raise InputError("A request must say once which server it is for.")
+    host, _ = origin.host_and_port(hosts[0])
+    if not origin.is_known(host, scope):
+        raise Foreign(
+            f"This server does not know the address {host[:80]!r}.",
+            "Start it with --name to add one: studio run --name HOST.",
+        )
+    if scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD") or origins:
+        same = origin.is_own(scope)
+    else:
+        # A person may follow a link to here; another page may neither embed nor fetch anything.
+        elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        visits = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") in ("document", None)
+        same = not elsewhere or visits
+    if not same:
+        raise Foreign("Only the studio's own pages may do this.")
+
+
+def visitor_of(scope: Scope) -> str:
+    """Who asks: the workspace of the cookie, or the address."""
+    found = _WORKSPACE.search(Headers(scope=scope).get("cookie", ""))
+    client = scope.get("client")
+    return found[1] if found else str(client[0]) if client else ""
+
+
+async def refuse(scope: Scope, send: Send, error: StudioError) -> None:
+    """Say why not."""
+    headers = Headers(scope=scope)
+    log.info("refused a %s: %s", scope["type"], error.message)
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": error.message[:120]})
+        return
+    page = "text/html" in headers.get("accept", "")
+    words = str(error) if page else json.dumps({"error": error.message, "hint": error.hint})
+    kind = "text/plain; charset=utf-8" if page else "application/json"
+    fields = {"Content-Type": kind, "Connection": "close"} | PRIVATE | SECURITY
+    raw = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": status_of(error), "headers": raw})
+    await send({"type": "http.response.body", "body": words.encode()})
