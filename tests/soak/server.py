@@ -85,6 +85,6 @@ def running(data: Path, *arguments: str, base: str = "", engine: str = ENGINE) -
 
 def _answers(here: Running) -> bool:
     try:
-        return httpx.get(f"{here.url}/_stcore/health", timeout=2).status_code == 200
+        return httpx.get(f"{here.url}/_stcore/health", timeout=2, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
