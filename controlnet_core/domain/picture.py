@@ -1,6 +1,10 @@
 """Pictures: bytes from outside become uint8 RGB arrays, arrays become files, and the original's two size rules.
 
-This module does not annotate and does not know documents. Every array is uint8, H,W,3, RGB unless it says otherwise.
+Importing this module takes from Pillow, for the whole process, every format but PNG, JPEG and WebP: other libraries open
+pictures, too, and among Pillow's readers some start programs (Ghostscript for EPS).
+
+This module does not annotate and does not know documents. Every array is uint8, H,W,3, RGB unless it says otherwise. What
+comes from somebody else is decoded in a process of its own, which may be killed: `controlnet_core.execution.decoder`.
 """
 
 from __future__ import annotations
@@ -9,13 +13,15 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import InputError
@@ -23,6 +29,25 @@ from controlnet_core.domain.errors import InputError
 FORMATS = ("PNG", "JPEG", "WEBP")
 UPLOAD_MAX_BYTES = 25 * 1024 * 1024
 PIXELS_MAX = 33_000_000
+SCANS_MAX = 64
+"""Of a JPEG. Progressive ones have about ten; each is a walk over the whole picture."""
+ANIMATED_PIXELS_MAX = 12_000_000
+"""Of a WebP with several pictures: its reader holds four of them."""
+_STRIP_PX = 1 << 15
+"""Pixels that are converted at a time: what is in memory besides the picture itself."""
+_SEGMENTS_MAX = 64
+"""Steps into a file until its size is known: a camera's has about ten."""
+_ORIENTATION = 0x0112
+_UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: np.fliplr,
+    3: lambda array: np.rot90(array, 2),
+    4: np.flipud,
+    5: lambda array: np.swapaxes(array, 0, 1),
+    6: lambda array: np.rot90(array, -1),
+    7: lambda array: np.rot90(np.swapaxes(array, 0, 1), 2),
+    8: np.rot90,
+}
+"""What makes a picture upright, by the number of its EXIF data."""
 
 # Pillow only warns below twice its own limit; nothing that large is wanted anywhere in this program.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -44,9 +69,24 @@ def hwc3(picture: NDArray[np.uint8]) -> Rgb:
         return np.repeat(picture.reshape(*picture.shape[:2], 1), 3, axis=2)
     if channels != 4:
         raise InputError("A picture needs 8 bits a channel and one, three or four channels.")
-    colour = picture[:, :, :3].astype(np.float32)
-    alpha = picture[:, :, 3:].astype(np.float32) / 255.0
-    return np.clip(colour * alpha + 255.0 * (1.0 - alpha), 0, 255).astype(np.uint8)
+    out = np.empty((*picture.shape[:2], 3), np.uint8)
+    rows = max(1, _STRIP_PX // max(1, picture.shape[1]))
+    for top in range(0, picture.shape[0], rows):
+        strip = picture[top : top + rows]
+        if (strip[:, :, 3] == 255).all():
+            out[top : top + rows] = strip[:, :, :3]
+        else:
+            which = (strip[:, :, 3:].astype(np.intp) << 8) | strip[:, :, :3]
+            np.take(_over_white(), which, out=out[top : top + rows], mode="clip")
+    return out
+
+
+@lru_cache(maxsize=1)
+def _over_white() -> NDArray[np.uint8]:
+    """The colour of `256 * alpha + colour` over white: the original's rule in float32, truncated, for all there are."""
+    colour = np.arange(256, dtype=np.float32)[None, :]
+    alpha = np.arange(256, dtype=np.float32)[:, None] / np.float32(255.0)
+    return np.clip(colour * alpha + np.float32(255.0) * (np.float32(1.0) - alpha), 0, 255).astype(np.uint8).ravel()
 
 
 def resized_size(height: int, width: int, resolution: int) -> tuple[int, int]:
@@ -73,31 +113,132 @@ def resize_to(
     return np.asarray(cv2.resize(picture, (width, height), interpolation=interpolation), np.uint8)
 
 
-def open_picture(data: bytes) -> Rgb:
+def open_picture(data: bytes, *, pixels_max: int = PIXELS_MAX, longest: int = 0) -> Rgb:
     """Decode an uploaded PNG, JPEG or WebP, upright as its EXIF data says, transparency over white.
 
-    Grey, palette, 16-bit and CMYK pictures come out as 8-bit RGB. Raises InputError, in one sentence, for everything
-    else: over 25 MB, over 33 megapixels, truncated, empty, damaged, no picture at all.
+    Grey, palette, 16-bit and CMYK pictures come out as 8-bit RGB. With `longest`, a picture whose longer side has more
+    pixels comes out with that many. Takes 11 bytes a pixel at most. Raises InputError, in one sentence, for everything
+    else: over 25 MB, over `pixels_max` pixels, truncated, empty, damaged, a JPEG of very many scans, no picture at all.
     """
     if not data:
         raise InputError("The file is empty.", "Choose a PNG, JPEG or WebP picture.")
     if len(data) > UPLOAD_MAX_BYTES:
         raise InputError("The file is larger than 25 MB.", "Save the picture smaller or as JPEG.")
+    size = size_of(data)
+    if size is not None and size[0] * size[1] > pixels_max:
+        raise _too_large(pixels_max)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        rgb, turned = (
+            _webp(data, size) if size is not None and data[:4] == b"RIFF" else _by_pillow(data, longest, pixels_max)
+        )
     except _TOO_LARGE as error:
-        raise _too_large() from error
-    except _DAMAGED as error:
-        raise InputError("This is not a picture that can be read.", "Choose a PNG, JPEG or WebP picture.") from error
-    if image.width * image.height > PIXELS_MAX:
-        raise _too_large()
-    try:
-        image.load()
-        return _rgb(_upright(image))
-    except _TOO_LARGE as error:
-        raise _too_large() from error
+        raise _too_large(pixels_max) from error
     except _DAMAGED as error:
         raise InputError("The picture is cut off or damaged.", "Save it again or choose another one.") from error
+    side = max(rgb.shape[:2])
+    if longest and side > longest:
+        height, width = (max(1, round(one * longest / side)) for one in rgb.shape[:2])
+        rgb = resize_to(rgb, width, height)
+    return np.ascontiguousarray(_UPRIGHT[turned](rgb)) if turned in _UPRIGHT else rgb
+
+
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a PNG, JPEG or WebP as its first bytes say, before anything is decoded; None where they do not."""
+    try:
+        if data[:8] == b"\x89PNG\r\n\x1a\n":
+            wide, tall = struct.unpack_from(">II", data, 16)
+            return wide, tall
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp_size(data)
+        return _jpeg_size(data) if data[:2] == b"\xff\xd8" else None
+    except (struct.error, IndexError):
+        return None
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    wide, tall = struct.unpack_from("<HH", data, 26)
+    return wide & 0x3FFF, tall & 0x3FFF
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    for _ in range(_SEGMENTS_MAX):
+        mark, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at] != 0xFF or length < 2:
+            return None
+        if 0xC0 <= mark <= 0xCF and mark not in (0xC4, 0xC8, 0xCC):
+            tall, wide = struct.unpack_from(">HH", data, at + 5)
+            return wide, tall
+        at += 2 + length
+    return None
+
+
+def _by_pillow(data: bytes, longest: int, pixels_max: int) -> tuple[Rgb, int]:
+    """The pixels as they lie in the file, and the number that says how they are turned."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except _TOO_LARGE:
+        raise
+    except _DAMAGED as error:
+        raise InputError("This is not a picture that can be read.", "Choose a PNG, JPEG or WebP picture.") from error
+    if image.width * image.height > pixels_max:
+        raise _too_large(pixels_max)
+    if image.format in ("JPEG", "MPO"):
+        if data.count(b"\xff\xda") > SCANS_MAX:
+            raise InputError("The picture is a JPEG of far too many scans.", "Save it again.")
+        if longest:  # decode an eighth, a quarter or half of it, where that is enough
+            scale = max(1.0, max(image.size) / longest)
+            image.draft("RGB", (int(image.width / scale), int(image.height / scale)))
+    elif image.format == "WEBP" and image.width * image.height > ANIMATED_PIXELS_MAX:
+        raise InputError("The picture is a large animation.", "Save one picture of it.")
+    image.load()
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _STRIP_PX // image.width)
+    for top in range(0, image.height, rows):
+        end = min(top + rows, image.height)
+        strip = image.crop((0, top, image.width, end))
+        strip.info = image.info
+        out[top:end] = _rgb(strip)
+    return out, _orientation(image)
+
+
+def _webp(data: bytes, size: tuple[int, int]) -> tuple[Rgb, int]:
+    """OpenCV's reader holds a WebP once; Pillow's holds it four times, as it does for animations."""
+    flags = data[20] if data[12:16] == b"VP8X" else 0
+    if flags & 0x02:
+        return _by_pillow(data, 0, ANIMATED_PIXELS_MAX)
+    try:
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from error
+        raise ValueError("damaged") from error
+    if found is None or found.dtype != np.uint8 or found.ndim != 3 or found.shape[1::-1] != size:
+        raise ValueError("damaged")
+    turned = _webp_orientation(data) if flags & 0x08 else 1
+    if found.shape[2] == 4:
+        cv2.cvtColor(found, cv2.COLOR_BGRA2RGBA, dst=found)  # in place
+        return hwc3(np.asarray(found, np.uint8)), turned
+    return np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB, dst=found), np.uint8), turned
+
+
+def _webp_orientation(data: bytes) -> int:
+    at = 12
+    for _ in range(_SEGMENTS_MAX):
+        name, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        if name == b"EXIF":
+            exif = Image.Exif()
+            with suppress(*_DAMAGED, TypeError):
+                exif.load(data[at + 8 : at + 8 + length])
+                return int(exif.get(_ORIENTATION, 1))
+        at += 8 + length + length % 2
+    return 1
 
 
 def to_png(rgb: Rgb, text: Mapping[str, str] | None = None) -> bytes:
@@ -117,15 +258,15 @@ def to_jpeg(rgb: Rgb, quality: int = 85) -> bytes:
     return buffer.getvalue()
 
 
-def _too_large() -> InputError:
-    return InputError("The picture has more than 33 megapixels.", "Save it smaller.")
+def _too_large(pixels_max: int) -> InputError:
+    return InputError(f"The picture has more than {pixels_max / 1e6:.3g} megapixels.", "Save it smaller.")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
-        return ImageOps.exif_transpose(image)
-    except _DAMAGED:
-        return image  # damaged EXIF data says nothing about the picture itself
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except (*_DAMAGED, TypeError):
+        return 1  # damaged EXIF data says nothing about the picture itself
 
 
 def _rgb(image: Image.Image) -> Rgb:
@@ -135,3 +276,25 @@ def _rgb(image: Image.Image) -> Rgb:
     if "A" in image.getbands() or "transparency" in image.info:
         return hwc3(np.array(image.convert("RGBA"), np.uint8))
     return np.array(image.convert("RGB"), np.uint8)
+
+
+def _only_known_formats() -> None:
+    """Take every other format from Pillow, those that are imported later, too."""
+    kept = (
+        PngImagePlugin.PngImageFile.format,
+        JpegImagePlugin.JpegImageFile.format,
+        WebPImagePlugin.WebPImageFile.format,
+    )
+    register = Image.register_open
+
+    def registered(id: str, *given: Any) -> None:
+        if id.upper() in kept:
+            register(id, *given)
+
+    Image.register_open = registered
+    for id in [one for one in Image.ID if one not in kept]:
+        Image.ID.remove(id)
+        Image.OPEN.pop(id, None)
+
+
+_only_known_formats()
