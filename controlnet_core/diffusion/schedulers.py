@@ -11,12 +11,14 @@ signal-to-noise ratio of zero. The others are diffusers' schedulers behind the s
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from controlnet_core.domain.errors import ModelError
 from controlnet_core.models import diffusers_setup
 
 _SCHEDULERS: dict[str, tuple[str, dict[str, object]]] = {
@@ -31,6 +33,11 @@ _SCHEDULERS: dict[str, tuple[str, dict[str, object]]] = {
 }
 _DISTILLED = ("lcm", "tcd")
 _DISTILLED_STEPS = 50
+_STEPS_MAX = 500
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+"""What a network may predict: the noise, the velocity (Salimans & Ho 2022), or the clean latent."""
+# diffusers has not written these for networks that predict the clean latent: they get the same said as a velocity.
+_WITHOUT_SAMPLE = ("euler_a",)
 # The published configurations leave these out and mean the original's values by it; latents are never clipped.
 _ABSENT: dict[str, object] = {"timestep_spacing": "leading"}
 _FIXED: dict[str, object] = {"clip_sample": False, "thresholding": False}
@@ -127,12 +134,17 @@ def clean_and_noise(prediction: str, alpha: Tensor, seen: Tensor, output: Tensor
     raise ValueError(f"unknown prediction type {prediction!r}")
 
 
+def velocity(alpha: Tensor, seen: Tensor, clean: Tensor) -> Tensor:
+    """v (Salimans & Ho 2022) of a clean latent in `seen` = sqrt(alpha) clean + sqrt(1 - alpha) noise."""
+    return (alpha.sqrt() * seen - clean) / (1 - alpha).sqrt()
+
+
 class Ddim(Sampler):
     """DDIM; `eta` 0 is deterministic, 1 adds the noise of DDPM."""
 
     def __init__(self, schedule: Mapping[str, Any], steps: int, device: torch.device | str, first: int) -> None:
         self.first = first
-        scheduler = _construct("ddim", schedule)
+        scheduler = _construct("ddim", schedule, steps)
         scheduler.set_timesteps(steps)
         times = scheduler.timesteps
         alphas = scheduler.alphas_cumprod.float()
@@ -169,7 +181,10 @@ class Scheduled(Sampler):
         self, name: str, schedule: Mapping[str, Any], steps: int, device: torch.device | str, first: int
     ) -> None:
         self.first = first
-        self._scheduler = _construct(name, schedule)
+        self.prediction = str(schedule.get("prediction_type", "epsilon"))
+        self._as_velocity = self.prediction == "sample" and name in _WITHOUT_SAMPLE
+        told = {**schedule, "prediction_type": "v_prediction"} if self._as_velocity else schedule
+        self._scheduler = _construct(name, told, steps)
         if name in _DISTILLED:
             # Distilled models know 50 noise levels; more steps than that need a finer grid.
             self._scheduler.set_timesteps(steps, original_inference_steps=max(_DISTILLED_STEPS, steps))
@@ -179,7 +194,6 @@ class Scheduled(Sampler):
         parameters = inspect.signature(self._scheduler.step).parameters
         self._random = "generator" in parameters
         self._eta = "eta" in parameters
-        self.prediction = str(self._scheduler.config["prediction_type"])
         self._times = self._scheduler.timesteps
         self.times = self._times.to(device)
         self._alphas = self._scheduler.alphas_cumprod.float()
@@ -198,14 +212,18 @@ class Scheduled(Sampler):
 
     def clean(self, index: int, seen: Tensor, output: Tensor) -> Tensor:
         """See `Sampler.clean`."""
-        alpha = self._alphas[int(self._times[index])].clamp(min=1e-6).to(seen.device)
-        return clean_and_noise(self.prediction, alpha, seen, output)[0]
+        return clean_and_noise(self.prediction, self._alpha(index).clamp(min=1e-6).to(seen.device), seen, output)[0]
+
+    def _alpha(self, index: int) -> Tensor:
+        return self._alphas[int(self._times[index])]
 
     def step(self, index: int, output: Tensor, latent: Tensor, eta: float, noise: Noise) -> Tensor:
         """See `Sampler.step`."""
         extra: dict[str, Any] = {"generator": noise.generators} if self._random else {}
         if self._eta:
             extra["eta"] = eta
+        if self._as_velocity:
+            output = velocity(self._alpha(index).to(latent.device), self.seen(index, latent), output)
         return self._scheduler.step(output, self._times[index], latent, return_dict=False, **extra)[0]
 
 
@@ -214,16 +232,27 @@ def make(
 ) -> Sampler:
     """The sampler `name` of a recipe for a model with this schedule configuration, with exactly `steps` steps.
 
-    Below 1, `strength` is the share of the steps that run, at least one: the rest is left out at the beginning.
+    Below 1, `strength` is the share of the steps that run: the rest is left out at the beginning. Where not even one would
+    be left, one runs all the same, the last of as many as make its share no more than `strength`. Every sampler serves every
+    one of `PREDICTIONS`; a model that predicts anything else is refused with ModelError.
     """
-    first = steps - min(steps, max(1, int(steps * strength)))
+    prediction = schedule.get("prediction_type", "epsilon")
+    if prediction not in PREDICTIONS:
+        raise ModelError(f"This model predicts {prediction!r}, which no sampler here knows.", "Choose another base model.")
+    runs = int(steps * strength)
+    if runs < 1:
+        runs, steps = 1, min(math.ceil(1 / strength), _STEPS_MAX)
+    first = steps - runs
     return Ddim(schedule, steps, device, first) if name == "ddim" else Scheduled(name, schedule, steps, device, first)
 
 
-def _construct(name: str, schedule: Mapping[str, Any]) -> Any:
+def _construct(name: str, schedule: Mapping[str, Any], steps: int) -> Any:
     # By name: importing a scheduler costs time, and a run needs one of them.
     kind, own = _SCHEDULERS[name]
     make: Any = diffusers_setup.scheduler(kind)
     known = inspect.signature(make).parameters
-    settings = {**_ABSENT, **schedule, **own, **_FIXED}
+    # Leading steps begin at 1000 - 1000 / n: a single one would be told that pure noise is a clean latent. The original's
+    # DDIM does say so, and is kept.
+    spaced = {"timestep_spacing": "trailing"} if steps == 1 and name != "ddim" else {}
+    settings = {**_ABSENT, **schedule, **own, **_FIXED, **spaced}
     return make(**{key: value for key, value in settings.items() if key in known})

@@ -13,6 +13,7 @@ from controlnet_core.diffusion import schedulers
 from controlnet_core.diffusion import vae as codec
 from controlnet_core.diffusion.denoiser import Control, Denoiser, level_scales, sample
 from controlnet_core.diffusion.schedulers import Noise
+from controlnet_core.domain.errors import ModelError
 from controlnet_core.domain.resize import fit
 from controlnet_core.models.loading import load_base
 
@@ -59,6 +60,8 @@ class Oracle:
         noise = (seen - alpha.sqrt() * CLEAN) / (1 - alpha).sqrt()
         if self.sampler.prediction == "epsilon":
             return noise
+        if self.sampler.prediction == "sample":
+            return CLEAN.expand_as(seen)
         return alpha.sqrt() * noise - (1 - alpha).sqrt() * CLEAN
 
 
@@ -73,6 +76,47 @@ def test_a_perfect_network_leads_to_the_clean_latent(name, schedule):
     assert (seen[10] - CLEAN).abs().max() < 0.02
     # The original's last noise level is not quite zero, nor is TCD's.
     assert (latent - CLEAN).abs().max() < (0.12 if schedule is SCHEDULE or name == "tcd" else 0.02)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 20, 100])
+@pytest.mark.parametrize("prediction", schedulers.PREDICTIONS)
+@pytest.mark.parametrize("schedule", [SCHEDULE, ZERO_SNR], ids=["leading", "zero-snr"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_serves_every_prediction_in_any_number_of_steps(name, schedule, prediction, steps):
+    if schedule is ZERO_SNR and prediction == "epsilon":
+        pytest.skip("the noise says nothing about a latent of noise alone: no such model can be")
+    sampler = schedulers.make(name, {**schedule, "prediction_type": prediction}, steps)
+    assert sampler.prediction == prediction and sampler.steps == steps
+    noise = Noise([3])
+    seen = []
+    latent = sample(Oracle(sampler), sampler, noise, noise.draw((3, 4, 4)), on_step=lambda p: seen.append(p.clean()))  # type: ignore[arg-type]
+    assert max(float((one - CLEAN).abs().max()) for one in seen) < 0.05
+    if name != "ddim" or schedule is ZERO_SNR or steps > 1:  # the original's single step ends where it begins
+        assert (latent - CLEAN).abs().max() < 0.15
+
+
+@pytest.mark.parametrize("name", SAMPLERS[1:])
+def test_a_single_step_begins_where_there_is_nothing_but_noise(name):
+    """Leading steps would say "next to no noise" of it."""
+    assert int(schedulers.make(name, SCHEDULE, 1).times[0]) >= 979  # distilled models' last noise level but one
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, ZERO_SNR], ids=["leading", "zero-snr"])
+@pytest.mark.parametrize(("strength", "steps"), [(0.01, 1), (0.05, 8), (0.4, 2), (0.75, 1), (1e-9, 3)])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_picture_never_gets_more_noise_than_its_strength_says(name, schedule, strength, steps):
+    sampler = schedulers.make(name, schedule, steps, strength=strength)
+    assert sampler.steps - sampler.first == max(1, int(steps * strength))
+    assert int(sampler.times[sampler.first]) <= strength * 1000 + 20  # distilled models know 50 noise levels
+    clean = CLEAN.expand(1, 3, 4, 4)
+    started = sampler.noised(sampler.first, clean, torch.zeros_like(clean))
+    if strength <= 0.05:
+        assert (started - clean).abs().max() < 0.05
+
+
+def test_an_unknown_prediction_is_refused_in_a_sentence():
+    with pytest.raises(ModelError, match="predicts 'flow_prediction'"):
+        schedulers.make("euler", {**SCHEDULE, "prediction_type": "flow_prediction"}, 4)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
