@@ -159,7 +159,8 @@ class LocalEngine:
                     with self._graphs.quickened(denoiser, still=plan.still) as quickened:
                         latent = self._latents(request, loaded, quickened, began, which)
                 with places.present(base.vae):
-                    done += [began.finish(made) for made in codec.to_rgb(codec.decode(base.vae, latent))]
+                    decoded = codec.finite(codec.decode(base.vae, latent))
+                    done += [began.finish(made) for made in codec.to_rgb(decoded)]
         return done
 
     def _texts(self, request: _Request, base: Base, places: Places) -> tuple[Tensor, Tensor | None]:

@@ -23,6 +23,8 @@ from controlnet_core.models.loading import Base
 
 MORE = 1.1
 """What a pair of round brackets multiplies a weight by, and a pair of square brackets divides it by."""
+WEIGHT_MAX = 10.0
+"""The largest weight of a word, either way; a hundred brackets would make numbers that are none, and a black picture."""
 COMMA_REACH = 20
 """A long prompt is parted at a comma when one lies at most this many tokens back."""
 _MARK = re.compile(r"\\[\\()\[\]]|[()\[\]]|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)|[^\\()\[\]:]+|[\\:]")
@@ -167,6 +169,12 @@ class _Words:
     def rows(self, text: str) -> list[_Row]:
         """A text as one or more rows of tokens."""
         pieces = parts(text) if self._reading.weighted else [(text, 1.0)]
+        for words, weight in pieces:
+            if not abs(weight) <= WEIGHT_MAX:
+                raise RecipeError(
+                    f"The prompt gives “{words.strip()[:40]}” a weight of {weight:g}; from -10 to 10 can be used.",
+                    "Take brackets away, or write a number, as in (word:1.3).",
+                )
         plain = len(pieces) <= 1 and all(weight == 1 for _, weight in pieces)
         if plain and not (self._calls and self._calls.search(text)):
             # As pieces, for escapes are gone from them.

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.errors import StudioError
 from controlnet_core.memory.plan import TILE_PX
 from controlnet_core.models.diffusers_setup import AutoencoderKL
 from controlnet_core.models.loading import Vae
@@ -39,6 +40,16 @@ def decode(vae: Vae, latents: Tensor) -> Tensor:
     scale, shift = _scale_shift(vae)
     module: Any = vae
     return module.decode((latents / scale + shift).to(vae.dtype), return_dict=False)[0].float()
+
+
+def finite(pictures: Tensor) -> Tensor:
+    """The pictures as they are. Raises StudioError for what is no number: it would come out as black, and nobody would know."""
+    if not torch.isfinite(pictures).all():
+        raise StudioError(
+            "The picture came out as something that is no number.",
+            "Lower weights in the prompt, guidance, or the strength of controls and LoRAs; or choose another VAE.",
+        )
+    return pictures
 
 
 def tile(vae: Vae, on: bool) -> None:

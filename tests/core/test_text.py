@@ -54,6 +54,18 @@ def one(base, text, **settings):
     return encode(base, [text], Reading(**settings))[0]
 
 
+@pytest.mark.parametrize("text", ["(" * 500 + "a cat" + ")" * 500, "a (dog:99999)", "(cat:-11)"])
+def test_weights_that_make_no_numbers_are_refused_in_a_sentence(base, text):
+    with pytest.raises(RecipeError, match="a weight of") as caught:
+        one(base, text)
+    assert "(word:1.3)" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["[" * 500 + "a cat" + "]" * 500, "(" * 24 + "cat" + ")" * 24, "(cat:-1.5)", "(" * 500])
+def test_whatever_weight_is_read_gives_numbers(base, text):
+    assert torch.isfinite(one(base, text)).all()
+
+
 def test_plain_prompts_are_what_they_always_were(base):
     for text in ("", "a red house", "a house, sea " * 12):
         assert torch.equal(one(base, text), one(base, text, weighted=False))
