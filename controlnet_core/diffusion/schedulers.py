@@ -238,7 +238,9 @@ def make(
     """
     prediction = schedule.get("prediction_type", "epsilon")
     if prediction not in PREDICTIONS:
-        raise ModelError(f"This model predicts {prediction!r}, which no sampler here knows.", "Choose another base model.")
+        raise ModelError(
+            f"This model predicts {prediction!r}, which no sampler here knows.", "Choose another base model."
+        )
     runs = int(steps * strength)
     if runs < 1:
         runs, steps = 1, min(math.ceil(1 / strength), _STEPS_MAX)

@@ -61,7 +61,9 @@ def test_weights_that_make_no_numbers_are_refused_in_a_sentence(base, text):
     assert "(word:1.3)" in caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["[" * 500 + "a cat" + "]" * 500, "(" * 24 + "cat" + ")" * 24, "(cat:-1.5)", "(" * 500])
+@pytest.mark.parametrize(
+    "text", ["[" * 500 + "a cat" + "]" * 500, "(" * 24 + "cat" + ")" * 24, "(cat:-1.5)", "(" * 500]
+)
 def test_whatever_weight_is_read_gives_numbers(base, text):
     assert torch.isfinite(one(base, text)).all()
 
