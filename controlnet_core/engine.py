@@ -26,7 +26,7 @@ from controlnet_core.diffusion.denoiser import Denoiser, Predicts, Progress, sam
 from controlnet_core.diffusion.schedulers import Noise
 from controlnet_core.domain.control import ControlType, Rgb
 from controlnet_core.domain.errors import OutOfMemory, RecipeError
-from controlnet_core.domain.job import OnStep, Step
+from controlnet_core.domain.job import OnLoad, OnStep, Step
 from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Recipe
 from controlnet_core.memory import cache
 from controlnet_core.memory import plan as preflight
@@ -39,10 +39,13 @@ from controlnet_core.models.loading.load_extras import load_embedding, load_vae
 from controlnet_core.models.lora import Adapters
 
 M = TypeVar("M", bound=nn.Module)
-OnLoad = Callable[[str], None]
 _TITLES: dict[Kind, str] = {"lora": "LoRA", "embedding": "textual inversion", "vae": "VAE"}
 _PREVIEW_VAE = "taesd"
 """The card of the small decoder that shows previews on a GPU, where it is installed."""
+
+
+def _unheard(text: str, done: int = 0, total: int = 0) -> None:
+    """Nobody wants to know what is loaded."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class LocalEngine:
             torch.backends.cudnn.allow_tf32 = False
 
     def run(
-        self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep, on_load: OnLoad | None = None
+        self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep, on_load: OnLoad = _unheard
     ) -> list[Rgb]:
         """Return `recipe.images` pictures, uint8 RGB at the recipe's size.
 
@@ -98,7 +101,7 @@ class LocalEngine:
         """
         card = self._card(recipe.model, "base", "cannot make pictures by itself", "Choose a base model.")
         units = self._wiring.check(recipe, pictures)
-        request = _Request(recipe, card, units, pictures, on_step, on_load or (lambda _text: None))
+        request = _Request(recipe, card, units, pictures, on_step, on_load)
         first = preflight.chosen(recipe, self.catalog, self.controls, self.device.type, cache.room(self.device))
         self._models.begin()
         for plan in cache.plans(self.device, first):
@@ -120,6 +123,10 @@ class LocalEngine:
             f"A picture of {recipe.width} x {recipe.height} px{controls} needs more memory than this machine has.",
             "Make the picture smaller or use fewer controls.",
         )
+
+    def loaded(self) -> list[str]:
+        """The ids of the models that are in memory."""
+        return [name.partition("@")[0] for name in self._models.names()]
 
     def make_room(self) -> None:
         """Forget every loaded model: the next run loads its own again."""

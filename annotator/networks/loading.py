@@ -22,7 +22,7 @@ from controlnet_core.domain.errors import ModelError
 from controlnet_core.memory import cache
 
 M = TypeVar("M", bound=nn.Module)
-_KEPT = 4
+KEPT = 4
 """Networks kept loaded: enough for one pose or depth pipeline and its neighbour."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -58,7 +58,7 @@ def forget() -> None:
     _pretrained.cache_clear()
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=KEPT)
 def _network(path: Path, _changed_ns: int, make: Callable[[], nn.Module], rename: Callable[[str], str]) -> nn.Module:
     tensors = {rename(key): tensor.float() for key, tensor in read_tensors(path).items()}
     module = make()
@@ -70,7 +70,7 @@ def _network(path: Path, _changed_ns: int, make: Callable[[], nn.Module], rename
     return module.to(device()).eval().requires_grad_(False)
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=KEPT)
 def _pretrained(folder: Path, _changed_ns: int, kind: type[Any]) -> Any:
     try:
         # Where a folder holds a pickle only, transformers reads it with weights_only, as we would.

@@ -7,7 +7,7 @@ Types only. `controlnet_core.execution.queue` queues, `controlnet_core.execution
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -47,6 +47,12 @@ class Job:
         return "recipe" if isinstance(self.work, Recipe) else "detection"
 
     @property
+    def needs(self) -> str:
+        """What an engine has to have in memory for it: a base model's id, or a condition's detector ("pose/openpose")."""
+        work = self.work
+        return work.model if isinstance(work, Recipe) else f"{work.control}/{work.detector}"
+
+    @property
     def recipe(self) -> Recipe:
         """The work of a job that makes pictures."""
         assert isinstance(self.work, Recipe), "a detection has no recipe"
@@ -81,12 +87,17 @@ class OnLoad(Protocol):
 class Engine(Protocol):
     """Does the work of jobs on one device."""
 
-    def run(self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep) -> list[Rgb]:
-        """Return `recipe.images` pictures. `on_step` is called after every step; raising Cancelled there stops the run."""
+    def run(self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep, on_load: OnLoad) -> list[Rgb]:
+        """Return `recipe.images` pictures. `on_step` is called after every step and `on_load` hears what is waited for;
+        raising Cancelled in either stops the run."""
         ...
 
     def detect(self, detection: Detection, picture: Rgb, on_load: OnLoad) -> Document:
         """Return what is found in `picture`. `on_load` hears what is waited for; raising Cancelled there stops it."""
+        ...
+
+    def loaded(self) -> Collection[str]:
+        """What is in memory, by the names of `Job.needs`: such jobs begin sooner here than elsewhere."""
         ...
 
 
@@ -112,3 +123,8 @@ class Event:
     text: str = ""
     hint: str = ""
     seconds: float = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether it is the last of its job's."""
+        return self.kind in ("done", "failed", "cancelled")

@@ -101,6 +101,10 @@ class Cache(Generic[V]):
             del self._held[name]
         return bool(idle)
 
+    def names(self) -> list[str]:
+        """What is here, the least recently used first."""
+        return list(self._held)
+
     def __contains__(self, name: str) -> bool:
         return name in self._held
 

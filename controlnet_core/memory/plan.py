@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from controlnet_core.checkpoints.safetensors_header import read_header
 from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.recipe import Recipe
+from controlnet_core.execution.devices import free_gpu_bytes
 from controlnet_core.memory import precision
 from controlnet_core.memory.precision import BYTES, Precision
 from controlnet_core.models.catalog import Catalog
@@ -206,15 +206,8 @@ def _largest_layer(facts: Facts) -> int:
 
 
 def room(device: str) -> int:
-    """Bytes that are free on this machine for a kind of device; of the first GPU when there are several."""
-    if device == "cpu":
-        return int(psutil.virtual_memory().available)
-    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
-        return int(told.split()[0]) << 20
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return 0
+    """Bytes that are free on a device of this machine ("cpu", "cuda:1"; "cuda" is the first that CUDA shows); 0: unknown."""
+    return int(psutil.virtual_memory().available) if device == "cpu" else free_gpu_bytes(device)
 
 
 def facts_of(recipe: Recipe, catalog: Catalog, controls: Mapping[str, ControlType]) -> Facts:

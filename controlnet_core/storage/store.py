@@ -7,6 +7,7 @@ old file or the new one and never half of one. Says nothing about what the files
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -18,6 +19,7 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from controlnet_core.domain.errors import InputError, NoSpace
 
@@ -147,6 +149,30 @@ class Blobs:
         if not _DIGEST.fullmatch(digest):
             raise InputError("This is not the digest of a picture.")
         return self.folder / digest[:2] / digest
+
+
+def lock(path: Path) -> IO[str] | None:
+    """Hold the file at `path` until what is returned is closed, here and in children that inherit it; None: it is held."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the file at `path`."""
+    try:
+        with path.open("r", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def flush_folder(folder: Path) -> None:

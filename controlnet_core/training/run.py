@@ -36,6 +36,8 @@ State = Literal["starting", "checking", "caching", "training", "sampling", "wait
 Wish = Literal["run", "wait", "stop"]
 OVER: tuple[State, ...] = ("stopped", "done", "failed")
 HOLDS = "STUDIO_RUN_HELD_BY"
+APART = "STUDIO_TRAINS_APART"
+"""Set in the environment of a training that has a device for itself."""
 CONFIG_MAX_BYTES = 64 * 1024
 _LOOK_S = 0.2
 """More than `Run.alive` holds the lock for a look at it."""

@@ -49,7 +49,7 @@ def measure(studio: Studio, model: str, steps: int, rounds: int, document: Raste
     say("cold worker to first picture", time.perf_counter() - begun, "s")
     times = [until_over(studio, studio.submit("bench", recipe)) for _ in range(rounds)]
     say(f"warm picture, 256 px, {steps} steps, median", statistics.median(times), "s")
-    processes = [psutil.Process(), psutil.Process(studio.supervisor.status.pid)]
+    processes = [psutil.Process(), psutil.Process(studio.dispatcher.statuses()[0].pid)]
     spent = [sum(process.cpu_times()[:2]) for process in processes]
     time.sleep(5)
     for name, process, before in zip(("web process", "worker"), processes, spent, strict=True):

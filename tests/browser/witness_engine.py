@@ -24,5 +24,5 @@ class WitnessEngine(StrokesEngine):
         return [random.integers(0, 256, (recipe.height, recipe.width, 3), np.uint8) for _ in range(recipe.images)]
 
 
-def build() -> WitnessEngine:
+def build(_device: str = "") -> WitnessEngine:
     return WitnessEngine()

@@ -28,8 +28,13 @@ from controlnet_core.domain.recipe import Recipe
 
 class StrokesEngine:
     device = "paper"
+    model = ""
 
-    def run(self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep) -> list[Rgb]:
+    def loaded(self) -> list[str]:
+        return [self.model]
+
+    def run(self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep, on_load: OnLoad) -> list[Rgb]:
+        self.model = recipe.model
         words = dict(word.partition("=")[::2] for word in recipe.prompt.split())
         made = [self.picture(recipe, k) for k in range(recipe.images)]
         for control in recipe.controls:
@@ -70,11 +75,11 @@ class StrokesEngine:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def build() -> StrokesEngine:
+def build(_device: str = "") -> StrokesEngine:
     seconds = float(os.environ.get("STROKES_BUILD_S", "0"))
     time.sleep(seconds)
     return StrokesEngine()
 
 
-def build_broken() -> StrokesEngine:
+def build_broken(_device: str = "") -> StrokesEngine:
     raise ZeroDivisionError("no engine today")

@@ -1,4 +1,4 @@
-"""The worker process and its supervisor: real processes, really killed."""
+"""The dispatcher and its worker processes, one and two of them: real processes, really killed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ from controlnet_core.domain.document import Raster, decode
 from controlnet_core.domain.errors import NoSpace
 from controlnet_core.domain.job import Event, Job
 from controlnet_core.domain.recipe import ControlUnit, Recipe
-from controlnet_core.execution import supervisor
+from controlnet_core.execution import dispatcher
+from controlnet_core.execution.devices import devices
+from controlnet_core.execution.dispatcher import Dispatcher, Status
+from controlnet_core.execution.local_process import LocalProcess
 from controlnet_core.execution.queue import Entry, Queue
-from controlnet_core.execution.supervisor import Supervisor
 from controlnet_core.storage.gallery import Gallery, recipe_of
 from controlnet_core.storage.store import Blobs
 from tests.core.strokes_engine import StrokesEngine
@@ -49,17 +51,17 @@ def until(true: Callable[[], object], seconds: float = 60.0) -> None:
 
 @dataclass
 class Shop:
-    """A queue with a living worker, and every event that was told. `tag` keeps the jobs of one test apart."""
+    """A queue with living workers, and every event that was told. `tag` keeps the jobs of one test apart."""
 
     queue: Queue
     gallery: Gallery
-    supervisor: Supervisor
+    dispatcher: Dispatcher
     told: list[tuple[str, Event]]
     tag: str = ""
 
     def put(self, id: str, prompt: str = "", session: str = "s", **more: object) -> None:
         self.queue.submit(Job(self.tag + id, self.tag + session, recipe(prompt, **more)))
-        self.supervisor.wake()
+        self.dispatcher.wake()
 
     def look(self, id: str, detector: str = "dark", **values: int | str) -> None:
         rgb = np.zeros((64, 128, 3), np.uint8)
@@ -67,10 +69,10 @@ class Shop:
         digest = self.queue.blobs.put(picture.to_png(rgb))
         work = Detection(control="lines", detector=detector, picture=digest, width=64, height=32, values=dict(values))
         self.queue.submit(Job(self.tag + id, self.tag + "s", work, owner="w", slot="lines"))
-        self.supervisor.wake()
+        self.dispatcher.wake()
 
     def cancel(self, id: str) -> str:
-        return self.supervisor.cancel(self.tag + id)
+        return self.dispatcher.cancel(self.tag + id)
 
     def entry(self, id: str) -> Entry:
         return self.queue.get(self.tag + id)
@@ -79,9 +81,23 @@ class Shop:
         until(lambda: self.entry(id).over, seconds)
         return self.entry(id)
 
-    def ready(self) -> int:
-        until(lambda: self.supervisor.status.state == "ready")
-        return self.supervisor.status.pid
+    @property
+    def statuses(self) -> tuple[Status, ...]:
+        return self.dispatcher.statuses()
+
+    def ready(self) -> set[int]:
+        """The process ids of the workers, once all of them are free."""
+        until(lambda: all(status.state == "ready" for status in self.statuses))
+        return {status.pid for status in self.statuses}
+
+    def working(self, id: str) -> int:
+        """The process id of the worker that does a job."""
+        until(lambda: any(status.job == self.tag + id for status in self.statuses))
+        return next(status.pid for status in self.statuses if status.job == self.tag + id)
+
+    def back(self, killed: int) -> None:
+        """Wait until every worker is free, none of them the one that was killed."""
+        until(lambda: all(status.state == "ready" and status.pid != killed for status in self.statuses))
 
     @property
     def events(self) -> list[tuple[str, Event]]:
@@ -102,17 +118,16 @@ class Shop:
 
 
 @contextmanager
-def open_shop(folder: Path, engine: str = ENGINE, **env: str) -> Iterator[Shop]:
+def open_shop(folder: Path, engine: str = ENGINE, workers: int = 1, **env: str) -> Iterator[Shop]:
     queue = Queue(folder / "jobs.sqlite", Blobs(folder / "blobs"))
     gallery = Gallery(folder / "gallery")
     events: list[tuple[str, Event]] = []
-    keeper = Supervisor(
+    log = folder / "studio.log"
+    keeper = Dispatcher(
         queue,
-        engine,
+        [LocalProcess(engine, device, log=log, env=env) for device in devices(",".join(["cpu"] * workers))],
         keep=gallery.add,
         tell=lambda session, event: events.append((session, event)),
-        log=folder / "studio.log",
-        env=env,
     )
     keeper.start()
     try:
@@ -122,15 +137,20 @@ def open_shop(folder: Path, engine: str = ENGINE, **env: str) -> Iterator[Shop]:
         queue.close()
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with open_shop(tmp_path_factory.mktemp("shop")) as shop:
+@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+def shared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Shop]:
+    with open_shop(tmp_path_factory.mktemp("shop"), workers=request.param) as shop:
         yield shop
+
+
+@pytest.fixture(params=[1, 2], ids=["one worker", "two workers"])
+def workers(request: pytest.FixtureRequest) -> int:
+    return request.param
 
 
 @pytest.fixture
 def shop(shared: Shop) -> Shop:
-    """The shared shop with a ready worker and nothing in its queue; a worker takes a second to start."""
+    """The shared shop with ready workers and nothing in its queue; a worker takes a second to start."""
     shared.ready()
     assert shared.queue.open() == []
     return replace(shared, tag=f"{time.monotonic_ns()}-")
@@ -150,7 +170,7 @@ def test_a_job_runs_and_its_pictures_are_the_engines(shop: Shop) -> None:
         alone = recipe("slow=0.02", seed=5 + k)
         assert recipe_of(png) == alone
         assert np.array_equal(picture.open_picture(png), StrokesEngine().picture(alone, 0))
-    assert shop.supervisor.status.device == "paper"
+    assert {status.device for status in shop.statuses} == {"paper"}
     shop.ready()
 
 
@@ -192,7 +212,7 @@ def test_a_detection_survives_the_death_of_its_worker(shop: Shop, tmp_path: Path
     first = shop.ready()
     shop.look("a", "die-once", mark=str(tmp_path / "mark"))
     assert shop.over("a").state == "done"
-    assert shop.supervisor.status.pid != first
+    assert shop.ready() != first
     assert shop.kinds("a").count("done") == 1
 
 
@@ -208,13 +228,14 @@ def test_previews_are_jpeg_and_at_most_ten_a_second(shop: Shop) -> None:
 
 
 def test_a_worker_killed_in_a_job_comes_back_and_makes_the_same_picture(shop: Shop) -> None:
-    first = shop.ready()
+    shop.ready()
     shop.put("a", "slow=0.1")
     until(lambda: "step" in shop.kinds("a"))
-    os.kill(first, signal.SIGKILL)
+    killed = shop.working("a")
+    os.kill(killed, signal.SIGKILL)
     entry = shop.over("a")
     assert entry.state == "done"
-    assert shop.supervisor.status.pid != first
+    shop.back(killed)
     made = picture.open_picture(shop.gallery.get(entry.kept[0]).png.read_bytes())
     assert np.array_equal(made, StrokesEngine().picture(RECIPE, 0))
     assert [event.text for _, event in shop.events if event.kind == "queued"] == ["The worker died and is coming back"]
@@ -240,9 +261,9 @@ def test_a_job_that_dies_once_is_done_once(shop: Shop, tmp_path: Path) -> None:
 
 
 def test_a_worker_killed_while_idle_comes_back(shop: Shop) -> None:
-    first = shop.ready()
-    os.kill(first, signal.SIGKILL)
-    until(lambda: shop.supervisor.status.pid not in (first, 0) and shop.supervisor.status.state == "ready")
+    killed = min(shop.ready())
+    os.kill(killed, signal.SIGKILL)
+    shop.back(killed)
     shop.put("a")
     assert shop.over("a").state == "done"
 
@@ -252,7 +273,7 @@ def test_a_worker_killed_while_idle_comes_back(shop: Shop) -> None:
     [("raise", "Something went wrong while making this picture."), ("memory", "This needs more memory.")],
 )
 def test_a_failure_is_a_sentence_and_its_details_are_in_the_log(shop: Shop, prompt: str, text: str) -> None:
-    pid = shop.ready()
+    pids = shop.ready()
     shop.put("job-7", prompt)
     failed = shop.last("job-7")
     assert (failed.kind, failed.text) == ("failed", text)
@@ -264,57 +285,63 @@ def test_a_failure_is_a_sentence_and_its_details_are_in_the_log(shop: Shop, prom
     assert "Traceback" in log
     shop.put("b")
     assert shop.over("b").state == "done"
-    assert shop.supervisor.status.pid == pid
+    assert shop.ready() == pids
 
 
 def test_cancel_stops_what_runs_and_what_waits(shop: Shop) -> None:
     shop.ready()
-    shop.put("a", "slow=0.05", steps=100)
+    for k, _ in enumerate(shop.statuses):
+        shop.put(f"a{k}" if k else "a", "slow=0.05", steps=100)
     shop.put("b")
     until(lambda: "step" in shop.kinds("a"))
     assert shop.cancel("b") == "cancelled"
     assert shop.last("b").kind == "cancelled"
-    assert shop.supervisor.cancel(shop.tag + "a", shop.tag + "s") == "running"
+    assert shop.dispatcher.cancel(shop.tag + "a", shop.tag + "s") == "running"
+    for k in range(1, len(shop.statuses)):
+        shop.cancel(f"a{k}")
     assert shop.over("a").state == "cancelled"
     assert shop.last("a").kind == "cancelled"
     assert shop.kinds("a").count("step") < 100
     shop.put("c")
     assert shop.over("c").state == "done"
-    assert shop.kinds("b") in (["queued", "cancelled"], ["cancelled"])  # told its place where "a" began after it came
+    *places, end = shop.kinds("b")
+    assert end == "cancelled" and set(places) <= {"queued"}
+    assert len(places) <= len(shop.statuses), "told its place where a job began after it came"
 
 
-def test_cancel_while_the_worker_starts_is_at_once(tmp_path: Path) -> None:
-    with open_shop(tmp_path, STROKES_BUILD_S="2") as shop:
+def test_cancel_while_the_worker_starts_is_at_once(tmp_path: Path, workers: int) -> None:
+    with open_shop(tmp_path, workers=workers, STROKES_BUILD_S="2") as shop:
         shop.put("a")
         until(lambda: "loading" in shop.kinds("a"))
         shop.cancel("a")
         assert shop.over("a").state == "cancelled"
-        assert shop.supervisor.status.state == "starting"
+        assert {status.state for status in shop.statuses} == {"starting"}
         shop.put("b")
         assert shop.over("b").state == "done"
         assert shop.kinds("a")[-1] == "cancelled"
 
 
 def test_a_job_that_does_not_listen_takes_its_worker_with_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "CANCEL_MAX_S", 0.5)
-    first = shop.ready()
+    monkeypatch.setattr(dispatcher, "CANCEL_MAX_S", 0.5)
+    shop.ready()
     shop.put("a", "deaf slow=0.3", steps=100)
-    until(lambda: shop.entry("a").state == "running")
+    killed = shop.working("a")
     shop.cancel("a")
     assert shop.over("a").state == "cancelled"
     shop.put("b")
     assert shop.over("b").state == "done"
-    assert shop.supervisor.status.pid != first
+    shop.back(killed)
 
 
 def test_waiting_jobs_hear_how_many_are_ahead(shop: Shop) -> None:
-    shop.ready()
-    shop.put("a", "slow=0.05")
+    workers = len(shop.ready())
+    for k in range(workers):
+        shop.put(f"a{k}", "slow=0.05", session=f"s{k}")
     shop.put("b", session="t")
     shop.put("c", session="u")
     shop.over("c")
     ahead = [event.ahead for event in shop.of("c") if event.kind == "queued"]
-    assert ahead[-1] == 1
+    assert ahead[-1] == workers
     assert ahead == sorted(ahead, reverse=True)
 
 
@@ -327,14 +354,14 @@ def test_events_go_to_the_session_of_the_job(shop: Shop) -> None:
         assert {session for session, event in shop.events if event.job == shop.tag + id} == {shop.tag + own}
 
 
-def test_a_broken_engine_is_told_and_fails_jobs_with_a_sentence(tmp_path: Path) -> None:
-    with open_shop(tmp_path, "tests.core.strokes_engine:build_broken") as shop:
-        until(lambda: shop.supervisor.status.state == "broken")
-        assert "could not start" in shop.supervisor.status.text
+def test_a_broken_engine_is_told_and_fails_jobs_with_a_sentence(tmp_path: Path, workers: int) -> None:
+    with open_shop(tmp_path, "tests.core.strokes_engine:build_broken", workers) as shop:
+        until(lambda: all(status.state == "broken" for status in shop.statuses))
+        assert all("could not start" in status.text for status in shop.statuses)
         shop.put("a")
         failed = shop.last("a")
         assert failed.text == "The engine could not start."
-        assert shop.supervisor.status.state == "broken"
+        assert all(status.state == "broken" for status in shop.statuses)
         assert "no engine today" in (tmp_path / "studio.log").read_text()
 
 
@@ -351,7 +378,7 @@ def test_a_full_disk_fails_the_job_in_a_sentence(shop: Shop) -> None:
 def test_a_job_whose_beginning_finds_no_space_waits_and_its_worker_lives(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pid, asked, claim = shop.supervisor.status.pid, [0.0], shop.queue.claim
+    pids, asked, claim = shop.ready(), [0.0], shop.queue.claim
 
     def full() -> object:
         asked.append(time.monotonic())
@@ -359,22 +386,22 @@ def test_a_job_whose_beginning_finds_no_space_waits_and_its_worker_lives(
             raise NoSpace("The disk has too little space left.")
         return claim()
 
-    monkeypatch.setattr(supervisor, "FULL_S", 0.2)
+    monkeypatch.setattr(dispatcher, "FULL_S", 0.2)
     monkeypatch.setattr(shop.queue, "claim", full)
     shop.put("a")
     assert shop.over("a").state == "done"
-    assert shop.supervisor.status.pid == pid
+    assert shop.ready() == pids
     assert min(later - sooner for sooner, later in itertools.pairwise(asked[1:4])) > 0.1
 
 
-def test_stop_is_quick_and_keeps_the_job_for_the_next_start(tmp_path: Path) -> None:
-    with open_shop(tmp_path) as shop:
-        pid = shop.ready()
+def test_stop_is_quick_and_keeps_the_job_for_the_next_start(tmp_path: Path, workers: int) -> None:
+    with open_shop(tmp_path, workers=workers) as shop:
+        pids = shop.ready()
         shop.put("a", "slow=0.05", steps=40)
-        shop.put("b", session="t")
+        shop.put("b", "slow=0.05", session="t", steps=40)
         until(lambda: "step" in shop.kinds("a"))
-        shop.supervisor.stop()
-        assert not psutil.pid_exists(pid)
+        shop.dispatcher.stop()
+        assert not any(psutil.pid_exists(pid) for pid in pids)
         assert [entry.state for entry in shop.queue.open()] == ["queued", "queued"]
     with open_shop(tmp_path) as shop:
         assert shop.over("a").state == "done"
@@ -386,7 +413,7 @@ def test_the_worker_never_outlives_its_parent(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path\n"
         "from tests.core.test_worker import open_shop\n"
         "with open_shop(Path(sys.argv[1])) as shop:\n"
-        "    pid = shop.ready(); shop.put('a', 'slow=0.2', steps=100); print(pid, flush=True); time.sleep(60)\n"
+        "    (pid,) = shop.ready(); shop.put('a', 'slow=0.2', steps=100); print(pid, flush=True); time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
     assert parent.stdout is not None
@@ -402,10 +429,10 @@ def test_the_worker_never_outlives_its_parent(tmp_path: Path) -> None:
 
 
 def test_an_idle_worker_costs_nothing(shop: Shop) -> None:
-    worker, here = psutil.Process(shop.ready()), psutil.Process()
-    before = sum(sum(process.cpu_times()[:2]) for process in (worker, here))
+    processes = [psutil.Process(), *map(psutil.Process, shop.ready())]
+    before = sum(sum(process.cpu_times()[:2]) for process in processes)
     time.sleep(1.5)
-    spent = sum(sum(process.cpu_times()[:2]) for process in (worker, here)) - before
+    spent = sum(sum(process.cpu_times()[:2]) for process in processes) - before
     assert spent <= 0.03
 
 

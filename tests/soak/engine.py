@@ -18,9 +18,7 @@ from tests.core.strokes_engine import StrokesEngine
 
 
 class PhaseEngine(StrokesEngine):
-    def run(
-        self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep, on_load: OnLoad | None = None
-    ) -> list[Rgb]:
+    def run(self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep, on_load: OnLoad) -> list[Rgb]:
         marks = dict(word.partition("=")[::2] for word in recipe.prompt.split())
 
         def dies(phase: str) -> None:
@@ -34,13 +32,12 @@ class PhaseEngine(StrokesEngine):
             if step.step == max(1, recipe.steps // 2):
                 dies("step")
 
-        if on_load is not None:
-            on_load("Loading")
+        on_load("Loading")
         dies("load")
-        made = super().run(recipe, pictures, stepped)
+        made = super().run(recipe, pictures, stepped, on_load)
         dies("decode")
         return made
 
 
-def build() -> PhaseEngine:
+def build(_device: str = "") -> PhaseEngine:
     return PhaseEngine()

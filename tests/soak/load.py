@@ -20,8 +20,8 @@ FIELDS: dict[str, Any] = {"model": "paperworld", "width": 64, "height": 64, "ste
 
 
 def open_studio(folder: Path) -> Studio:
-    """A studio at work on the tests' engine."""
-    settings = Settings(data=folder, models=folder / "models", engine="tests.soak.engine:build", free_min_bytes=0)
+    """A studio with two workers at work on the tests' engine."""
+    settings = Settings(folder, folder / "models", 0, "tests.soak.engine:build", "cpu,cpu")
     studio = Studio(settings)
     studio.start()
     return studio

@@ -1,4 +1,4 @@
-"""Queue, worker and gallery in a process of their own, which may be told to die at a moment: `python -m tests.soak.shop`.
+"""Queue, two workers and gallery in a process of their own, which may be told to die at a moment: `python -m tests.soak.shop`.
 
     FOLDER PROMPTS [MOMENT NTH]
 
@@ -17,8 +17,10 @@ from typing import Any
 
 from controlnet_core.domain.job import Job
 from controlnet_core.domain.recipe import Recipe
+from controlnet_core.execution.devices import devices
+from controlnet_core.execution.dispatcher import Dispatcher
+from controlnet_core.execution.local_process import LocalProcess
 from controlnet_core.execution.queue import Queue
-from controlnet_core.execution.supervisor import Supervisor
 from controlnet_core.storage import store
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
@@ -50,26 +52,26 @@ def main(folder: Path, prompts: list[str], moment: str = "", nth: int = 0) -> No
     if moment == "write":
         store.os.fsync = dying(os.fsync, nth)  # type: ignore[attr-defined]
     gallery = Gallery(folder / "gallery", free_min_bytes=0)
-    supervisor = Supervisor(
+    log = folder / "studio.log"
+    dispatcher = Dispatcher(
         queue,
-        "tests.soak.engine:build",
+        [LocalProcess("tests.soak.engine:build", device, log=log) for device in devices("cpu,cpu")],
         keep=gallery.add,
         tell=lambda _session, _event: None,
-        log=folder / "studio.log",
     )
-    supervisor.start()
+    dispatcher.start()
     ids = [f"job-{number:05d}" for number in range(len(prompts))]
     for number, (id, prompt) in enumerate(zip(ids, prompts, strict=True)):
         recipe = Recipe(model="paperworld", width=64, height=64, steps=4, seed=number, images=2, prompt=prompt)
         queue.submit(Job(id, "soak", recipe, owner="soak"))
-    supervisor.wake()
+    dispatcher.wake()
     left, since = len(ids), time.monotonic()
     while left and time.monotonic() - since < STUCK_S:
         time.sleep(0.02)
         now = sum(not queue.get(id).over for id in ids)
         if now < left:
             left, since = now, time.monotonic()
-    supervisor.stop()
+    dispatcher.stop()
     queue.close()
 
 

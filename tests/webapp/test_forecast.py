@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from controlnet_core.execution.supervisor import Status
+from controlnet_core.execution.dispatcher import Status
 from controlnet_core.memory import plan
 from tests.webapp.conftest import WORKSPACE, mask
 from webapp.application.choices import Choices, Start
@@ -49,7 +49,7 @@ def test_times_come_from_runs_of_the_same_shape(studio: Studio) -> None:
 def test_memory_is_said_where_it_decides(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = plan.Facts(controls=(361_279_120,))
     monkeypatch.setattr(estimate, "_facts", lambda *_about: facts)
-    quiet.supervisor.status = Status("ready", "cuda:0", pid=1)
+    monkeypatch.setattr(quiet.dispatcher, "statuses", lambda: (Status("ready", "cuda:1", pid=1),))
     base, controls = quiet.catalog.card("paperworld"), [("scribble", None)]
     said: dict[float, str] = {}
     for gigabytes in (0, 80, 2.6, 0.1):
@@ -61,7 +61,7 @@ def test_memory_is_said_where_it_decides(quiet: Studio, monkeypatch: pytest.Monk
 
 
 def test_a_model_that_is_missing_says_nothing_here(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    quiet.supervisor.status = Status("ready", "cpu", pid=1)
+    monkeypatch.setattr(quiet.dispatcher, "statuses", lambda: (Status("ready", "cpu", pid=1),))
     assert (
         estimate.sentence(quiet, wish(), quiet.catalog.card("sd15"), (512, 512), [("scribble", None)])
         == "512 × 512 px."
@@ -75,5 +75,5 @@ class Room:
         self.free = free
 
     def bytes(self, device: str, pid: int) -> int:
-        assert (device, pid) == ("cuda", 1)
+        assert (device, pid) == ("cuda:1", 1)
         return self.free

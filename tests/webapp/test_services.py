@@ -26,7 +26,7 @@ FIELDS = {"model": "paperworld", "width": 64, "height": 64, "steps": 3}
 
 @pytest.mark.parametrize(
     "module",
-    ["webapp.application.studio", "webapp.routes.table", "webapp.cli", "controlnet_core.execution.supervisor"],
+    ["webapp.application.studio", "webapp.routes.table", "webapp.cli", "controlnet_core.execution.dispatcher"],
 )
 def test_the_web_process_imports_no_torch(module: str) -> None:
     code = (

@@ -20,11 +20,20 @@ from webapp.application.settings import Settings
 class StudioEngine(LocalEngine):
     """Makes pictures as `LocalEngine` does, and finds documents in photos."""
 
+    _looked: tuple[str, ...] = ()
+    """The detectors that were used last, as `Job.needs` calls them."""
+
+    def loaded(self) -> list[str]:
+        """What `LocalEngine` says, and the last detectors: their networks stay loaded."""
+        return [*super().loaded(), *self._looked]
+
     def detect(self, detection: Detection, picture: Rgb, on_load: OnLoad) -> Document:
         """What `detection` finds in its photo; networks that are not here yet are fetched first, see `annotator.detection`.
 
         When memory runs out, everything else that is loaded makes room for a second try. Raises OutOfMemory after that.
         """
+        name = f"{detection.control}/{detection.detector}"
+        self._looked = (*(one for one in self._looked if one != name), name)[-loading.KEPT :]
         for _ in range(2):
             try:
                 return detecting.run(detection, picture, on_load, Settings.from_environment().free_min_bytes)
@@ -33,6 +42,7 @@ class StudioEngine(LocalEngine):
                     raise
             # Outside the except block: the exception holds the tensors that have to go.
             loading.forget()
+            self._looked = ()
             self.make_room()
         raise OutOfMemory(
             "Looking at this photo needs more memory than this machine has.",
@@ -40,11 +50,12 @@ class StudioEngine(LocalEngine):
         )
 
 
-def build() -> StudioEngine:
-    """The engine, with the default model in memory so that the first picture does not wait for it."""
+def build(device: str = "") -> StudioEngine:
+    """The engine on a device ("cpu", "cuda"; "": the GPU where there is one), with the default model in memory so that the
+    first picture does not wait for it."""
     settings = Settings.from_environment()
     catalog = settings.catalog()
-    engine = StudioEngine(catalog, annotator.controls())
+    engine = StudioEngine(catalog, annotator.controls(), device or None)
     bases = catalog.bases()
     if bases:
         side = min(bases[0].defaults.width, 256)

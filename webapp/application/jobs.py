@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import statistics
 from collections.abc import Sequence
@@ -22,15 +23,19 @@ def jobs(studio: Studio, workspace: str) -> views.Jobs:
     everybody = studio.queue.open()
     own = [entry for entry in everybody if entry.owner == workspace]
     over = [entry for entry in studio.queue.of(workspace, OVER_MAX + len(own)) if entry.over]
+    workers = studio.dispatcher.statuses()
+    at_work = sum(worker.state != "lent" for worker in workers)
     return views.Jobs(
-        open=[view(studio, entry, pace.wait_s(entry, everybody)) for entry in own],
+        open=[view(studio, entry, pace.wait_s(entry, everybody, at_work)) for entry in own],
         over=[view(studio, entry) for entry in over[:OVER_MAX]],
-        worker=studio.supervisor.status.state,
+        workers=[views.Worker(device=worker.device, state=worker.state) for worker in workers],
     )
 
 
 def view(studio: Studio, entry: Entry, wait_s: float | None = None) -> views.Job:
     """One job; `wait_s` is how long it will wait."""
+    workers = studio.dispatcher.statuses()
+    device = next((worker.device for worker in workers if worker.job == entry.id), "") if len(workers) > 1 else ""
     work: dict[str, Any] = json.loads(entry.work)
     keys = [work["control"]] if entry.kind == "detection" else [unit["control"] for unit in work.get("controls", ())]
     return views.Job(
@@ -47,6 +52,7 @@ def view(studio: Studio, entry: Entry, wait_s: float | None = None) -> views.Job
         hint=entry.hint,
         pictures=studio.pictures(entry.kept) if entry.kind == "recipe" else [],
         wait_s=wait_s,
+        device=device,
     )
 
 
@@ -72,15 +78,20 @@ class Pace:
         """How long a job is going to run, in seconds; None before anything of its kind was done."""
         return self.unit_s[entry.kind] * _amount(entry) if entry.kind in self.unit_s else None
 
-    def wait_s(self, entry: Entry, queue: Sequence[Entry]) -> float | None:
-        """How long a waiting job waits before it begins, given everything that runs or waits; None when nobody can tell."""
+    def wait_s(self, entry: Entry, queue: Sequence[Entry], workers: int = 1) -> float | None:
+        """How long a waiting job waits before it begins, given everything that runs or waits; None when nobody can tell.
+
+        Each of so many workers takes the next job when it has done its last.
+        """
         if entry.state != "queued":
             return None
-        ahead = queue[: next((place for place, one in enumerate(queue) if one.id == entry.id), 0)]
-        times = [self.run_s(one) for one in ahead]
-        if any(seconds is None for seconds in times):
-            return None
-        return round(sum(seconds for seconds in times if seconds is not None), 1)
+        free_at = [0.0] * max(1, workers)
+        for one in queue[: next((place for place, one in enumerate(queue) if one.id == entry.id), 0)]:
+            seconds = self.run_s(one)
+            if seconds is None:
+                return None
+            heapq.heapreplace(free_at, free_at[0] + seconds)
+        return round(free_at[0], 1)
 
 
 def _amount(entry: Entry) -> float:

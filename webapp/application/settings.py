@@ -26,7 +26,8 @@ def home() -> Path:
 @dataclass(frozen=True)
 class Settings:
     """STUDIO_DATA: drawings, jobs, gallery, log (default data/ in `home`); STUDIO_MODELS: models (default models/ there);
-    STUDIO_FREE_MB: space on the disk that is left to others (default 2048); STUDIO_ENGINE: import path of what builds the
+    STUDIO_FREE_MB: space on the disk that is left to others (default 2048); STUDIO_DEVICES: where pictures are made, a worker
+    each ("cuda:0,cuda:1", "cpu"; default every GPU, else the processor); STUDIO_ENGINE: import path of what builds a
     worker's engine.
     """
 
@@ -34,6 +35,7 @@ class Settings:
     models: Path = field(default_factory=lambda: home() / "models")
     free_min_bytes: int = FREE_MIN_BYTES
     engine: str = "webapp.application.engine:build"
+    devices: str = ""
 
     @classmethod
     def from_environment(cls, given: Mapping[str, str] = os.environ) -> Settings:
@@ -44,6 +46,7 @@ class Settings:
             models=Path(given.get("STUDIO_MODELS") or home() / "models").resolve(),
             free_min_bytes=int(free) << 20 if free.isdecimal() else cls.free_min_bytes,
             engine=given.get("STUDIO_ENGINE") or cls.engine,
+            devices=given.get("STUDIO_DEVICES", ""),
         )
 
     def catalog(self) -> Catalog:

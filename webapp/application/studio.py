@@ -30,8 +30,10 @@ from controlnet_core.domain.document import Document
 from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.domain.job import Event, Job, Lifetime, State, Work
 from controlnet_core.domain.recipe import Recipe
+from controlnet_core.execution.devices import Device, devices, is_borrowed
+from controlnet_core.execution.dispatcher import Dispatcher
+from controlnet_core.execution.local_process import LocalProcess
 from controlnet_core.execution.queue import Entry, Queue
-from controlnet_core.execution.supervisor import Supervisor
 from controlnet_core.storage import store
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
@@ -86,7 +88,7 @@ class Studio:
     @cached_property
     def trainings(self) -> Trainings:
         """The trainings, running and over."""
-        return Trainings(self.settings, self.catalog)
+        return Trainings(self.settings, self.catalog, self.devices, self.dispatcher.wake)
 
     @cached_property
     def annotations(self) -> Annotations:
@@ -99,11 +101,21 @@ class Studio:
         return Queue(self.settings.data / "jobs.sqlite", self.blobs)
 
     @cached_property
-    def supervisor(self) -> Supervisor:
-        """The worker process."""
-        where = {"STUDIO_DATA": str(self.settings.data), "STUDIO_MODELS": str(self.settings.models)}
-        return Supervisor(
-            self.queue, self.settings.engine, keep=self.gallery.add, tell=self._tell, log=self.settings.log, env=where
+    def devices(self) -> tuple[Device, ...]:
+        """Where pictures are made. Raises StudioError when one that was named is not here."""
+        return devices(self.settings.devices)
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        """The worker processes, one for each device."""
+        here = self.settings
+        where = {"STUDIO_DATA": str(here.data), "STUDIO_MODELS": str(here.models)}
+        return Dispatcher(
+            self.queue,
+            [LocalProcess(here.engine, device, log=here.log, env=where) for device in self.devices],
+            keep=self.gallery.add,
+            tell=self._tell,
+            lent=lambda port: len(self.devices) > 1 and is_borrowed(port.device, here.data),
         )
 
     @cached_property
@@ -112,21 +124,23 @@ class Studio:
         return Housekeeping(self.gallery, self.queue, self.blobs, self.pages.folder)
 
     def start(self) -> None:
-        """Take the data folder, clean up after a crash and start the worker in the background.
+        """Take the data folder, clean up after a crash and start the workers in the background.
 
-        Raises StudioError when another studio works on the same folder.
+        Raises StudioError when another studio works on the same folder, or a device is not here.
         """
         self.claim()
         _log_to(self.settings)
         store.sweep(self.settings.data)
         _before_exit(self.close)
-        self.supervisor.start()
+        self.dispatcher.start()
         self.housekeeping.start()
 
     def claim(self) -> None:
-        """Take the data folder for this process. Raises StudioError when another studio works on it."""
+        """Take data folder and devices for this process. Raises StudioError when another studio works on the folder, or a
+        device is not here."""
         if self._claim is not None:
             return
+        _ = self.devices
         self.settings.data.mkdir(parents=True, exist_ok=True)
         claim = (self.settings.data / "studio.lock").open("a+", encoding="utf-8")
         try:
@@ -145,11 +159,11 @@ class Studio:
         self.documents.close()
 
     def stop(self) -> None:
-        """End streams and worker, and write what waits; within ten seconds."""
+        """End streams and workers, and write what waits; within ten seconds."""
         self.close()
         self.pages.close()
         self.housekeeping.stop()
-        self.supervisor.stop()
+        self.dispatcher.stop()
         self.queue.close()
         if self._claim is not None:
             self._claim.close()
@@ -227,12 +241,12 @@ class Studio:
         entry = self.queue.submit(job)
         if entry.state == "queued":
             self._tell(session, Event(job.id, "queued", ahead=entry.ahead))
-            self.supervisor.wake()
+            self.dispatcher.wake()
         return job.id
 
     def cancel(self, id: str, session: str | None = None) -> State:
         """Stop a job, of `session` when it is given; returns its state now."""
-        return self.supervisor.cancel(validation.job_id(id), session)
+        return self.dispatcher.cancel(validation.job_id(id), session)
 
     def pictures(self, ids: Sequence[str]) -> list[views.Picture]:
         """Gallery pictures as views. Missing ones are left out."""
@@ -270,7 +284,7 @@ class Studio:
             self.events.watch(session)
             return
         for entry in waiting:
-            self.supervisor.cancel(entry.id)
+            self.dispatcher.cancel(entry.id)
 
 
 def _log_to(settings: Settings) -> None:

@@ -98,7 +98,7 @@ class Sweep:
         self._close()
 
     def _hear(self, _session: str, event: views.Event) -> None:
-        """An event of any job; called in the supervisor's thread, which must not be disturbed."""
+        """An event of any job; called in the dispatcher's thread, which must not be disturbed."""
         cell = self._of_job.get(event.job)
         if cell is None or event.kind not in ("done", "failed", "cancelled"):
             return

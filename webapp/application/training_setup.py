@@ -6,7 +6,6 @@ run under `accelerate launch -m webapp train CONFIG.toml`.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
@@ -19,9 +18,10 @@ from controlnet_core.datasets import Pairs, open_folder
 from controlnet_core.datasets.example_circles import Circles
 from controlnet_core.datasets.gallery_pairs import KeptPairs
 from controlnet_core.domain.errors import InputError
+from controlnet_core.storage import store
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
-from controlnet_core.training.run import Config, Run, Status
+from controlnet_core.training.run import APART, Config, Run, Status
 from paperworld.world.pairs import HELD_OUT, WorldPairs
 from webapp.application.settings import Settings
 
@@ -71,7 +71,7 @@ def main(config: Config, settings: Settings, say: Callable[[str], None], run: Ru
         control=annotator.control(config.control),
         pairs=pairs,
         held=held,
-        busy=Busy(settings.data),
+        busy=(lambda: "") if os.environ.get(APART) else Busy(settings.data),
         stopped=lambda: stop.stopped,
         say=say,
         free_min_bytes=settings.free_min_bytes,
@@ -88,7 +88,7 @@ class Busy:
 
     def __call__(self) -> str:
         """The reason to wait; "" when there is none."""
-        if not _held(self.data / "studio.lock") or not (self.data / "jobs.sqlite").is_file():
+        if not store.is_locked(self.data / "studio.lock") or not (self.data / "jobs.sqlite").is_file():
             return ""
         try:
             if self._queue is None:
@@ -113,14 +113,3 @@ def _stop_signal() -> _Stop:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     return stop
-
-
-def _held(lock: Path) -> bool:
-    try:
-        with lock.open("r", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False

@@ -1,7 +1,8 @@
 """Trainings as the pages see them: their folders, their processes, what they cost.
 
 A training is a process of its own (`studio train`) in a session of its own: it outlives the browser and this server,
-which finds it again by its files. It stands back behind other programs, and waits while pictures are made. No torch here.
+which finds it again by its files. It stands back behind other programs. Where there are several devices it borrows one from
+the workers; else it waits while pictures are made. No torch here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -20,6 +22,7 @@ from pathlib import Path
 
 from controlnet_core.checkpoints.safetensors_header import read_header
 from controlnet_core.domain.errors import InputError, ModelError, NoSpace
+from controlnet_core.execution.devices import Device, borrow, is_borrowed
 from controlnet_core.models.catalog import Catalog, ModelCard
 from controlnet_core.training import run as runs
 from controlnet_core.training.run import Config, Run
@@ -59,8 +62,16 @@ class Cost:
 class Trainings:
     """The trainings under a data folder. Safe across threads."""
 
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        devices: Sequence[Device] = (),
+        borrowed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`devices` are those that pictures are made on; `borrowed()` is called when a training takes one of them."""
         self.settings, self.catalog = settings, catalog
+        self.devices, self._borrowed = devices, borrowed
         self.folder = settings.data / "training"
         self._lock = threading.Lock()
 
@@ -77,6 +88,11 @@ class Trainings:
     def running(self) -> Run | None:
         """The training whose process lives; None when the device is free of them."""
         return next((run for run in self.all() if run.alive()), None)
+
+    def device(self) -> Device | None:
+        """The device that a training would have for itself; None where there is but one, which pictures need too."""
+        free = [device for device in self.devices if not is_borrowed(device, self.settings.data)]
+        return free[-1] if len(free) > 1 else None
 
     def start(self, config: Config) -> Run:
         """Start a process that trains, or goes on from the checkpoint. Raises InputError when one trains already."""
@@ -118,7 +134,12 @@ class Trainings:
         where = {"STUDIO_DATA": str(self.settings.data), "STUDIO_MODELS": str(self.settings.models)}
         where[runs.HOLDS] = str(held)
         command = [sys.executable, "-m", "webapp", "train", str(run.folder / "config.toml"), "--nice", str(NICE)]
-        with run.log.open("ab") as log:
+        device = self.device()
+        # The child holds the device's lock by having it open, and so until its end, whatever becomes of this process.
+        lent = borrow(device, self.settings.data) if device is not None else None
+        if device is not None and lent is not None:
+            where |= device.environment | {runs.APART: "1"}
+        with run.log.open("ab") as log, lent or nullcontext():
             # A session of its own: neither Ctrl-C in the server's terminal nor its end reaches the training.
             child = subprocess.Popen(
                 command,
@@ -128,8 +149,9 @@ class Trainings:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                pass_fds=[held],
+                pass_fds=[held, *([lent.fileno()] if lent is not None else [])],
             )
+        self._borrowed()
         # Somebody has to wait for a child, or it stays in the process table when it is dead.
         threading.Thread(target=child.wait, name=f"training {run.name}", daemon=True).start()
 

@@ -142,7 +142,7 @@ class Wall(View):
 class Job(View):
     """A job as the drawer shows it: `controls` by title, `created` in seconds since 1970, `seconds` that it ran.
 
-    `wait_s` is how long a waiting one will wait, None when nobody can tell.
+    `wait_s` is how long a waiting one will wait, None when nobody can tell; `device` where one runs that has several to choose.
     """
 
     id: str
@@ -158,11 +158,19 @@ class Job(View):
     hint: str
     pictures: list[Picture]
     wait_s: float | None = None
+    device: str = ""
+
+
+class Worker(View):
+    """Where pictures are made, and how the worker there is (see `controlnet_core.execution.dispatcher.Status`)."""
+
+    device: str
+    state: str
 
 
 class Jobs(View):
-    """The jobs of a workspace: those that run or wait in their order, the last that ended; and the worker's state."""
+    """The jobs of a workspace: those that run or wait in their order, the last that ended; and the workers."""
 
     open: list[Job]
     over: list[Job]
-    worker: str
+    workers: list[Worker]

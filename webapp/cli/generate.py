@@ -105,6 +105,10 @@ def generate(
         ), out)  # fmt: skip
 
 
+def _loading(say: Callable[[str], None], text: str, done: int = 0, total: int = 0) -> None:
+    say(text)
+
+
 def _make(here: Studio, recipe: Recipe, out: str) -> None:
     """Run a recipe and write its pictures."""
     from controlnet_core.domain.picture import open_picture
@@ -122,7 +126,7 @@ def _make(here: Studio, recipe: Recipe, out: str) -> None:
     device = engine.device.type
     facts = plan.facts_of(recipe, here.catalog, here.controls)
     say(plan.estimate(recipe, facts, device, plan.room(device)).text)
-    made = engine.run(recipe, pictures, partial(_progress, say), on_load=say)
+    made = engine.run(recipe, pictures, partial(_progress, say), on_load=partial(_loading, say))
     for index, rgb in enumerate(made):
         alone = gallery.alone(recipe, index)
         name = f"{alone.seed}-{alone.variation_seed}" if alone.variation_strength else str(alone.seed)

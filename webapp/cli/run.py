@@ -17,6 +17,7 @@ import typer
 from webapp.cli.words import told
 
 if TYPE_CHECKING:
+    from controlnet_core.execution.dispatcher import Status
     from webapp.application import views
     from webapp.application.studio import Studio
 
@@ -104,13 +105,22 @@ def _announce(host: str, port: int, base: str, browser: bool, here: Studio) -> N
     print(f"ready at {url} in {time.perf_counter() - _BEGUN:.1f} s", flush=True)
     if browser:
         webbrowser.open(url)
-    while here.supervisor.status.state in ("starting", "stopped"):
+    waiting = list(range(len(here.devices)))
+    while waiting:
+        statuses = here.dispatcher.statuses()
+        for number in [one for one in waiting if statuses[one].state not in ("starting", "stopped")]:
+            waiting.remove(number)
+            _say_worker(statuses[number], f"worker {number + 1}" if len(statuses) > 1 else "worker")
         time.sleep(0.25)
-    status = here.supervisor.status
+
+
+def _say_worker(status: Status, name: str) -> None:
     if status.state == "broken":
-        print(f"The worker cannot draw yet: {status.text}", flush=True)
+        print(f"The {name} cannot draw yet: {status.text}", flush=True)
+    elif status.state == "lent":
+        print(f"The {name} waits: a training has {status.device}.", flush=True)
     else:
-        print(f"The worker is ready on {status.device} after {time.perf_counter() - _BEGUN:.1f} s", flush=True)
+        print(f"The {name} is ready on {status.device} after {time.perf_counter() - _BEGUN:.1f} s", flush=True)
 
 
 def _answers(url: str) -> bool:

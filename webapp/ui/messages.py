@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -48,6 +48,14 @@ def told() -> Iterator[Telling]:
         telling.refused = True
         log.info("refused: %s", error)
         refuse(error)
+
+
+def places(devices: Sequence[str]) -> str:
+    """Where something is done, in words: "on the CPU", "on 2 GPUs and the CPU"; "" while nobody knows."""
+    gpus, cpus = (sum(device.partition(":")[0] in kinds for device in devices) for kinds in (("cuda", "mps"), ("cpu",)))
+    parts = ["the GPU" if gpus == 1 else f"{gpus} GPUs"] if gpus else []
+    parts += ["the CPU"] if cpus else []
+    return f"on {' and '.join(parts)}" if parts else ""
 
 
 def plain(text: str) -> str:

@@ -112,16 +112,19 @@ def _memory(
     studio: Studio, base: ModelCard, chosen: Choices, size: tuple[int, int], networks: tuple[Network, ...]
 ) -> str:
     """A sentence where memory decides how the run goes; where there is plenty, nothing."""
-    status = studio.supervisor.status
-    device = status.device.split(":")[0]
-    room_bytes = _ROOM.bytes(device, status.pid) if device else 0
-    if not room_bytes:
+    rooms = [
+        (room_bytes, status.device)
+        for status in studio.dispatcher.statuses()
+        if status.device and (room_bytes := _ROOM.bytes(status.device, status.pid))
+    ]
+    if not rooms:
         return ""
+    room_bytes, device = min(rooms)  # any of them may get it
     guided = chosen.guidance != 1
     try:
         facts = _facts(studio, base.id, networks, chosen.vae)
         shape = _shape(base.id, networks, size, chosen.images, guided)
-        found = plan.estimate(shape, facts, device, room_bytes)
+        found = plan.estimate(shape, facts, device.partition(":")[0], room_bytes)
     except (StudioError, ValueError):
         return ""  # what is missing says so when Generate is pressed
     return f" {found.text}" if found.notable else ""
@@ -142,12 +145,12 @@ def _shape(model: str, networks: tuple[Network, ...], size: tuple[int, int], ima
 
 
 class _Room:
-    """Free memory for the worker: what is free and what it holds already; asked for in the background, seldom."""
+    """Free memory for a worker: what is free and what it holds already; asked for in the background, seldom."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._found: dict[str, tuple[float, int]] = {}
-        self._asking = False
+        self._asking: set[str] = set()
 
     def bytes(self, device: str, pid: int) -> int:
         """The last answer; 0 while there is none."""
@@ -155,8 +158,8 @@ class _Room:
             return plan.room(device) + _resident(pid)
         with self._lock:
             at, found = self._found.get(device, (float("-inf"), 0))
-            if time.monotonic() - at > FRESH_S and not self._asking:
-                self._asking = True
+            if time.monotonic() - at > FRESH_S and device not in self._asking:
+                self._asking.add(device)
                 threading.Thread(target=self._ask, args=(device, pid), name="room", daemon=True).start()
         return found
 
@@ -166,7 +169,7 @@ class _Room:
             found = found + _held_on_gpu(pid) if found else 0
         finally:
             with self._lock:
-                self._asking = False
+                self._asking.discard(device)
         with self._lock:
             self._found[device] = (time.monotonic(), found)
 

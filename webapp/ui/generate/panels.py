@@ -26,7 +26,7 @@ from webapp.ui import page_state_store, visitor
 from webapp.ui.drawing.shapes import with_shapes
 from webapp.ui.drawing.sources import first_document
 from webapp.ui.generate import estimate, init_image, settings_panel, sheet
-from webapp.ui.messages import plain, told
+from webapp.ui.messages import places, plain, told
 from webapp.ui.models import choice
 from webapp.ui.session import Desk, Wish, page_state, set_widget, widget, widget_value
 
@@ -273,14 +273,19 @@ def prospect(studio: Studio, at: Wish, canvas: tuple[int, int], carried: Sequenc
 def model_line(studio: Studio) -> None:
     """Which model draws, where, what it knows, and whether the worker is warm."""
     card = model_card(studio)
-    status = studio.supervisor.status
-    if status.state == "broken":
+    statuses = studio.dispatcher.statuses()
+    broken = [status for status in statuses if status.state == "broken"]
+    if len(broken) == len(statuses):
         st.warning("The engine cannot start; data/studio.log says why. You can draw, but not generate.")
+    elif broken:
+        st.warning(f"The engine cannot start on {broken[0].device}; data/studio.log says why. The others draw.")
     words = len(studio.catalog.words(card))
-    where = {"cpu": "on the CPU", "cuda": "on the GPU", "mps": "on the GPU"}.get(status.device.split(":")[0], "")
+    up = [status for status in statuses if status.state in ("ready", "busy", "broken")]
+    where = places([status.device for status in up])
     parts = [
         plain(card.title),
         where or "warming up, you can draw already",
+        *(f"{status.device} is training" for status in statuses if status.state == "lent"),
         f"knows about {round(words, -1)} words" if words else "",
         "more under Models",
     ]

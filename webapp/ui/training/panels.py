@@ -23,7 +23,7 @@ from webapp.application.training_setup import pairs_of
 from webapp.application.trainings import starts, suggested
 from webapp.ui import visitor
 from webapp.ui.generate import panels, settings_panel
-from webapp.ui.messages import plain, told
+from webapp.ui.messages import places, plain, told
 from webapp.ui.models import choice
 from webapp.ui.session import go_to, remember, remembered, set_widget, widget
 from webapp.ui.training import curves
@@ -246,17 +246,16 @@ def _start(studio: Studio, asked: Config | None) -> None:
         if asked is None:
             st.caption("Give it a name: the new ControlNet will be called so.")
         else:
-            device = studio.supervisor.status.device or "cpu"
+            device = _device(studio)
             cost = here.cost(asked, device)
-            where = "on the GPU" if device.startswith("cuda") else "on the CPU"
             said = "measured here" if cost.measured else "a rough guess; after a few steps it is measured"
             st.markdown(
-                f"About **{_memory(cost.memory_mib)}** {where} and **{_time(cost.step_s * asked.training.steps)}** "
+                f"About **{_memory(cost.memory_mib)}** {places([device])} and **{_time(cost.step_s * asked.training.steps)}** "
                 f"({_time(cost.step_s)} a step, {said})."
             )
-        st.caption(
-            "It runs in its own process, also when this page is closed or the studio ends, and pauses while pictures are made."
-        )
+        own = here.device()
+        where = f"has {own.name} for itself" if own is not None else "pauses while pictures are made"
+        st.caption(f"It runs in its own process, also when this page is closed or the studio ends, and {where}.")
         busy = here.running()
         if busy is not None:
             st.caption(f"{plain(_titled(busy))} is training now: one at a time.")
@@ -268,6 +267,13 @@ def _start(studio: Studio, asked: Config | None) -> None:
         run = here.start(asked)
         remember("training.open", run.name)
         st.rerun()
+
+
+def _device(studio: Studio) -> str:
+    """Where a training would run: "cuda:1", "cpu"."""
+    own = studio.trainings.device()
+    found = [status.device for status in studio.dispatcher.statuses() if status.device]
+    return own.name if own is not None else found[0] if found else "cpu"
 
 
 def _preview(studio: Studio, source: str, control: str, base: ModelCard) -> None:

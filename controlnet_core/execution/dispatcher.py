@@ -1,0 +1,385 @@
+"""Hands the queue's jobs to the workers, passes on their events, and brings workers back when they die.
+
+A job goes to a free worker that has its model in memory, else to the one that has been free longest. One thread decides
+everything and sleeps in a blocking wait, so an idle studio costs nothing; results are kept in the thread of the worker
+that made them. A job that loses its worker is queued once more, then fails. A job that does not stop within 15 s of being
+cancelled takes its worker with it. How a worker is reached is its `WorkerPort`'s business.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue as queues
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from controlnet_core.domain.errors import InputError, NoSpace, StudioError
+from controlnet_core.domain.job import Event, Job, State
+from controlnet_core.execution.port import Broken, Lost, Said, WorkerPort
+from controlnet_core.execution.queue import Queue
+
+CANCEL_MAX_S = 15.0
+STOP_MAX_S = 8.0
+FULL_S = 5.0
+"""When the queue cannot note down that a job begins, it is asked again after this time."""
+LENT_S = 2.0
+"""How often it is looked whether a device that somebody borrowed is given back."""
+PAUSES_S = (0.0, 1.0, 2.0, 5.0, 15.0, 30.0)
+"""Waiting times before a worker is started again, by how often in a row it died before it was ready."""
+_log = logging.getLogger("studio.workers")
+
+Tell = Callable[[str, Event], None]
+Keep = Callable[[Job, tuple[bytes, ...]], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Status:
+    """A worker as pages show it: `job` is the id of what it does, `text` says what is wrong when it is broken.
+
+    A worker that is "lent" has ended for as long as somebody else (a training) has its device.
+    """
+
+    state: Literal["stopped", "starting", "ready", "busy", "broken", "lent"]
+    device: str = ""
+    text: str = ""
+    pid: int = 0
+    job: str = ""
+
+
+class _Worker:
+    """What the dispatcher knows about one worker."""
+
+    def __init__(self, port: WorkerPort) -> None:
+        self.port = port
+        self.status = Status("stopped", port.device.name)
+        self.job: Job | None = None
+        self.asked: float | None = None  # when its job was told to stop
+        self.loaded: tuple[str, ...] = ()
+        self.free_since = 0.0
+        self.alive = False
+        self.early = 0  # how often in a row it died before it was ready
+        self.start_at = 0.0
+
+    def now(self, **changes: object) -> None:
+        """Change what pages see."""
+        self.status = replace(self.status, job=self.job.id if self.job else "", **changes)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def up(self) -> bool:
+        """Whether it has said that it can take jobs, in this life."""
+        return self.status.state in ("ready", "busy", "broken")
+
+    @property
+    def free(self) -> bool:
+        """Whether it waits for a job."""
+        return self.job is None and self.status.state in ("ready", "broken")
+
+
+class Dispatcher:
+    """Keeps `workers` alive and at work on `queue`.
+
+    `tell(session, event)` hears every event and `keep(job, pngs)` keeps the pictures of a finished job and returns their
+    ids; both are called in several threads. A document that was found becomes a blob of the queue. `lent` says whether
+    somebody else uses a worker's device now.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        workers: Sequence[WorkerPort],
+        *,
+        keep: Keep,
+        tell: Tell,
+        lent: Callable[[WorkerPort], bool] = lambda _port: False,
+    ) -> None:
+        self.queue = queue
+        self._workers = [_Worker(port) for port in workers]
+        self._keep = keep
+        self._tell = tell
+        self._lent = lent
+        self._inbox: queues.SimpleQueue[tuple[_Worker, Said] | str | None] = queues.SimpleQueue()
+        self._telling = threading.RLock()  # one at a time reads the queue and tells what it read
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._full_until = 0.0
+
+    def start(self) -> None:
+        """Start the workers in the background and return at once. Jobs of an earlier life are queued again."""
+        if self._thread is None:
+            self.queue.recover()
+            for worker in self._workers:
+                worker.now(state="starting")
+            self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
+            self._thread.start()
+
+    def statuses(self) -> tuple[Status, ...]:
+        """How each worker is, in the order of the devices."""
+        return tuple(worker.status for worker in self._workers)
+
+    def wake(self) -> None:
+        """Something was submitted, or a device given back: look at the queue."""
+        self._inbox.put(None)
+
+    def cancel(self, id: str, session: str | None = None) -> State:
+        """Stop a job, waiting or running; returns its state now. Raises InputError when there is no such job."""
+        with self._telling:
+            state = self.queue.cancel(id, session)
+            if state == "cancelled":
+                self._say(self.queue.get(id).session, Event(id, "cancelled"))
+                self._say_places()
+        if state == "running":
+            self._inbox.put(id)
+        return state
+
+    def stop(self) -> None:
+        """End the workers within ten seconds; jobs that run are queued again for the next start."""
+        self._stopping = True
+        self.wake()
+        if self._thread is not None:
+            self._thread.join(STOP_MAX_S + 2)
+        for worker in self._workers:
+            worker.now(state="stopped")
+
+    # ---- the dispatcher's thread
+
+    def _dispatch(self) -> None:
+        while not self._stopping:
+            try:
+                self._look_after_workers()
+                self._hand_out()
+                self._hear_all(self._patience_s())
+                self._lose_patience()
+            except Exception:
+                _log.exception("the dispatcher met something unexpected")
+                time.sleep(1.0)
+        self._end()
+
+    def _look_after_workers(self) -> None:
+        """Start what is to be started, and let go of devices that somebody borrowed."""
+        now = time.monotonic()
+        for worker in self._workers:
+            lent = self._lent(worker.port)
+            if worker.alive:
+                if lent and worker.job is None and worker.status.state != "lent":
+                    worker.now(state="lent")
+                    worker.port.stop()
+            elif lent:
+                worker.now(state="lent", pid=0)
+            elif worker.start_at <= now:
+                self._start(worker)
+
+    def _start(self, worker: _Worker) -> None:
+        worker.loaded, worker.alive = (), True
+        worker.now(state="starting", pid=0)
+        try:
+            worker.port.start(lambda said: self._listen(worker, said))
+        except OSError as error:
+            self._inbox.put((worker, Lost(str(error))))
+
+    def _hand_out(self) -> None:
+        """Give jobs to workers for as long as there are both."""
+        while (takers := self._takers()) and (job := self._claim()) is not None:
+            # The longest free of those that have its model, else of all.
+            loaded = [one for one in takers if job.needs in one.loaded]
+            worker = min(loaded or takers, key=lambda one: one.free_since)
+            worker.job, worker.asked = job, None
+            if worker.up:
+                worker.now(state="busy" if worker.status.state == "ready" else worker.status.state)
+            else:
+                worker.now()
+                self._say(job.session, Event(job.id, "loading", text="The worker is starting"))
+            worker.port.run(job)
+            self._say_places()
+
+    def _takers(self) -> list[_Worker]:
+        """The workers that can take a job now. Before the first is up, those that start take one each."""
+        if any(worker.up for worker in self._workers):
+            return [worker for worker in self._workers if worker.free]
+        return [
+            worker
+            for worker in self._workers
+            if worker.alive and worker.job is None and worker.status.state == "starting"
+        ]
+
+    def _claim(self) -> Job | None:
+        """The next job; none for a while on a disk so full that its beginning cannot be noted down: it waits on."""
+        if time.monotonic() < self._full_until:
+            return None
+        try:
+            return self.queue.claim()
+        except NoSpace as error:
+            self._full_until = time.monotonic() + FULL_S
+            _log.error("the next job has to wait: %s", error)
+            return None
+
+    def _hear_all(self, patience_s: float | None) -> None:
+        """Wait for something to hear, then hear everything that is there."""
+        try:
+            heard = self._inbox.get(timeout=patience_s)
+            while True:
+                if isinstance(heard, str):
+                    self._stop_job(heard)
+                elif heard is not None:
+                    self._hear(*heard)
+                heard = self._inbox.get_nowait()
+        except queues.Empty:
+            pass
+
+    def _hear(self, worker: _Worker, said: Said) -> None:
+        if isinstance(said, Event):
+            self._hear_event(worker, said)
+        elif isinstance(said, Lost):
+            self._worker_died(worker, said)
+        else:
+            worker.early = 0
+            worker.free_since = time.monotonic()
+            if worker.status.state == "lent":
+                return
+            if isinstance(said, Broken):
+                worker.now(state="broken", text=str(said.error))
+            else:
+                worker.loaded = said.loaded
+                state = "ready" if worker.job is None else "busy"
+                worker.now(state=state, device=said.device, pid=said.pid, text="")
+
+    def _hear_event(self, worker: _Worker, event: Event) -> None:
+        job = worker.job
+        if job is None or event.job != job.id:
+            return
+        if event.over:
+            self._note_end(event)
+            worker.job, worker.asked = None, None
+            worker.now()
+        self._say(job.session, event)
+
+    def _note_end(self, event: Event) -> None:
+        if event.kind == "done":
+            self.queue.done(event.job, event.kept)
+        elif event.kind == "failed":
+            self.queue.fail(event.job, StudioError(event.text, event.hint))
+        else:
+            self.queue.cancelled(event.job)
+
+    def _stop_job(self, id: str) -> None:
+        """Tell the worker of a job that runs to stop it."""
+        worker = next((one for one in self._workers if one.job is not None and one.job.id == id), None)
+        if worker is None:
+            with suppress(InputError):
+                if self.queue.get(id).state == "queued":  # its worker died meanwhile
+                    self.cancel(id)
+        elif worker.asked is None:
+            worker.asked = time.monotonic()
+            worker.port.cancel(id)
+            if not worker.up:  # it has not begun: nobody has to wait for the engine to hear about it
+                self._hear_event(worker, Event(id, "cancelled"))
+
+    def _lose_patience(self) -> None:
+        """Kill workers whose job has not answered a cancel for too long."""
+        for worker in self._workers:
+            if worker.job is not None and worker.asked is not None and time.monotonic() - worker.asked > CANCEL_MAX_S:
+                _log.warning("job %s did not stop within %.0f s: its worker is killed", worker.job.id, CANCEL_MAX_S)
+                worker.port.kill()
+
+    def _patience_s(self) -> float | None:
+        """How long nothing has to be done unless something is heard."""
+        now = time.monotonic()
+        until: list[float] = []
+        for worker in self._workers:
+            if worker.asked is not None:
+                until.append(worker.asked + CANCEL_MAX_S)
+            if worker.status.state == "lent":
+                until.append(now + LENT_S)
+            elif not worker.alive:
+                until.append(worker.start_at)
+        if self._full_until > now:
+            until.append(self._full_until)
+        return max(0.0, min(until) - now + 0.05) if until else None
+
+    def _worker_died(self, worker: _Worker, lost: Lost) -> None:
+        job, worker.job, worker.alive = worker.job, None, False
+        was_lent = worker.status.state == "lent"
+        if not worker.up and not was_lent:
+            worker.early += 1
+        asked, worker.asked = worker.asked, None
+        worker.start_at = time.monotonic() + PAUSES_S[min(worker.early, len(PAUSES_S) - 1)]
+        worker.now(state="lent" if was_lent else "starting", pid=0)
+        if job is None:
+            return
+        if asked is not None:
+            self.queue.cancelled(job.id)
+            self._say(job.session, Event(job.id, "cancelled"))
+            return
+        _log.warning("the worker died (%s) during job %s", lost.reason, job.id)
+        entry = self.queue.lost(job.id)
+        if entry.state == "failed":
+            self._say(job.session, Event(job.id, "failed", text=entry.text, hint=entry.hint))
+        else:
+            text = "The worker died and is coming back"
+            self._say(job.session, Event(job.id, "queued", ahead=entry.ahead, text=text))
+
+    def _end(self) -> None:
+        """Put jobs that run back, and end every worker."""
+        for worker in self._workers:
+            if worker.job is not None:
+                self.queue.put_back(worker.job.id)
+                worker.job = None
+            worker.port.stop()
+        end = time.monotonic() + STOP_MAX_S
+        self._wait_for_ends(end)
+        for worker in self._workers:
+            if worker.alive:
+                worker.port.kill()
+        self._wait_for_ends(end + 1.0)
+
+    def _wait_for_ends(self, end: float) -> None:
+        while any(worker.alive for worker in self._workers):
+            try:
+                heard = self._inbox.get(timeout=max(0.0, end - time.monotonic()))
+            except queues.Empty:
+                return
+            if isinstance(heard, tuple) and isinstance(heard[1], Lost):
+                heard[0].alive = False
+
+    # ---- a worker's thread
+
+    def _listen(self, worker: _Worker, said: Said) -> None:
+        """What a worker says. A result is kept here: the other workers' jobs need not wait for the disk."""
+        job = worker.job
+        if isinstance(said, Event) and said.kind == "done" and job is not None and said.job == job.id:
+            said = self._kept(job, said)
+        self._inbox.put((worker, said))
+
+    def _kept(self, job: Job, event: Event) -> Event:
+        try:
+            kept = (self.queue.blobs.put(event.found),) if event.found else self._keep(job, event.pictures)
+        except StudioError as error:
+            return Event(job.id, "failed", text=error.message, hint=error.hint, seconds=event.seconds)
+        except Exception:
+            _log.exception("the result of job %s could not be kept", job.id)
+            return Event(
+                job.id,
+                "failed",
+                text="The result could not be saved.",
+                hint=f"Try again. If it happens again, data/studio.log says why, under job {job.id}.",
+                seconds=event.seconds,
+            )
+        return replace(event, kept=kept)
+
+    # ---- telling, from any thread
+
+    def _say_places(self) -> None:
+        """Tell everybody who waits how many are ahead now."""
+        with self._telling:  # else a job cancelled meanwhile would hear of its place after its end
+            for entry in self.queue.open():
+                if entry.state == "queued":
+                    self._say(entry.session, Event(entry.id, "queued", ahead=entry.ahead))
+
+    def _say(self, session: str, event: Event) -> None:
+        try:
+            self._tell(session, event)
+        except Exception:
+            _log.exception("an event of job %s could not be passed on", event.job)
