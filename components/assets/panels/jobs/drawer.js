@@ -162,7 +162,7 @@ class Drawer {
 
   #active(job) {
     const runs = job.state === "running";
-    const state = element("span", { class: "state" }, runs ? "Running" : waitWords(job.ahead, job.wait_s));
+    const state = element("span", { class: "state" }, runs ? (job.device ? `Running on ${job.device}` : "Running") : waitWords(job.ahead, job.wait_s));
     const bar = element("i", {});
     const thumb = element("img", { class: "thumb", alt: "", hidden: true });
     const stop = element("button", { type: "button", class: "text", onclick: () => this.#cancel(job.id, stop) }, "Cancel");
