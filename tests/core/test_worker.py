@@ -336,10 +336,13 @@ def test_a_job_that_does_not_listen_takes_its_worker_with_it(shop: Shop, monkeyp
 def test_waiting_jobs_hear_how_many_are_ahead(shop: Shop) -> None:
     workers = len(shop.ready())
     for k in range(workers):
-        shop.put(f"a{k}", "slow=0.05", session=f"s{k}")
+        shop.put(f"a{k}", f"slow={0.05 + k}", session=f"s{k}")  # the others are still at it when "c" begins
     shop.put("b", session="t")
     shop.put("c", session="u")
     shop.over("c")
+    for k in range(1, workers):
+        shop.cancel(f"a{k}")
+        shop.over(f"a{k}")
     ahead = [event.ahead for event in shop.of("c") if event.kind == "queued"]
     assert ahead[-1] == workers
     assert ahead == sorted(ahead, reverse=True)
