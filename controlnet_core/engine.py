@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from controlnet_core.diffusion import cuda_graphs, init_image, schedulers, winograd
 from controlnet_core.diffusion import vae as codec
-from controlnet_core.diffusion.conditioning import Reading, encode
+from controlnet_core.diffusion.conditioning import Conditioning, Reading, encode
 from controlnet_core.diffusion.control_inputs import Wired, Wiring
 from controlnet_core.diffusion.denoiser import Denoiser, Predicts, Progress, sample
 from controlnet_core.diffusion.schedulers import Noise
@@ -28,20 +28,19 @@ from controlnet_core.domain.control import ControlType, Rgb
 from controlnet_core.domain.errors import OutOfMemory, RecipeError
 from controlnet_core.domain.job import OnLoad, OnStep, Step
 from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Recipe
+from controlnet_core.families import Capability
 from controlnet_core.memory import cache
 from controlnet_core.memory import plan as preflight
 from controlnet_core.memory.placement import Places
 from controlnet_core.memory.precision import Precision
-from controlnet_core.models.catalog import TOKENIZER, Catalog, Kind, ModelCard, size_of, stamp_of
+from controlnet_core.models.catalog import Catalog, Kind, ModelCard, size_of, stamp_of
 from controlnet_core.models.diffusers_setup import ControlNetModel
-from controlnet_core.models.loading import Base, Hints, Vae, load_base, load_control, load_tokenizer
+from controlnet_core.models.loading import Base, Hints, Vae, lend_vocabularies, load_base, load_control
 from controlnet_core.models.loading.load_extras import load_embedding, load_vae
 from controlnet_core.models.lora import Adapters
 
 M = TypeVar("M", bound=nn.Module)
 _TITLES: dict[Kind, str] = {"lora": "LoRA", "embedding": "textual inversion", "vae": "VAE"}
-_PREVIEW_VAE = "taesd"
-"""The card of the small decoder that shows previews on a GPU, where it is installed."""
 
 
 def _unheard(text: str, done: int = 0, total: int = 0) -> None:
@@ -100,6 +99,7 @@ class LocalEngine:
         and leaves the engine usable. `on_load` hears what is being loaded. Raises RecipeError, ModelError and OutOfMemory.
         """
         card = self._card(recipe.model, "base", "cannot make pictures by itself", "Choose a base model.")
+        self._check(recipe, card)
         units = self._wiring.check(recipe, pictures)
         request = _Request(recipe, card, units, pictures, on_step, on_load)
         first = preflight.chosen(recipe, self.catalog, self.controls, self.device.type, cache.room(self.device))
@@ -127,6 +127,17 @@ class LocalEngine:
     def loaded(self) -> list[str]:
         """The ids of the models that are in memory."""
         return [name.partition("@")[0] for name in self._models.names()]
+
+    def _check(self, recipe: Recipe, card: ModelCard) -> None:
+        """Raise RecipeError for what the family of the base model does not do."""
+        family = self.catalog.family(card)
+        family.check_size(recipe.width, recipe.height)
+        asked: dict[Capability, object] = {
+            "lora": recipe.loras, "embedding": recipe.embeddings, "vae": recipe.vae, "clip_skip": recipe.clip_skip > 1,
+        }  # fmt: skip
+        for feature, wanted in asked.items():
+            if wanted and (why := family.refuses(feature)):
+                raise RecipeError(why, "Leave it out, or choose another model.")
 
     def make_room(self) -> None:
         """Forget every loaded model: the next run loads its own again."""
@@ -170,7 +181,7 @@ class LocalEngine:
                     done += [began.finish(made) for made in codec.to_rgb(decoded)]
         return done
 
-    def _texts(self, request: _Request, base: Base, places: Places) -> tuple[Tensor, Tensor | None]:
+    def _texts(self, request: _Request, base: Base, places: Places) -> tuple[Conditioning, Conditioning | None]:
         recipe = request.recipe
         reading = Reading(
             weighted=recipe.version > 1,
@@ -178,8 +189,8 @@ class LocalEngine:
             embeddings={key: load_embedding(self._file(key, "embedding")) for key in recipe.embeddings},
         )
         texts = [recipe.text] if recipe.guidance == 1 else [recipe.text, recipe.negative]
-        with places.present(base.text_encoder):
-            conditional, *rest = encode(base, texts, reading)
+        with places.present(*base.text_encoders):
+            conditional, *rest = encode(base, texts, reading, (recipe.width, recipe.height))
         return conditional, rest[0] if rest else None
 
     def _latents(
@@ -191,7 +202,7 @@ class LocalEngine:
         sampler = schedulers.make(recipe.sampler, base.schedule, recipe.steps, self.device, strength)
         steps = sampler.steps - sampler.first
         noise = _noise(recipe, which, self.device)
-        shape = (base.channels, recipe.height // base.cell, recipe.width // base.cell)
+        shape = (base.channels, recipe.height // base.vae_scale_factor, recipe.width // base.vae_scale_factor)
 
         def tell(progress: Progress) -> None:
             step = which.start * steps + (progress.index + 1) * len(which)
@@ -207,13 +218,13 @@ class LocalEngine:
 
     def _preview(self, base: Base) -> Callable[[Tensor], Rgb]:
         # A decoder costs a CPU more than a step does.
-        if self.device.type == "cuda" and base.family in ("sd15", "sd21"):
-            card = self.catalog.card(_PREVIEW_VAE)
+        if self.device.type == "cuda" and base.family.preview:
+            card = self.catalog.card(base.family.preview)
             if self.catalog.installed(card):
                 small = load_vae(self.catalog.locate(card), base.unet.dtype)
                 cast("Any", small).to(self.device)
                 return lambda latent: codec.to_rgb(codec.decode(small, latent[None]))[0]
-        return codec.Preview(base.vae, base.cell)
+        return codec.Preview(base.vae, base.vae_scale_factor)
 
     def _card(self, key: str, kind: Kind, otherwise: str, hint: str) -> ModelCard:
         card = self.catalog.card(key)
@@ -240,15 +251,13 @@ class LocalEngine:
             path = self.catalog.locate(card)
             request.announce(f"Loading {card.title} ...")
             base = load_base(path, self._dtype(path, plan), Hints(prediction=card.prediction))
-            if base.tokenizer is None:
-                # Single files bring no vocabulary; those of the published families share CLIP's.
-                base.tokenizer = load_tokenizer(self.catalog.locate(self.catalog.card(TOKENIZER)), base)
+            lend_vocabularies(base, self.catalog)
             for module in (base.unet, base.vae):
                 _quicken(module, self.device)
             cuda_graphs.prepared(base.unet)
             return _Loaded(base, Adapters(base))
 
-        return self._models.get(self._stamped(card), load, lambda one: cache.size_of(_modules(one.base)))
+        return self._models.get(self._stamped(card), load, lambda one: cache.size_of(one.base.modules))
 
     def _with_vae(self, request: _Request, loaded: _Loaded) -> _Loaded:
         """The model with the autoencoder that the recipe asks for."""
@@ -259,11 +268,13 @@ class LocalEngine:
 
         def load() -> Vae:
             request.announce(f"Loading {card.title} ...")
-            return _quicken(load_vae(self.catalog.locate(card), loaded.base.unet.dtype), self.device)
+            return _quicken(
+                load_vae(self.catalog.locate(card), loaded.base.unet.dtype, family=loaded.base.family), self.device
+            )
 
         vae: Vae = self._models.get(self._stamped(card), load, lambda one: cache.size_of([one]))
         base = replace(loaded.base, vae=vae)
-        if base.cell != loaded.base.cell or _channels(vae) != _channels(loaded.base.vae):
+        if base.vae_scale_factor != loaded.base.vae_scale_factor or _channels(vae) != _channels(loaded.base.vae):
             raise RecipeError(f"{card.title} does not fit {request.card.title}.", "Choose a VAE of the same family.")
         return replace(loaded, base=base, vae=key)
 
@@ -302,10 +313,6 @@ def _quicken(module: M, device: torch.device) -> M:
     if device.type == "cpu":
         winograd.hasten(module)
     return module
-
-
-def _modules(base: Base) -> tuple[nn.Module, ...]:
-    return (base.unet, base.vae, base.text_encoder)
 
 
 def _channels(vae: Vae) -> int:

@@ -15,6 +15,7 @@ FLOORS = {
     "controlnet_core": [
         "domain",
         "storage",
+        "families",
         "checkpoints",
         "execution",
         "models",
@@ -27,7 +28,7 @@ FLOORS = {
     "webapp": ["application", "routes", "ui", "root", "app", "cli", "__main__"],
 }
 """Inside a room: each floor knows itself and the floors before it."""
-TORCH_FREE = ["domain", "storage", "execution"]
+TORCH_FREE = ["domain", "storage", "families", "execution"]
 """Floors of the core that no file of may import torch, at any depth."""
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "xformers"}
 

@@ -9,26 +9,17 @@ judged without torch, a pickle is opened by `tensors`, which never runs what is 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from controlnet_core.checkpoints.safetensors_header import ORDINARY, read_header, sniff
 from controlnet_core.domain.errors import ModelError, StudioError
+from controlnet_core.families import Shapes, Traits, families, family, recognised, traits_of, traits_of_config
 
 Kind = Literal["base", "controlnet", "lora", "embedding", "vae", "detector", "tokenizer"]
-FAMILIES = {768: "sd15", 1024: "sd21"}
-"""Families of the published base models by the width of their text embeddings."""
-FAMILY_TITLES = {"sd15": "SD 1.5", "sd21": "SD 2.1"}
-Shapes = Mapping[str, tuple[int, ...]]
 _PRECISION = {"F32": "full precision", "F16": "half precision", "BF16": "half precision (bfloat16)"}
-_CROSS = re.compile(
-    r"(?:input_blocks\.\d+\.1|down_blocks\.\d+\.attentions\.\d+|down_blocks_\d+_attentions_\d+|input_blocks_\d+_1)"
-    r"[._]transformer_blocks[._]0[._]attn2[._](?:processor[._])?to_k(?:_lora)?[._](?:lora_down\.|lora_A\.|down\.)?weight$"
-)
 _FOLDER = "Choose the folder that the whole model lies in."
 _WHOLE = "Use a whole ControlNet."
 _LORA = "Use a LoRA."
@@ -83,22 +74,22 @@ def check(path: Path) -> Verdict:
 
 def judge(name: str, shapes: Shapes, dtype: str = "") -> Verdict:
     """The verdict about a file called `name` by the names and shapes of its tensors; `dtype` as safetensors calls it."""
-    width = next((shape[-1] for key, shape in shapes.items() if _CROSS.search(key) and len(shape) > 1), 0)
+    traits = traits_of(shapes)
     try:
-        kind, what, family = _kind(shapes, width)
+        kind, what, key = _kind(shapes, traits)
     except ModelError as error:
-        return Verdict(False, f"{name} is {error.message}", error.hint, family=FAMILIES.get(width, ""))
+        return Verdict(False, f"{name} is {error.message}", error.hint, family=recognised(traits).key)
     if kind is None:
         return Verdict(False, f"{name} holds nothing that is known here.", "Choose the file of a model.")
-    known = FAMILY_TITLES.get(family, "")
+    known = family(key).title
     where = f" for {known}" if known else ", of no published size" if kind in ("base", "controlnet") else ""
     precision = f", {_PRECISION[dtype]}" if dtype in _PRECISION else ""
     control = any(key.removeprefix(_CONTROL) in _HINTS for key in shapes)
-    return Verdict(True, f"{what[0].upper()}{what[1:]}{where}{precision}.", kind=kind, family=family, control=control)
+    return Verdict(True, f"{what[0].upper()}{what[1:]}{where}{precision}.", kind=kind, family=key, control=control)
 
 
-def _kind(shapes: Shapes, width: int) -> tuple[Kind | None, str, str]:
-    """Kind, words and family; `width` is that of the text. Raises ModelError whose message goes on after "NAME is "."""
+def _kind(shapes: Shapes, traits: Traits) -> tuple[Kind | None, str, str]:
+    """Kind, words and family. Raises ModelError whose message goes on after "NAME is "."""
     for mark, (what, instead) in _FOREIGN.items():
         if any(mark in name for name in shapes):
             raise ModelError(f"{what}, which does not run here.", instead)
@@ -106,27 +97,27 @@ def _kind(shapes: Shapes, width: int) -> tuple[Kind | None, str, str]:
         raise ModelError("an SDXL model, which does not run here.", ORDINARY)
     if any(name.startswith(("lora_te1_", "lora_te2_", "text_encoder_2.")) for name in shapes):
         raise ModelError("a LoRA for SDXL, which does not run here.", ORDINARY)
-    if width == 2048:
+    if traits.context_width == 2048:
         raise ModelError("made for SDXL, which does not run here.", ORDINARY)
-    family = FAMILIES.get(width, "")
+    key = recognised(traits).key
     if any("lora" in name and ("down" in name or "_A." in name) for name in shapes):
-        return "lora", "a LoRA", family
+        return "lora", "a LoRA", key
     if any(name.startswith("model.diffusion_model.") for name in shapes):
-        return _base(shapes, family)
+        return _base(shapes, key)
     if any(name.removeprefix(_CONTROL) in _HINTS for name in shapes):
         if "difference" in shapes:
             raise ModelError(
                 "a ControlNet stored as a difference from its base model, which does not run here.", _WHOLE
             )
-        return "controlnet", "a ControlNet", family
+        return "controlnet", "a ControlNet", key
     if any(name.removeprefix("first_stage_model.") == "decoder.conv_in.weight" for name in shapes):
         return "vae", "an autoencoder (VAE)", ""
     if len(shapes) <= 4 and (vectors := _embedding(shapes)) is not None:
-        return "embedding", f"a textual inversion of {vectors[0]} vectors", FAMILIES.get(vectors[1], "")
+        return "embedding", f"a textual inversion of {vectors[0]} vectors", recognised(Traits(vectors[1])).key
     return None, "", ""
 
 
-def _base(shapes: Shapes, family: str) -> tuple[Kind, str, str]:
+def _base(shapes: Shapes, key: str) -> tuple[Kind, str, str]:
     missing = [
         what
         for prefix, what in (("first_stage_model.", "autoencoder"), ("cond_stage_model.", "text encoder"))
@@ -135,16 +126,19 @@ def _base(shapes: Shapes, family: str) -> tuple[Kind, str, str]:
     if missing:
         raise ModelError(f"a base model without {' and '.join(missing)}.", "Choose a full checkpoint.")
     channels = shapes.get("model.diffusion_model.input_blocks.0.0.weight", (0, 4))[1]
-    if channels not in (4, 9) and family:
+    latents = family(key).latent.channels
+    if channels not in (latents, 2 * latents + 1) and key:
         raise ModelError(f"a base model of a special kind, which wants {channels} channels of input.", ORDINARY)
     control = any(name.startswith("control_model.") for name in shapes)
     what = "a base model with a ControlNet in it" if control else "a base model"
-    return "base", f"{what}, for inpainting," if channels == 9 else what, family
+    return "base", f"{what}, for inpainting," if channels == 2 * latents + 1 else what, key
 
 
 def _embedding(shapes: Shapes) -> tuple[int, int] | None:
     for shape in shapes.values():
-        if len(shape) in (1, 2) and shape[-1] in FAMILIES:
+        if len(shape) in (1, 2) and any(
+            shape[-1] == encoder.width for one in families().values() for encoder in one.text
+        ):
             return (shape[0] if len(shape) == 2 else 1, shape[-1])
     return None
 
@@ -170,7 +164,7 @@ def _folder(path: Path) -> Verdict:
         return Verdict(False, f"{path.name} has no weights.", "Download it again.")
     name = str(config.get("_class_name") or (config.get("architectures") or [""])[0])
     if name == "ControlNetModel":
-        return _sized(path.name, "controlnet", "A ControlNet", config.get("cross_attention_dim"))
+        return _sized(path.name, "controlnet", "A ControlNet", config)
     if name.startswith("Autoencoder"):
         return Verdict(True, f"An autoencoder (VAE), {name}.", kind="vae")
     return Verdict(True, f"A network of the transformers library, {name}." if name else "A network.", kind="detector")
@@ -183,15 +177,16 @@ def _pipeline(path: Path) -> Verdict:
         if not (path / part / "config.json").is_file() or _without_weights(path / part):
             return Verdict(False, f"{path.name} is incomplete: {part} is missing.", "Download it again.")
     config = _json(path / "unet" / "config.json")
-    return _sized(path.name, "base", "A base model", config.get("cross_attention_dim"))
+    return _sized(path.name, "base", "A base model", config)
 
 
-def _sized(name: str, kind: Kind, what: str, width: object) -> Verdict:
-    if width == 2048:
+def _sized(name: str, kind: Kind, what: str, config: dict[str, Any]) -> Verdict:
+    traits = traits_of_config(config)
+    if traits.context_width == 2048:
         return Verdict(False, f"{name} is an SDXL model, which does not run here.", ORDINARY)
-    family = FAMILIES.get(width, "") if isinstance(width, int) else ""
-    where = f" for {FAMILY_TITLES[family]}" if family else ", of no published size"
-    return Verdict(True, f"{what}{where}.", kind=kind, family=family)
+    known = recognised(traits)
+    where = f" for {known.title}" if known.key else ", of no published size"
+    return Verdict(True, f"{what}{where}.", kind=kind, family=known.key)
 
 
 def _without_weights(folder: Path) -> bool:

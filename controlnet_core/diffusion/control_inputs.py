@@ -85,7 +85,7 @@ class Wiring:
     ) -> Wired:
         """Find the unit's network for the base model and bring its pictures to size. Raises RecipeError, ModelError."""
         control = self._controls[unit.control]
-        family = card.family or base.family
+        family = card.family or base.family.key
         network_card = self._network_card(unit, control, card, family)
         network = load(network_card)
         if not _fits(network, base):

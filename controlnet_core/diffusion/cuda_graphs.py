@@ -242,22 +242,15 @@ class _Recorded:
 def _shape(denoiser: Denoiser) -> Hashable:
     """Everything about a denoiser that a recorded step has fixed; the contents of tensors are not."""
     controls = tuple(
-        (id(one.network), tuple(one.hint.shape), one.scales, one.conditional_only, one.start, one.end, one.mask is None)
+        (id(one.network), one.scales, one.conditional_only, one.start, one.end, one.mask is None)
         for one in denoiser.controls
     )
-    beside = None if denoiser.beside is None else tuple(denoiser.beside.shape)
-    text = tuple(denoiser.conditional.shape)
-    return (id(denoiser.unet), text, denoiser.guided, denoiser.guidance, controls, beside)
+    shapes = tuple(tuple(tensor.shape) for tensor in denoiser.tensors())
+    return (id(denoiser.unet), shapes, denoiser.guided, denoiser.guidance, controls, denoiser.beside is None)
 
 
 def refill(old: Denoiser, new: Denoiser) -> None:
     """Give the tensors of `old`, which recorded steps read, the contents of `new`'s. Both have the same `_shape`."""
-    pairs: list[tuple[Tensor | None, Tensor | None]] = [
-        (old.conditional, new.conditional), (old.unconditional, new.unconditional), (old.beside, new.beside),
-    ]  # fmt: skip
-    for mine, other in zip(old.controls, new.controls, strict=True):
-        pairs += [(mine.hint, other.hint), (mine.mask, other.mask)]
-    for mine, other in pairs:
-        if mine is not None and other is not None:
-            mine.copy_(other)
+    for mine, other in zip(old.tensors(), new.tensors(), strict=True):
+        mine.copy_(other)
     old.renew()

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from controlnet_core.diffusion.conditioning import Conditioning, joined
 from controlnet_core.diffusion.schedulers import Noise, Sampler
 from controlnet_core.domain.errors import RecipeError
 from controlnet_core.domain.recipe import Mode
@@ -57,6 +58,10 @@ class Control:
     start: float = 0.0
     end: float = 1.0
     mask: Tensor | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """What a step reads of it beside the weights."""
+        return [self.hint] if self.mask is None else [self.hint, self.mask]
 
     def acts(self, index: int, steps: int) -> bool:
         """Whether the network runs at step `index` of `steps`."""
@@ -110,15 +115,20 @@ def embed_hint(network: ControlNetModel, picture: Tensor) -> Tensor:
     return network.controlnet_cond_embedding(picture.to(network.dtype))
 
 
-def residuals(network: ControlNetModel, seen: Tensor, time: Tensor, context: Tensor, hint: Tensor) -> list[Tensor]:
+def residuals(
+    network: ControlNetModel, seen: Tensor, time: Tensor, conditioning: Conditioning, hint: Tensor
+) -> list[Tensor]:
     """The unscaled outputs of a ControlNet, shallowest level first and the middle last.
 
-    seen (B, C, h, w), time (B,), context (B, tokens, width), hint from `embed_hint`. This is ControlNetModel.forward
-    with the condition embedding taken out of it.
+    seen (B, C, h, w), time (B,), hint from `embed_hint`. This is ControlNetModel.forward with the condition embedding
+    taken out of it.
     """
-    dtype = network.dtype
-    seen, context = seen.to(dtype), context.to(dtype)
-    when = network.time_embedding(network.time_proj(time).to(dtype))
+    seen = seen.to(network.dtype)
+    conditioning = conditioning.to(seen)
+    when = network.time_embedding(network.time_proj(time).to(seen.dtype))
+    if network.config["addition_embed_type"] == "text_time":
+        when = when + _time_and_text(network, conditioning)
+    context = conditioning.context
     state = network.conv_in(seen)
     if hint.shape[-2:] != state.shape[-2:]:
         raise RecipeError(
@@ -138,6 +148,13 @@ def residuals(network: ControlNetModel, seen: Tensor, time: Tensor, context: Ten
     return outputs
 
 
+def _time_and_text(network: Any, conditioning: Conditioning) -> Tensor:
+    """The embedding (B, width) of the conditions that come beside the text, as ControlNetModel.forward makes it."""
+    pooled, sizes = conditioning.added["text_embeds"], conditioning.added["time_ids"]
+    waves = network.add_time_proj(sizes.flatten()).reshape(len(pooled), -1).to(pooled)
+    return network.add_embedding(torch.cat([pooled, waves], dim=-1))
+
+
 def _text(block: Any, context: Tensor) -> dict[str, Tensor]:
     return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
 
@@ -154,14 +171,14 @@ class Predicts(Protocol):
 class Denoiser:
     """Networks, text and controls of one run; `predict` is one guided network output.
 
-    `conditional` and `unconditional` are text embeddings (1, tokens, width); `unconditional` None (or a guidance of 1)
-    runs the conditional half alone. Guided: uncond + guidance * (cond - uncond). `beside` (1 or B, C, h, w) is what an
+    `conditional` and `unconditional` are c and uc, of one row each; `unconditional` None (or a guidance of 1) runs the
+    conditional half alone. Guided: uncond + guidance * (cond - uncond). `beside` (1 or B, C, h, w) is what an
     inpainting U-Net sees beside the latents: the mask and the latents of what stays.
     """
 
     unet: UNet2DConditionModel
-    conditional: Tensor
-    unconditional: Tensor | None = None
+    conditional: Conditioning
+    unconditional: Conditioning | None = None
     guidance: float = 1.0
     controls: Sequence[Control] = ()
     beside: Tensor | None = None
@@ -175,7 +192,7 @@ class Denoiser:
         """The network's output (B, C, h, w), float32, for what it sees at `time` (0-d), step `index` of `steps`."""
         count = len(seen)
         halves = 2 if self.guided else 1
-        context = self._context(count)
+        conditioning = self._conditioning(count)
         both = torch.cat([seen] * halves).to(self.unet.dtype)
         times = time.expand(len(both))
         summed = self._summed([one for one in self.controls if one.acts(index, steps)], both, times, count)
@@ -184,7 +201,7 @@ class Denoiser:
         output = self.unet(
             both,
             times,
-            encoder_hidden_states=context,
+            **conditioning.unet_kwargs(),
             down_block_additional_residuals=tuple(summed[:-1]) if summed else None,
             mid_block_additional_residual=summed[-1] if summed else None,
             return_dict=False,
@@ -194,24 +211,32 @@ class Denoiser:
         free, bound = output.chunk(2)
         return free + self.guidance * (bound - free)
 
-    def _context(self, count: int, conditional_only: bool = False) -> Tensor:
-        """The text of a batch, the same tensor in every step: what is computed from it can be kept."""
-        key = (count, conditional_only)
-        if key not in self._contexts:
-            self._contexts[key] = self._joined(*key).to(self.unet.dtype)
-        return self._contexts[key]
+    def tensors(self) -> list[Tensor]:
+        """All that a step reads beside the latents and the weights, in one order: a recorded step reads it from here."""
+        halves = [half for half in (self.unconditional, self.conditional) if half is not None]
+        own = [tensor for half in halves for tensor in half.tensors()]
+        own += [] if self.beside is None else [self.beside]
+        return own + [tensor for control in self.controls for tensor in control.tensors()]
 
-    def _joined(self, count: int, conditional_only: bool) -> Tensor:
+    def _conditioning(self, count: int, conditional_only: bool = False) -> Conditioning:
+        """What a batch reads, the same tensors in every step: what is computed from them can be kept."""
+        key = (count, conditional_only)
+        if key not in self._conditionings:
+            self._conditionings[key] = self._joined(*key)
+        return self._conditionings[key]
+
+    def _joined(self, count: int, conditional_only: bool) -> Conditioning:
         halves = [self.conditional] if conditional_only or not self.guided else [self.unconditional, self.conditional]
-        return torch.cat([half.expand(count, -1, -1) for half in halves if half is not None])
+        like = torch.empty((), dtype=self.unet.dtype, device=self.conditional.context.device)
+        return joined((half for half in halves if half is not None), count).to(like)
 
     @cached_property
-    def _contexts(self) -> dict[tuple[int, bool], Tensor]:
+    def _conditionings(self) -> dict[tuple[int, bool], Conditioning]:
         return {}
 
     def renew(self) -> None:
         """Derive again, in place, what comes from the texts and masks: their contents have changed."""
-        for key, known in self._contexts.items():
+        for key, known in self._conditionings.items():
             known.copy_(self._joined(*key))
         for control in self.controls:
             control.renew()
@@ -222,8 +247,8 @@ class Denoiser:
             # The conditional half is the last one.
             alone = control.conditional_only and self.guided
             part = slice(-count, None) if alone else slice(None)
-            context = self._context(count, conditional_only=alone)
-            outputs = residuals(control.network, both[part], times[part], context, control.hint)
+            conditioning = self._conditioning(count, conditional_only=alone)
+            outputs = residuals(control.network, both[part], times[part], conditioning, control.hint)
             # A ControlNet that is trained is kept whole, at a base model in half precision.
             scaled = [output.to(both.dtype) for output in control.scaled(outputs)]
             if alone:

@@ -48,7 +48,7 @@ class Start:
 def prepare(recipe: Recipe, base: Base, pictures: Mapping[str, Rgb], device: torch.device) -> Start:
     """Encode what the recipe starts from, with the autoencoder of `base` on `device`."""
     source = recipe.source
-    shape = (recipe.height // base.cell, recipe.width // base.cell)
+    shape = (recipe.height // base.vae_scale_factor, recipe.width // base.vae_scale_factor)
     if source is None:
         # An inpainting model paints all of an empty picture.
         return Start(beside=_beside(base, torch.ones(1, 1, *shape), None, recipe, device) if base.inpaints else None)

@@ -16,12 +16,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from controlnet_core.checkpoints.probe import FAMILIES, Kind, Verdict, check
+from controlnet_core.checkpoints.probe import Kind, Verdict, check
 from controlnet_core.domain.errors import InputError, ModelMissing
 from controlnet_core.domain.recipe import Key, Sampler
+from controlnet_core.families import Family, family
 from controlnet_core.storage import store
 
-__all__ = ["FAMILIES", "Catalog", "Defaults", "Kind", "ModelCard", "shipped"]
+__all__ = ["Catalog", "Defaults", "Kind", "ModelCard", "shipped"]
 
 TOKENIZER = "clip-tokenizer"
 """The card of the vocabulary that single-file checkpoints need."""
@@ -187,9 +188,14 @@ class Catalog:
 
     def lacks(self, card: ModelCard) -> ModelCard | None:
         """What a model that is here needs beside its own files and does not find: the vocabulary of a single file."""
-        words = self.card(TOKENIZER)
-        alone = card.kind == "base" and self.installed(card) and self.locate(card).is_file()
-        return words if alone and not self.installed(words) else None
+        if card.kind != "base" or not self.installed(card) or self.locate(card).is_dir():
+            return None
+        vocabularies = (self.card(encoder.vocabulary) for encoder in self.family(card).text)
+        return next((words for words in vocabularies if not self.installed(words)), None)
+
+    def family(self, card: ModelCard) -> Family:
+        """The facts of a model's architecture."""
+        return family(card.family)
 
     def words(self, card: ModelCard) -> list[str]:
         """The words that a model of limited vocabulary knows; empty when it knows the language (or says nothing)."""

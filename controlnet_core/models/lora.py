@@ -53,7 +53,9 @@ class Adapters:
         self._uses = ()
 
     def _add(self, path: Path, weight: float) -> None:
-        layers = {**_layers("lora_unet_", self._base.unet), **_layers("lora_te_", self._base.text_encoder)}
+        layers = _layers("lora_unet_", self._base.unet)
+        for facts, encoder, _ in self._base.texts:
+            layers |= _layers(facts.lora, encoder)
         for name, matrices in load_lora(path).items():
             parameter, change = layers.get(name), matrices.change()
             if parameter is None or parameter.numel() != change.numel():
@@ -75,6 +77,6 @@ def _layers(prefix: str, module: nn.Module) -> dict[str, nn.Parameter]:
             flat = name.removeprefix("text_model.").replace(".", "_")
             weight = cast("nn.Parameter", layer.weight)
             found[prefix + flat] = weight
-            if prefix == "lora_te_":  # transformers called the encoder text_model until version 5
+            if prefix.startswith("lora_te"):  # transformers called the encoder text_model until version 5
                 found[f"{prefix}text_model_{flat}"] = weight
     return found

@@ -36,7 +36,7 @@ def fresh(base: Base) -> ControlNetModel:
 
     The condition embedding halves as often as a latent's cell needs, and is as wide as the original's, in proportion.
     """
-    halvings = round(math.log2(base.cell))
+    halvings = round(math.log2(base.vae_scale_factor))
     share = base.unet.config["block_out_channels"][0] / _WIDTH
     widths = [max(4, 4 * round(width * share / 4)) for width in (*_HINT, *(_HINT[-1],) * 8)]
     control = ControlNetModel.from_unet(base.unet, conditioning_embedding_out_channels=tuple(widths[: halvings + 1]))

@@ -230,12 +230,12 @@ class Feed:
 
     def _embedded(self, prompt: str) -> Tensor:
         with torch.no_grad():
-            return encode_text(self.base, prompt)[0].float().cpu().clone()
+            return encode_text(self.base, prompt).context[0].float().cpu().clone()
 
     def _latent(self, place: int) -> NDArray[np.float16]:
         assert self.cache is not None
         width, height = self.cache.shapes[place]
-        shape = (self.base.channels, height // self.base.cell, width // self.base.cell)
+        shape = (self.base.channels, height // self.base.vae_scale_factor, width // self.base.vae_scale_factor)
         start = int(self.cache.starts[place])
         return self.cache.latents[start : start + math.prod(shape)].reshape(shape)
 
@@ -277,7 +277,9 @@ class Feed:
 
 def _open_cache(folder: Path, base: Base) -> Cache:
     shapes: list[Shape] = [(int(width), int(height)) for width, height in np.load(folder / "shapes.npy")]
-    sizes = [base.channels * (height // base.cell) * (width // base.cell) for width, height in shapes]
+    sizes = [
+        base.channels * (height // base.vae_scale_factor) * (width // base.vae_scale_factor) for width, height in shapes
+    ]
     tokens, width = base.text_encoder.config.max_position_embeddings, base.text_encoder.config.hidden_size
     texts = np.memmap(folder / "texts.f16", np.float16, "r")
     return Cache(

@@ -134,9 +134,10 @@ def publish_base(base: Base, folder: Path, card: Mapping[str, object], words: li
         part.mkdir(parents=True)
         base.unet.save_pretrained(part / "unet")
         base.vae.save_pretrained(part / "vae")
-        base.text_encoder.save_pretrained(part / "text_encoder")
-        if base.tokenizer is not None:
-            base.tokenizer.save_pretrained(part / "tokenizer")
+        for facts, encoder, tokenizer in base.texts:
+            encoder.save_pretrained(part / facts.part)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(part / facts.tokenizer)
         (part / "scheduler").mkdir()
         (part / "scheduler" / "scheduler_config.json").write_text(json.dumps(base.schedule, indent=2))
         (part / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))

@@ -31,8 +31,8 @@ from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, le
 from controlnet_core.domain import picture
 from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.errors import Cancelled, InputError, RecipeError, StudioError
-from controlnet_core.models.catalog import TOKENIZER, Catalog
-from controlnet_core.models.loading import Base, Hints, load_base, load_control, load_tokenizer
+from controlnet_core.models.catalog import Catalog
+from controlnet_core.models.loading import Base, Hints, lend_vocabularies, load_base, load_control
 from controlnet_core.storage import store
 from controlnet_core.training import export, weight_init
 from controlnet_core.training.controlnet_loss import Lesson, fresh
@@ -101,7 +101,7 @@ def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accele
     lesson = Lesson(base.unet, control, str(base.schedule.get("prediction_type", "epsilon")), config.training)
     for network in (lesson.unet, lesson.control):
         network.to(memory_format=torch.channels_last)
-    helpers: tuple[Any, ...] = (base.vae, base.text_encoder)
+    helpers: tuple[Any, ...] = (base.vae, *base.text_encoders)
     for helper in helpers:
         helper.to(accelerator.device)
     with accelerator.main_process_first():
@@ -159,10 +159,11 @@ def _networks(config: Config, catalog: Catalog) -> tuple[Base, Any]:
     card = catalog.card(config.base)
     if card.kind != "base":
         raise RecipeError(f"{card.title} is not a base model.", "Choose one that makes pictures by itself.")
+    if why := catalog.family(card).refuses("training"):
+        raise RecipeError(why, "Choose another base model.")
     half = _HALF[config.training.precision] if config.training.locked else torch.float32
     base = load_base(catalog.locate(card), half, Hints(prediction=card.prediction))
-    if base.tokenizer is None:
-        base.tokenizer = load_tokenizer(catalog.locate(catalog.card(TOKENIZER)), base)
+    lend_vocabularies(base, catalog)
     # The weights are master copies: whatever the precision, they are kept whole.
     torch.manual_seed(config.training.seed)
     if config.start == "fresh":
@@ -243,7 +244,7 @@ def _plan(config: Config, around: Surroundings) -> Plan:
 def _publish(config: Config, base: Base, lesson: Lesson, catalog: Catalog) -> str:
     """Put the ControlNet (and a base whose decoder learnt too) into the models folder; returns its card's id."""
     card = catalog.card(config.base)
-    family = card.family or base.family
+    family = card.family or base.family.key
     title = config.title or config.name
     name = config.name
     about = {"title": title, "family": family, "control": config.control, "licence": "your own work"}
@@ -380,7 +381,7 @@ class _Painter:
         scales = (1.0,) * levels_of(network)
         if self.config.training.middle_only:
             scales = (*(0.0,) * (len(scales) - 1), 1.0)
-        helpers: tuple[Any, ...] = (base.vae, base.text_encoder)
+        helpers: tuple[Any, ...] = (base.vae, *base.text_encoders)
         for helper in helpers:
             helper.to(device)
         hint = embed_hint(network, vae.from_rgb(example.source).to(device))
@@ -390,7 +391,7 @@ class _Painter:
         sampler = schedulers.make("ddim", base.schedule, watch.sample_steps, device)
         noise = schedulers.Noise([index], device)
         height, width = example.source.shape[:2]
-        latent = noise.draw((base.channels, height // base.cell, width // base.cell))
+        latent = noise.draw((base.channels, height // base.vae_scale_factor, width // base.vae_scale_factor))
         return vae.to_rgb(vae.decode(base.vae, sample(denoiser, sampler, noise, latent)))[0]
 
     def _write(self, name: str, rgb: Any) -> None:

@@ -91,7 +91,8 @@ def compare(models: Path, steps: int, name: str) -> None:
         steps=steps, guidance=3.0, seed=11,
     )  # fmt: skip
     latent = torch.randn(
-        (1, base.channels, SIDE // base.cell, SIDE // base.cell), generator=torch.Generator().manual_seed(11)
+        (1, base.channels, *(SIDE // base.vae_scale_factor,) * 2),
+        generator=torch.Generator().manual_seed(11),
     )
     hint = torch.from_numpy(canvas).permute(2, 0, 1)[None].float() / 255
     pipeline = StableDiffusionControlNetPipeline.from_pretrained(

@@ -89,7 +89,7 @@ def sampled(run, options, held) -> tuple[int, list[np.ndarray]]:
             acting = Control(lesson.control, embed_hint(lesson.control, vae.from_rgb(source)), scales)
             denoiser = Denoiser(base.unet, encode_text(base, prompt), None, 1.0, [acting])
             noise = schedulers.Noise([index])
-            side = config.data.size // base.cell
+            side = config.data.size // base.vae_scale_factor
             sampler = schedulers.make("ddim", base.schedule, options.steps)
             latent = sample(denoiser, sampler, noise, noise.draw((base.channels, side, side)))
             drawn += vae.to_rgb(vae.decode(base.vae, latent))

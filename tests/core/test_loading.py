@@ -306,7 +306,7 @@ def test_folders_of_diffusers_load_unchanged(small_model, small_v_model, tmp_pat
             assert latents.shape == (1, channels, 64 // cell, 128 // cell)
             assert codec.decode(base.vae, latents).shape == (1, 3, 64, 128)
             assert codec.Preview(base.vae, cell)(latents[0]).shape == (64, 128, 3)
-        assert (base.channels, base.cell) == (channels, cell)
+        assert (base.channels, base.vae_scale_factor) == (channels, cell)
         assert base.tokenizer("a house").input_ids == [0, 2, 3, 1]
         assert not any(parameter.requires_grad or parameter.is_meta for parameter in base.unet.parameters())
         weights = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")

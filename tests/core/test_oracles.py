@@ -8,7 +8,7 @@ import torch
 from diffusers import ControlNetModel
 
 from controlnet_core.diffusion import schedulers, vae
-from controlnet_core.diffusion.conditioning import encode_tokens
+from controlnet_core.diffusion.conditioning import Conditioning, encode_tokens
 from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, level_scales, residuals, sample
 from controlnet_core.diffusion.schedulers import Noise
 from controlnet_core.models.loading import Base, load_base, load_control
@@ -43,7 +43,7 @@ def lab(checkpoints, hints, golden_arrays):
     base, network = (load(checkpoints["wrapped"], hints=hints) for load in (load_base, load_control))
     with torch.inference_mode():
         hint = embed_hint(network, golden_arrays["hint"].permute(0, 3, 1, 2) / 255)
-    return Lab(base, network, encode_tokens(base, golden_arrays["tokens"]), hint, golden_arrays)
+    return Lab(base, network, encode_tokens(base.text_encoder, golden_arrays["tokens"])[0], hint, golden_arrays)
 
 
 @pytest.mark.parametrize("container", ["bare", "safetensors"])
@@ -75,7 +75,9 @@ def test_context(lab):
 @pytest.mark.parametrize("time", TIMES)
 def test_residuals(time, lab):
     with torch.inference_mode():
-        outputs = residuals(lab.network, lab.arrays["x"], torch.tensor([time, time]), lab.context, lab.hint)
+        outputs = residuals(
+            lab.network, lab.arrays["x"], torch.tensor([time, time]), Conditioning(lab.context), lab.hint
+        )
     assert len(outputs) == 13
     for level, output in enumerate(outputs):
         near(output, lab.arrays[f"residual_t{time}_{level:02d}"], 3e-4)
@@ -96,14 +98,17 @@ def test_noise_prediction(time, name, scales, lab):
     # Both samples of the golden batch have a text of their own, so each runs as a batch of one.
     with torch.inference_mode():
         for row in (slice(0, 1), slice(1, 2)):
-            denoiser = Denoiser(lab.base.unet, lab.context[row], controls=[Control(lab.network, lab.hint[row], scales)])
+            control = Control(lab.network, lab.hint[row], scales)
+            denoiser = Denoiser(lab.base.unet, Conditioning(lab.context[row]), controls=[control])
             output = denoiser.predict(lab.arrays["x"][row], torch.tensor(time))
             near(output, lab.arrays[f"eps_t{time}_{name}"][row], 1e-4)
 
 
 def run(lab, *, guidance=9.0, weight=1.0, mode="balanced", eta=0.0):
     control = Control(lab.network, lab.hint[1:], level_scales(weight, mode), conditional_only=mode == "control")
-    denoiser = Denoiser(lab.base.unet, lab.context[:1], lab.context[1:], guidance, [control])
+    denoiser = Denoiser(
+        lab.base.unet, Conditioning(lab.context[:1]), Conditioning(lab.context[1:]), guidance, [control]
+    )
     sampler = schedulers.make("ddim", lab.base.schedule, 20)
     assert sampler.times.tolist() == lab.arrays["timesteps_20"].tolist()
     seen = []

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from controlnet_core.diffusion import conditioning, cuda_graphs, denoiser, vae
+from controlnet_core.diffusion.conditioning import Conditioning
 from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, level_scales
 from controlnet_core.domain.recipe import ControlUnit, Recipe
 from controlnet_core.engine import LocalEngine
@@ -39,7 +40,7 @@ def make(base, network, levels, seed=1) -> Denoiser:
     texts = torch.randn(2, 77, 32, generator=generator)
     scales = level_scales(0.7, "control", levels)
     control = Control(network, hint, scales, conditional_only=True, mask=mask, end=0.5)
-    return Denoiser(base.unet, texts[:1], texts[1:], 4.0, [control])
+    return Denoiser(base.unet, Conditioning(texts[:1]), Conditioning(texts[1:]), 4.0, [control])
 
 
 SEEN, TIME = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(4)), torch.tensor(500)

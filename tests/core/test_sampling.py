@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from controlnet_core.diffusion import schedulers
 from controlnet_core.diffusion import vae as codec
+from controlnet_core.diffusion.conditioning import Conditioning
 from controlnet_core.diffusion.denoiser import Control, Denoiser, level_scales, sample
 from controlnet_core.diffusion.schedulers import Noise
 from controlnet_core.domain.errors import ModelError
@@ -175,7 +176,7 @@ def test_guidance_of_one_runs_the_conditional_half_alone(base, monkeypatch):
     monkeypatch.setattr(
         base.unet, "forward", lambda seen, *a, **k: (batches.append(len(seen)), plain(seen, *a, **k))[1]
     )
-    cond, uncond = torch.randn(1, 77, 32), torch.randn(1, 77, 32)
+    cond, uncond = Conditioning(torch.randn(1, 77, 32)), Conditioning(torch.randn(1, 77, 32))
     seen, time = torch.randn(2, 4, 8, 8), torch.tensor(500)
     with torch.inference_mode():
         alone = Denoiser(base.unet, cond).predict(seen, time)

@@ -51,7 +51,7 @@ def base(small_model):
 
 
 def one(base, text, **settings):
-    return encode(base, [text], Reading(**settings))[0]
+    return encode(base, [text], Reading(**settings))[0].context
 
 
 @pytest.mark.parametrize("text", ["(" * 500 + "a cat" + ")" * 500, "a (dog:99999)", "(cat:-11)"])
@@ -72,7 +72,7 @@ def test_plain_prompts_are_what_they_always_were(base):
     for text in ("", "a red house", "a house, sea " * 12):
         assert torch.equal(one(base, text), one(base, text, weighted=False))
         tokens = base.tokenizer(text, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
-        assert torch.equal(encode_text(base, text), encode_tokens(base, tokens.input_ids))
+        assert torch.equal(encode_text(base, text).context, encode_tokens(base.text_encoder, tokens.input_ids)[0])
 
 
 def test_a_weight_moves_its_tokens_alone(base):
@@ -104,7 +104,7 @@ def test_long_prompts_part_at_a_comma_that_is_near(base):
 
 
 def test_both_prompts_get_the_same_length(base):
-    long, short = encode(base, ["red " * 100, "sea"], Reading())
+    long, short = (one.context for one in encode(base, ["red " * 100, "sea"], Reading()))
     assert long.shape == short.shape == (1, 154, 32)
     assert torch.equal(short[:, :77], one(base, "sea"))
     assert torch.equal(short[:, 77:], one(base, ""))

@@ -49,7 +49,7 @@ def test_files_are_small_and_whole() -> None:
 def test_the_loader_of_every_model_loads_this_one() -> None:
     base = loading.load_base(SHIPPED)
     control = loading.load_control(SHIPPED / "controlnet")
-    assert base.cell == SIZES["cpu"].patch
+    assert base.vae_scale_factor == SIZES["cpu"].patch
     assert base.channels == SIZES["cpu"].latents == control.config["in_channels"]
     assert base.tokenizer.model_max_length == tokens.LENGTH
     assert base.text_encoder.config.max_position_embeddings == tokens.LENGTH

@@ -115,7 +115,7 @@ def test_buckets_keep_shapes_together(base: Base, tmp_path: Path) -> None:
         width, height = shapes.pop()
         batch = made(number)
         assert batch["hint"].shape == (3, 3, height, width)
-        assert batch["latents"].shape[2:] == (height // base.cell, width // base.cell)
+        assert batch["latents"].shape[2:] == (height // base.vae_scale_factor, width // base.vae_scale_factor)
         assert (batch["hint"].mean((1, 2))[:, : width // 2 - 4] > 0.9).all(), "cut evenly"
         seen += places
     assert set(seen) == set(range(15))

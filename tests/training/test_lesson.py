@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from controlnet_core.diffusion.conditioning import Conditioning
 from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, levels_of
 from controlnet_core.models.loading import Base, load_base
 from controlnet_core.training.controlnet_loss import Lesson, Levels, fresh, wanted
@@ -50,10 +51,10 @@ def test_at_step_0_the_output_is_the_uncontrolled_one_exactly(base: Base) -> Non
     seen, time, text = torch.randn(2, base.channels, 8, 8), torch.tensor(500), torch.randn(1, 77, 32)
     control = fresh(base)
     with torch.inference_mode():
-        alone = Denoiser(base.unet, text, text * 0.5, 7.0).predict(seen, time)
+        alone = Denoiser(base.unet, Conditioning(text), Conditioning(text * 0.5), 7.0).predict(seen, time)
         hint = embed_hint(control, torch.rand(1, 3, 64, 64))
         acting = Control(control, hint, (1.0,) * levels_of(control))
-        together = Denoiser(base.unet, text, text * 0.5, 7.0, [acting]).predict(seen, time)
+        together = Denoiser(base.unet, Conditioning(text), Conditioning(text * 0.5), 7.0, [acting]).predict(seen, time)
     assert torch.equal(alone, together)
     lesson = Lesson(base.unet, control, "epsilon", Training())
     given = batch(base)

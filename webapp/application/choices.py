@@ -75,7 +75,7 @@ class Choices:
             ),
             "embeddings": tuple(found[:EMBEDDINGS_MAX]),
             "vae": self.vae if self.vae in vaes else None,
-            "clip_skip": 1 if base.words else self.clip_skip,
+            "clip_skip": self.clip_skip if "clip_skip" in catalog.family(base).supports else 1,
             "variation_seed": self.variation_seed,
             "variation_strength": self.variation,
         }
@@ -108,7 +108,7 @@ def fitting(catalog: Catalog, base: ModelCard, kind: Kind) -> list[ModelCard]:
 
     What cannot be used at all is left out: the Models page says why.
     """
-    if base.words:  # its text encoder and autoencoder are its own
+    if kind not in catalog.family(base).supports:
         return []
     cards = (card for card in catalog.cards() if card.kind == kind and card.family in ("", base.family))
     return [card for card in cards if not card.trouble and catalog.installed(card)]

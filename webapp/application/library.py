@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from controlnet_core.checkpoints.probe import FAMILY_TITLES, Verdict, check
+from controlnet_core.checkpoints.probe import Verdict, check
 from controlnet_core.domain.errors import Cancelled, InputError, ModelError, StudioError
+from controlnet_core.families import family
 from controlnet_core.models import download, hub
 from controlnet_core.models.catalog import Catalog, Kind, ModelCard, shipped, size_of
 from controlnet_core.models.download import Progress
@@ -238,7 +239,7 @@ class Library:
             "id": card.id,
             "title": card.title,
             "kind": card.kind,
-            "family": FAMILY_TITLES.get(card.family, card.family.capitalize()),
+            "family": family(card.family).title or card.family.capitalize(),
             "note": card.note,
             "licence": card.licence or "licence unknown",
             "restricted": "non-commercial" in card.licence,

@@ -23,6 +23,7 @@ from pathlib import Path
 from controlnet_core.checkpoints.safetensors_header import read_header
 from controlnet_core.domain.errors import InputError, ModelError, NoSpace
 from controlnet_core.execution.devices import Device, borrow, is_borrowed
+from controlnet_core.families import family
 from controlnet_core.models.catalog import Catalog, ModelCard
 from controlnet_core.training import run as runs
 from controlnet_core.training.run import Config, Run
@@ -219,11 +220,9 @@ def starts(catalog: Catalog, base: ModelCard) -> list[ModelCard]:
 
 
 def suggested(base: ModelCard, steps: int) -> dict[str, float | int]:
-    """What suits a base model: the original's values, or for a miniature (it lists its words) larger steps."""
-    if not base.words:
-        return {"rate": 1e-5, "batch": 4, "clip": 0.0, "warmup": 0, "decay": 0.0, "ema": 0.0, "awake": False}
-    warmup = min(50, steps // 10)
-    return {"rate": 1e-3, "batch": 8, "clip": 1.0, "warmup": warmup, "decay": 0.4, "ema": 0.99, "awake": True}
+    """What suits the family of a base model."""
+    found = dict(family(base.family).training)
+    return found | {"warmup": min(int(found["warmup"]), steps // 10)}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from controlnet_core.checkpoints import ldm_keys
 from controlnet_core.checkpoints.checkpoint_reader import read_tensors
 from controlnet_core.checkpoints.safetensors_header import AGAIN, ORDINARY
 from controlnet_core.domain.errors import ModelError, ModelMissing
+from controlnet_core.families import UNKNOWN, Family, TextEncoder
+from controlnet_core.models.catalog import Catalog
 from controlnet_core.models.diffusers_setup import (
     AutoencoderDC,
     AutoencoderKL,
@@ -37,7 +39,9 @@ from controlnet_core.models.diffusers_setup import (
 from controlnet_core.models.loading import infer_config
 from controlnet_core.models.loading.infer_config import Hints
 
-__all__ = ["Base", "Hints", "Vae", "load_base", "load_control", "load_tokenizer", "read_tensors"]
+__all__ = [
+    "Base", "Hints", "Vae", "lend_vocabularies", "load_base", "load_control", "load_tokenizer", "read_tensors",
+]  # fmt: skip
 
 Vae = AutoencoderKL | AutoencoderTiny | AutoencoderDC
 M = TypeVar("M", bound=nn.Module)
@@ -48,11 +52,11 @@ _SUFFIXES = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 
 @dataclass
 class Base:
-    """A base model: three networks and what is known about them.
+    """A base model: its networks and what is known about them.
 
     `tokenizer` is None when the file brought none (single-file checkpoints). `schedule` is the configuration of the
-    model's noise schedule, in diffusers' words; samplers are made from it. `cell` is the side, in pixels, of what one
-    latent describes.
+    model's noise schedule, in diffusers' words; samplers are made from it. Families of two text encoders have the second
+    beside the first, named as in diffusers' pipelines.
     """
 
     name: str
@@ -61,7 +65,22 @@ class Base:
     text_encoder: CLIPTextModel
     tokenizer: Any | None
     schedule: dict[str, Any]
-    family: str = ""
+    family: Family = UNKNOWN
+
+    @property
+    def texts(self) -> list[tuple[TextEncoder, Any, Any | None]]:
+        """What is known of each text encoder, the encoder, and its tokenizer (None: it came without)."""
+        return [(one, getattr(self, one.part), getattr(self, one.tokenizer)) for one in self.family.text]
+
+    @property
+    def text_encoders(self) -> tuple[nn.Module, ...]:
+        """The networks that read the prompt."""
+        return tuple(encoder for _, encoder, _ in self.texts)
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """Every network of it."""
+        return (self.unet, self.vae, *self.text_encoders)
 
     @property
     def channels(self) -> int:
@@ -74,10 +93,14 @@ class Base:
         return int(self.unet.config["in_channels"]) == 2 * self.channels + 1
 
     @property
-    def cell(self) -> int:
-        """Side in pixels of one latent."""
-        config = self.vae.config
-        return 2 ** (len(config.get("block_out_channels") or config["encoder_block_out_channels"]) - 1)
+    def vae_scale_factor(self) -> int:
+        """Side in pixels of what one latent describes."""
+        return vae_scale_factor(self.vae.config)
+
+
+def vae_scale_factor(config: Mapping[str, Any]) -> int:
+    """Side in pixels of what one latent describes, by the configuration of an autoencoder of any kind."""
+    return 2 ** (len(config.get("block_out_channels") or config["encoder_block_out_channels"]) - 1)
 
 
 def load_base(path: Path, dtype: torch.dtype = torch.float32, hints: Hints | None = None) -> Base:
@@ -116,18 +139,26 @@ def load_control(path: Path, dtype: torch.dtype = torch.float32, hints: Hints | 
     return _explained(path, load)
 
 
-def load_tokenizer(path: Path, base: Base | None = None) -> Any:
-    """Load the tokenizer in a folder; with `base`, one that pads as its text encoder was trained. Raises ModelError."""
+def load_tokenizer(path: Path, encoder: Any | None = None) -> Any:
+    """Load the tokenizer in a folder; with `encoder`, one that pads as that was trained. Raises ModelError."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path.name} of {path.parent.name} is not a usable tokenizer.", AGAIN) from error
-    pad: Any = base and tokenizer.convert_ids_to_tokens(base.text_encoder.config.pad_token_id)
+    pad: Any = encoder and tokenizer.convert_ids_to_tokens(encoder.config.pad_token_id)
     if pad:
         tokenizer.pad_token = pad
     return tokenizer
+
+
+def lend_vocabularies(base: Base, catalog: Catalog) -> None:
+    """Give a base model that came without its words those of its family, from the catalog. Raises ModelMissing."""
+    for facts, encoder, tokenizer in base.texts:
+        if tokenizer is None:
+            words = catalog.locate(catalog.card(facts.vocabulary))
+            setattr(base, facts.tokenizer, load_tokenizer(words, encoder))
 
 
 def _is_control(tensors: Mapping[str, Tensor]) -> bool:
@@ -163,14 +194,15 @@ def _base_file(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype, hi
     text = ldm_keys.text(stage)
     unet_config = infer_config.unet(unet, hints)
     text_config = infer_config.text(text, hints, openclip)
+    family = infer_config.family(unet_config)
     return Base(
         name=path.stem,
         unet=_build(UNet2DConditionModel, unet_config, unet, dtype, path.name),
-        vae=vae_of_file(path, ldm_keys.part(tensors, ldm_keys.VAE), dtype, hints),
+        vae=vae_of_file(path, ldm_keys.part(tensors, ldm_keys.VAE), dtype, hints, family),
         text_encoder=_assemble(lambda: CLIPTextModel(CLIPTextConfig(**text_config)), text, dtype, path.name),
         tokenizer=None,
         schedule=infer_config.schedule(tensors, hints, openclip),
-        family=infer_config.family(unet_config["cross_attention_dim"]),
+        family=family,
     )
 
 
@@ -180,35 +212,46 @@ def _base_folder(path: Path, dtype: torch.dtype) -> Base:
     text = ldm_keys.clip(_weights(path / "text_encoder"))
     text_config = CLIPTextConfig(**_config(path / "text_encoder"))
     unet_config = _config(path / "unet")
+    family = infer_config.family(unet_config)
     return Base(
         name=path.name,
         unet=_build(UNet2DConditionModel, unet_config, _weights(path / "unet"), dtype, path.name),
-        vae=vae_of_folder(path / "vae", dtype),
+        vae=vae_of_folder(path / "vae", dtype, family),
         text_encoder=_assemble(lambda: CLIPTextModel(text_config), text, dtype, path.name),
         tokenizer=load_tokenizer(path / "tokenizer"),
         schedule=_config(path / "scheduler", "scheduler_config.json"),
-        family=infer_config.family(unet_config["cross_attention_dim"])
-        if unet_config.get("out_channels", 4) == 4
-        else "",
+        family=family,
     )
 
 
-def vae_of_folder(path: Path, dtype: torch.dtype) -> Vae:
-    """An autoencoder in a folder of diffusers."""
-    config = _config(path)
+def vae_of_folder(path: Path, dtype: torch.dtype, family: Family = UNKNOWN) -> Vae:
+    """An autoencoder in a folder of diffusers; what its configuration leaves out is as in `family`."""
+    config = {"force_upcast": family.latent.force_upcast, **_config(path)}
     kind = _VAES.get(config.get("_class_name", "AutoencoderKL"))
     if kind is None:
         raise ModelError(f"{path.name} has an autoencoder of an unknown kind: {config['_class_name']}.", ORDINARY)
-    return _build(kind, config, ldm_keys.vae_folder(_weights(path)), dtype, path.name)
+    return _build(kind, config, ldm_keys.vae_folder(_weights(path)), vae_dtype(config, dtype), path.name)
 
 
-def vae_of_file(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype, hints: Hints | None = None) -> Vae:
-    """An autoencoder whose `tensors`, under the original's names or those of diffusers, came from a file."""
+def vae_dtype(config: Mapping[str, Any], dtype: torch.dtype) -> torch.dtype:
+    """What an autoencoder computes in beside a U-Net in `dtype`: float32 where it would overflow in float16."""
+    return torch.float32 if dtype == torch.float16 and config.get("force_upcast") else dtype
+
+
+def vae_of_file(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    dtype: torch.dtype,
+    hints: Hints | None = None,
+    family: Family = UNKNOWN,
+) -> Vae:
+    """An autoencoder of `family` whose `tensors`, under the original's names or those of diffusers, came from a file."""
 
     def load() -> AutoencoderKL:
         rename = ldm_keys.vae if any(name.startswith("decoder.up.") for name in tensors) else ldm_keys.vae_folder
         named = rename(tensors)
-        return _build(AutoencoderKL, infer_config.vae(named, hints or Hints()), named, dtype, path.name)
+        config = infer_config.vae(named, hints or Hints(), family)
+        return _build(AutoencoderKL, config, named, vae_dtype(config, dtype), path.name)
 
     return _explained(path, load)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from controlnet_core.models.catalog import FAMILIES
+from controlnet_core.families import UNKNOWN, Family, recognised, traits_of_config
 
 Tensors = Mapping[str, Tensor]
 Prediction = Literal["epsilon", "v_prediction", "sample"]
@@ -34,9 +34,9 @@ class Hints:
     """Latents are the autoencoder's times this."""
 
 
-def family(cross_attention_dim: int) -> str:
-    """The family of a base model by the width of its text; "" when it is none of the published ones."""
-    return FAMILIES.get(cross_attention_dim, "")
+def family(unet_config: Mapping[str, Any]) -> Family:
+    """The family of a base model by the configuration of its U-Net; `UNKNOWN` when it is none of those that are known."""
+    return recognised(traits_of_config({"out_channels": 4, **unet_config}))
 
 
 def encoder(tensors: Tensors, hints: Hints) -> dict[str, Any]:
@@ -84,8 +84,8 @@ def control(tensors: Tensors, hints: Hints) -> dict[str, Any]:
     }
 
 
-def vae(tensors: Tensors, hints: Hints) -> dict[str, Any]:
-    """The configuration of an AutoencoderKL."""
+def vae(tensors: Tensors, hints: Hints, of: Family = UNKNOWN) -> dict[str, Any]:
+    """The configuration of an AutoencoderKL; how its latents are scaled, no tensor says: as those of the family are."""
     levels = _count(tensors, r"encoder\.down_blocks\.(\d+)\.")
     latent = tensors["decoder.conv_in.weight"].shape[1]
     return {
@@ -96,7 +96,9 @@ def vae(tensors: Tensors, hints: Hints) -> dict[str, Any]:
         "up_block_types": ["UpDecoderBlock2D"] * levels,
         "layers_per_block": _count(tensors, r"encoder\.down_blocks\.0\.resnets\.(\d+)\."),
         "latent_channels": latent,
-        "scaling_factor": hints.scale_factor or 0.18215,
+        "scaling_factor": hints.scale_factor or of.latent.scale,
+        "shift_factor": of.latent.shift or None,
+        "force_upcast": of.latent.force_upcast,
         "use_quant_conv": "quant_conv.weight" in tensors,
         "use_post_quant_conv": "post_quant_conv.weight" in tensors,
     }

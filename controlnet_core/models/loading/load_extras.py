@@ -19,6 +19,7 @@ from controlnet_core.checkpoints import ldm_keys
 from controlnet_core.checkpoints.checkpoint_reader import read_tensors
 from controlnet_core.checkpoints.safetensors_header import AGAIN
 from controlnet_core.domain.errors import ModelError
+from controlnet_core.families import UNKNOWN, Family
 from controlnet_core.models.loading import Hints, Vae, vae_of_file, vae_of_folder
 
 _FAMILY = "Choose one that was made for the family of the base model."
@@ -102,15 +103,17 @@ def load_embedding(path: Path) -> Tensor:
     return found.reshape(-1, found.shape[-1]).float().clone()
 
 
-def load_vae(path: Path, dtype: torch.dtype = torch.float32, hints: Hints | None = None) -> Vae:
-    """Load an autoencoder by itself: a folder of diffusers, or a file in either naming."""
+def load_vae(
+    path: Path, dtype: torch.dtype = torch.float32, hints: Hints | None = None, family: Family = UNKNOWN
+) -> Vae:
+    """Load an autoencoder of `family` by itself: a folder of diffusers, or a file in either naming."""
     if path.is_dir():
-        return vae_of_folder(path, dtype)
+        return vae_of_folder(path, dtype, family)
     tensors = read_tensors(path)
     found = ldm_keys.part(tensors, ldm_keys.VAE) or dict(tensors)
     if "decoder.conv_in.weight" not in found:
         raise ModelError(f"{path.name} is not an autoencoder.", "Choose a file from models/vae.")
-    return vae_of_file(path, found, dtype, hints)
+    return vae_of_file(path, found, dtype, hints, family)
 
 
 def _inside(path: Path) -> Path:
