@@ -226,7 +226,7 @@ def _base_folder(path: Path, dtype: torch.dtype) -> Base:
 
 def vae_of_folder(path: Path, dtype: torch.dtype, family: Family = UNKNOWN) -> Vae:
     """An autoencoder in a folder of diffusers; what its configuration leaves out is as in `family`."""
-    config = {"force_upcast": family.latent.force_upcast, **_config(path)}
+    config: dict[str, Any] = {"force_upcast": family.latent.force_upcast, **_config(path)}
     kind = _VAES.get(config.get("_class_name", "AutoencoderKL"))
     if kind is None:
         raise ModelError(f"{path.name} has an autoencoder of an unknown kind: {config['_class_name']}.", ORDINARY)

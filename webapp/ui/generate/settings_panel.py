@@ -229,7 +229,7 @@ def _extras(studio: Studio, at: Wish, base: ModelCard) -> None:
         )
         values["eta"] = validation.number(eta, 0, 1, "Eta")
     at.choices = replace(chosen, **values)
-    if "clip_skip" not in services.studio().catalog.family(base).supports:
+    if "clip_skip" not in studio.catalog.family(base).supports:
         st.caption("LoRAs, textual inversions, VAEs and clip skip work with Stable Diffusion models.")
         return
     _text_and_decoder(studio, at, base, key)
