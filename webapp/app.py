@@ -16,9 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # `streamlit run` puts only this file's folder there
     sys.path.insert(0, str(ROOT))
 
+from starlette.middleware import Middleware  # noqa: E402
 from streamlit.starlette import App  # noqa: E402
 
+from webapp.api.door import Door  # noqa: E402
+from webapp.api.v1 import OPERATIONS  # noqa: E402
 from webapp.root import studio  # noqa: E402
+from webapp.routes.guard import option  # noqa: E402
 from webapp.routes.table import middleware, routes  # noqa: E402
 
 
@@ -45,7 +49,10 @@ def on_script_error(error: Exception) -> bool:
 app = App(
     ROOT / "pages" / "home.py",
     routes=routes(studio),
-    middleware=middleware(),
+    middleware=[
+        Middleware(Door, studio=studio, operations=OPERATIONS, base=lambda: option("server.baseUrlPath")),
+        *middleware(),
+    ],
     lifespan=lifespan,
     on_script_error=on_script_error,
 )

@@ -126,6 +126,12 @@ class Events(Generic[M]):
         with self._lock:
             return self._stream(token).session
 
+    def last(self, session: str, subject: str) -> M | None:
+        """The newest message about a subject that a session was told; None where there is none (any more)."""
+        with self._lock:
+            token = self._stream_of.get(session)
+            return None if token is None else self._streams[token].last.get(subject)
+
     def publish(self, session: str, subject: str, message: M) -> None:
         """Tell the listeners of a session and its workspace, present and future, the newest about a subject; then the
         subscribers. From any thread.

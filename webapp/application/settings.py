@@ -28,7 +28,8 @@ class Settings:
     """STUDIO_DATA: drawings, jobs, gallery, log (default data/ in `home`); STUDIO_MODELS: models (default models/ there);
     STUDIO_FREE_MB: space on the disk that is left to others (default 2048); STUDIO_DEVICES: where pictures are made, a worker
     each ("cuda:0,cuda:1", "cpu"; default every GPU, else the processor); STUDIO_ENGINE: import path of what builds a
-    worker's engine.
+    worker's engine; STUDIO_API: 1 lets this machine's programs use the API without a key; STUDIO_API_ORIGINS: pages of other
+    sites that may use it, separated by blanks.
     """
 
     data: Path = field(default_factory=lambda: home() / "data")
@@ -36,6 +37,8 @@ class Settings:
     free_min_bytes: int = FREE_MIN_BYTES
     engine: str = "webapp.application.engine:build"
     devices: str = ""
+    api: bool = False
+    api_origins: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, given: Mapping[str, str] = os.environ) -> Settings:
@@ -47,6 +50,8 @@ class Settings:
             free_min_bytes=int(free) << 20 if free.isdecimal() else cls.free_min_bytes,
             engine=given.get("STUDIO_ENGINE") or cls.engine,
             devices=given.get("STUDIO_DEVICES", ""),
+            api=given.get("STUDIO_API", "") == "1",
+            api_origins=tuple(given.get("STUDIO_API_ORIGINS", "").split()),
         )
 
     def catalog(self) -> Catalog:

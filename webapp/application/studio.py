@@ -42,6 +42,7 @@ from webapp.application.annotations import Annotations
 from webapp.application.document_store import DocumentStore
 from webapp.application.events import Events
 from webapp.application.housekeeping import Housekeeping
+from webapp.application.keys import Keys, keys_file
 from webapp.application.library import Library
 from webapp.application.open_documents import OpenDocuments
 from webapp.application.photo_detection import PhotoDetections
@@ -84,6 +85,11 @@ class Studio:
     def library(self) -> Library:
         """The models of this machine, and what is being done with them."""
         return Library(self.catalog, self.settings.free_min_bytes)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The keys of the API."""
+        return Keys(keys_file(self.settings.data))
 
     @cached_property
     def trainings(self) -> Trainings:

@@ -35,6 +35,11 @@ def run(
     base: Annotated[
         str, typer.Option(metavar="PATH", help="Path below which a proxy shows the studio, e.g. draw.")
     ] = "",
+    api: Annotated[bool, typer.Option("--api", help="Let this machine's programs use the API without a key.")] = False,
+    api_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="A page of another site that may use the API; may be repeated."),
+    ] = None,
     name: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="Name under which a proxy shows it; may be repeated.")
     ] = None,
@@ -42,6 +47,10 @@ def run(
     """Start the studio and open its page."""
     with told():
         _use_absolute_folders()
+        if api:
+            os.environ["STUDIO_API"] = "1"
+        if api_origin:
+            os.environ["STUDIO_API_ORIGINS"] = " ".join(api_origin)
         # Streamlit looks for the server's configuration here.
         os.chdir(Path(__file__).resolve().parent.parent.parent)
         free = _free_port(host, port)

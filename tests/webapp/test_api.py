@@ -1,0 +1,506 @@
+"""The API, over a real server: who may, what it takes and gives, and that every refusal is one sentence."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from typer.testing import CliRunner
+
+from annotator.formats import openpose_json
+from controlnet_core.domain import document as documents
+from controlnet_core.domain.picture import open_picture, to_png
+from controlnet_core.domain.recipe import parse
+from controlnet_core.storage.gallery import recipe_of
+from tests.webapp.conftest import container, mask
+from webapp.api.door import Door
+from webapp.api.v1 import OPERATIONS
+from webapp.application.keys import Keys
+from webapp.application.recipe_builder import Draft
+from webapp.application.settings import ROOT, Settings
+from webapp.application.studio import Studio
+from webapp.cli import app as cli
+
+SMALL = {"model": "paperworld", "width": 64, "height": 64, "steps": 2, "seed": 7}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio, str]]:
+    """A studio with the embedded model's files and the tests' engine, its API on a real port."""
+    folder = tmp_path_factory.mktemp("api")
+    (folder / "models").mkdir()
+    (folder / "models" / "paperworld").symlink_to(ROOT / "models" / "paperworld")
+    studio = Studio(Settings(data=folder / "data", models=folder / "models", engine="tests.core.strokes_engine:build"))
+    studio.start()
+
+    async def page(_request: Any) -> PlainTextResponse:
+        return PlainTextResponse("page")
+
+    app = Starlette(
+        routes=[Route("/{path:path}", page, methods=["GET", "POST"])],
+        middleware=[Middleware(Door, studio=lambda: studio, operations=OPERATIONS)],
+    )
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield studio, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    studio.close()
+    server.should_exit = True
+    thread.join(10)
+    studio.stop()
+
+
+@pytest.fixture(scope="module")
+def studio(served: tuple[Studio, str]) -> Studio:
+    return served[0]
+
+
+def client_of(served: tuple[Studio, str], name: str, *scopes: str, **limits: int) -> httpx.Client:
+    _, secret = served[0].keys.create(name, scopes or ("read", "make"), **limits)
+    return httpx.Client(base_url=served[1], headers={"Authorization": f"Bearer {secret}"}, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def client(served: tuple[Studio, str]) -> Iterator[httpx.Client]:
+    with client_of(served, "everyday") as client:
+        yield client
+
+
+def refused(answer: httpx.Response, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    told = answer.json()
+    assert told["error"].endswith("."), told
+    return told["error"]
+
+
+def b64(rgb: np.ndarray) -> str:
+    return base64.b64encode(to_png(rgb)).decode()
+
+
+def square() -> np.ndarray:
+    photo = np.zeros((300, 300, 3), np.uint8)
+    photo[100:200, 100:200] = 255
+    return photo
+
+
+def ended(client: httpx.Client, job: str, seconds: float = 60) -> dict[str, Any]:
+    end = time.monotonic() + seconds
+    while (told := client.get(f"/api/v1/jobs/{job}").json())["state"] not in ("done", "failed", "cancelled"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return told
+
+
+# ---- who may
+
+
+def test_keys_are_told_once_kept_as_hashes_and_revoked(tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    assert not keys
+    key, secret = keys.create("bot")
+    assert keys.find(secret) == key
+    assert secret not in (tmp_path / "keys.json").read_text()
+    assert (tmp_path / "keys.json").stat().st_mode & 0o777 == 0o600
+    beside = Keys(tmp_path / "keys.json")
+    assert [one.name for one in beside.all()] == ["bot"]
+    other, _ = beside.create("other", ["train"], pictures_per_hour=3)
+    assert keys.all() == [key, other], "a change of another process is seen at once"
+    assert len({key.owner, other.owner, key.session, other.session}) == 4
+    keys.revoke("bot")
+    assert beside.find(secret) is None
+    for wrong in (("other",), ("",), ("x", ["fly"]), ("x", [])):
+        with pytest.raises(Exception, match=r"\."):
+            keys.create(*wrong)
+    (tmp_path / "keys.json").write_text("{")
+    with pytest.raises(Exception, match="cannot be read"):
+        keys.find(secret)
+
+
+def test_the_command_line_makes_lists_and_revokes_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIO_DATA", str(tmp_path))
+    made = CliRunner().invoke(cli, ["keys", "create", "bot", "--scope", "make", "--pictures", "5"])
+    assert made.exit_code == 0
+    assert made.stdout.startswith("studio_")
+    assert len(made.stdout.split()) == 1, "a script takes the key from standard output"
+    listed = CliRunner().invoke(cli, ["keys", "list"]).stdout
+    assert "bot" in listed
+    assert "5 pictures an hour" in listed
+    assert made.stdout.strip() not in listed
+    assert CliRunner().invoke(cli, ["keys", "revoke", "bot"]).exit_code == 0
+    assert CliRunner().invoke(cli, ["keys", "revoke", "bot"]).exit_code == 1
+
+
+def test_the_api_is_closed_until_a_key_exists(tmp_path: Path) -> None:
+    from starlette.testclient import TestClient
+
+    studio = Studio(Settings(data=tmp_path / "data", models=tmp_path / "models"))
+
+    async def page(_request: Any) -> PlainTextResponse:
+        return PlainTextResponse("page")
+
+    app = Door(Starlette(routes=[Route("/{path:path}", page)]), lambda: studio, OPERATIONS)
+    client = TestClient(app, base_url="http://127.0.0.1")
+    assert client.get("/api/v1/models").text == "page"
+    _, secret = studio.keys.create("first")
+    refused(client.get("/api/v1/models"), 401)
+    assert client.get("/api/v1/models", headers={"Authorization": f"Bearer {secret}"}).status_code == 200
+    assert client.get("/anything").text == "page"
+    studio.keys.revoke("first")
+    assert client.get("/api/v1/models").text == "page"
+    studio.close()
+
+
+def test_without_a_key_only_this_machine_is_let_in_and_only_when_asked(tmp_path: Path) -> None:
+    from starlette.testclient import TestClient
+
+    studio = Studio(Settings(data=tmp_path / "data", models=tmp_path / "models", api=True))
+    app = Door(Starlette(), lambda: studio, OPERATIONS)
+
+    def asks(host: str = "127.0.0.1", client: str = "127.0.0.1", **headers: str) -> int:
+        told = {name.replace("_", "-"): value for name, value in headers.items()}
+        here = TestClient(app, base_url=f"http://{host}", client=(client, 5))
+        return here.get("/api/v1/conditions", headers=told).status_code
+
+    empty = "Basic " + base64.b64encode(b":").decode()
+    assert asks() == asks("localhost") == asks(authorization=empty) == 200
+    assert asks("evil.example") == 401, "a name that was made to point here"
+    assert asks(client="192.168.1.7") == 401
+    assert asks(x_forwarded_for="203.0.113.5") == 401, "through a proxy everybody has this machine's address"
+    assert asks(origin="http://evil.example") == 403
+    assert asks(origin="http://127.0.0.1") == 200
+    assert asks(sec_fetch_site="cross-site") == 401
+    assert asks(authorization="Bearer studio_wrong") == 401
+    studio.close()
+
+
+def test_a_key_is_sent_as_bearer_or_basic(served: tuple[Studio, str]) -> None:
+    _, secret = served[0].keys.create("both")
+    url = f"{served[1]}/api/v1/conditions"
+    assert httpx.get(url, headers={"Authorization": f"Bearer {secret}"}).status_code == 200
+    assert httpx.get(url, auth=("anybody", secret)).status_code == 200
+    assert httpx.get(url, auth=(secret, "")).status_code == 200
+    answer = httpx.get(url)
+    assert "needs a key" in refused(answer, 401)
+    assert answer.headers["www-authenticate"] == "Bearer"
+    refused(httpx.get(url, headers={"Authorization": "Basic !!!"}), 401)
+    refused(httpx.get(url, headers={"Authorization": "Bearer " + "x" * 5000}), 401)
+    refused(httpx.get(url, headers={"Cookie": "studio_workspace=" + "a" * 32}), 401)
+
+
+def test_scopes_bound_a_key(served: tuple[Studio, str]) -> None:
+    with client_of(served, "reader", "read") as reader, client_of(served, "maker", "make") as maker:
+        assert reader.get("/api/v1/models").status_code == 200
+        assert "may not make" in refused(reader.post("/api/v1/jobs", json=SMALL), 403)
+        assert "may not read" in refused(maker.get("/api/v1/models"), 403)
+
+
+def test_limits_are_said_with_the_time_to_wait(served: tuple[Studio, str]) -> None:
+    with client_of(served, "bounded", pictures_per_hour=3) as bounded:
+        job = bounded.post("/api/v1/jobs", json=SMALL | {"images": 2}).json()["id"]
+        answer = bounded.post("/api/v1/jobs", json=SMALL | {"images": 2})
+        assert "made 2 of its 3" in refused(answer, 429)
+        assert 3500 < int(answer.headers["retry-after"]) <= 3600
+        refused(bounded.post("/api/v1/jobs", json=SMALL | {"images": 4}), 403)
+        assert ended(bounded, job)["state"] == "done"
+    with client_of(served, "timed", seconds_per_day=1) as timed:
+        job = timed.post("/api/v1/jobs", json=SMALL | {"prompt": "slow=0.06", "steps": 20}).json()["id"]
+        assert ended(timed, job)["state"] == "done"
+        answer = timed.post("/api/v1/jobs", json=SMALL)
+        assert "for today" in refused(answer, 429)
+        assert 80_000 < int(answer.headers["retry-after"]) <= 86_400
+
+
+def test_other_sites_pages_are_let_in_by_name_alone(served: tuple[Studio, str], client: httpx.Client) -> None:
+    studio = served[0]
+    answer = client.get("/api/v1/conditions", headers={"Origin": "http://photopea.example"})
+    refused(answer, 403)
+    assert "access-control-allow-origin" not in answer.headers
+    object.__setattr__(studio.settings, "api_origins", ("http://photopea.example",))
+    try:
+        asked = client.options("/api/v1/conditions", headers={"Origin": "http://photopea.example"})
+        assert asked.status_code == 204
+        assert asked.headers["access-control-allow-origin"] == "http://photopea.example"
+        answer = client.get("/api/v1/conditions", headers={"Origin": "http://photopea.example"})
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "http://photopea.example"
+        assert (
+            client.options("/api/v1/models", headers={"Origin": "http://evil.example"}).headers.get(
+                "access-control-allow-origin"
+            )
+            is None
+        )
+    finally:
+        object.__setattr__(studio.settings, "api_origins", ())
+
+
+# ---- what there is
+
+
+def test_conditions_come_with_their_parameters_as_schema(client: httpx.Client, studio: Studio) -> None:
+    told = {one["key"]: one for one in client.get("/api/v1/conditions").json()["conditions"]}
+    assert set(told) == set(studio.controls)
+    (canny,) = (one for one in told["canny"]["detectors"] if one["key"] == "canny")
+    assert canny["ready"]
+    assert canny["parameters"]["properties"]["low"]["type"] == "integer"
+    assert canny["parameters"]["properties"]["low"]["minimum"] < canny["parameters"]["properties"]["low"]["maximum"]
+    models = {one["id"]: one for one in client.get("/api/v1/models").json()["models"]}
+    assert models["paperworld"]["here"]
+    assert not models["sd15"]["here"]
+
+
+def test_the_description_is_whole_and_needs_nothing_from_elsewhere(client: httpx.Client) -> None:
+    told = client.get("/api/openapi.json", headers={"Authorization": ""}).json()
+    assert told["openapi"].startswith("3.1")
+    for one in OPERATIONS:
+        assert one.method.lower() in told["paths"][one.path]
+    named = set(json.dumps(told).split('"#/components/schemas/')[1:])
+    assert {text.split('"')[0] for text in named} <= set(told["components"]["schemas"])
+    page = client.get("/api/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "http" not in page.text.replace("https://", "http").split("<style>")[0]
+    assert "<script" not in page.text
+
+
+# ---- jobs
+
+
+def test_the_three_ways_of_a_control_make_the_same_picture_as_the_page(client: httpx.Client, studio: Studio) -> None:
+    drawing = client.post("/api/v1/documents", content=container(1)).json()
+    finished = b64(studio.render("scribble", mask(1)))
+    recipe = studio.new_recipe([Draft("scribble", mask(1))], prompt="a house", negative="", added_prompt="", **SMALL)
+    here = studio.submit("page", recipe, owner="ab" * 16)
+    assert studio.wait(here, 60).state == "done"
+    page = open_picture(studio.gallery.get(studio.queue.get(here).kept[0]).png.read_bytes())
+    ways = [{"document": drawing["digest"]}, {"picture": finished}, {"picture": "data:image/png;base64," + finished}]
+    for way in ways:
+        asked = SMALL | {"prompt": "a house", "negative": "", "added_prompt": ""}
+        answer = client.post("/api/v1/jobs", json=asked | {"controls": [{"control": "scribble"} | way]})
+        assert answer.status_code == 202, answer.text
+        told = ended(client, answer.json()["id"])
+        assert told["state"] == "done"
+        (made,) = told["pictures"]
+        png = client.get(made["url"])
+        assert np.array_equal(open_picture(png.content), page)
+        assert recipe_of(png.content) == parse(told["recipe"])
+
+
+def test_a_job_lives_without_listeners_and_tells_those_that_listen(client: httpx.Client) -> None:
+    asked = SMALL | {"prompt": "slow=0.05", "steps": 12, "id": "my-own-number"}
+    job = client.post("/api/v1/jobs", json=asked).json()
+    assert job["id"] == client.post("/api/v1/jobs", json=asked).json()["id"], "the same id is the same job"
+    kinds: list[str] = []
+    with client.stream("GET", f"/api/v1/jobs/{job['id']}/events") as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data: "):
+                event = json.loads(line[6:])
+                kinds.append(event["kind"])
+    assert kinds[-1] == "done"
+    assert "step" in kinds
+    assert event["pictures"][0]["url"].startswith("/api/v1/pictures/")
+    with client.stream("GET", f"/api/v1/jobs/{job['id']}/events") as stream:
+        assert json.loads(next(line for line in stream.iter_lines() if line)[6:])["kind"] == "done"
+
+
+def test_a_job_is_stopped(client: httpx.Client) -> None:
+    job = client.post("/api/v1/jobs", json=SMALL | {"prompt": "slow=0.1", "steps": 100}).json()["id"]
+    assert job in [one["id"] for one in client.get("/api/v1/jobs").json()["open"]]
+    client.delete(f"/api/v1/jobs/{job}")
+    assert ended(client, job)["state"] == "cancelled"
+
+
+def test_a_form_brings_its_pictures_along(client: httpx.Client, studio: Studio) -> None:
+    edges = studio.render("scribble", mask(2))
+    asked = SMALL | {
+        "controls": [{"control": "scribble", "picture": "file:edges"}],
+        "start_from": {"picture": "file:start"},
+    }
+    files = {"edges": ("e.png", to_png(edges), "image/png"), "start": ("s.png", to_png(square()), "image/png")}
+    answer = client.post("/api/v1/jobs", data={"request": json.dumps(asked)}, files=files)
+    assert answer.status_code == 202, answer.text
+    recipe = parse(answer.json()["recipe"])
+    assert np.array_equal(open_picture(studio.blobs.get(recipe.controls[0].picture)), edges)
+    assert recipe.source is not None
+    assert ended(client, answer.json()["id"])["state"] == "done"
+
+
+def test_maps_are_found_kept_and_used(client: httpx.Client, studio: Studio) -> None:
+    photo = client.post("/api/v1/pictures", content=to_png(square())).json()
+    assert (photo["width"], photo["height"]) == (300, 300)
+    found = client.post(
+        "/api/v1/detect", json={"control": "canny", "photo": photo["digest"], "detector_values": {"low": 40}}
+    ).json()
+    assert (found["detector"], found["width"], found["height"]) == ("canny", 512, 512)
+    seen = open_picture(base64.b64decode(found["png"]))
+    assert (seen > 0).any()
+    drawn = client.post("/api/v1/render", json={"control": "canny", "document": found["document"]})
+    assert np.array_equal(open_picture(drawn.content), seen)
+    lines = client.post("/api/v1/detect", json={"control": "lines", "photo": b64(square()), "detector": "mlsd"})
+    assert lines.json()["detector"] == "mlsd", "the worker's network was waited for"
+    job = client.post(
+        "/api/v1/jobs", json=SMALL | {"controls": [{"control": "canny", "photo": photo["digest"], "weight": 0.5}]}
+    )
+    unit = parse(job.json()["recipe"]).controls[0]
+    assert unit.found is not None
+    assert unit.found.picture == photo["digest"]
+    assert ended(client, job.json()["id"])["state"] == "done"
+
+
+def test_people_go_in_and_out_as_openpose_json(client: httpx.Client, studio: Studio) -> None:
+    body = [value for k in range(18) for value in (20 + 4 * k, 30 + 3 * k, 1)]
+    people = {"people": [{"pose_keypoints_2d": body}], "canvas_width": 128, "canvas_height": 128}
+    kept = client.post("/api/v1/documents", content=json.dumps(people)).json()
+    assert (kept["kind"], kept["width"], kept["height"]) == ("skeleton", 128, 128)
+    back = client.get(f"/api/v1/documents/{kept['digest']}", params={"form": "openpose"})
+    assert openpose_json.read(back.content) == openpose_json.read(json.dumps(people))
+    drawn = client.post("/api/v1/render", json={"control": "pose", "document": kept["digest"]})
+    skeleton = documents.decode(studio.blobs.get(kept["digest"]))
+    assert np.array_equal(open_picture(drawn.content), studio.render("pose", skeleton))
+
+
+def test_a_key_sees_its_own_things_alone(served: tuple[Studio, str], client: httpx.Client) -> None:
+    job = client.post("/api/v1/jobs", json=SMALL | {"prompt": "a <b>boat</b>", "seed": 99}).json()["id"]
+    picture = ended(client, job)["pictures"][0]["id"]
+    wall = client.get("/api/v1/gallery", params={"text": "boat"}).json()
+    assert [one["id"] for one in wall["pictures"]] == [picture]
+    about = client.get(f"/api/v1/pictures/{picture}").json()
+    assert dict(about["words"])["Seed"] == "99"
+    with client_of(served, "stranger") as stranger:
+        for address in (f"/api/v1/jobs/{job}", f"/api/v1/jobs/{job}/events", f"/api/v1/pictures/{picture}"):
+            refused(stranger.get(address), 404)
+        refused(stranger.get(f"/api/v1/pictures/{picture}.png"), 404)
+        refused(stranger.delete(f"/api/v1/jobs/{job}"), 404)
+        assert stranger.get("/api/v1/gallery").json()["pictures"] == []
+        assert stranger.get("/api/v1/jobs").json() == {"open": [], "over": []}
+
+
+def test_many_listen_at_once(served: tuple[Studio, str], client: httpx.Client) -> None:
+    job = client.post("/api/v1/jobs", json=SMALL | {"prompt": "slow=0.05", "steps": 40}).json()["id"]
+    last: list[str] = []
+
+    def listen() -> None:
+        with client.stream("GET", f"/api/v1/jobs/{job}/events") as stream:
+            told = [json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: ")]
+        last.append(told[-1]["kind"])
+
+    threads = [threading.Thread(target=listen) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert last == ["done"] * 50
+
+
+# ---- bad input
+
+
+def bomb() -> bytes:
+    file = io.BytesIO()
+    Image.new("1", (30_000, 30_000)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"evil": 1}, "evil"),
+        ({"steps": "many"}, "steps"),
+        ({"width": 63}, "width"),
+        ({"images": -1}, "images"),
+        ({"images": 10**30}, "images"),
+        ({"prompt": "x" * 10_000}, "prompt"),
+        ({"sampler": "magic"}, "sampler"),
+        ({"model": "nothing"}, "no model called"),
+        ({"loras": [{"key": "nothing", "weight": 99}]}, "weight"),
+        ({"id": "../x"}, "number of a job"),
+        ({"controls": [{"control": "nothing", "document": "0" * 64}]}, "nothing"),
+        ({"controls": [{"control": "scribble"}]}, "one of document, picture and photo"),
+        ({"controls": [{"control": "scribble", "picture": "/etc/passwd"}]}, "base64"),
+        ({"controls": [{"control": "scribble", "picture": "https://example.com/x.png"}]}, "base64"),
+        ({"controls": [{"control": "scribble", "picture": "file:nothing"}]}, "no file called"),
+        ({"controls": [{"control": "scribble", "picture": "0" * 64}]}, "not here any more"),
+        ({"controls": [{"control": "scribble", "picture": "aGVsbG8="}]}, "picture"),
+        ({"controls": [{"control": "scribble", "document": "0" * 64}]}, "."),
+        ({"controls": [{"control": "scribble", "document": "0" * 64}] * 10_000}, "controls"),
+        ({"start_from": {"picture": "aGVsbG8=", "strength": 7}}, "."),
+    ],
+)
+def test_what_is_wrong_is_named(client: httpx.Client, wrong: dict[str, Any], words: str) -> None:
+    answer = client.post("/api/v1/jobs", json=SMALL | wrong)
+    assert answer.status_code in (404, 422), answer.text
+    assert words.lower() in refused(answer, answer.status_code).lower() + answer.json()["hint"].lower()
+
+
+def test_bombs_numbers_that_are_none_and_broken_bodies_are_refused(client: httpx.Client) -> None:
+    refused(client.post("/api/v1/pictures", content=bomb()), 422)
+    refused(client.post("/api/v1/jobs", content=b'{"guidance": NaN}'), 422)
+    refused(client.post("/api/v1/jobs", content=b"[" * 100_000), 422)
+    refused(client.post("/api/v1/jobs", content=b"\xff\xfe{"), 422)
+    refused(client.post("/api/v1/documents", content=b"garbage"), 422)
+    refused(client.post("/api/v1/documents", content=b'{"people": 3}'), 422)
+    refused(client.get("/api/v1/documents/nothing"), 404)
+    refused(client.post("/api/v1/conditions"), 405)
+    refused(client.get("/api/v1/gallery", params={"n": "-1"}), 422)
+
+
+def test_a_body_that_is_announced_too_large_is_not_waited_for(client: httpx.Client) -> None:
+    url = httpx.URL(str(client.base_url))
+    connection = HTTPConnection(url.host, url.port or 80, timeout=20)
+    connection.putrequest("POST", "/api/v1/jobs")
+    connection.putheader("Authorization", client.headers["authorization"])
+    connection.putheader("Content-Length", str(1 << 40))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = [
+    "prompt",
+    "steps",
+    "guidance",
+    "controls",
+    "start_from",
+    "width",
+    "seed",
+    "loras",
+    "images",
+    "model",
+    "id",
+    "eta",
+]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4))
+def test_nothing_that_is_sent_is_an_error_of_ours(client: httpx.Client, asked: dict[str, Any]) -> None:
+    answer = client.post("/api/v1/jobs", content=json.dumps(asked))
+    if answer.status_code == 202:
+        client.delete(f"/api/v1/jobs/{answer.json()['id']}")
+        return
+    assert 400 <= answer.status_code < 500, answer.text
+    refused(answer, answer.status_code)

@@ -1,0 +1,58 @@
+"""Pictures as clients send them: base64, a data-URL, or the digest of what was sent before. Never a path, never an address."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+
+from controlnet_core.domain import picture
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.errors import InputError
+from webapp.application.studio import Studio
+
+TEXT_MAX = picture.UPLOAD_MAX_BYTES * 4 // 3 + 1024
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_DATA_URL = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
+
+
+def data_of(text: object, name: str = "The picture") -> bytes:
+    """The bytes of a picture in base64, with or without the head of a data-URL. Raises InputError for anything else."""
+    if not isinstance(text, str) or not text:
+        raise InputError(f"{name} is missing.", "Send it as base64 or as a data-URL.")
+    if len(text) > TEXT_MAX:
+        raise InputError(f"{name} is larger than {picture.UPLOAD_MAX_BYTES >> 20} MB.", "Send it smaller or as JPEG.")
+    head = _DATA_URL.match(text)
+    body = text[head.end() :] if head else text
+    try:
+        return base64.b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        # Also for paths and addresses: nothing here opens either.
+        raise InputError(f"{name} is no base64.", "Send its bytes as base64 or as a data-URL, not a path.") from error
+
+
+def kept(studio: Studio, given: str, files: Mapping[str, bytes], name: str = "The picture") -> str:
+    """The blob of a picture: a digest that is here, `file:NAME` of the same request, base64, or a data-URL.
+
+    Raises InputError for what is no picture, NoSpace.
+    """
+    if _DIGEST.fullmatch(given):
+        if given not in studio.blobs:
+            raise InputError(f"{name} is not here any more.", "Send it again.")
+        return given
+    if given.startswith("file:"):
+        if given[5:] not in files:
+            raise InputError(f"There is no file called {given[5:80]!r} in this request.")
+        return studio.photos.keep(files[given[5:]])
+    return studio.photos.keep(data_of(given, name))
+
+
+def rgb_of(studio: Studio, digest: str) -> Rgb:
+    """The picture of a blob, uint8 RGB. Raises InputError."""
+    return picture.open_picture(studio.blobs.get(digest))
+
+
+def encoded(png: bytes) -> str:
+    """Bytes as base64."""
+    return base64.b64encode(png).decode()

@@ -1,0 +1,64 @@
+"""What an operation of the API is: an address, what it takes and gives, what a key needs for it, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from controlnet_core.domain.errors import InputError
+from webapp.api.guard import Caller
+from webapp.application.keys import Scope
+from webapp.application.studio import Studio
+from webapp.routes.guard import body
+
+BODY_MAX_BYTES = 64 << 20
+"""Of a request: two photos of the largest size in base64."""
+M = TypeVar("M", bound=BaseModel)
+Answer = Callable[[Studio, Request, Caller], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation. `takes` is the model of its JSON body, `gives` that of its answer, or `media` its type where it is no JSON.
+
+    `query` describes what stands after the question mark.
+    """
+
+    method: str
+    path: str
+    answer: Answer
+    summary: str
+    scope: Scope
+    takes: type[BaseModel] | None = None
+    gives: type[BaseModel] | None = None
+    media: str = "application/json"
+    query: tuple[tuple[str, str], ...] = ()
+    group: str = ""
+
+
+async def read(request: Request, model: type[M]) -> M:
+    """The JSON body of a request. Raises InputError naming the first wrong field, TooLarge."""
+    return parsed(model, await body(request, BODY_MAX_BYTES, "request", "Send pictures once and name them by digest."))
+
+
+def parsed(model: type[M], data: bytes) -> M:
+    """JSON as `model`. Raises InputError naming the first wrong field."""
+    try:
+        return model.model_validate_json(data or b"{}")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        raise InputError(f"The request cannot be used: {where}: {first['msg'].lower()}.") from error
+    except RecursionError as error:
+        raise InputError("The request is nested too deeply.") from error
+
+
+def given(model: BaseModel, status: int = 200) -> Response:
+    """A model as the answer."""
+    headers = {"Cache-Control": "no-store"}
+    return Response(model.model_dump_json(), status, media_type="application/json", headers=headers)
