@@ -22,7 +22,7 @@ from streamlit.starlette import App  # noqa: E402
 from webapp.api.door import Door  # noqa: E402
 from webapp.api.v1 import OPERATIONS  # noqa: E402
 from webapp.root import studio  # noqa: E402
-from webapp.routes.guard import option  # noqa: E402
+from webapp.routes.origin import option  # noqa: E402
 from webapp.routes.table import middleware, routes  # noqa: E402
 
 
