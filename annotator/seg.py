@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,6 +70,69 @@ def render(document: Document, values: Values) -> Rgb:
     return palette()[indices]
 
 
+@dataclass(frozen=True)
+class ColourMap:
+    """A colour map as it was read: `classes` (uint8 H,W), `changed` pixels that had no class's colour, how `far` from it those
+    were on average (RGB distance), and the `unsure` ones (bool H,W), whose class is a guess.
+    """
+
+    classes: NDArray[np.uint8]
+    changed: int
+    far: float
+    unsure: NDArray[np.bool_]
+
+    @property
+    def looks_like_photo(self) -> bool:
+        """Whether too much of it lies too far from any class's colour."""
+        return self.changed > PHOTO_SHARE * self.classes.size and self.far >= PHOTO_DISTANCE
+
+    def cleaned(self) -> NDArray[np.uint8]:
+        """The classes, every guessed pixel with that of the nearest sure one: no threads of chance classes along edges."""
+        return _grown(self.classes, self.unsure)
+
+
+PHOTO_SHARE, PHOTO_DISTANCE = 0.5, 24.0
+NOISE_DISTANCE = 24.0
+"""Noise of a good JPEG stays below, most mixed colours at the edges of regions lie above."""
+CLEAN_SHARE = 0.8
+"""Where more pixels than this are exact, there is no noise: every other one is a mixture."""
+
+
+def read_colours(rgb: Rgb) -> ColourMap:
+    """A colour map by the nearest class of every pixel, as the map editor reads it."""
+    classes = nearest_classes(rgb)[0]
+    distance = np.sqrt(((rgb.astype(np.int32) - palette()[classes]) ** 2).sum(axis=2))
+    changed = int(np.count_nonzero(distance))
+    noise = 0.0 if changed < (1 - CLEAN_SHARE) * classes.size else NOISE_DISTANCE
+    return ColourMap(classes, changed, float(distance.sum()) / changed if changed else 0.0, distance > noise)
+
+
+def from_numbers(values: NDArray[np.uint8], first: int) -> tuple[NDArray[np.uint8], int]:
+    """Classes from numbers that count from `first`, and how many pixels had none and took the class beside them.
+
+    Counted from 1, 0 says "nothing", as in ADE20K's annotation files; counted from 0, 255 does. InputError beyond the last.
+    """
+    holes = values == (0 if first else 255)
+    last = int(values[~holes].max(initial=0))
+    if last - first >= len(classes()):
+        raise InputError(f"The picture holds the number {last}, but the last class is {len(classes()) - 1 + first}.")
+    if holes.all():
+        raise InputError("The picture holds no class.", "Choose another file.")
+    indices = np.where(holes, 0, values - np.uint8(first)).astype(np.uint8)
+    return _grown(indices, holes), int(np.count_nonzero(holes))
+
+
+def _grown(indices: NDArray[np.uint8], holes: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """`indices` with the value of the nearest other pixel in every hole."""
+    if not holes.any() or holes.all():
+        return indices
+    _, labels = cv2.distanceTransformWithLabels(holes.astype(np.uint8), cv2.DIST_L1, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    labels = np.asarray(labels, np.int64)
+    owner = np.zeros(int(labels.max()) + 1, np.uint8)
+    owner[labels[~holes]] = indices[~holes]
+    return owner[labels]
+
+
 def nearest_classes(rgb: Rgb) -> tuple[NDArray[np.uint8], int, int]:
     """Read a colour map: (class indices H,W, pixels whose colour had to be moved to the nearest, ambiguous pixels).
 
@@ -115,7 +179,7 @@ def _segformer(picture: Rgb, values: Values) -> Document:
 
 
 def _colour_map(picture: Rgb, values: Values) -> Document:
-    return Raster("classes", nearest_classes(picture)[0])
+    return Raster("classes", read_colours(picture).cleaned())
 
 
 def _truth(world: Truth) -> Document:

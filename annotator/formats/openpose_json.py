@@ -1,6 +1,7 @@
 """The OpenPose JSON format, read and written: what other editors and programs exchange poses in.
 
-Read: pixel or 0-1 coordinates, a list of frames (the first counts), 18 or 25 body points (BODY_25), hands and faces.
+Read: pixel or 0-1 coordinates, a list of frames (the first with somebody counts), 18 or 25 body points (BODY_25), hands, and
+faces of 70 points or of 68, which have no pupils. `components/assets/editors/pose/openpose.js` reads alike.
 Written: pixels, 18 body points, confidence exactly 1.0 or 0.0, missing points 0, 0, 0. What of a document the format
 does not have (hidden joints, ghosts) is written as missing; hidden people are left out, for they are not in the picture.
 """
@@ -19,35 +20,50 @@ COORDINATE_MAX_PX = 1e5
 _BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 """The OpenPose-18 joints among the 25: the hip's middle (8) and the feet (19..24) have no place in 18."""
 _UNIT_MAX = 2.0
-"""Coordinates that all lie below this are shares of the canvas: a person of two pixels does not exist."""
+"""A part whose coordinates all lie below this has shares of the canvas: a face of two pixels does not exist."""
+_UNSURE = 0.3
 _HINT = "Choose a file in the OpenPose format."
 
 _PARTS = {
-    "hand_left_keypoints_2d": ("left_hand", 21),
-    "hand_right_keypoints_2d": ("right_hand", 21),
-    "face_keypoints_2d": ("face", 70),
+    "hand_left_keypoints_2d": ("left_hand", (21,)),
+    "hand_right_keypoints_2d": ("right_hand", (21,)),
+    "face_keypoints_2d": ("face", (68, 70)),
 }
 
 
 def read(data: str | bytes, width: int = 512, height: int = 512) -> Skeleton:
-    """The first frame of an OpenPose JSON file; `width` and `height` (px) stand in for a canvas size it does not give.
+    """The skeleton of `read_with_losses`."""
+    return read_with_losses(data, width, height)[0]
 
-    Raises InputError, in one sentence, for anything that is not such a file: wrong counts, text or NaN for a number,
-    coordinates beyond 100,000 px, more than 64 people.
+
+def read_with_losses(data: str | bytes, width: int = 512, height: int = 512) -> tuple[Skeleton, tuple[str, ...]]:
+    """The first frame with somebody in it, and a sentence for every part that had to be left out.
+
+    A part (body, hand, face) that is wrong, by its count of points or by something that is no number up to 100,000, is left
+    out by itself; of the units (pixels or shares of the canvas) each part has its own. `width` and `height` (px) are the canvas
+    where the file names none and everybody fits on it. A canvas of more than 2048 px comes out smaller, with everybody on it.
+    Joints of little confidence become ghosts. Raises InputError, in one sentence, where nothing can be read, for more than 64
+    people and for an unusable canvas.
     """
     frame = _frame(data)
-    width = _side(frame.get("canvas_width", width), "canvas_width")
-    height = _side(frame.get("canvas_height", height), "canvas_height")
     people = frame.get("people")
     if not isinstance(people, list):
         raise InputError("The pose file has no list of people.", _HINT)
     entries = cast("list[object]", people)
     if len(entries) > PEOPLE_MAX:
         raise InputError(f"The pose file has {len(entries)} people, but {PEOPLE_MAX} are the most.", "Leave some out.")
-    parsed = [_person(entry) for entry in entries]
-    if _is_unit(parsed):
-        parsed = [{part: _stretched(points, width, height) for part, points in one.items()} for one in parsed]
-    return Skeleton(width=width, height=height, people=tuple(Person(**cast("Any", one)) for one in parsed))
+    lost: list[str] = []
+    parsed = [_person(entry, number, lost) for number, entry in enumerate(entries, 1)]
+    found = [person for person in parsed if person is not None]
+    if lost and not any(found):
+        raise InputError(f"The pose file cannot be read. {lost[0]}", _HINT)
+    pixels = [p for one in found for points in one.values() if not _is_unit(points) for p in points if p.confidence > 0]
+    wide, tall = _canvas(frame, (width, height), pixels)
+    shrink = min(1.0, SIDE_MAX_PX / max(wide, tall))
+    moved = [{part: _placed(points, wide, tall, shrink) for part, points in one.items()} for one in found]
+    sides = (max(1, math.floor(side * shrink + 0.5)) for side in (wide, tall))
+    across, down = sides
+    return Skeleton(width=across, height=down, people=tuple(map(_built, moved))), tuple(lost)
 
 
 def write(skeleton: Skeleton) -> str:
@@ -68,69 +84,102 @@ def _frame(data: str | bytes) -> dict[str, object]:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InputError("The pose file is not JSON.", _HINT) from error
-    if isinstance(content, list) and content:
-        content = cast("list[object]", content)[0]
+    if isinstance(content, list):
+        frames = [cast("dict[str, object]", one) for one in cast("list[object]", content) if isinstance(one, dict)]
+        content = next((one for one in frames if one.get("people")), frames[0] if frames else None)
     if not isinstance(content, dict):
         raise InputError("The pose file holds no frame.", _HINT)
     return cast("dict[str, object]", content)
 
 
-def _side(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= SIDE_MAX_PX:
-        raise InputError(f"The pose file has a {name} that is no number from 1 to {SIDE_MAX_PX}.", _HINT)
-    return int(value)
+def _canvas(frame: dict[str, object], fallback: tuple[int, int], pixels: list[Point]) -> tuple[float, float]:
+    given = [frame.get("canvas_width"), frame.get("canvas_height")]
+    if given == [None, None]:
+        if all(point.x <= fallback[0] and point.y <= fallback[1] for point in pixels):
+            return fallback
+        return _up_to([point.x for point in pixels]), _up_to([point.y for point in pixels])
+    for side in given:
+        if isinstance(side, bool) or not isinstance(side, (int, float)) or not 1 <= side <= COORDINATE_MAX_PX:
+            raise InputError("The pose file has a canvas size that cannot be used.", _HINT)
+    wide, tall = (float(cast("float", side)) for side in given)
+    return wide, tall
 
 
-def _person(entry: object) -> dict[str, tuple[Point, ...]]:
+def _up_to(values: list[float]) -> int:
+    return math.ceil(max(64.0, *values) / 64) * 64
+
+
+def _person(entry: object, number: int, lost: list[str]) -> dict[str, tuple[Point, ...]] | None:
+    """The parts of a person that can be read; None, and a sentence in `lost`, when there is none of them."""
     if not isinstance(entry, dict):
-        raise InputError("The pose file has a person without named points.", _HINT)
+        lost.append(f"Person {number} was left out: it has no named points.")
+        return None
     fields = cast("dict[str, object]", entry)
-    body = _points(fields.get("pose_keypoints_2d"), "pose_keypoints_2d", (18, 25))
-    if body is None:
-        body = (MISSING,) * 18
-    found = {"body": tuple(body[index] for index in _BODY_25) if len(body) == 25 else body}
-    for name, (part, count) in _PARTS.items():
-        points = _points(fields.get(name), name, (count,))
-        if points is not None:
-            found[part] = points
-    return found
+    found: dict[str, tuple[Point, ...]] = {}
+    wrong = 0
+    for name, (part, counts) in {"pose_keypoints_2d": ("body", (18, 25)), **_PARTS}.items():
+        try:
+            points = _points(fields.get(name), counts)
+        except ValueError as error:
+            lost.append(f"The {part.replace('_', ' ')} of person {number} was left out: {error}.")
+            wrong += 1
+            continue
+        if points is None:
+            continue
+        if part == "body":
+            found[part] = tuple(points[index] for index in _BODY_25) if len(points) == 25 else points
+        elif any(point.confidence > 0 for point in points):
+            whole = (*points, *[MISSING] * (counts[-1] - len(points)))
+            found[part] = tuple(
+                point.model_copy(update={"confidence": 1.0}) if point.confidence else point for point in whole
+            )
+    if wrong and not found:
+        return None
+    return {"body": (MISSING,) * 18, **found}
 
 
-def _points(value: object, name: str, counts: tuple[int, ...]) -> tuple[Point, ...] | None:
+def _points(value: object, counts: tuple[int, ...]) -> tuple[Point, ...] | None:
+    """The points of a flat list x, y, confidence; None where there is none. ValueError says what is wrong with it."""
     if value is None or value == []:
         return None
     if not isinstance(value, list):
-        raise InputError(f"The pose file has a {name} that is no list.", _HINT)
+        raise ValueError("it is no list")
     numbers = cast("list[object]", value)
     if len(numbers) not in [3 * count for count in counts]:
-        wanted = " or ".join(str(count) for count in counts)
-        raise InputError(
-            f"The pose file has {len(numbers)} numbers in {name}, but {wanted} points need three each.", _HINT
-        )
-    plain = [_number(number, name) for number in numbers]
+        count = f"{len(numbers) // 3} points" if len(numbers) % 3 == 0 else f"{len(numbers)} numbers"
+        raise ValueError(f"it has {count}, and {' or '.join(map(str, counts))} points are read")
+    plain = [_number(number) for number in numbers]
     return tuple(_point(*plain[at : at + 3]) for at in range(0, len(plain), 3))
 
 
-def _number(value: object, name: str) -> float:
+def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"The pose file has something in {name} that is no number.", _HINT)
+        raise ValueError("it holds something that is no number")
     # An integer of a thousand digits fits no float: compare before converting.
     if not -COORDINATE_MAX_PX <= value <= COORDINATE_MAX_PX or not math.isfinite(value):
-        raise InputError(f"The pose file has a number in {name} that lies beyond {COORDINATE_MAX_PX:.0f}.", _HINT)
+        raise ValueError("it holds joints far outside any picture")
     return float(value)
 
 
 def _point(x: float, y: float, confidence: float) -> Point:
+    if confidence < 0:
+        raise ValueError("it holds a negative confidence")
     return Point(x=x, y=y, confidence=min(confidence, 1.0)) if confidence > 0 else MISSING
 
 
-def _is_unit(people: list[dict[str, tuple[Point, ...]]]) -> bool:
-    present = [point for one in people for points in one.values() for point in points if point.confidence > 0]
-    return bool(present) and all(abs(point.x) < _UNIT_MAX and abs(point.y) < _UNIT_MAX for point in present)
+def _is_unit(points: tuple[Point, ...]) -> bool:
+    present = [point for point in points if point.confidence > 0]
+    return all(abs(point.x) < _UNIT_MAX and abs(point.y) < _UNIT_MAX for point in present)
 
 
-def _stretched(points: tuple[Point, ...], width: int, height: int) -> tuple[Point, ...]:
-    return tuple(Point(x=p.x * width, y=p.y * height, confidence=p.confidence) for p in points)
+def _placed(points: tuple[Point, ...], width: float, height: float, shrink: float) -> tuple[Point, ...]:
+    across, down = (width * shrink, height * shrink) if _is_unit(points) else (shrink, shrink)
+    return tuple(Point(x=p.x * across, y=p.y * down, confidence=p.confidence) for p in points)
+
+
+def _built(parts: dict[str, tuple[Point, ...]]) -> Person:
+    ghosts = {index for index, point in enumerate(parts["body"]) if 0 < point.confidence < _UNSURE}
+    return Person(**cast("Any", parts), ghosts=frozenset(ghosts))
 
 
 def _written(person: Person) -> dict[str, list[float] | None]:

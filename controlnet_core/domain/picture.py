@@ -15,6 +15,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -140,6 +141,42 @@ def open_picture(data: bytes, *, pixels_max: int = PIXELS_MAX, longest: int = 0)
         height, width = (max(1, round(one * longest / side)) for one in rgb.shape[:2])
         rgb = resize_to(rgb, width, height)
     return np.ascontiguousarray(_UPRIGHT[turned](rgb)) if turned in _UPRIGHT else rgb
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A picture with what `open_picture` leaves out: `alpha` (uint8 H,W; None where all is opaque), `colour` (what stands under
+    the transparency, as `rgb` where there is none), and of a palette picture `indices` (uint8 H,W) and `palette` (n,3).
+    """
+
+    rgb: Rgb
+    colour: Rgb
+    alpha: NDArray[np.uint8] | None = None
+    indices: NDArray[np.uint8] | None = None
+    palette: NDArray[np.uint8] | None = None
+
+
+def open_layers(data: bytes) -> Layers:
+    """As `open_picture`, with its transparency and its palette."""
+    rgb = open_picture(data)
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.mode == "P" and "transparency" not in image.info:
+            colours: list[int] = image.getpalette("RGB") or []
+            palette = np.array(colours, np.uint8).reshape(-1, 3)
+            return Layers(rgb, rgb, indices=np.array(image, np.uint8), palette=palette)
+        if "A" not in image.getbands() and "transparency" not in image.info:
+            return Layers(rgb, rgb)
+        turned = _orientation(image)
+        whole = np.array(image.convert("RGBA"), np.uint8)
+    whole = _UPRIGHT[turned](whole) if turned in _UPRIGHT else whole
+    alpha = np.ascontiguousarray(whole[:, :, 3])
+    return Layers(rgb, rgb) if (alpha == 255).all() else Layers(rgb, np.ascontiguousarray(whole[:, :, :3]), alpha)
+
+
+def open_mask(data: bytes) -> Rgb:
+    """A mask picture, white where something is to happen: what was painted on a transparent layer counts, with any ink."""
+    layers = open_layers(data)
+    return layers.rgb if layers.alpha is None else hwc3(layers.alpha)
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:

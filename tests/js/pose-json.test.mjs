@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { DocumentError } from "../../components/assets/canvas/document.js";
-import { fromOpenPose, toOpenPose } from "../../components/assets/editors/pose/openpose.js";
+import { fromOpenPose, readOpenPose, toOpenPose } from "../../components/assets/editors/pose/openpose.js";
 import { standing } from "../../components/assets/editors/pose/anatomy.js";
 import { present } from "../../components/assets/editors/pose/skeleton.js";
 
@@ -74,7 +75,6 @@ test("bad files: one sentence each", () => {
     file({ pose_keypoints_2d: ["1", ...body.slice(1)] }), file({ pose_keypoints_2d: [null, ...body.slice(1)] }), file({ pose_keypoints_2d: [[1], ...body.slice(1)] }),
     file({ pose_keypoints_2d: body }).replace("10.25", "1e999"), file({ pose_keypoints_2d: body }).replace("10.25", "NaN"),
     file({ pose_keypoints_2d: flat(18, () => [1e9, 1e9, 1]) }), file({ pose_keypoints_2d: flat(18, () => [1e9, 1e9, 1]) }, {}), file({ pose_keypoints_2d: flat(18, () => [1, 1, -1]) }),
-    file({ pose_keypoints_2d: body, hand_left_keypoints_2d: flat(20) }), file({ pose_keypoints_2d: body, face_keypoints_2d: [1, 2, 3] }),
     file({ pose_keypoints_2d: body }, { canvas_width: -4, canvas_height: 4 }), file({ pose_keypoints_2d: body }, { canvas_width: "640", canvas_height: 480 }),
     file({ pose_keypoints_2d: body }, { canvas_width: 640 }), file({ pose_keypoints_2d: body }, { canvas_width: 1e300, canvas_height: 10 }),
     JSON.stringify({ people: Array.from({ length: 10000 }, () => ({ pose_keypoints_2d: body })) }), "[".repeat(100000),
@@ -87,6 +87,20 @@ test("bad files: one sentence each", () => {
     });
   }
 });
+
+const SHARED = JSON.parse(readFileSync(new URL("./fixtures/poses.json", import.meta.url), "utf8"));
+
+for (const { name, text, expected } of SHARED) {
+  test(`read as on the command line (tests/annotator/test_openpose_json.py): ${name}`, () => {
+    if (!expected) return assert.throws(() => readOpenPose(text, FRAME), DocumentError);
+    const { document, lost } = readOpenPose(text, FRAME);
+    const numbers = (points) => points?.flatMap(({ x, y, confidence }) => [x, y, confidence].map((value) => Number(value.toFixed(6)))) ?? null;
+    const people = document.people.map(({ body, left_hand, right_hand, face, ghosts }) => ({
+      body: numbers(body), left_hand: numbers(left_hand), right_hand: numbers(right_hand), face: numbers(face), ghosts: [...(ghosts ?? [])],
+    }));
+    return assert.deepEqual({ width: document.width, height: document.height, people, lost }, expected);
+  });
+}
 
 test("a file of nobody is an empty canvas", () => {
   assert.deepEqual(fromOpenPose('{"people": []}', FRAME), { kind: "skeleton", ...FRAME, people: [] });

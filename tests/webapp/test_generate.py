@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
+from annotator.seg import palette
 from controlnet_core.domain.picture import open_picture, to_png
+from controlnet_core.domain.recipe import Recipe
 from controlnet_core.storage.gallery import recipe_of
 from tests.core.small import save_small_model
 from webapp import cli, root
@@ -99,9 +103,75 @@ def test_a_control_takes_the_controlnet_that_is_here(files: Path, here: Studio, 
     assert recipe.controls[0].network == "control"
 
 
+def made(here: Studio, folder: Path, control: str, *more: object) -> tuple[Recipe, str]:
+    done = generate(
+        "--model", "small", "--size", "64x64", "--steps", 1, "--seed", 3, "--out", folder, "--control", control, *more
+    )
+    assert done.exit_code == 0, done.output
+    recipe = recipe_of((folder / "small-3.png").read_bytes())
+    assert recipe is not None
+    return recipe, done.output
+
+
+def test_a_finished_map_is_not_detected_again_and_ink_is_ink(here: Studio, tmp_path: Path) -> None:
+    stroke = np.zeros((64, 64, 3), np.uint8)
+    stroke[20:24, 8:50] = 255
+    white = np.dstack([np.full((64, 64, 3), 255, np.uint8), stroke[:, :, 0]])
+    (tmp_path / "white.png").write_bytes(to_png(stroke))
+    (tmp_path / "black.png").write_bytes(to_png(255 - stroke))
+    Image.fromarray(white).save(tmp_path / "nothing.png")
+    for name, how in (("white", ""), ("black", ""), ("nothing", ""), ("white", ",ink=light"), ("black", ",ink=dark")):
+        for control in ("scribble", "canny", "lines", "softedge", "lineart"):
+            recipe, said = made(here, tmp_path, f"{control}={tmp_path / name}.png{how}")
+            (unit,) = recipe.controls
+            assert np.array_equal(open_picture(here.blobs.get(unit.picture)), stroke), (name, control)
+            assert "Taken as a finished map" in said
+
+
+def test_poses_as_json_and_as_pictures(here: Studio, tmp_path: Path) -> None:
+    body = [n for i in range(18) for n in (8 + 3 * i, 8 + 3 * (i % 7), 1)]
+    pose = {
+        "people": [{"pose_keypoints_2d": body, "face_keypoints_2d": [1] * 207}],
+        "canvas_width": 64,
+        "canvas_height": 64,
+    }
+    (tmp_path / "pose.json").write_text(json.dumps(pose))
+    recipe, said = made(here, tmp_path, f"pose={tmp_path / 'pose.json'}")
+    assert "face of person 1 was left out" in said and recipe.controls[0].document is not None
+    drawn = here.blobs.get(recipe.controls[0].picture)
+    (tmp_path / "pose.png").write_bytes(drawn)
+    again, said = made(here, tmp_path, f"pose={tmp_path / 'pose.png'}")
+    assert "skeleton picture" in said and again.controls[0].picture == recipe.controls[0].picture
+
+
+def test_class_numbers_and_a_photo_for_a_map(here: Studio, files: Path, tmp_path: Path) -> None:
+    classes = np.full((64, 64), 3, np.uint8)
+    classes[:, 32:] = 26
+    Image.fromarray(classes).save(tmp_path / "map.png")
+    for how, left in (("", 2), (",numbers=1", 2), (",numbers=0", 3)):
+        recipe, said = made(here, tmp_path, f"seg={tmp_path / 'map.png'}{how}")
+        assert tuple(open_picture(here.blobs.get(recipe.controls[0].picture))[0, 0]) == tuple(palette()[left]), said
+    refused = generate("--model", "small", "--control", f"seg={files / 'photo.png'}", "--out", tmp_path)
+    assert refused.exit_code == 1 and "looks like a photo" in refused.output
+
+
+@pytest.mark.parametrize("ink", [255, 0, 120])
+def test_masks_painted_on_a_transparent_layer(ink: int, here: Studio, files: Path, tmp_path: Path) -> None:
+    alpha = np.zeros((64, 64), np.uint8)
+    alpha[:, :32] = 255
+    Image.fromarray(np.dstack([np.full((64, 64, 3), ink, np.uint8), alpha])).save(tmp_path / "mask.png")
+    more = ("--source", files / "photo.png", "--mask", tmp_path / "mask.png", "--blur", 0)
+    recipe, _ = made(here, tmp_path, f"canny={files / 'edges.png'},mask={tmp_path / 'mask.png'}", *more)
+    left = open_picture((files / "left.png").read_bytes())
+    assert recipe.source is not None
+    for digest in (recipe.source.mask, recipe.controls[0].mask):
+        assert np.array_equal(open_picture(here.blobs.get(digest or "")), left)
+
+
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
+        (("--control", "scribble=left.png,ink=blue"), "ink must be one of auto, dark, light"),
         (("--control", "canny=x.png,mask=nothing.png"), "nothing.png cannot be read"),
         (("--mask", "left.png"), "Give a --source as well."),
         (("--source", "nothing.png"), "nothing.png cannot be read"),

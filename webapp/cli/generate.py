@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -14,11 +15,13 @@ from webapp.cli.annotate import document_of, runnable, values_of
 from webapp.cli.words import told
 
 if TYPE_CHECKING:
-    from controlnet_core.domain.control import ControlType, Detector
+    from annotator import finished
+    from controlnet_core.domain.control import ControlType, Detector, Rgb
+    from controlnet_core.domain.document import Document
     from controlnet_core.domain.job import Step
     from controlnet_core.domain.recipe import Lora, Recipe, Source
     from controlnet_core.models.catalog import ModelCard
-    from webapp.application.recipe_builder import Draft
+    from webapp.application.recipe_builder import Draft, Finished
 from webapp.application.studio import Studio
 
 _UNIT = re.compile(
@@ -37,7 +40,8 @@ def generate(
         typer.Option(
             help="KEY[.DETECTOR]=PICTURE[:WEIGHT[:START-END]], and after commas mask=FILE (where it acts), "
             "mode=balanced|prompt|control, resize=stretch|crop|fit, network=ID, and how it is drawn, as style=1.1. "
-            "Up to four times."
+            "A finished map is taken as it is, a photo is detected; DETECTOR map says that it is a map, "
+            "ink=dark|light and numbers=0|1 how it is read. Up to four times."
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="A base model of `studio models list`; the first one by default.")] = "",
@@ -174,6 +178,13 @@ def _kept(here: Studio, path: Path) -> str:
     return here.blobs.put(to_png(open_picture(_read(path))))
 
 
+def _kept_mask(here: Studio, path: Path) -> str:
+    """The blob of a mask: what was painted on a transparent layer is white, with any ink."""
+    from controlnet_core.domain.picture import open_mask, to_png
+
+    return here.blobs.put(to_png(open_mask(_read(path))))
+
+
 def _source(here: Studio, path: Path | None, mask: Path | None, strength: float, blur: int, fill: str) -> Source | None:
     from pydantic import ValidationError
 
@@ -186,7 +197,7 @@ def _source(here: Studio, path: Path | None, mask: Path | None, strength: float,
         return None
     fields: dict[str, Any] = {"strength": strength, "blur_px": blur, "fill": fill}
     try:
-        return Source(picture=_kept(here, path), mask=None if mask is None else _kept(here, mask), **fields)
+        return Source(picture=_kept(here, path), mask=None if mask is None else _kept_mask(here, mask), **fields)
     except ValidationError as error:
         raise refusal(error) from error
 
@@ -216,7 +227,6 @@ def _variation(given: str) -> tuple[int, float]:
 
 
 def _draft(here: Studio, base: ModelCard, given: str) -> Draft:
-    from annotator import detection as detecting
     from controlnet_core.domain.errors import InputError
     from webapp.application.choices import networks_for
     from webapp.application.recipe_builder import Draft
@@ -226,23 +236,59 @@ def _draft(here: Studio, base: ModelCard, given: str) -> Draft:
         raise InputError(f"{given!r} is not a control.", _UNIT_HINT)
     more: dict[str, Any] = dict(part.split("=", 1) for part in match["more"].split(",") if part)
     if "mask" in more:
-        more["mask"] = _kept(here, Path(more["mask"]))
+        more["mask"] = _kept_mask(here, Path(more["mask"]))
     kind = here.control(match["key"])
+    polarity, numbers = more.pop("ink", "auto"), more.pop("numbers", "auto")
     params = {name: str(more.pop(name)) for name in sorted(set(more) - {"mask", "mode", "resize", "network"})}
-    found = detecting.detector(kind, match["detector"]) if match["detector"] else _map_reader(here, kind)
     offered = networks_for(here.catalog, base, kind)
     if offered.titles:  # else the run says what to download
         more.setdefault("network", offered.chosen(None))
-    document = document_of(kind, found, Path(match["path"]), {})
     return Draft(
         kind.key,
-        document,
+        _given(here, kind, match["detector"], Path(match["path"]), polarity, numbers),
         values_of(params, kind.params),
         weight=float(match["weight"] or 1),
         start=float(match["start"] or 0),
         end=float(match["end"] or 1),
         **more,
     )
+
+
+def _given(
+    here: Studio, kind: ControlType, detector: str | None, path: Path, polarity: str, numbers: str
+) -> Document | Finished:
+    """A file as what a control is given: a finished map as it is, else what a detector finds in it."""
+    from annotator import detection as detecting
+    from annotator import finished
+    from annotator.datasets.dataset import pair_size
+    from controlnet_core.domain.document import Raster
+    from controlnet_core.domain.errors import InputError
+    from webapp.application.recipe_builder import Finished
+
+    for name, chosen, known in (("ink", polarity, finished.POLARITIES), ("numbers", numbers, finished.NUMBERS)):
+        if chosen not in known:
+            raise InputError(f"{name} must be one of {', '.join(known)}.")
+    if detector in (None, "map"):
+        # Where a drawing is what is meant, a photo would be one too.
+        drawn = kind.document == "mask" and any(one.reads == "map" for one in kind.detectors)
+        reading = finished.read(
+            kind,
+            _read(path),
+            polarity=cast("finished.Polarity", polarity),
+            numbers=cast("finished.Numbers", numbers),
+            sure=drawn or detector == "map",
+        )
+        if reading is not None:
+            print(f"{path.name}: {reading.sentence}", file=sys.stderr, flush=True)
+            if reading.document is None:
+                return Finished(cast("Rgb", reading.picture))
+            document = reading.document
+            if not isinstance(document, Raster):
+                return document
+            width, height = pair_size(document.height, document.width, 0)
+            return detecting.resized(document, width, height, kind.nearest)
+    found = detecting.detector(kind, detector) if detector else _map_reader(here, kind)
+    return document_of(kind, found, path, {})
 
 
 def _map_reader(here: Studio, kind: ControlType) -> Detector:

@@ -4,7 +4,7 @@
  *     {"people": [{"pose_keypoints_2d": [x, y, c] * 18, "face_keypoints_2d": [...] | null, "hand_left_keypoints_2d": [...] | null,
  *      "hand_right_keypoints_2d": [...] | null}], "animals": [], "canvas_height": H, "canvas_width": W}
  *
- * Read are also coordinates from 0 to 1, a list of such objects per frame (the first counts) and 25 body keypoints (BODY_25).
+ * Read are also coordinates from 0 to 1, a list of such objects per frame (the first with somebody counts) and 25 body keypoints (BODY_25).
  */
 
 import { DocumentError } from "../../canvas/document.js";
@@ -13,7 +13,13 @@ import { COORDINATE_MAX, drawn, MISSING, nobody, PEOPLE_MAX, present } from "./s
 const SIDE_MAX_PX = 2048;
 const UNSURE = 0.3;
 const FROM_BODY_25 = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18];
-const PARTS = [["left_hand", "hand_left_keypoints_2d", [21]], ["right_hand", "hand_right_keypoints_2d", [21]], ["face", "face_keypoints_2d", [70, 68]]];
+const UNIT_MAX = 2;
+const PARTS = [
+  ["body", "pose_keypoints_2d", [18, 25]],
+  ["left_hand", "hand_left_keypoints_2d", [21]],
+  ["right_hand", "hand_right_keypoints_2d", [21]],
+  ["face", "face_keypoints_2d", [68, 70]],
+];
 
 /** The file's content as an object. What is hidden or unsure is not in the picture, and so not in the file. */
 export function toOpenPose({ width, height, people }, { normalised = false } = {}) {
@@ -33,25 +39,33 @@ export function toOpenPose({ width, height, people }, { normalised = false } = {
   };
 }
 
-/**
- * The skeleton document in a file's text. `present` {width, height} is the canvas where the file names none.
- * Throws a DocumentError, one sentence, for everything that is no pose. Joints of little confidence become ghosts.
- */
+/** The document of `readOpenPose` alone. */
 export function fromOpenPose(text, fallback) {
+  return readOpenPose(text, fallback).document;
+}
+
+/**
+ * A file's text as {document, lost}: the skeleton of its first frame with somebody in it, and a sentence for every part (body,
+ * hand, face) that is wrong and was left out. Each part has its own unit, pixels or shares of the canvas; `fallback`
+ * {width, height} is the canvas where the file names none and everybody fits on it. Joints of little confidence become ghosts.
+ * Throws a DocumentError, one sentence, where nothing can be read. `annotator/formats/openpose_json.py` reads alike.
+ */
+export function readOpenPose(text, fallback) {
   const frame = frameOf(parse(text));
   const raw = frame.people;
   if (raw.length > PEOPLE_MAX) throw new DocumentError(`This pose file holds ${raw.length} people; at most ${PEOPLE_MAX} fit on a canvas.`);
-  const lists = raw.map((person, i) => readPerson(person, i + 1));
-  const points = lists.flatMap(({ body, left_hand, right_hand, face }) => [body, left_hand, right_hand, face].flatMap((part) => part ?? []).filter(present));
-  const largest = Math.max(0, ...points.map(({ x, y }) => Math.max(Math.abs(x), Math.abs(y))));
-  const normalised = largest <= 2;
-  const size = canvasOf(frame, fallback, normalised ? [] : points);
+  const lost = [];
+  const people = raw.map((person, i) => readPerson(person, i + 1, lost)).filter(Boolean);
+  if (lost.length && !people.length) throw new DocumentError(`This pose file cannot be read. ${lost[0]}`);
+  const parts = people.flatMap(({ body, left_hand, right_hand, face }) => [body, left_hand, right_hand, face].filter(Boolean));
+  const size = canvasOf(frame, fallback, parts.filter((part) => !isUnit(part)).flat().filter(present));
   const shrink = Math.min(1, SIDE_MAX_PX / Math.max(size.width, size.height));
-  const [sx, sy] = normalised ? [size.width * shrink, size.height * shrink] : [shrink, shrink];
-  if (largest * Math.max(1, sx, sy) > COORDINATE_MAX) throw new DocumentError("This pose file holds joints far outside any picture.");
-  for (const point of points) Object.assign(point, { x: point.x * sx, y: point.y * sy });
+  for (const part of parts) {
+    const [sx, sy] = isUnit(part) ? [size.width * shrink, size.height * shrink] : [shrink, shrink];
+    for (const point of part.filter(present)) Object.assign(point, { x: point.x * sx, y: point.y * sy });
+  }
   const side = (value) => Math.max(1, Math.round(value * shrink));
-  return { kind: "skeleton", width: side(size.width), height: side(size.height), people: lists };
+  return { document: { kind: "skeleton", width: side(size.width), height: side(size.height), people }, lost };
 }
 
 function parse(text) {
@@ -63,38 +77,59 @@ function parse(text) {
 }
 
 function frameOf(value) {
-  const frame = Array.isArray(value) ? value[0] : value;
-  if (!frame || typeof frame !== "object" || !Array.isArray(frame.people)) throw new DocumentError("This file holds no poses: a list called “people” is missing.");
+  const frames = (Array.isArray(value) ? value : [value]).filter((one) => one && typeof one === "object" && !Array.isArray(one));
+  const frame = frames.find(({ people }) => people?.length) ?? frames[0];
+  if (!Array.isArray(frame?.people)) throw new DocumentError("This file holds no poses: a list called “people” is missing.");
   return frame;
 }
 
-function readPerson(person, number) {
-  if (!person || typeof person !== "object") throw new DocumentError(`Person ${number} of this pose file is damaged.`);
-  const result = nobody();
-  const body = numbers(person.pose_keypoints_2d, [18, 25], `the body of person ${number}`);
-  if (body) result.body = body.length === 25 ? FROM_BODY_25.map((i) => body[i]) : body;
-  for (const [part, key, counts] of PARTS) {
-    const points = numbers(person[key], counts, `the ${part.replace("_", " ")} of person ${number}`);
-    if (!points?.some(present)) continue;
-    while (part === "face" && points.length < 70) points.push({ ...MISSING });
-    result[part] = points.map((point) => (present(point) ? { ...point, confidence: 1 } : point));
+/** A person; null, with a sentence in `lost`, when none of the parts can be read. */
+function readPerson(person, number, lost) {
+  if (!person || typeof person !== "object" || Array.isArray(person)) {
+    lost.push(`Person ${number} was left out: it has no named points.`);
+    return null;
   }
+  const found = {};
+  let wrong = 0;
+  for (const [part, key, counts] of PARTS) {
+    const { points, why } = numbers(person[key], counts);
+    if (why) {
+      lost.push(`The ${part.replace("_", " ")} of person ${number} was left out: ${why}.`);
+      wrong += 1;
+    } else if (points && part === "body") found.body = points.length === 25 ? FROM_BODY_25.map((i) => points[i]) : points;
+    else if (points?.some(present)) {
+      while (points.length < counts.at(-1)) points.push({ ...MISSING });
+      found[part] = points.map((point) => (present(point) ? { ...point, confidence: 1 } : point));
+    }
+  }
+  if (wrong && !Object.keys(found).length) return null;
+  const result = Object.assign(nobody(), found);
   result.ghosts = result.body.flatMap(({ confidence }, i) => (confidence > 0 && confidence < UNSURE ? [i] : []));
   return result;
 }
 
-/** Points of a flat list x, y, c; null where there is none. */
-function numbers(list, counts, what) {
-  if (list === null || list === undefined || (Array.isArray(list) && list.length === 0)) return null;
-  if (!Array.isArray(list) || !counts.some((count) => list.length === 3 * count)) {
-    throw new DocumentError(`In this pose file ${what} needs ${counts.map((count) => 3 * count).join(" or ")} numbers.`);
+/** {points} of a flat list x, y, c, none where there is no list; {why} says what is wrong with it. */
+function numbers(list, counts) {
+  if (list === null || list === undefined || (Array.isArray(list) && list.length === 0)) return {};
+  if (!Array.isArray(list)) return { why: "it is no list" };
+  if (!counts.some((count) => list.length === 3 * count)) {
+    const count = list.length % 3 ? `${list.length} numbers` : `${list.length / 3} points`;
+    return { why: `it has ${count}, and ${counts.join(" or ")} points are read` };
   }
-  if (!list.every((value) => typeof value === "number" && Number.isFinite(value))) throw new DocumentError(`In this pose file ${what} holds something that is no number.`);
-  return Array.from({ length: list.length / 3 }, (_, i) => {
-    const [x, y, c] = list.slice(3 * i, 3 * i + 3);
-    if (c < 0) throw new DocumentError(`In this pose file ${what} holds a negative confidence.`);
-    return c === 0 ? { ...MISSING } : { x, y, confidence: Math.min(1, c) };
-  });
+  if (!list.every((value) => typeof value === "number")) return { why: "it holds something that is no number" };
+  if (!list.every((value) => Math.abs(value) <= COORDINATE_MAX)) return { why: "it holds joints far outside any picture" };
+  if (list.some((value, i) => i % 3 === 2 && value < 0)) return { why: "it holds a negative confidence" };
+  return {
+    points: Array.from({ length: list.length / 3 }, (_, i) => {
+      const [x, y, c] = list.slice(3 * i, 3 * i + 3);
+      return c === 0 ? { ...MISSING } : { x, y, confidence: Math.min(1, c) };
+    }),
+  };
+}
+
+/** Whether a part's coordinates are shares of the canvas: a face of two pixels does not exist. */
+function isUnit(points) {
+  return points.filter(present).every(({ x, y }) => Math.abs(x) < UNIT_MAX && Math.abs(y) < UNIT_MAX);
 }
 
 function canvasOf(frame, fallback, points) {

@@ -7,7 +7,7 @@ import { addControls, addEmptyWord } from "./controls.js";
 import { Crowd } from "./crowd.js";
 import { accepted, changed, dragLimb, dragPoint, toggledHidden } from "./edit.js";
 import { boxOf, handlePlace, HANDLES, inside, padded, scaling, turning } from "./group.js";
-import { fromOpenPose } from "./openpose.js";
+import { readOpenPose } from "./openpose.js";
 import { fadeOutside, paintBox, paintLabel, paintLimbMark, paintMark, paintNumber, paintRubber, sizes } from "./paint.js";
 import { Panel } from "./panel.js";
 import { pick, REACH_PX, TOUCH_REACH_PX } from "./pick.js";
@@ -133,11 +133,12 @@ class Pose {
   }
 
   importText(text) {
-    const next = fromOpenPose(text, this.size);
+    const { document: next, lost } = readOpenPose(text, this.size);
     this.selection.clear();
     this.shell.replace(next);
     const count = next.people.length;
-    this.shell.toast(count === 1 ? "Opened one person." : `Opened ${count} people.`);
+    const more = lost.length > 2 ? [`${lost.length - 1} more parts were left out.`] : lost.slice(1);
+    this.shell.toast([count === 1 ? "Opened one person." : `Opened ${count} people.`, ...lost.slice(0, 1), ...more].join(" "));
   }
 
   #finish(before) {

@@ -1,0 +1,209 @@
+"""Finished maps of other programs: taken as what they are, and said to be."""
+
+import io
+import json
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import annotator
+from annotator import finished, seg
+from annotator.finished import ink_of, read
+from controlnet_core.domain.document import Raster, Skeleton
+from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.picture import open_layers, open_mask
+from tests.conftest import golden_folder
+
+STROKE = np.zeros((64, 64), np.uint8)
+cv2.line(STROKE, (8, 10), (50, 44), 255, 5)
+INK = STROKE > 127
+RANDOM = np.random.default_rng(3)
+PHOTO = cv2.GaussianBlur(RANDOM.integers(0, 256, (64, 64, 3), np.uint8), (0, 0), 2) * np.uint8(1)
+LINE_LIKE = ["scribble", "canny", "lines", "softedge", "lineart", "lineart_anime"]
+
+
+def saved(pixels: np.ndarray, mode: str | None = None, kind: str = "PNG", **more: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, mode).save(buffer, kind, **more)
+    return buffer.getvalue()
+
+
+def case(name: str) -> bytes:
+    path = golden_folder() / "cases" / name
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    return path.read_bytes()
+
+
+def with_alpha(ink: tuple[int, int, int], ground: tuple[int, int, int], alpha: np.ndarray) -> bytes:
+    colour = np.where((alpha > 0)[..., None], np.array(ink, np.uint8), np.array(ground, np.uint8))
+    return saved(np.dstack([colour, alpha]).astype(np.uint8))
+
+
+def read_mask(data: bytes, control: str = "scribble", **how) -> np.ndarray:
+    reading = read(annotator.control(control), data, **how)
+    assert reading is not None and isinstance(reading.document, Raster)
+    return reading.document.pixels > 127
+
+
+DRAWINGS = {
+    "dark on light": saved(255 - STROKE),
+    "light on dark": saved(STROKE),
+    "a JPEG, light on dark": saved(STROKE, kind="JPEG", quality=95),
+    "white ink on nothing": with_alpha((255, 255, 255), (0, 0, 0), STROKE),
+    "white ink on white nothing": with_alpha((255, 255, 255), (255, 255, 255), STROKE),
+    "black ink on nothing": with_alpha((0, 0, 0), (255, 255, 255), STROKE),
+    "red ink on nothing": with_alpha((220, 30, 20), (0, 0, 0), STROKE),
+    "blue ink on paper": saved(np.where(INK[..., None], np.array([30, 60, 240], np.uint8), np.uint8(255))),
+}
+
+
+@pytest.mark.parametrize("control", LINE_LIKE)
+@pytest.mark.parametrize("drawing", DRAWINGS)
+def test_ink_is_ink_whatever_its_colour_and_the_papers(drawing: str, control: str) -> None:
+    if drawing == "blue ink on paper" and control != "scribble":
+        pytest.skip("colour: might be a photo, where photos are looked at")
+    sure = control == "scribble"
+    found = read_mask(DRAWINGS[drawing], control, sure=sure)
+    assert np.mean(found != INK) < 0.01
+
+
+def test_the_border_decides_and_a_flag_overrules_it() -> None:
+    half = STROKE.copy()
+    half[:40] = 255
+    assert read_mask(saved(half), polarity="light", sure=True)[0, 0]
+    assert not read_mask(saved(half), polarity="dark", sure=True)[0, 0]
+    with pytest.raises(InputError, match="no ink"):
+        read(annotator.control("scribble"), saved(np.full((64, 64), 255, np.uint8)), sure=True)
+
+
+def test_a_sky_painted_over_the_border_is_ink_all_the_same() -> None:
+    sky = np.zeros((64, 64), np.uint8)
+    sky[:40] = 255
+    assert (ink_of(open_layers(with_alpha((255, 255, 255), (255, 255, 255), sky)))[0] == sky).all()
+
+
+@pytest.mark.parametrize("control", [key for key in LINE_LIKE if key != "scribble"])
+def test_a_finished_map_stays_to_the_pixel_and_a_photo_is_none(control: str) -> None:
+    kind = annotator.control(control)
+    soft = np.minimum(cv2.GaussianBlur(STROKE, (0, 0), 2), 255).astype(np.uint8)
+    reading = read(kind, saved(soft))
+    assert reading is not None and isinstance(reading.document, Raster) and (reading.document.pixels == soft).all()
+    assert "finished map" in reading.sentence
+    for photo in (saved(PHOTO), saved(np.asarray(cv2.cvtColor(PHOTO, cv2.COLOR_RGB2GRAY)))):
+        assert read(kind, photo) is None
+        assert read(kind, photo, sure=True) is not None
+
+
+def test_what_the_studio_renders_is_read_back() -> None:
+    for control in LINE_LIKE:
+        kind = annotator.control(control)
+        rendered = kind.render(Raster("mask", STROKE), {})
+        assert (read_mask(saved(rendered), control) == INK).all()
+
+
+def test_scribbles_that_people_brought() -> None:
+    by_black, by_alpha = (
+        read_mask(case("scribble_white_on_black.png")),
+        read_mask(case("scribble_white_ink_transparent.png")),
+    )
+    assert 0.001 < by_black.mean() < 0.3 and 0.001 < by_alpha.mean() < 0.3
+
+
+@pytest.mark.parametrize("ink", [(255, 255, 255), (0, 0, 0), (200, 20, 120)])
+def test_a_mask_on_a_transparent_layer_is_its_alpha(ink: tuple[int, int, int]) -> None:
+    assert (open_mask(with_alpha(ink, ink, STROKE))[:, :, 1] == STROKE).all()
+    assert (open_mask(saved(STROKE))[:, :, 1] == STROKE).all()
+
+
+def test_masks_that_people_brought() -> None:
+    white, black = open_mask(case("mask_alpha_white.png")), open_mask(case("mask_alpha_black.png"))
+    assert (white == black).all() and 0.01 < (white > 0).mean() < 0.99
+
+
+def skeleton_picture() -> np.ndarray:
+    frame = {"people": [{"pose_keypoints_2d": [n for i in range(18) for n in (20 + 5 * i, 15 + 5 * (i % 7), 1)]}],
+             "canvas_width": 128, "canvas_height": 128}  # fmt: skip
+    kind = annotator.control("pose")
+    reading = read(kind, json.dumps(frame).encode())
+    assert reading is not None and isinstance(reading.document, Skeleton) and "1 person" in reading.sentence
+    return kind.render(reading.document, {})
+
+
+def test_a_skeleton_picture_is_the_control_picture_and_json_is_a_pose() -> None:
+    drawn = skeleton_picture()
+    reading = read(annotator.control("pose"), saved(drawn))
+    assert reading is not None and reading.picture is not None and (reading.picture == drawn).all()
+    assert read(annotator.control("pose"), saved(PHOTO)) is None
+
+
+def test_poses_that_people_brought() -> None:
+    kind = annotator.control("pose")
+    picture = read(kind, case("pose_skeleton.png"))
+    assert picture is not None and picture.picture is not None and "skeleton" in picture.sentence
+    lossy = read(kind, case("pose_face69.json"))
+    assert lossy is not None and "face of person 1 was left out" in lossy.sentence
+
+
+CLASSES = np.repeat(np.repeat(np.array([[2, 6], [9, 25]], np.uint8), 32, axis=0), 32, axis=1)
+
+
+def read_classes(data: bytes, **how) -> tuple[np.ndarray, str]:
+    reading = read(annotator.control("seg"), data, **how)
+    assert reading is not None and isinstance(reading.document, Raster)
+    return reading.document.pixels, reading.sentence
+
+
+def test_class_numbers() -> None:
+    ones = CLASSES + 1
+    holed = ones.copy()
+    holed[:3] = 0
+    for data in (saved(ones), saved(np.dstack([ones] * 3)), saved(holed)):
+        pixels, sentence = read_classes(data)
+        assert (pixels == CLASSES).all() and "count from 1" in sentence
+    assert (read_classes(saved(CLASSES), numbers="0")[0] == CLASSES).all()
+    nothing = CLASSES.copy()
+    nothing[:, -2:] = 255
+    pixels, sentence = read_classes(saved(nothing))
+    assert (pixels == CLASSES).all() and "count from 0" in sentence and "128 pixels" in sentence
+    grey = Image.fromarray(ones, "P")
+    grey.putpalette([value for value in range(256) for _ in range(3)])
+    buffer = io.BytesIO()
+    grey.save(buffer, "PNG")
+    assert (read_classes(buffer.getvalue())[0] == CLASSES).all()
+    with pytest.raises(InputError, match="the last class is 150"):
+        read_classes(saved(np.full((8, 8), 200, np.uint8)), numbers="1")
+
+
+def test_class_numbers_that_people_brought() -> None:
+    pixels, sentence = read_classes(case("seg_annotation_1based.png"))
+    assert np.unique(pixels).tolist() == [2, 6, 9, 25] and "ADE20K" in sentence
+
+
+def test_an_indexed_map_keeps_classes_of_one_colour_apart() -> None:
+    image = Image.fromarray(np.where(CLASSES == 9, 48, CLASSES).astype(np.uint8), "P")
+    image.putpalette(seg.palette().ravel().tolist())
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    assert np.unique(read_classes(buffer.getvalue())[0]).tolist() == [2, 6, 25, 48]
+
+
+def test_noise_of_a_jpeg_makes_no_classes_and_a_photo_is_said_to_be_one() -> None:
+    wide = np.repeat(np.repeat(CLASSES, 4, axis=0), 4, axis=1)
+    data = saved(seg.palette()[wide], kind="JPEG", quality=80)
+    pixels, sentence = read_classes(data)
+    plain = seg.nearest_classes(open_layers(data).rgb)[0]
+    assert np.mean(pixels != wide) < min(0.005, 0.5 * np.mean(plain != wide)) and "took the nearest" in sentence
+    photo = RANDOM.integers(0, 256, (64, 64, 3), np.uint8)
+    with pytest.raises(InputError, match="looks like a photo") as caught:
+        read(annotator.control("seg"), saved(photo))
+    assert "seg.map=FILE" in caught.value.hint
+    assert read(annotator.control("seg"), saved(photo), sure=True) is not None
+
+
+def test_every_condition_takes_a_map_that_is_said_to_be_one() -> None:
+    for kind in annotator.controls().values():
+        reading = finished.read(kind, saved(skeleton_picture()), sure=True)
+        assert reading is not None and (reading.document is None) != (reading.picture is None)
