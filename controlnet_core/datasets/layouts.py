@@ -3,8 +3,10 @@
     the original tutorial's       prompt.json, one line {"source", "target", "prompt"} a pair, beside the pictures
     two folders                   source/ (or control, conditioning_images) and target/ (or images); equal names make a
                                   pair, its prompt is a .txt beside the target
-    Hugging Face, image folder    metadata.jsonl with file_name, conditioning_image_file_name and text
+    Hugging Face, image folder    metadata.jsonl or metadata.csv with file_name, conditioning_image_file_name and text
     Hugging Face, table           *.parquet or *.arrow with pictures in two columns and text in a third
+
+prompt.json may also be one JSON array of such objects, a caption end in .caption, and paths have backslashes.
 
 Pairs that a person chose to hold out stand in held-out.txt, a name a line: what a line of prompt.json calls its picture, or
 the name that two files share. Of tables that say which part of a set they are, those called train are taken.
@@ -18,12 +20,15 @@ Only positions are held in memory, 8 bytes a pair, never lines or pictures. The 
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -34,8 +39,13 @@ from controlnet_core.storage import store
 
 LINE_MAX_BYTES = 64 * 1024
 """A line of a data set is a few hundred bytes; more than this is no line but a mistake."""
+LIST_MAX_BYTES = 64 << 20
+"""A list that is no file of lines is held in memory."""
 HELD_OUT = "held-out.txt"
+EMPTY_PROMPTS = "empty-prompts.txt"
+"""Stands in a folder whose pairs may have no words; see `Editable.allow_empty_prompts`."""
 _BLOCK_BYTES = 1 << 20
+_CAPTIONS = (".txt", ".caption")
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _SOURCES = ("source", "control", "controls", "conditioning", "conditioning_images", "conditioning_image", "hint")
 _TARGETS = ("target", "targets", "images", "image")
@@ -52,10 +62,12 @@ def open_folder(folder: Path) -> Listed:
         raise InputError(f"There is no folder {folder}.", "Choose the folder of a data set.")
     for name in ("prompt.json", "metadata.jsonl"):
         if (folder / name).is_file():
-            return Lines(folder, name)
-    for split in (folder, folder / "train", folder / "data"):
-        if (split / "metadata.jsonl").is_file():
-            return Lines(split, "metadata.jsonl")
+            return _listed(folder, name)
+    configured = sorted({table.parent for table in folder.glob("*/train/*.parquet")})
+    for split in (folder, folder / "train", folder / "data", *configured):
+        for name in ("metadata.jsonl", "metadata.csv"):
+            if (split / name).is_file():
+                return _listed(split, name)
         tables = sorted([*split.glob("*.parquet"), *split.glob("*.arrow")])
         if tables:
             # On the hub one folder holds all parts of a set: nobody wants to train on what it is tested with.
@@ -65,8 +77,20 @@ def open_folder(folder: Path) -> Listed:
         return Folders(folder, source, target)
     raise InputError(
         f"{folder} holds no data set of a known layout.",
-        "Known: prompt.json with source/ and target/; two folders of equal names; metadata.jsonl; parquet files.",
+        "Known: prompt.json with source/ and target/; two folders of equal names; metadata.jsonl or metadata.csv; "
+        "parquet files.",
     )
+
+
+def _listed(folder: Path, name: str) -> Editable:
+    with (folder / name).open("rb") as file:
+        begins = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if name.endswith(".csv"):
+        return Whole(folder, name)
+    if begins == b"[":
+        with suppress(InputError):  # else its lines say, each by itself, what is wrong with them
+            return Whole(folder, name)
+    return Lines(folder, name)
 
 
 class Editable(Listed):
@@ -75,6 +99,26 @@ class Editable(Listed):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder.name)
         self.folder = folder
+        self.empty_prompts = (folder / EMPTY_PROMPTS).is_file()
+
+    def allow_empty_prompts(self, allowed: bool, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
+        """Let pairs without words be learnt from, or not; the choice stays with the folder. Raises NoSpace."""
+        if allowed:
+            store.write(
+                self.folder / EMPTY_PROMPTS, b"Pairs without words are used here.\n", free_min_bytes=free_min_bytes
+            )
+        else:
+            (self.folder / EMPTY_PROMPTS).unlink(missing_ok=True)
+        self.empty_prompts = allowed
+
+    def inside(self, name: str) -> Path:
+        """The file of the folder that a list calls `name`. Raises InputError for one outside of it."""
+        if "\\" in name and not (self.folder / name).exists():
+            name = name.replace("\\", "/")  # written on Windows
+        path = (self.folder / name).resolve()
+        if not path.is_relative_to(self.folder.resolve()):
+            raise InputError("It names a file outside of its folder.")
+        return path
 
     def set_prompt(self, index: int, prompt: str, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
         """Give pair `index` another prompt; all else stays byte for byte. Raises InputError and NoSpace."""
@@ -120,7 +164,7 @@ class Lines(Editable):
             line = stream.readline(LINE_MAX_BYTES + 1)
         known = _object(line)
         target = _field(known, "target")
-        return Entry(target, self._inside(_field(known, "source")), self._inside(target), _prompt(known))
+        return Entry(target, self.inside(_field(known, "source")), self.inside(target), _prompt(known))
 
     def set_prompt(self, index: int, prompt: str, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
         """See `Editable.set_prompt`."""
@@ -137,11 +181,57 @@ class Lines(Editable):
         with self.file.open("rb") as stream:
             self.offsets = array("Q", _line_starts(stream))
 
-    def _inside(self, name: str) -> Path:
-        path = (self.folder / name).resolve()
-        if not path.is_relative_to(self.folder.resolve()):
-            raise InputError("It names a file outside of its folder.")
-        return path
+
+class Whole(Editable):
+    """A list that is read as a whole, beside the pictures that it names: a table of CSV, or one array of JSON."""
+
+    def __init__(self, folder: Path, file: str) -> None:
+        super().__init__(folder)
+        self.file = folder / file
+        self.rows = self._read()
+
+    def _read(self) -> list[Any]:
+        if self.file.stat().st_size > LIST_MAX_BYTES:
+            raise InputError(f"{self.file.name} is larger than 64 MB.", "Write it as lines of JSON: metadata.jsonl.")
+        try:
+            text = self.file.read_text(encoding="utf-8-sig")
+            if self.file.suffix == ".csv":
+                return list(csv.DictReader(io.StringIO(text)))
+            return list(json.loads(text))
+        except (OSError, ValueError, RecursionError, csv.Error) as error:
+            raise InputError(f"{self.file.name} cannot be read.", "It is no list of pairs.") from error
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def name(self, index: int) -> str:
+        """The row's number."""
+        return f"row {index + 1}"
+
+    def entry(self, index: int) -> Entry:
+        """See `Listed.entry`."""
+        row = self.rows[index]
+        if not isinstance(row, dict):
+            raise InputError("The row is no pair.")
+        known = cast("dict[str, Any]", row)
+        target = _field(known, "target")
+        return Entry(target, self.inside(_field(known, "source")), self.inside(target), _prompt(known))
+
+    def set_prompt(self, index: int, prompt: str, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
+        """See `Editable.set_prompt`."""
+        row = self.rows[index]
+        if not isinstance(row, dict):
+            raise InputError("The row is no pair.")
+        row[next((key for key in _KEYS["prompt"] if key in row), _KEYS["prompt"][0])] = checked_prompt(prompt)
+        if self.file.suffix == ".csv":
+            out = io.StringIO(newline="")
+            writer = csv.DictWriter(out, list(self.rows[0]), extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+            text = out.getvalue()
+        else:
+            text = json.dumps(self.rows, ensure_ascii=False, indent=0)
+        store.write(self.file, text.encode(), free_min_bytes=free_min_bytes)
 
 
 class Folders(Editable):
@@ -164,7 +254,7 @@ class Folders(Editable):
         """See `Listed.entry`."""
         stem = self.stems[index]
         source, target = self._file(self.source, stem), self._file(self.target, stem)
-        caption = self.target / f"{stem}.txt"
+        caption = self._caption(stem)
         try:
             with caption.open(encoding="utf-8") as file:
                 prompt = file.read(PROMPT_MAX + 1).strip()
@@ -177,7 +267,11 @@ class Folders(Editable):
     def set_prompt(self, index: int, prompt: str, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
         """See `Editable.set_prompt`."""
         written = checked_prompt(prompt).encode() + b"\n"
-        store.write(self.target / f"{self.stems[index]}.txt", written, free_min_bytes=free_min_bytes)
+        store.write(self._caption(self.stems[index]), written, free_min_bytes=free_min_bytes)
+
+    def _caption(self, stem: str) -> Path:
+        files = [self.target / f"{stem}{suffix}" for suffix in _CAPTIONS]
+        return next((file for file in files if file.is_file()), files[0])
 
     def _file(self, side: Path, stem: str) -> Path:
         found = [path for suffix in _PICTURES if (path := side / f"{stem}{suffix}").is_file()]
@@ -229,6 +323,8 @@ class Table(Listed):
 def _prompt(fields: dict[str, Any]) -> str:
     """The prompt among the fields of a pair, as it is. Raises InputError when it is no text."""
     value = next((fields[key] for key in _KEYS["prompt"] if key in fields), "")
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise InputError("The prompt is not a text.")
     return value

@@ -62,6 +62,8 @@ class Listed:
 
     def __init__(self, title: str) -> None:
         self.title = title
+        self.empty_prompts = False
+        """Whether pairs without words may be learnt from: somebody has chosen so."""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -77,7 +79,7 @@ class Listed:
     def read(self, index: int) -> Example:
         """See `Pairs.read`. Sizes that differ raise; `size_of` tells them without decoding."""
         entry = self.entry(index)
-        prompt = checked_prompt(entry.prompt)
+        prompt = "" if self.empty_prompts and not entry.prompt.strip() else checked_prompt(entry.prompt)
         source, target = decoded(entry.source, "control picture"), decoded(entry.target, "picture")
         if source.shape != target.shape:
             raise InputError(

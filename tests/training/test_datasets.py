@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import tracemalloc
 from pathlib import Path
@@ -17,7 +18,9 @@ from controlnet_core.datasets.example_circles import COLOURS, Circles, verdict
 from controlnet_core.datasets.layouts import LINE_MAX_BYTES, Editable, Lines
 from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError, NoSpace
+from controlnet_core.domain.picture import to_png
 from paperworld.world.pairs import WorldPairs
+from tests.conftest import golden_folder
 from tests.training.conftest import add_line, add_pair
 
 
@@ -285,3 +288,93 @@ def test_a_prompt_is_changed_and_nothing_else(tutorial: Path) -> None:
         pairs.set_prompt(4, "no room", free_min_bytes=1 << 60)
     assert (tutorial / "prompt.json").read_bytes().splitlines() == after
     assert not list(tutorial.glob(".*"))
+
+
+def written(folder: Path, name: str, count: int = 4) -> list[dict[str, str]]:
+    """A folder of circles with pictures under source/ and images/; what a list of them says."""
+    circles, rows = Circles(64), []
+    for side in ("source", "images"):
+        (folder / side).mkdir(parents=True)
+    for index in range(count):
+        pair = circles.read(index)
+        (folder / "source" / f"{index}.png").write_bytes(to_png(pair.source))
+        (folder / "images" / f"{index}.png").write_bytes(to_png(pair.target))
+        rows.append(
+            {"file_name": f"images/{index}.png", "conditioning_image": f"source/{index}.png", "text": pair.prompt}
+        )
+    if name.endswith(".csv"):
+        with (folder / name).open("w", newline="", encoding="utf-8-sig") as file:
+            table = csv.DictWriter(file, list(rows[0]))
+            table.writeheader()
+            table.writerows(rows)
+    else:
+        (folder / name).write_text(json.dumps(rows))
+    return rows
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "train/metadata.csv", "prompt.json"])
+def test_lists_that_are_no_lines(name: str, tmp_path: Path) -> None:
+    folder = (tmp_path / name).parent
+    written(folder, Path(name).name)
+    same(open_folder(tmp_path), Circles(64), 4)
+    pairs = open_folder(tmp_path)
+    assert isinstance(pairs, Editable)
+    pairs.set_prompt(1, 'a "quoted", word', free_min_bytes=0)
+    again = open_folder(tmp_path)
+    assert again.read(1).prompt == 'a "quoted", word' and again.read(2).prompt == Circles(64).read(2).prompt
+
+
+def test_paths_with_backslashes_and_paths_that_lead_out(tmp_path: Path) -> None:
+    rows = written(tmp_path, "prompt.json")
+    lines = [{key: value.replace("/", "\\") if key != "text" else value for key, value in row.items()} for row in rows]
+    lines[3]["file_name"] = "..\\..\\etc\\passwd"
+    (tmp_path / "prompt.json").unlink()
+    (tmp_path / "metadata.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    pairs = open_folder(tmp_path)
+    for index in range(3):
+        np.testing.assert_array_equal(pairs.read(index).target, Circles(64).read(index).target)
+    with pytest.raises(InputError, match="outside"):
+        pairs.read(3)
+
+
+def test_captions_that_end_in_caption(tmp_path: Path) -> None:
+    rows = written(tmp_path, "rows.json")
+    for index, row in enumerate(rows):
+        (tmp_path / "images" / f"{index}.caption").write_text(row["text"])
+    same(open_folder(tmp_path), Circles(64), 4)
+
+
+def test_tables_in_the_folder_of_a_configuration(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    circles = Circles(64)
+    rows = [circles.read(index) for index in range(3)]
+    table = {"conditioning_image": [{"bytes": to_png(row.source)} for row in rows],
+             "image": [{"bytes": to_png(row.target)} for row in rows], "text": [row.prompt for row in rows]}  # fmt: skip
+    (tmp_path / "default" / "train").mkdir(parents=True)
+    pq.write_table(pa.table(table), tmp_path / "default" / "train" / "0000.parquet")
+    same(open_folder(tmp_path), circles, 3)
+
+
+def test_empty_captions_are_allowed_by_choice_and_the_choice_stays(tmp_path: Path) -> None:
+    rows = written(tmp_path, "prompt.json")
+    (tmp_path / "prompt.json").write_text(json.dumps([{**row, "text": ""} for row in rows]))
+    pairs = open_folder(tmp_path)
+    assert isinstance(pairs, Editable)
+    assert checks.check(pairs).good == 0
+    pairs.allow_empty_prompts(True, free_min_bytes=0)
+    assert checks.check(open_folder(tmp_path)).good == 4 and open_folder(tmp_path).read(0).prompt == ""
+    pairs.allow_empty_prompts(False)
+    assert checks.check(open_folder(tmp_path)).good == 0
+
+
+@pytest.mark.parametrize(("name", "good"), [("hf_metadata_csv", 3), ("promptless", 0)])
+def test_data_sets_that_people_brought(name: str, good: int) -> None:
+    folder = golden_folder() / "cases" / name
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    pairs = open_folder(folder)
+    assert (len(pairs), checks.check(pairs).good) == (3, good)
+    pairs.empty_prompts = True
+    assert checks.check(pairs).good == 3
