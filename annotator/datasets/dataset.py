@@ -27,6 +27,7 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.control import Rgb, Value, values
 from controlnet_core.domain.document import Document
 from controlnet_core.domain.errors import InputError
+from controlnet_core.execution import decoder
 from controlnet_core.storage import store
 
 PROMPTS, PLAN, SKIPPED = "prompt.json", "annotation.json", "skipped.jsonl"
@@ -118,7 +119,7 @@ def pair_size(height: int, width: int, shorter: int) -> tuple[int, int]:
 
 def _pair(photo: Photo, where: Mapping[str, str], folder: Path, plan: Plan, find: Find, free_min_bytes: int) -> None:
     data = photo.read()
-    rgb = picture.open_picture(data)
+    rgb = decoder.decode(data)
     width, height = pair_size(rgb.shape[0], rgb.shape[1], plan.size)
     control = annotator.control(plan.control)
     mapped = control.render(find(rgb, width, height), values(control.params, plan.drawn))

@@ -14,10 +14,6 @@ the name that two files share. Of tables that say which part of a set they are, 
 Only positions are held in memory, 8 bytes a pair, never lines or pictures. The library `datasets` is not needed.
 """
 
-# pyarrow publishes no types.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import csv
@@ -29,10 +25,10 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from controlnet_core.datasets import tables
 from controlnet_core.datasets.pairs import PROMPT_MAX, Entry, Listed, checked_prompt
 from controlnet_core.domain.errors import InputError, NoSpace
 from controlnet_core.storage import store
@@ -286,7 +282,7 @@ class Table(Listed):
     def __init__(self, folder: Path, files: list[Path]) -> None:
         super().__init__(folder.name)
         self.folder, self.files = folder, files
-        self.blocks = [(file, number, rows) for file in files for number, rows in enumerate(_block_rows(file))]
+        self.blocks = [(file, number, rows) for file in files for number, rows in enumerate(tables.block_rows(file))]
         self.ends = array("Q")
         for _, _, rows in self.blocks:
             self.ends.append(rows + (self.ends[-1] if self.ends else 0))
@@ -302,14 +298,13 @@ class Table(Listed):
         """See `Listed.entry`."""
         block = bisect_right(self.ends, index)
         file, number, rows = self.blocks[block]
-        try:
-            row: dict[str, Any] = _block(file, number).slice(index - (self.ends[block] - rows), 1).to_pylist()[0]
-        except ValueError as error:  # Arrow's own are, too
-            raise InputError("The row is damaged.") from error
-        return Entry(f"row {index + 1}", self._bytes(row, "source"), self._bytes(row, "target"), _prompt(row))
+        row = tables.cell_values(file, number, index - (self.ends[block] - rows), _KEYS)
+        return Entry(
+            f"row {index + 1}", self._bytes(row, "source"), self._bytes(row, "target"), _text(row.get("prompt", ""))
+        )
 
     def _bytes(self, row: dict[str, Any], role: str) -> bytes | Path:
-        value = next((row[key] for key in _KEYS[role] if key in row), None)
+        value = row.get(role)
         if isinstance(value, dict):
             cell = cast("dict[str, Any]", value)
             value = cell.get("bytes") or cell.get("path")
@@ -322,7 +317,10 @@ class Table(Listed):
 
 def _prompt(fields: dict[str, Any]) -> str:
     """The prompt among the fields of a pair, as it is. Raises InputError when it is no text."""
-    value = next((fields[key] for key in _KEYS["prompt"] if key in fields), "")
+    return _text(next((fields[key] for key in _KEYS["prompt"] if key in fields), ""))
+
+
+def _text(value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -392,44 +390,3 @@ def _one_of(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 def _pictures(folder: Path) -> Iterator[Path]:
     return (path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
-
-
-def _block_rows(file: Path) -> list[int]:
-    """Rows in each part of a table that is read at a time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        if file.suffix == ".parquet":
-            about: Any = pq.ParquetFile(file).metadata
-            return [about.row_group(number).num_rows for number in range(about.num_row_groups)]
-        return [batch.num_rows for batch in _arrow_batches(file)]
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"The table {file.name} is damaged.", "Download it again.") from error
-
-
-@lru_cache(maxsize=4)
-def _block(file: Path, number: int) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        if file.suffix == ".parquet":
-            return pq.ParquetFile(file).read_row_group(number)
-        return _arrow_batches(file)[number]
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"The table {file.name} is damaged.", "Download it again.") from error
-
-
-@lru_cache(maxsize=16)
-def _arrow_batches(file: Path) -> list[Any]:
-    """The batches of an Arrow file, mapped and not read."""
-    import pyarrow as pa
-
-    mapped = pa.memory_map(str(file))
-    try:
-        reader: Any = pa.ipc.open_stream(mapped)
-        return list(reader)
-    except pa.ArrowInvalid:
-        whole: Any = pa.ipc.open_file(mapped)
-        return [whole.get_batch(number) for number in range(whole.num_record_batches)]

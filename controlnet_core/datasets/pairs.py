@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from controlnet_core.domain import picture
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import InputError
+from controlnet_core.execution import decoder
 
 PROMPT_MAX = 4000
 ENDLESS = 2**31
@@ -107,7 +107,7 @@ def decoded(file: Path | bytes, what: str) -> Rgb:
     except OSError as error:
         raise InputError(f"The {what} {_shown(file)} cannot be read: {error.strerror}.") from error
     try:
-        return picture.open_picture(data)
+        return decoder.decode(data)
     except InputError as error:
         raise InputError(f"The {what} {_shown(file)} cannot be used. {error.message}") from error
 

@@ -289,9 +289,10 @@ def to_png(rgb: Rgb, text: Mapping[str, str] | None = None) -> bytes:
 
 
 def to_jpeg(rgb: Rgb, quality: int = 85) -> bytes:
-    """JPEG bytes of `rgb` (for previews; pictures that are kept are PNG)."""
+    """JPEG bytes of `rgb`: for previews, and for photos that came as JPEG; pictures that are made are PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality)
+    # What is kept at high quality keeps its colours at full size, too.
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling="4:4:4" if quality >= 95 else "4:2:0")
     return buffer.getvalue()
 
 

@@ -9,7 +9,8 @@ and bytes, never a pickle: a process that was taken over can answer nonsense and
 
     python -m controlnet_core.execution.confined FD MODULE:FUNCTION CPU_S MEMORY_BYTES
 
-is its other end. The function gets (header, parts) and returns the same; a StudioError that it raises comes out of `call`.
+is its other end. `prepare()` of the function's module is called first, where there is one. The function gets (header, parts)
+and returns the same; an InputError that it raises comes out of `call`.
 """
 
 from __future__ import annotations
@@ -83,6 +84,11 @@ class Confined:
         finally:
             with self._count:
                 self._waiting -= 1
+
+    @property
+    def waiting(self) -> int:
+        """How many calls are under way or wait."""
+        return self._waiting
 
     def close(self) -> None:
         """End the process; the next call starts another."""
@@ -243,7 +249,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; this end follows its parent's
     os.nice(5)  # pictures that somebody waits for come first
     module, _, name = path.partition(":")
-    function = cast(Function, getattr(import_module(module), name))
+    home = import_module(module)
+    function = cast(Function, getattr(home, name))
+    getattr(home, "prepare", lambda: None)()
     with socket.socket(fileno=int(fd)) as there:
         _confine(int(memory_bytes))
         _send(there, {"ready": True}, ())

@@ -1,6 +1,7 @@
 """Pictures of other people's, decoded in a process that may be killed: two seconds and 400 MB each, or a sentence.
 
-Small ones have a process of their own, so that nobody's large ones keep anybody else waiting.
+Small ones have a process of their own, so that nobody's large ones keep anybody else waiting; large ones have two, for the
+same reason: whoever sends them is one at a time (`webapp.routes.guard.Turns`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import InputError
 from controlnet_core.execution.confined import Confined, Header, Limits, Parts
 
-CPU_S = 1.8
+CPU_S = 2.0
 MEMORY_BYTES = 310 << 20
 SMALL_PX = 4_000_000
 SMALL_BYTES = 2 << 20
 _PATH = "controlnet_core.execution.decoder:decode_here"
 _small = Confined(_PATH, Limits(CPU_S, MEMORY_BYTES, waiting=32), "picture")
-_large = Confined(_PATH, Limits(CPU_S, MEMORY_BYTES, waiting=8), "picture")
+_large = [Confined(_PATH, Limits(CPU_S, MEMORY_BYTES, waiting=8), "picture") for _ in range(2)]
 
 
 def decode(data: bytes, *, pixels_max: int = picture.PIXELS_MAX, longest: int = 0) -> Rgb:
@@ -48,4 +49,4 @@ def decode_here(header: Header, parts: list[bytes]) -> tuple[Header, Parts]:
 def _for(data: bytes) -> Confined:
     size = picture.size_of(data)
     small = size is not None and size[0] * size[1] <= SMALL_PX and len(data) <= SMALL_BYTES
-    return _small if small else _large
+    return _small if small else min(_large, key=lambda one: one.waiting)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -92,6 +93,9 @@ class Events(Generic[M]):
         self.gone_s = gone_s
         self.closed = False
         self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._due: dict[str, float] = {}
+        self._watcher: threading.Thread | None = None
         self._streams: OrderedDict[str, _Stream[M]] = OrderedDict()
         self._stream_of: dict[str, str] = {}
         self._subscribers: tuple[Callable[[str, M], None], ...] = ()
@@ -138,6 +142,7 @@ class Events(Generic[M]):
         """
         with self._lock:
             own = self._streams[self.stream(session)]
+            self._streams.move_to_end(self._stream_of[session])
             for stream in self._streams.values():
                 if stream is own or (own.workspace and stream.workspace == own.workspace):
                     stream.tell(subject, message)
@@ -183,10 +188,30 @@ class Events(Generic[M]):
                 self.watch(stream.session)
 
     def watch(self, session: str) -> None:
-        """Look again in `gone_s` whether anybody listens to a session, and call `on_gone` when nobody does."""
-        timer = threading.Timer(self.gone_s, self._look, [session])
-        timer.daemon = True
-        timer.start()
+        """Look again in `gone_s` whether anybody listens to a session, and call `on_gone` when nobody does.
+
+        One thread looks for all of them, and for each session once, however often it comes and goes.
+        """
+        with self._lock:
+            self._due[session] = time.monotonic() + self.gone_s
+            if self._watcher is None or not self._watcher.is_alive():
+                self._watcher = threading.Thread(target=self._watch, name="gone", daemon=True)
+                self._watcher.start()
+            self._changed.notify_all()
+
+    def _watch(self) -> None:
+        while True:
+            with self._lock:
+                if self.closed or not self._due:
+                    self._watcher = None
+                    return
+                session, due = min(self._due.items(), key=lambda one: one[1])
+                left = due - time.monotonic()
+                if left > 0:
+                    self._changed.wait(left)
+                    continue
+                del self._due[session]
+            self._look(session)
 
     def listens(self, session: str) -> bool:
         """Whether anybody listens to a session's events now."""
@@ -199,6 +224,7 @@ class Events(Generic[M]):
         self.closed = True
         with self._lock:
             listeners = [listener for stream in self._streams.values() for listener in stream.listeners]
+            self._changed.notify_all()
         for listener in listeners:
             listener.wake()
 
@@ -215,7 +241,8 @@ class Events(Generic[M]):
         return self._streams[token]
 
     def _shed_streams(self) -> None:
-        for token in list(self._streams):
+        """Forget who has not been heard of for longest; never the newest, which somebody is about to use."""
+        for token in list(self._streams)[:-1]:
             if len(self._streams) <= STREAMS_MAX:
                 return
             if not self._streams[token].listeners:

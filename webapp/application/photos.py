@@ -23,11 +23,16 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.detection import Detection, refused
 from controlnet_core.domain.document import Document
+from controlnet_core.execution import decoder
 from controlnet_core.storage.store import Blobs
 
 T = TypeVar("T")
 DOCUMENTS_MAX = 64
 PHOTOS_MAX = 4
+LONGEST_PX = 3072
+LOSSLESS_MAX_PX = 4_000_000
+"""Larger ones are kept as JPEG whatever they came as: a PNG of theirs would take seconds and tens of megabytes."""
+QUALITY = 95
 SHORTER_PX = 512
 """The shorter side of a map, unless somebody says otherwise: the original's."""
 
@@ -42,10 +47,16 @@ class Photos:
         self._found: OrderedDict[str, Document] = OrderedDict()
 
     def keep(self, data: bytes) -> str:
-        """Keep the file of a photo; returns its digest. Raises InputError for what is no picture, NoSpace."""
-        rgb = picture.open_picture(data)
-        digest = self._blobs.put(data)
-        self._remember(self._photos, digest, rgb, PHOTOS_MAX)
+        """Keep a photo, encoded anew; returns its digest. Raises InputError for what is no picture, NoSpace.
+
+        What a camera wrote beside the picture (where it was taken, a smaller one, anything behind its end) is not kept. A
+        photo comes out with at most 3072 pixels a side, more than any page or model takes. A JPEG stays one, of high quality.
+        """
+        rgb = decoder.decode(data, longest=LONGEST_PX)
+        lossless = data[:2] != b"\xff\xd8" and rgb.shape[0] * rgb.shape[1] <= LOSSLESS_MAX_PX
+        kept = picture.to_png(rgb) if lossless else picture.to_jpeg(rgb, QUALITY)
+        digest = self._blobs.put(kept)
+        self._remember(self._photos, digest, rgb if lossless else picture.open_picture(kept), PHOTOS_MAX)
         return digest
 
     def photo(self, digest: str) -> Rgb:
@@ -54,7 +65,7 @@ class Photos:
             if digest in self._photos:
                 self._photos.move_to_end(digest)
                 return self._photos[digest]
-        rgb = picture.open_picture(self._blobs.get(digest))
+        rgb = decoder.decode(self._blobs.get(digest), longest=LONGEST_PX)
         self._remember(self._photos, digest, rgb, PHOTOS_MAX)
         return rgb
 

@@ -5,14 +5,17 @@ By what name the server was asked, `gate` looked at before. Decides nothing abou
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio import CapacityLimiter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -96,6 +99,43 @@ class Pace:
             self._left.popitem(last=False)
         if left < 1:
             raise TooFast("Too many changes at once.", "Wait a second.")
+
+
+class Turns:
+    """One at a time for each visitor, of what takes long, and few of all; waiting takes no thread."""
+
+    def __init__(self, waiting_max: int = 8, threads: int = 8) -> None:
+        self.waiting_max, self._threads = waiting_max, threads
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._limiter: CapacityLimiter | None = None
+
+    @property
+    def limiter(self) -> CapacityLimiter:
+        """The threads for it: never those that everything else runs in."""
+        if self._limiter is None:
+            self._limiter = CapacityLimiter(self._threads)
+        return self._limiter
+
+    @asynccontextmanager
+    async def turn(self, visitor: str) -> AsyncIterator[None]:
+        """The visitor's turn. Raises TooFast when too many of theirs wait."""
+        lock, waiting = self._locks.get(visitor, (asyncio.Lock(), 0))
+        if waiting >= self.waiting_max:
+            raise TooFast("Too many pictures at once.", "Wait until the others are there.")
+        self._locks[visitor] = lock, waiting + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._locks[visitor]
+            if waiting > 1:
+                self._locks[visitor] = lock, waiting - 1
+            else:
+                del self._locks[visitor]
+
+
+TURNS = Turns()
+"""Of pictures that are read."""
 
 
 def guarded(method: str, path: str, endpoint: Endpoint) -> Route:

@@ -25,10 +25,12 @@ from controlnet_core.domain.picture import UPLOAD_MAX_BYTES, to_png
 from webapp.application import validation
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
-from webapp.routes.guard import PRIVATE, Endpoint, Pace, body, json_body
+from webapp.routes.guard import PRIVATE, TURNS, Endpoint, Pace, body, json_body
 
 FINDS_PER_S = 60.0
 FINDS_BURST = 120.0
+UPLOADS_PER_S = 2.0
+UPLOADS_BURST = 20.0
 
 
 def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
@@ -50,26 +52,29 @@ class _Answers:
     def __init__(self, studio: Callable[[], Studio]) -> None:
         self._studio = studio
         self._pace = Pace(FINDS_PER_S, FINDS_BURST)
+        self._uploads = Pace(UPLOADS_PER_S, UPLOADS_BURST)
 
     async def photo(self, request: Request) -> Response:
         """Take a photo for a drawing."""
         token, studio = request.path_params["token"], self._studio()
         studio.documents.session_of(token)
-        kept = await self._kept(request)
+        kept = await self._kept(request, studio.documents.place_of(token)[0])
         studio.photo_detections.take(token, kept["photo"])
         return JSONResponse(kept, headers=PRIVATE)
 
-    async def _kept(self, request: Request) -> dict[str, Any]:
+    async def _kept(self, request: Request, visitor: str) -> dict[str, Any]:
+        self._uploads.check(visitor)
         data = await body(request, UPLOAD_MAX_BYTES, "photo", "Save it smaller or as JPEG.")
         photos = self._studio().photos
-        digest = await to_thread.run_sync(photos.keep, data)
+        async with TURNS.turn(visitor):
+            digest = await to_thread.run_sync(photos.keep, data, limiter=TURNS.limiter)
         width, height = photos.canvas(digest)
         return {"photo": digest, "width": width, "height": height}
 
     async def keep(self, request: Request) -> Response:
         """Keep a photo that is for no drawing yet."""
-        self._studio().events.session_of_stream(request.path_params["stream"])
-        return JSONResponse(await self._kept(request), headers=PRIVATE)
+        session = self._studio().events.session_of_stream(request.path_params["stream"])
+        return JSONResponse(await self._kept(request, session), headers=PRIVATE)
 
     async def ask(self, request: Request) -> Response:
         """See to it that a map is found."""

@@ -18,9 +18,10 @@ from starlette.responses import Response
 from annotator.regions import regions
 from controlnet_core.domain.document import SIDE_MAX_PX
 from controlnet_core.domain.errors import InputError
-from controlnet_core.domain.picture import UPLOAD_MAX_BYTES, open_picture
+from controlnet_core.domain.picture import UPLOAD_MAX_BYTES
+from controlnet_core.execution import decoder
 from webapp.application.studio import Studio
-from webapp.routes.guard import PRIVATE, Endpoint, Pace, body
+from webapp.routes.guard import PRIVATE, TURNS, Endpoint, Pace, body
 
 REQUESTS_PER_S = 2.0
 REQUESTS_BURST = 8.0
@@ -38,7 +39,8 @@ def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
         if not count.isdecimal() or len(count) > 6:
             raise InputError("The address must say how many regions are wanted.")
         data = await body(request, UPLOAD_MAX_BYTES)
-        content = await to_thread.run_sync(packed, data, int(count))
+        async with TURNS.turn(studio().documents.place_of(token)[0]):
+            content = await to_thread.run_sync(packed, data, int(count), limiter=TURNS.limiter)
         return Response(content, media_type="application/octet-stream", headers=PRIVATE)
 
     return [("POST", "/documents/{token}/regions", found)]
@@ -46,7 +48,7 @@ def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
 
 def packed(data: bytes, count: int) -> bytes:
     """The answer for an encoded picture."""
-    picture = open_picture(data)
+    picture = decoder.decode(data, pixels_max=SIDE_MAX_PX**2)
     if max(picture.shape[:2]) > SIDE_MAX_PX:
         raise InputError(f"The picture is larger than {SIDE_MAX_PX} px.", "Send it at the size of the drawing.")
     return zlib.compress(regions(picture, count).astype("<u2").tobytes(), 1)

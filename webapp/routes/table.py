@@ -226,12 +226,13 @@ class _Endpoints:
 
     async def events(self, request: Request) -> Response:
         token = request.path_params["token"]
-        self._events.session_of_stream(token)
-        return EventStream(self._listen(token))
+        source = self._listen(token)
+        # Up to its first part: who is one too many hears so before anything was promised.
+        return EventStream(await anext(source), source)
 
     async def _listen(self, token: str) -> AsyncGenerator[bytes]:
-        yield b"retry: 1000\n\n"
         async with self._events.listen(token) as listener:
+            yield b"retry: 1000\n\n"
             while not self._events.closed:
                 messages = await listener.get(BEAT_S)
                 for message in messages:
@@ -279,9 +280,9 @@ class _Endpoints:
 class EventStream(Response):
     """Server-sent events; ends as soon as the browser goes away, and tells the source so."""
 
-    def __init__(self, source: AsyncGenerator[bytes]) -> None:
+    def __init__(self, first: bytes, source: AsyncGenerator[bytes]) -> None:
         super().__init__(None, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        self.source = source
+        self.first, self.source = first, source
         del self.headers["content-length"]
         self.headers["content-type"] = "text/event-stream; charset=utf-8"
 
@@ -297,6 +298,7 @@ class EventStream(Response):
             group.start_soon(until_gone)
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async with aclosing(self.source) as source:
+                await send({"type": "http.response.body", "body": self.first, "more_body": True})
                 async for part in source:
                     await send({"type": "http.response.body", "body": part, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -233,7 +233,7 @@ def _one(studio: Studio, source: str, pairs: Editable, index: int, control: Cont
         _map(studio, source, pairs, index, control)
     with right, told():
         if isinstance(entry.target, Path) and entry.target.is_file():
-            st.image(entry.target.read_bytes(), width="stretch")
+            st.image(decoded(entry.target, "picture"), width="stretch")
         written = st.text_area("Prompt", entry.prompt, key=f"pairs.prompt.{source}.{index}", height=96)
         if st.button("Keep the prompt", icon=":material/save:", key="pairs.keep.prompt"):
             pairs.set_prompt(index, validation.text(written, PROMPT_MAX, "The prompt"), free_min_bytes=free)

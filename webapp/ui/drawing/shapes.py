@@ -16,6 +16,7 @@ from PIL import Image
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.document import Document, Raster
 from controlnet_core.domain.errors import InputError
+from controlnet_core.execution import decoder
 from webapp.application import validation
 from webapp.application.studio import Studio
 from webapp.ui.messages import told
@@ -24,6 +25,8 @@ from webapp.ui.session import Desk, widget
 SHOWN_PX = 640
 WIDTHS_PX = (2, 4, 6, 8, 12, 16, 24, 32)
 OBJECTS_MAX = 500
+PIXELS_MAX = (4 * SHOWN_PX) ** 2
+"""Of the canvas's picture; dense screens have several pixels for one."""
 TOOLS = {"line": "Line", "rect": "Box", "circle": "Circle", "polygon": "Polygon"}
 EMPTY: dict[str, Any] = {"objects": []}
 
@@ -107,8 +110,9 @@ def _take(at: Desk, drawn: Any) -> None:
         raise InputError("The shapes could not be read.", "Undo the last one.")
     at.shapes_now = found
     try:
-        seen = drawn.image_data
-    except (ValueError, OSError, SyntaxError) as error:
+        data = drawn.image_bytes  # a text of the browser's, whatever it says
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
         raise InputError("The shapes could not be read.", "Undo the last one.") from error
-    # Ink is what the shapes cover: their alpha, for the paper beneath is not part of the picture data.
-    at.shapes = np.ascontiguousarray(seen[..., 3]) if objects and seen is not None else None
+    # Black over white: what is not white is covered. The paper beneath is no part of the picture data.
+    seen = 255 - decoder.decode(data, pixels_max=PIXELS_MAX)[:, :, 0] if objects and data is not None else None
+    at.shapes = None if seen is None else np.ascontiguousarray(seen)
