@@ -9,6 +9,7 @@ judged without torch, a pickle is opened by `tensors`, which never runs what is 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +33,28 @@ _FOREIGN = {
     "double_blocks.": ("a model of the Flux kind", ORDINARY),
     "adapter.body.": ("a T2I-Adapter", _WHOLE),
     "motion_modules.": ("a motion module for videos", ORDINARY),
-    "hada_w1": ("a LoHa", _LORA),
-    "lokr_w1": ("a LoKr", _LORA),
 }
+_RELATIVES = {
+    re.compile(pattern): what
+    for pattern, what in (
+        (r"\.hada_w", "a LoHa"),
+        (r"\.lokr_w", "a LoKr"),
+        (r"\.dora_scale$|\.lora_magnitude_vector", "a DoRA"),
+        (r"\.oft_", "an OFT"),
+        (r"\.ia3_l|\.on_input$", "an IA3"),
+        (r"\.diff(?:_b)?$", "a full difference"),
+    )
+}
+"""Relatives of LoRA by the names of their tensors; none of them runs here."""
+_ADAPTED = {
+    "Flux": ("double_blocks", "single_blocks", "single_transformer_blocks"),
+    "SD 3": ("joint_blocks",),
+    "Z-Image": ("noise_refiner", "context_refiner", "diffusion_model.layers.", "diffusion_model_layers_", "lora_unet_layers_",
+                "transformer.layers."),
+}  # fmt: skip
+_LAYERS_HERE = re.compile(
+    r"(?:down|up|input|output)_blocks|mid(?:dle)?_block|lora_te|text_encoder|text_model|lora_unet_(?:conv|time)"
+)
 _CONTROL = "control_model."
 _HINTS = ("input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight")
 
@@ -90,6 +110,7 @@ def judge(name: str, shapes: Shapes, dtype: str = "") -> Verdict:
 
 def _kind(shapes: Shapes, traits: Traits) -> tuple[Kind | None, str, str]:
     """Kind, words and family. Raises ModelError whose message goes on after "NAME is "."""
+    _refuse_adapter(shapes)
     for mark, (what, instead) in _FOREIGN.items():
         if any(mark in name for name in shapes):
             raise ModelError(f"{what}, which does not run here.", instead)
@@ -115,6 +136,21 @@ def _kind(shapes: Shapes, traits: Traits) -> tuple[Kind | None, str, str]:
     if len(shapes) <= 4 and (vectors := _embedding(shapes)) is not None:
         return "embedding", f"a textual inversion of {vectors[0]} vectors", recognised(Traits(vectors[1])).key
     return None, "", ""
+
+
+def _refuse_adapter(shapes: Shapes) -> None:
+    """Raise ModelError for what is like a LoRA and does not run here: another way of changing weights, another network."""
+    for pattern, what in _RELATIVES.items():
+        if any(pattern.search(name) for name in shapes):
+            raise ModelError(f"{what}, a relative of LoRA which does not run here.", _LORA)
+    adapted = [name for name in shapes if "lora" in name and not name.startswith(("control", "lora_controlnet"))]
+    if not adapted or len(adapted) < len(shapes) / 2 or any("lllite_" in name for name in shapes):
+        return
+    for model, marks in _ADAPTED.items():
+        if any(mark in name for name in adapted for mark in marks):
+            raise ModelError(f"a LoRA for {model}, which does not run here.", _LORA)
+    if not any(_LAYERS_HERE.search(name) for name in adapted):
+        raise ModelError("a LoRA for a network that does not run here.", _LORA)
 
 
 def _base(shapes: Shapes, key: str) -> tuple[Kind, str, str]:

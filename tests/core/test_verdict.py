@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from controlnet_core.checkpoints.probe import check, judge
+from controlnet_core.models.loading.load_extras import load_lora
 from tests.core.small import save_small_model
 
 UNET = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
@@ -134,3 +135,52 @@ def test_real_files_and_folders(tmp_path, checkpoints):
     (folder / "text_encoder_2").mkdir()
     assert "SDXL" in check(folder).sentence
     assert not check(tmp_path).ok
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([LORA, LORA.replace("lora_down.weight", "dora_scale")], "a DoRA"),
+        (
+            ["unet.down_blocks.0.attn1.to_q.lora_A.weight", "unet.down_blocks.0.attn1.to_q.lora_magnitude_vector"],
+            "a DoRA",
+        ),
+        (["lora_unet_down_blocks_0_x.oft_blocks", "lora_unet_down_blocks_0_x.alpha"], "an OFT"),
+        (["lora_unet_down_blocks_0_x.weight", "lora_unet_down_blocks_0_x.on_input"], "an IA3"),
+        (["base_model.model.down_blocks.0.to_k.ia3_l"], "an IA3"),
+        (["lora_unet_down_blocks_0_x.hada_w1_a"], "a LoHa"),
+        (["lora_unet_down_blocks_0_x.lokr_w2"], "a LoKr"),
+        (["lora_unet_down_blocks_0_x.diff", "lora_unet_down_blocks_0_x.diff_b"], "a full difference"),
+        (["lora_unet_double_blocks_0_img_attn_proj.lora_down.weight"], "a LoRA for Flux"),
+        (["transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"], "a LoRA for Flux"),
+        (["diffusion_model.layers.3.attention.to_q.lora_A.weight"], "a LoRA for Z-Image"),
+        (["diffusion_model.blocks.3.self_attn.q.lora_A.weight"], "a LoRA for a network that does not run here"),
+    ],
+)
+def test_what_is_like_a_lora_and_does_not_run_is_named(names, words):
+    verdict = judge("x", dict.fromkeys(names, (8, 8)))
+    assert not verdict.ok and words in verdict.sentence and verdict.kind is None
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("lora_unet_input_blocks_1_1_transformer_blocks_0_attn2_to_k",
+         "down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"),
+        ("lora_unet_input_blocks_5_0_in_layers_2", "down_blocks_1_resnets_1_conv1"),
+        ("lora_unet_input_blocks_3_0_op", "down_blocks_0_downsamplers_0_conv"),
+        ("lora_unet_middle_block_1_proj_in", "mid_block_attentions_0_proj_in"),
+        ("lora_unet_middle_block_2_out_layers_3", "mid_block_resnets_1_conv2"),
+        ("lora_unet_output_blocks_4_1_proj_out", "up_blocks_1_attentions_1_proj_out"),
+        ("lora_unet_output_blocks_5_2_conv", "up_blocks_1_upsamplers_0_conv"),
+        ("base_model.model.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q",
+         "down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"),
+    ],
+)  # fmt: skip
+def test_names_of_the_original_and_of_peft_are_layers_too(tmp_path, name, layer):
+    file = tmp_path / "style.safetensors"
+    dot = "lora_A", "lora_B"
+    down, up = dot if "." in name else ("lora_down", "lora_up")
+    save_file({f"{name}.{down}.weight": torch.ones(2, 4), f"{name}.{up}.weight": torch.ones(4, 2),
+               "bundle_emb.calm.string_to_param.*": torch.ones(1, 4)}, file)  # fmt: skip
+    assert list(load_lora(file)) == [f"lora_unet_{layer}"]

@@ -57,6 +57,8 @@ def load_lora(path: Path) -> dict[str, Matrices]:
         raise ModelError(f"{file.name} is a LoRA for SDXL, which does not run here.", _FAMILY)
     halves: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
+        if name.startswith("bundle_emb."):
+            continue  # textual inversions that came along; they work as files of their own
         found = _LORA.match(name)
         if found is None:
             raise ModelError(f"{file.name} is not a LoRA that is known here: it holds {name[:80]}.", _FAMILY)
@@ -71,8 +73,11 @@ _LORA = re.compile(
 
 
 def _layer(name: str) -> str:
-    """A layer's name as in kohya's files."""
-    if name.startswith(("lora_unet_", "lora_te_")):
+    """A layer's name as in kohya's files, its blocks by diffusers' names."""
+    name = name.removeprefix("base_model.model.")  # PEFT's
+    if name.startswith("lora_unet_"):
+        return _renamed(name)
+    if name.startswith("lora_te_"):
         return name
     text = name.startswith("text_encoder.")
     plain = name.removeprefix("text_encoder.").removeprefix("unet.").replace(".processor", "")
@@ -81,6 +86,35 @@ def _layer(name: str) -> str:
     elif plain.endswith(".to_out"):
         plain += ".0"
     return f"lora_{'te' if text else 'unet'}_{plain.replace('.', '_')}"
+
+
+_BLOCK = re.compile(r"lora_unet_(input_blocks|output_blocks|middle_block)_(\d+)_(?:(\d)_)?(.+)")
+_INSIDE = {
+    "in_layers_2": "conv1",
+    "out_layers_3": "conv2",
+    "emb_layers_1": "time_emb_proj",
+    "skip_connection": "conv_shortcut",
+}
+
+
+def _renamed(name: str) -> str:
+    """A layer that bears the original's names, by those of diffusers; others as they are. See `ldm_keys`."""
+    found = _BLOCK.fullmatch(name)
+    if found is None:
+        return name
+    side, block, part, inner = found[1], int(found[2]), found[3], found[4]
+    if side == "middle_block":
+        inner = inner if part is None else f"{part}_{inner}"
+        place = "attentions_0" if block == 1 else f"resnets_{block // 2}"
+        return f"lora_unet_mid_block_{place}_{_INSIDE.get(inner, inner)}"
+    if side == "input_blocks" and block == 0:
+        return "lora_unet_conv_in"
+    number, within = divmod(block - 1 if side == "input_blocks" else block, 3)
+    way = "down" if side == "input_blocks" else "up"
+    if inner in ("op", "conv") and part is not None:
+        return f"lora_unet_{way}_blocks_{number}_{way}samplers_0_conv"
+    kind = "attentions" if part == "1" else "resnets"
+    return f"lora_unet_{way}_blocks_{number}_{kind}_{within}_{_INSIDE.get(inner, inner)}"
 
 
 def _matrices(file: Path, half: dict[str, Tensor]) -> Matrices:
