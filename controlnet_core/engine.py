@@ -289,7 +289,7 @@ class LocalEngine:
 
     def _stamped(self, card: ModelCard) -> str:
         """What a model is called in the cache: trained further or replaced under the same name, it is another one."""
-        return f"{card.id}@{stamp_of(self.catalog.locate(card))}"
+        return f"{card.id}@{stamp_of(self.catalog.locate(card))}{card.prediction or ''}"
 
     def _dtype(self, path: Path, plan: cache.Plan) -> torch.dtype:
         return getattr(torch, preflight.computes_in(plan, self.device.type, size_of(path)))

@@ -20,7 +20,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -36,8 +36,9 @@ from controlnet_core.checkpoints.weight_files import DTYPES, Entry, Weights, wri
 from controlnet_core.domain.errors import Cancelled, ModelError
 from controlnet_core.storage import store
 
-HINT_WIDTHS = (16, 32, 96, 256)
-"""Channels of the layers that read the control picture, at its size and after each halving; more halvings keep the last."""
+_HINT_WIDTHS = (16, 32, 96, 256)
+_WIDTH = 320
+"""The original's condition embedding, and the width of the U-Net that it was made for."""
 _NEW = ("controlnet_down_blocks.", "controlnet_mid_block.", "controlnet_cond_embedding.")
 _FAMILY = "Choose a model of the same family: SD 1.5 with SD 1.5."
 
@@ -157,7 +158,7 @@ def add_control(
         **{key: given.config[key] for key in _SHARED if key in given.config},
         "_class_name": "ControlNetModel",
         "conditioning_channels": channels,
-        "conditioning_embedding_out_channels": _stages(halvings),
+        "conditioning_embedding_out_channels": hint_widths(halvings),
     }
     size = _write(output, entries, {"made by": "add_control", "base": base.name, "seed": str(seed)}, work, config)
     return Done(output, len(entries), copied, size)
@@ -376,28 +377,33 @@ def _fresh(base: Weights, channels: int, halvings: int, seed: int) -> dict[str, 
     for stem, width in outlets.items():
         made[f"{stem}.weight"], made[f"{stem}.bias"] = torch.zeros(width, width, 1, 1), torch.zeros(width)
     random = torch.Generator().manual_seed(seed)
-    for stem, inward, outward in _hint_layers(channels, halvings):
+    stages = hint_widths(halvings)
+    for stem, inward, outward in _hint_layers(channels, stages):
         bound = 1 / math.sqrt(inward * 9)  # of torch's convolutions: kaiming_uniform with a = sqrt(5)
         weight = torch.empty(outward, inward, 3, 3).uniform_(-bound, bound, generator=random)
         made[f"controlnet_cond_embedding.{stem}.weight"] = weight
         made[f"controlnet_cond_embedding.{stem}.bias"] = torch.empty(outward).uniform_(-bound, bound, generator=random)
-    last = _stages(halvings)[-1]
-    made["controlnet_cond_embedding.conv_out.weight"] = torch.zeros(widths[0], last, 3, 3)
+    made["controlnet_cond_embedding.conv_out.weight"] = torch.zeros(widths[0], stages[-1], 3, 3)
     made["controlnet_cond_embedding.conv_out.bias"] = torch.zeros(widths[0])
     return made
 
 
-def _hint_layers(channels: int, halvings: int) -> Iterator[tuple[str, int, int]]:
+def _hint_layers(channels: int, stages: Sequence[int]) -> Iterator[tuple[str, int, int]]:
     """Name, channels in and channels out of the layers that read a control picture, as diffusers counts them."""
-    stages = _stages(halvings)
     yield "conv_in", channels, stages[0]
     for index, (here, then) in enumerate(pairwise(stages)):
         yield f"blocks.{2 * index}", here, here
         yield f"blocks.{2 * index + 1}", here, then
 
 
-def _stages(halvings: int) -> list[int]:
-    return [*HINT_WIDTHS, *HINT_WIDTHS[-1:] * halvings][: halvings + 1]
+def hint_widths(halvings: int, width: int = _WIDTH) -> list[int]:
+    """Channels of the layers that read a control picture, at its size and after each of `halvings`; more keep the last.
+
+    For a U-Net whose first level has `width` channels: as wide as the original's, in proportion. What is made here by
+    arithmetic is always as wide as the original's, as its own tool has it; a training of a small base need not be.
+    """
+    known = [*_HINT_WIDTHS, *_HINT_WIDTHS[-1:] * halvings][: halvings + 1]
+    return [max(4, 4 * round(one * width / _WIDTH / 4)) for one in known]
 
 
 def _halvings(base: Path) -> int:

@@ -8,11 +8,12 @@ would fill the place that `locate` looks at.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,6 +36,8 @@ _OWN: dict[str, Kind] = {
     "embeddings": "embedding",
     "vae": "vae",
 }
+Prediction = Literal["epsilon", "v_prediction", "sample"]
+"""What a U-Net says of a noisy latent: its noise, its velocity v = alpha noise - sigma clean, or the clean latent."""
 _CARD_MAX_BYTES = 64 * 1024
 DEPTH = 3
 """How many folders deep a user's files are looked for."""
@@ -80,7 +83,7 @@ class ModelCard(BaseModel):
     """File beside the model that lists the words it knows, one a line; "" when it knows the language."""
     classes: str = ""
     """File beside the model that lists the ADE20K classes it has seen (index and name, one a line); "" when unknown."""
-    prediction: Literal["epsilon", "v_prediction", "sample"] | None = None
+    prediction: Prediction | None = None
     """What the network predicts, where a single file cannot tell."""
     defaults: Defaults = Defaults()
     control: str = ""
@@ -143,6 +146,29 @@ class Catalog:
     def forget(self, card: ModelCard) -> None:
         """Remove a card that the user added; its files stay. Cards of the program stay."""
         (self.models / "cards" / f"{card.id}.json").unlink(missing_ok=True)
+
+    def set_prediction(self, card: ModelCard, prediction: Prediction | None) -> ModelCard:
+        """Keep what the U-Net of a user's single file predicts; None: what its tensors tell. Raises InputError, ModelMissing.
+
+        Models of OpenCLIP exist in both kinds and look the same from outside.
+        """
+        place = self.locate(card)
+        if card.kind != "base" or place.is_dir():
+            raise InputError(
+                f"What {card.title} predicts is known.", "Only a base model that is a single file has to be told."
+            )
+        if self.added(card):
+            told = card.model_copy(update={"prediction": prediction})
+            data = told.model_dump_json(exclude_defaults=True, indent=1).encode()
+            store.write(self.models / "cards" / f"{card.id}.json", data, free_min_bytes=0)
+        elif card.own:
+            about = {key: value for key, value in _about(place).items() if isinstance(value, str)}
+            about = {**about, "prediction": prediction or ""}
+            lines = [f"{key} = {json.dumps(value)}" for key, value in about.items() if value]
+            store.write(_about_file(place), ("\n".join(lines) + "\n").encode(), free_min_bytes=0)
+        else:
+            raise InputError(f"What {card.title} predicts is known.", "It is one of the program's own models.")
+        return self.card(card.id)
 
     def added(self, card: ModelCard) -> bool:
         """Whether a card was added by the user."""
@@ -258,6 +284,7 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
         licence=about.get("licence") or "your own file",
         note=about.get("note", ""),
         words=about.get("words", ""),
+        prediction=next((one for one in get_args(Prediction) if one == about.get("prediction")), None),
         control=(about.get("control") or _named_control(path.name)) if kind == "controlnet" else "",
         defaults=_defaults(about.get("defaults")),
         trouble="" if found.ok else f"{found.sentence} {found.hint}".strip(),
@@ -310,10 +337,15 @@ def _is_model(path: Path) -> bool:
     return path.suffix in SUFFIXES and path.is_file()  # a link may lead nowhere
 
 
+def _about_file(path: Path) -> Path:
+    """Where more is said of a model than its name does: `card.toml` in a folder, NAME.card.toml beside a file."""
+    return path / "card.toml" if path.is_dir() else path.with_name(f"{path.stem}.card.toml")
+
+
 def _about(path: Path) -> dict[str, Any]:
     """What a model's own `card.toml` says of it: texts, and `defaults`. A damaged one says nothing."""
     try:
-        with (path / "card.toml").open("rb") as file:
+        with _about_file(path).open("rb") as file:
             found = tomllib.loads(file.read(_CARD_MAX_BYTES).decode())
     except (OSError, ValueError, RecursionError):
         return {}

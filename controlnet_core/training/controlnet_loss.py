@@ -19,14 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from controlnet_core.checkpoints.transfer import hint_widths
 from controlnet_core.models.diffusers_setup import ControlNetModel, UNet2DConditionModel, scheduler
 from controlnet_core.models.loading import Base
 from controlnet_core.training.loop import Group
 from controlnet_core.training.run import Training
 
-_HINT = (16, 32, 96, 256)
-_WIDTH = 320
-"""The original's condition embedding, and the width of the U-Net that it was made for."""
 _TEXT = ("attn2.to_k.weight", "attn2.to_v.weight")
 """Weights whose input is the text."""
 
@@ -37,9 +35,8 @@ def fresh(base: Base) -> ControlNetModel:
     The condition embedding halves as often as a latent's cell needs, and is as wide as the original's, in proportion.
     """
     halvings = round(math.log2(base.vae_scale_factor))
-    share = base.unet.config["block_out_channels"][0] / _WIDTH
-    widths = [max(4, 4 * round(width * share / 4)) for width in (*_HINT, *(_HINT[-1],) * 8)]
-    control = ControlNetModel.from_unet(base.unet, conditioning_embedding_out_channels=tuple(widths[: halvings + 1]))
+    widths = hint_widths(halvings, base.unet.config["block_out_channels"][0])
+    control = ControlNetModel.from_unet(base.unet, conditioning_embedding_out_channels=tuple(widths))
     return control.train()
 
 

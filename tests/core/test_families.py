@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from controlnet_core import families
 from controlnet_core.checkpoints.probe import check
+from controlnet_core.checkpoints.transfer import hint_widths
 from controlnet_core.diffusion.conditioning import Conditioning, joined
 from controlnet_core.diffusion.cuda_graphs import refill
 from controlnet_core.diffusion.denoiser import Denoiser
-from controlnet_core.domain.errors import RecipeError
+from controlnet_core.domain.errors import InputError, RecipeError
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.engine import LocalEngine
 from controlnet_core.families import Traits
@@ -134,6 +136,28 @@ def test_a_folder_that_says_so_itself_is_believed(toy, tmp_path):
     (folder / "config.json").write_text(re.sub(r'"force_upcast": \w+,', "", config))
     assert vae_of_folder(folder, torch.float16, toy).dtype == torch.float32
     assert vae_of_folder(folder, torch.float16, replace(toy, latent=families.Latent())).dtype == torch.float16
+
+
+@pytest.mark.parametrize("told", ["epsilon", "v_prediction"])
+def test_a_file_of_openclip_is_told_what_it_predicts(told, tmp_path):
+    """Kept beside the file, read at the next question, and taken back; a folder says it itself."""
+    place = tmp_path / "checkpoints" / "mine.safetensors"
+    place.parent.mkdir(parents=True)
+    save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(1)}, place)
+    catalog = Catalog(tmp_path)
+    assert catalog.card("mine").prediction is None
+    assert catalog.set_prediction(catalog.card("mine"), told).prediction == told
+    assert Catalog(tmp_path).card("mine").prediction == told
+    assert [card.id for card in catalog.cards() if card.own] == ["mine"]
+    assert catalog.set_prediction(catalog.card("mine"), None).prediction is None
+    save_small_model(tmp_path / "checkpoints" / "folder")
+    with pytest.raises(InputError, match="What folder predicts is known"):
+        catalog.set_prediction(catalog.card("folder"), told)
+
+
+def test_the_layers_that_read_a_control_picture_follow_the_width_of_the_base():
+    assert hint_widths(3) == hint_widths(3, 320) == [16, 32, 96, 256]
+    assert hint_widths(4, 64) == [4, 8, 20, 52, 52]
 
 
 def given(seed: int) -> Conditioning:

@@ -26,6 +26,7 @@ from controlnet_core.domain.detection import Detection
 from controlnet_core.domain.document import Document
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Fill, Found, Mode, Recipe, Resize, Source, refusal
+from controlnet_core.families import UNKNOWN
 from controlnet_core.models.catalog import Catalog, Defaults, ModelCard
 from controlnet_core.storage.store import Blobs
 from webapp.application.choices import networks_for
@@ -201,8 +202,8 @@ def suggested(start: Defaults) -> dict[str, Any]:
     return {name: getattr(start, name) for name in shared}
 
 
-def picture_size(width: int, height: int, shorter: int) -> tuple[int, int]:
-    """Width and height, multiples of 64 from 64 to 1024, of a picture with the shape of a canvas."""
+def picture_size(width: int, height: int, shorter: int, side_max: int = UNKNOWN.side_max) -> tuple[int, int]:
+    """Width and height, multiples of 64 from 64 to what a family makes, of a picture with the shape of a canvas."""
     scale = shorter / min(width, height)
-    wide, tall = (min(1024, max(64, round(side * scale / 64) * 64)) for side in (width, height))
+    wide, tall = (min(side_max, max(64, round(side * scale / 64) * 64)) for side in (width, height))
     return wide, tall

@@ -108,6 +108,27 @@ def add_model(
         print(f"{sentence}\nFetch it: studio models download {card.id}")
 
 
+@app.command("predicts")
+def say_prediction(
+    id: Annotated[str, typer.Argument(help="Id of `studio models list`.")],
+    what: Annotated[str, typer.Argument(help="epsilon, v, sample; auto: what the file itself tells.")],
+) -> None:
+    """Say what a base model in a single file predicts, where that does not show: pictures of noise alone are the sign."""
+    with told():
+        from controlnet_core.domain.errors import InputError
+        from controlnet_core.models.catalog import Prediction
+        from webapp.root import studio
+
+        known: dict[str, Prediction | None] = {
+            "epsilon": "epsilon", "v": "v_prediction", "v_prediction": "v_prediction", "sample": "sample", "auto": None,
+        }  # fmt: skip
+        if what not in known:
+            raise InputError(f"{what!r} is nothing that a model predicts.", f"Known: {', '.join(known)}.")
+        catalog = studio().catalog
+        card = catalog.set_prediction(catalog.card(id), known[what])
+        print(f"{card.title} predicts {card.prediction or 'what its file tells'}.")
+
+
 @app.command("delete")
 def delete_model(
     id: Annotated[str, typer.Argument(help="An id of `studio models list`.")],

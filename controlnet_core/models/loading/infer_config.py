@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from controlnet_core.families import UNKNOWN, Family, recognised, traits_of_config
+from controlnet_core.models.catalog import Prediction
 
 Tensors = Mapping[str, Tensor]
-Prediction = Literal["epsilon", "v_prediction", "sample"]
 HEAD_DIM = 64
 
 

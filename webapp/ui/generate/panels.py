@@ -159,7 +159,8 @@ def recipe(studio: Studio, at: Desk) -> Recipe:
 def recipe_of(studio: Studio, at: Wish, drafts: list[Draft], canvas: tuple[int, int]) -> Recipe:
     """The recipe for controls on a canvas of `canvas` (width, height) pixels. Raises StudioError."""
     card = model_card(studio)
-    width, height = picture_size(*canvas, at.choices.size)
+    side_max = studio.catalog.family(model_card(studio)).side_max
+    width, height = picture_size(*canvas, at.choices.size, side_max)
     return studio.builder.for_base(
         card,
         drafts,
@@ -263,7 +264,9 @@ def prospect(studio: Studio, at: Wish, canvas: tuple[int, int], carried: Sequenc
         st.caption(f":material/info: {plain(lacking)}")
         return
     networks = [(offered.control.key, offered.chosen(wanted)) for offered, wanted in carried]
-    text = estimate.sentence(studio, at, model_card(studio), picture_size(*canvas, at.choices.size), networks)
+    card = model_card(studio)
+    size = picture_size(*canvas, at.choices.size, studio.catalog.family(card).side_max)
+    text = estimate.sentence(studio, at, card, size, networks)
     for (offered, _), (_, name) in zip(carried, networks, strict=True):
         if name is not None:  # not the usual one
             text += f" {offered.control.title} uses the ControlNet “{offered.titles[name]}”."
