@@ -19,8 +19,8 @@ if str(ROOT) not in sys.path:  # `streamlit run` puts only this file's folder th
 from starlette.middleware import Middleware  # noqa: E402
 from streamlit.starlette import App  # noqa: E402
 
+from webapp.api import a1111, v1  # noqa: E402
 from webapp.api.door import Door  # noqa: E402
-from webapp.api.v1 import OPERATIONS  # noqa: E402
 from webapp.root import studio  # noqa: E402
 from webapp.routes.origin import option  # noqa: E402
 from webapp.routes.table import middleware, routes  # noqa: E402
@@ -50,7 +50,13 @@ app = App(
     ROOT / "pages" / "home.py",
     routes=routes(studio),
     middleware=[
-        Middleware(Door, studio=studio, operations=OPERATIONS, base=lambda: option("server.baseUrlPath")),
+        Middleware(
+            Door,
+            studio=studio,
+            operations=[*v1.OPERATIONS, *a1111.OPERATIONS],
+            base=lambda: option("server.baseUrlPath"),
+            words=a1111.WORDS,
+        ),
         *middleware(),
     ],
     lifespan=lifespan,
