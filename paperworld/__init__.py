@@ -4,12 +4,13 @@
     truth = render(scene, 256, 256)      # picture, classes, depth, normal, outlines, edges, lines, skeleton
     text = caption(scene, rng)
 
-`freehand` roughens a truth into what a hand would draw. Training lives in its own modules and is not imported here.
+`world` draws, `model` holds the networks, `training` and `evaluation` teach and measure them. Only the first is imported here.
 """
 
 from paperworld.world import freehand
-from paperworld.world.caption import WORDS, Facts, caption, facts
+from paperworld.world.caption import Facts, caption, facts
 from paperworld.world.rendering import Rendering, render
 from paperworld.world.scene import Scene, compose
+from paperworld.world.words import WORDS
 
 __all__ = ["WORDS", "Facts", "Rendering", "Scene", "caption", "compose", "facts", "freehand", "render"]

@@ -25,6 +25,7 @@ FLOORS = {
         "datasets",
         "training",
     ],
+    "paperworld": ["world", "model", "evaluation", "training"],
     "webapp": ["application", "routes", "api", "ui", "root", "app", "cli", "__main__"],
 }
 """Inside a room: each floor knows itself and the floors before it."""

@@ -1,4 +1,4 @@
-"""Benchmarks: held-out scenes with their controls, and how far pictures agree with them, condition by condition.
+"""The benchmark: held-out scenes with their controls, and how far pictures agree with them, condition by condition.
 
 Does not know where pictures come from, nor which figures stand in the report (`evaluate`).
 """
@@ -9,30 +9,37 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 import paperworld
 from controlnet_core.domain.control import Rgb
 from paperworld.evaluation import measures
 from paperworld.evaluation.classifier import COLOURED, GRID, Classifier, cells_of
-from paperworld.training.examples import HELD_OUT, control_of, scene_of
-from paperworld.world.caption import PLACES_SAID, TIMES_SAID, Facts
-from paperworld.world.palette import NAMED, PALETTES
+from paperworld.world.caption import Facts
+from paperworld.world.examples import HELD_OUT, control_of, example
+from paperworld.world.freeform import compose_free
+from paperworld.world.palette import NAMED, PALETTES, Colour
+from paperworld.world.portraits import compose_people
 from paperworld.world.rendering import Rendering
+from paperworld.world.spoken import compose_spoken
+from paperworld.world.warp import thinned
+from paperworld.world.words import PLACES_SAID, TIMES_SAID
 
 HAND_DRAWN = ("scribble", "seg", "pose")
 """Conditions that people draw; the others come from pictures, exact."""
-LINE_CONDITIONS = ("scribble", "canny", "softedge")
+LINE_CONDITIONS = ("scribble", "canny", "softedge", "lineart", "lineart_anime")
 CONDITIONS = (*LINE_CONDITIONS, "lines", "seg", "pose", "depth", "normal")
+SKYLESS = ("seg", "lines", "depth", "normal")
+"""Controls that cannot show what floats in the sky."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Held-out scenes with captions and the exact and (where people draw it) hand-drawn controls of one condition."""
+    """Held-out pictures with captions and the controls of one condition."""
 
     truths: list[Rendering]
     prompts: list[str]
-    exact: list[Rgb]
-    hand: list[Rgb]
+    controls: list[Rgb]
 
 
 Agree = Callable[[Sequence[Rgb], Benchmark], float]
@@ -52,21 +59,34 @@ class Measure:
 
 
 def benchmark(key: str, count: int, first: int = HELD_OUT, side_px: int = 256) -> Benchmark:
-    """The first `count` held-out scenes that condition `key` has something to say about."""
-    truths, prompts, exact, hand = [], [], [], []
+    """The first `count` held-out scenes that condition `key` has something to say about, with their exact controls.
+
+    Skeletons are those of people before a stage, all others those of whole scenes.
+    """
+    test = Benchmark([], [], [])
     seed = first
-    while len(truths) < count:
+    while len(test.truths) < count:
         rng = np.random.default_rng(seed)
-        scene = paperworld.compose(seed)
+        scene = compose_people(seed) if key == "pose" else paperworld.compose(seed)
+        if key in SKYLESS:
+            scene = thinned(scene, rng, 0.0, sky=False)
         truth = paperworld.render(scene, side_px, side_px)
-        control = control_of(truth, key, rng, False)
+        control = control_of(scene, truth, key)
         if control.any():
-            truths.append(truth)
-            prompts.append(paperworld.caption(scene, rng))
-            exact.append(control)
-            hand.append(control_of(truth, key, rng, True) if key in HAND_DRAWN else control)
+            test.truths.append(truth)
+            test.prompts.append(paperworld.caption(scene, rng))
+            test.controls.append(control)
         seed += 1
-    return Benchmark(truths, prompts, exact, hand)
+    return test
+
+
+def by_hand(key: str, count: int, first: int = HELD_OUT, side_px: int = 256) -> Benchmark:
+    """Held-out examples as training has them: lines as a hand draws them, painted layouts, skeletons with missing joints.
+
+    The truths follow what was drawn.
+    """
+    made = [example(key, seed, side_px) for seed in range(first, first + count)]
+    return Benchmark([each.truth for each in made], [each.caption for each in made], [each.control for each in made])
 
 
 def edge_agreement(pictures: Sequence[Rgb], controls: Sequence[Rgb]) -> float:
@@ -78,11 +98,17 @@ def edge_agreement(pictures: Sequence[Rgb], controls: Sequence[Rgb]) -> float:
 
 
 def _by_edges(pictures: Sequence[Rgb], test: Benchmark) -> float:
-    return edge_agreement(pictures, test.exact)
+    return edge_agreement(pictures, test.controls)
+
+
+def colour_error(pictures: Sequence[Rgb], truths: Sequence[Rendering]) -> float:
+    """Mean absolute difference of pictures and true ones, 0..255."""
+    pairs = zip(pictures, truths, strict=True)
+    return float(np.mean([np.abs(a.astype(np.int16) - truth.picture).mean() for a, truth in pairs]))
 
 
 def _by_lines(pictures: Sequence[Rgb], test: Benchmark) -> float:
-    pairs = zip(pictures, test.exact, strict=True)
+    pairs = zip(pictures, test.controls, strict=True)
     return float(
         np.mean([measures.lines_recall(measures.lines_of(a), measures.centres_of(control)) for a, control in pairs])
     )
@@ -130,19 +156,57 @@ class Question:
     asked: tuple[str, ...]
 
 
-def questions(count: int, first: int = HELD_OUT + 5000) -> tuple[list[Question], list[Rgb]]:
+def questions(count: int, first: int = HELD_OUT) -> tuple[list[Question], list[Rgb]]:
     """Prompts that ask for one coloured object and a time of day, and pictures in which they are true."""
     asked: list[Question] = []
     pictures: list[Rgb] = []
     seed = first
     while len(asked) < count:
-        scene, truth = scene_of(seed)
+        scene = compose_spoken(seed)
         question = _question(paperworld.facts(scene))
         if question is not None:
             asked.append(question)
-            pictures.append(truth.picture)
+            pictures.append(paperworld.render(scene).picture)
         seed += 1
     return asked, pictures
+
+
+@dataclass(frozen=True)
+class Coloured:
+    """A free form whose caption names its colour: control, caption, where the form's own colour is (H,W), the colours that
+    names mean in its light, and the name."""
+
+    control: Rgb
+    prompt: str
+    inside: NDArray[np.bool_]
+    colours: dict[str, Colour]
+    name: str
+
+
+def coloured(count: int, first: int = HELD_OUT) -> list[Coloured]:
+    """Held-out scribbles of one free form of a named colour."""
+    found: list[Coloured] = []
+    seed = first
+    while len(found) < count:
+        scene = compose_free(seed)
+        seed += 1
+        if len(scene.things) != 1 or not scene.things[0].colour or scene.time == "night":
+            continue
+        truth = paperworld.render(scene)
+        colours = {name: scene.palette.tint(colour) for name, colour in NAMED.items()}
+        own = np.abs(truth.picture.astype(int) - colours[scene.things[0].colour]).max(2) < 12
+        inside = own & (truth.things == 1)
+        if inside.mean() < 0.01:
+            continue
+        said = paperworld.caption(scene, np.random.default_rng(seed))
+        found.append(Coloured(control_of(scene, truth, "scribble"), said, inside, colours, scene.things[0].colour))
+    return found
+
+
+def right_colours(pictures: Sequence[Rgb], asked: Sequence[Coloured]) -> float:
+    """Share of the forms whose colour is nearest to the asked one."""
+    pairs = zip(pictures, asked, strict=True)
+    return float(np.mean([measures.nearest_colour(a[each.inside], each.colours) == each.name for a, each in pairs]))
 
 
 def _question(known: Facts) -> Question | None:

@@ -24,10 +24,13 @@ from torch.nn import functional as F
 import paperworld
 from controlnet_core.domain.control import Rgb, Truth
 from controlnet_core.training.loop import Plan, read, train
-from paperworld.training.examples import scene_of
 from paperworld.world import labels
 from paperworld.world.caption import Facts
 from paperworld.world.palette import NAMED, PALETTES
+from paperworld.world.portraits import compose_people
+from paperworld.world.scene import Scene
+from paperworld.world.spoken import compose_spoken
+from paperworld.world.warp import thinned
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 LABELS = tuple(sorted({value for value in vars(labels).values() if isinstance(value, int)}))
@@ -45,7 +48,7 @@ FACTS = (*PALETTES, *NAMES, *(f"{colour} {name}" for name in COLOURED for colour
 """What the classifier can say of a whole picture: its time of day, what it shows, and that in which colour."""
 WIDTHS = (16, 32, 64, 96, 96)
 MIX = 32
-STEPS, BATCH = 3000, 8
+STEPS, BATCH = 600, 8
 
 
 def facts_of(known: Facts) -> set[str]:
@@ -165,14 +168,27 @@ def load(folder: Path, minutes: float) -> Classifier:
     return classifier.eval()
 
 
+def scene_for(number: int) -> Scene:
+    """Scene `number` of those that the classifier knows: whole and thinned ones, people alone, what words compose."""
+    rng = np.random.default_rng((13, number))
+    kind = rng.random()
+    if kind < 0.3:
+        return compose_people(number)
+    if kind < 0.45:
+        return compose_spoken(number)
+    share = 0.0 if kind < 0.7 else float(rng.uniform(0.1, 0.6))
+    return thinned(paperworld.compose(number), rng, share, sky=kind < 0.8)
+
+
 def _batch_at(number: int) -> dict[str, Tensor]:
     rng = np.random.default_rng((1, number))
     rows = [_row(int(seed)) for seed in rng.integers(0, 1_000_000, BATCH)]
     return {key: torch.stack([torch.as_tensor(row[key]) for row in rows]) for key in rows[0]}
 
 
-def _row(seed: int) -> dict[str, NDArray[np.generic] | Tensor]:
-    scene, truth = scene_of(seed)
+def _row(number: int) -> dict[str, NDArray[np.generic] | Tensor]:
+    scene = scene_for(number)
+    truth = paperworld.render(scene)
     known = facts_of(paperworld.facts(scene))
     return {
         "pictures": _tensor(truth.picture),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -40,6 +40,24 @@ def edge_f1(found: NDArray[np.bool_], wanted: NDArray[np.bool_], tolerance_px: i
 
 def _distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     return np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5), np.float32)
+
+
+def slopes(picture: Rgb, control: Rgb) -> tuple[float, float]:
+    """How steep a picture is, in grey levels a pixel: at the lines of its control (the steepest place within 2 px of a line's
+    centre, mean over centres), and farther than 8 px from any: crisp pictures are steep there and flat here."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    slope = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=0.125))
+    away = _distance(centres_of(control))
+    steepest = cv2.dilate(slope, np.ones((5, 5), np.uint8))
+    at, off = away <= 1, away > 8
+    return float(steepest[at].mean()) if at.any() else 0.0, float(slope[off].mean()) if off.any() else 0.0
+
+
+def nearest_colour(pixels: NDArray[np.uint8], colours: Mapping[str, tuple[int, int, int]]) -> str:
+    """The name of the colour that the median of `pixels` N,3 is nearest to (CIE Lab, 1976)."""
+    rows = np.array([np.median(pixels, axis=0), *colours.values()], np.uint8)[None]
+    lab = cv2.cvtColor(rows.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    return list(colours)[int(np.linalg.norm(lab[1:] - lab[0], axis=1).argmin())]
 
 
 def lines_of(picture: Rgb) -> NDArray[np.bool_]:

@@ -1,8 +1,7 @@
 """The latent space: fixed linear codes of square patches (PCA), whitened.
 
 Nothing is learned by gradient here, so the codes exist before any network does, the same for ever. The shipped
-autoencoder learns this space: its decoder turns codes into pictures better than the inverse here, its encoder regresses
-them. Whitening makes every channel as loud as the others, so that a denoiser hears fine channels early.
+autoencoder speaks this space. Whitening makes every channel as loud as the others, so that a denoiser hears fine channels early.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import ModelError
 
 Codes = NDArray[np.float32]
+SHIPPED_BASIS = Path(__file__).with_name("basis-8-24.npz")
+"""The basis that the shipped weights speak: another machine would fit one that is turned a little."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def patches_of(picture: Rgb, side: int) -> NDArray[np.float32]:
     return grid.reshape(height * width, -1).astype(np.float32) / 127.5 - 1
 
 
-def fit(pictures: list[Rgb], side: int = 16, channels: int = 24) -> Basis:
+def fit(pictures: list[Rgb], side: int = 8, channels: int = 24) -> Basis:
     """The basis of the `channels` strongest axes of the pictures' patches (principal component analysis)."""
     total, count = np.zeros(side * side * 3), 0
     moment = np.zeros((side * side * 3, side * side * 3))

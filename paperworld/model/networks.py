@@ -7,9 +7,9 @@ to train (`controlnet_core.training`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
@@ -24,61 +24,41 @@ CHANNELS_LAST = torch.channels_last
 
 @dataclass(frozen=True)
 class Size:
-    """How large the networks are, and what they predict.
+    """How large the networks are.
 
-    `cross` says at which levels pictures look at the prompt. `noise` multiplies the betas of Stable Diffusion. A network
-    with few samples behind it does best when it predicts the picture itself under much noise: it then is close to a
-    regression from control and prompt, and its errors are blur. Predicting v, it has to hand every cell's noise through,
-    and its errors are mosaics.
-
-    `gain` makes the control louder than it was trained: a regression hedges between what the control says and what it
-    might have meant, and a person who draws a line wants it there.
+    Pictures are cells of `patch` px with `latents` channels each; `blocks` are the widths of the UNet's levels, `cross` says
+    at which of them pictures look at the prompt, `hint` the widths of the condition embedding.
     """
 
-    patch: int = 16
+    patch: int = 8
     latents: int = 24
-    blocks: tuple[int, ...] = (64, 96, 128)
-    cross: tuple[bool, ...] = (False, True, False)
+    blocks: tuple[int, ...] = (48, 64, 96, 128)
+    cross: tuple[bool, ...] = (False, False, True, True)
     layers: int = 1
     text: int = 128
     text_layers: int = 2
-    hint: tuple[int, ...] = (4, 8, 16, 64, 256)
-    decoder: int = 32
-    prediction: Literal["sample", "v_prediction"] = "sample"
-    noise: float = 10.0
-    gain: float = 1.4
+    hint: tuple[int, ...] = (4, 8, 24, 64)
 
 
-SIZES = {
-    "cpu": Size(),
-    "gpu": Size(
-        patch=8,
-        latents=12,
-        blocks=(64, 128, 192),
-        cross=(False, True, True),
-        text=192,
-        text_layers=3,
-        hint=(8, 16, 48, 96),
-        decoder=48,
-        prediction="v_prediction",
-        noise=1.0,
-        gain=1.0,
-    ),
-}
-
+SIZES = {"cpu": Size(), "gpu": Size(blocks=(96, 128, 192, 256), hint=(8, 16, 48, 96))}
 
 PIXELS = 8.0
-"""Weight of the pixels' plain error beside the codes' squared one, which it outweighs about two to one."""
+"""Weight of the pixels' plain error beside the codes' squared one, which it outweighs."""
+EDGES, INSIDE = 0.7, 1.5
+"""How much more an error counts at edges, and inside of things: there are fewer of both than of flat paper."""
+NOISE = 10.0
+"""Multiplies the betas of Stable Diffusion. A network with few samples behind it does best when it predicts the picture itself
+under much noise: it then is close to a regression from control and prompt, and its errors are blur, not mosaics."""
 
 
-def schedule(size: Size) -> DDIMScheduler:
-    """The noise schedule: the last step is pure noise (zero terminal SNR, Lin et al. 2023)."""
+def schedule() -> DDIMScheduler:
+    """The noise schedule: the last step is pure noise (zero terminal SNR, Lin et al. 2023), so that one step is a picture."""
     return DDIMScheduler(
         num_train_timesteps=1000,
-        beta_start=0.00085 * size.noise,
-        beta_end=0.012 * size.noise,
+        beta_start=0.00085 * NOISE,
+        beta_end=0.012 * NOISE,
         beta_schedule="scaled_linear",
-        prediction_type=size.prediction,
+        prediction_type="sample",
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
         clip_sample=False,
@@ -123,6 +103,10 @@ class Studio(nn.Module):
             out_channels=size.latents,
             down_block_types=down,
             up_block_types=up,
+            # The whole prompt also speaks to every layer, through the time embedding (as DeepFloyd IF's does): colours of all
+            # flat paper at once, which attention at the lowest levels alone learns late.
+            addition_embed_type="text",
+            addition_embed_type_num_heads=8,
             **shape,
         )
         # The control reads no prompt: what is where is its matter, what it looks like is the UNet's.
@@ -151,25 +135,21 @@ class Studio(nn.Module):
         ).sample
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Mean weighted squared error of the codes, and mean error of the pixels that they mean.
+        """Mean weighted squared error of the codes, and mean weighted error of the pixels that they mean.
 
         The square asks for the mean of all pictures that could be meant: soft edges, and a whisper of every pattern on flat
-        paper. The plain error asks for the median, which is sharp and flat where the world is. Every example is noised
-        several times; its control and prompt are read once.
+        paper. The plain error asks for the median, which is sharp and flat where the world is. `loud` B,h,w,P says how much
+        each pixel of a cell is worth.
         """
-        repeat = batch["times"].shape[0] // batch["codes"].shape[0]
-        codes = batch["codes"].repeat(repeat, 1, 1, 1)
-        prompt = self.text(batch["tokens"]).last_hidden_state.repeat(repeat, 1, 1)
-        empty = self.text(batch["empty"]).last_hidden_state
-        prompt = torch.where(batch["mute"].view(-1, 1, 1), empty, prompt)
-        hint = self.control.controlnet_cond_embedding(batch["hint"]).repeat(repeat, 1, 1, 1)
+        codes = batch["codes"]
+        prompt = self.text(batch["tokens"]).last_hidden_state
+        hint = self.control.controlnet_cond_embedding(batch["hint"])
         signal, sigma = batch["signal"].view(-1, 1, 1, 1), batch["sigma"].view(-1, 1, 1, 1)
         noisy = signal * codes + sigma * batch["noise"]
-        target = codes if self.size.prediction == "sample" else signal * batch["noise"] - sigma * codes
-        error = self.predict(noisy, batch["times"], prompt, hint, batch["keep"]) - target
+        error = self.predict(noisy, batch["times"], prompt, hint, batch["keep"]) - codes
         squared = (error.square().mean((2, 3)) * batch["weight"]).mean()
-        drawn = error if self.size.prediction == "sample" else -sigma * error  # the error of the codes themselves
-        return squared + PIXELS * torch.einsum("bchw,cp->bhwp", drawn, batch["patterns"]).abs().mean()
+        drawn = torch.einsum("bchw,cp->bhwp", error, batch["patterns"]).abs()
+        return squared + PIXELS * (drawn * batch["loud"]).mean()
 
 
 @torch.no_grad()
@@ -179,47 +159,50 @@ def wake(studio: Studio, hints: Tensor) -> None:
     weight_init.embedding(studio.control, hints.contiguous(memory_format=CHANNELS_LAST))
     for zero in [*studio.control.controlnet_down_blocks, studio.control.controlnet_mid_block]:
         nn.init.normal_(zero.weight, std=0.5 * zero.weight.shape[1] ** -0.5)
+    nn.init.constant_(studio.unet.add_embedding.norm2.weight, 0.1)  # prompts whisper to all layers before they speak
 
 
 @torch.no_grad()
-def inherit(studio: Studio, painter: Any) -> None:
+def inherit(studio: Studio, painter: Any, vocabulary: dict[str, int]) -> None:
     """Go on from the networks of `painter` (text, unet, control), which may be narrower: what is wider here says nothing yet.
 
     New inputs of a layer start at zero and new outputs as they are in `studio`, so that the networks do at first exactly
-    what they did (Chen et al. 2016, Net2Net).
+    what they did (Chen et al. 2016, Net2Net). Words keep their meaning where `vocabulary` numbers them otherwise.
     """
     for own, old in ((studio.text, painter.text), (studio.unet, painter.unet), (studio.control, painter.control)):
         values = old.state_dict()
         for name, value in own.state_dict().items():
             told = values[name]
+            if name.endswith("token_embedding.weight"):
+                told = by_token(told, painter.tokenizer.get_vocab(), vocabulary, value[:, : told.shape[1]])
             if told.ndim > 1:
                 value[: told.shape[0], told.shape[1] :] = 0
             value[tuple(slice(length) for length in told.shape)] = told
-    amplify(studio.control, 1 / studio.size.gain)
 
 
-@torch.no_grad()
-def amplify(control: Any, gain: float) -> None:
-    """Make a trained ControlNet `gain` times as loud: what strength `gain` would do, kept in its weights."""
-    for last in [*control.controlnet_down_blocks, control.controlnet_mid_block]:
-        last.weight.mul_(gain)
-        last.bias.mul_(gain)
+def by_token(rows: Tensor, old: Mapping[str, int], new: Mapping[str, int], fresh: Tensor) -> Tensor:
+    """Rows of a table of tokens in the order of a `new` vocabulary; tokens that the `old` one lacks have those of `fresh`."""
+    found = fresh.clone()
+    for token, index in new.items():
+        if token in old:
+            found[index] = rows[old[token]]
+    return found
 
 
 class Noise:
-    """Draws what a training step needs beside examples: times, noise, and what is left out.
+    """Draws times and noise for a training step.
 
-    `ends` is the share of draws at pure noise, where the task is plain regression from control and prompt; the rest
-    prefers early times: under much noise, late ones are hardly different from the end.
+    `ends` is the share of draws at pure noise, where the task is plain regression from control and prompt, and which one step
+    of sampling needs alone; the rest prefers early times: under much noise, late ones are hardly different from the end.
     """
 
-    def __init__(self, size: Size, repeat: int, ends: float, mute: float = 0.1, drop: float = 0.1) -> None:
-        self.signals = schedule(size).alphas_cumprod.sqrt()
-        self.repeat, self.ends, self.mute, self.drop = repeat, ends, mute, drop
+    def __init__(self, ends: float) -> None:
+        self.signals = schedule().alphas_cumprod.sqrt()
+        self.ends = ends
 
     def draw(self, codes: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """The random part of a batch for `codes` B,C,h,w."""
-        count = codes.shape[0] * self.repeat
+        count = codes.shape[0]
         times = (torch.rand(count, generator=generator) ** 2 * 1000).long()
         times[torch.rand(count, generator=generator) < self.ends] = 999
         signal = self.signals[times]
@@ -227,11 +210,7 @@ class Noise:
             "times": times,
             "signal": signal,
             "sigma": (1 - signal**2).sqrt(),
-            "noise": torch.randn((count, *codes.shape[1:]), generator=generator).contiguous(
-                memory_format=CHANNELS_LAST
-            ),
-            "keep": (torch.rand(count, generator=generator) >= self.drop).float(),
-            "mute": torch.rand(count, generator=generator) < self.mute,
+            "noise": torch.randn(codes.shape, generator=generator).contiguous(memory_format=CHANNELS_LAST),
         }
 
 

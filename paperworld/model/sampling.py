@@ -71,8 +71,8 @@ class Painter:
         self,
         prompts: Sequence[str],
         hints: Sequence[Hint] = (),
-        steps: int = 20,
-        guidance: float = 1.5,
+        steps: int = 1,
+        guidance: float = 1.0,
         seed: int = 0,
         side_px: int = 256,
     ) -> list[Rgb]:
@@ -86,8 +86,8 @@ class Painter:
         self,
         prompts: Sequence[str],
         hints: Sequence[Hint] = (),
-        steps: int = 20,
-        guidance: float = 1.5,
+        steps: int = 1,
+        guidance: float = 1.0,
         seed: int = 0,
         side_px: int = 256,
     ) -> Tensor:
@@ -99,22 +99,27 @@ class Painter:
         x = torch.stack(
             [torch.randn(shape, generator=torch.Generator().manual_seed(seed + n)) for n in range(len(prompts))]
         )
-        text = self.text(tokens_of(self.tokenizer, [*prompts, *([""] * len(prompts))])).last_hidden_state
-        embedded = [self._embedded(hint) for hint in hints]
+        halves = 1 if guidance == 1 else 2
+        prompts = [*prompts, *([""] * len(prompts) * (halves - 1))]
+        text = self.text(tokens_of(self.tokenizer, prompts)).last_hidden_state
+        embedded = [self._embedded(hint, halves) for hint in hints]
         self.scheduler.set_timesteps(steps)
         for number, time in enumerate(self.scheduler.timesteps):
-            both = torch.cat([x, x])
-            downs, middle = self._residuals(both, time, text, hints, embedded, number / steps)
-            wanted, empty = self.unet(
-                both, time, text, down_block_additional_residuals=downs, mid_block_additional_residual=middle
-            ).sample.chunk(2)
-            x = self.scheduler.step(empty + guidance * (wanted - empty), time, x).prev_sample
+            every = torch.cat([x] * halves)
+            downs, middle = self._residuals(every, time, text, hints, embedded, number / steps)
+            said = self.unet(
+                every, time, text, down_block_additional_residuals=downs, mid_block_additional_residual=middle
+            ).sample
+            if halves == 2:
+                wanted, empty = said.chunk(2)
+                said = empty + guidance * (wanted - empty)
+            x = self.scheduler.step(said, time, x).prev_sample
         return x
 
-    def _embedded(self, hint: Hint) -> Tensor:
+    def _embedded(self, hint: Hint, halves: int) -> Tensor:
         pictures = torch.from_numpy(np.stack(hint.pictures).astype(np.float32) / 255).permute(0, 3, 1, 2)
         # Read once, not at every step.
-        return self.control.controlnet_cond_embedding(pictures).repeat(2, 1, 1, 1)
+        return self.control.controlnet_cond_embedding(pictures).repeat(halves, 1, 1, 1)
 
     def _residuals(
         self, both: Tensor, time: Tensor, text: Tensor, hints: Sequence[Hint], embedded: list[Tensor], part: float

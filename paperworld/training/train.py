@@ -1,207 +1,173 @@
-"""Trains the embedded model: `python -m paperworld.training.train --minutes 9`, again and again, until it is good.
+"""Trains the embedded model: `python -m paperworld.training.train --minutes 9`, again and again: one training that adds up.
 
-Three stages: "studio" (text encoder, UNet and ControlNet together), "codec" (the autoencoder), "export" (write the weights
-to models/paperworld if they are better than those there). Without --stage all three run, and the minutes are shared out.
-Scenes are rendered ahead by processes of their own. Everything that is needed to go on lies in runs/paperworld/<preset>/.
-Several processes: `torchrun --nproc-per-node 2 -m paperworld.training.train ... --stage studio`.
+The rate is constant after its warm-up, so that any number of runs continue each other. Then comes a short settling, with a
+falling rate, on a copy of the checkpoint, from which weights are exported to models/paperworld when they are better than those
+there. The next run goes on where the rate was constant. Everything that is needed lies in runs/paperworld/<preset>/.
+Several processes: `torchrun --nproc-per-node 2 -m paperworld.training.train ...`; `make paperworld` does it.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import math
 import re
-import time
-from concurrent.futures import Future, ThreadPoolExecutor
+import shutil
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import cv2
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 import paperworld
 from controlnet_core.training import weight_init
-from controlnet_core.training.loop import Group, Plan, train
-from paperworld.model import codec, tokens
-from paperworld.model.latents import Basis
-from paperworld.model.networks import SIZES, Noise, Size, Studio, inherit, tokens_of, wake
-from paperworld.model.sampling import Painter
-from paperworld.training import export
-from paperworld.training.examples import Library, basis_at, render_ahead, unpack
+from controlnet_core.training.loop import Group, Plan, Progress, read, train
+from paperworld.model import tokens
+from paperworld.model.latents import SHIPPED_BASIS, Basis
+from paperworld.model.networks import SIZES, Size, Studio, inherit, wake
+from paperworld.model.sampling import SHIPPED, Painter
+from paperworld.training import checkpoints, export
+from paperworld.training.batches import Batches
 
 RUNS = Path("runs/paperworld")
-STAGES = ("studio", "codec", "export")
-MIX = {
-    "scribble": 0.34,
-    "seg": 0.22,
-    "pose": 0.14,
-    "canny": 0.08,
-    "softedge": 0.06,
-    "lines": 0.05,
-    "depth": 0.06,
-    "normal": 0.05,
-}
-"""Conditions and how often an example shows each; one ControlNet learns them all."""
-LOUD = 0.7
-"""Channels weigh in the squared error with this power of their natural standard deviation: 2 would be pixels, 0 pure whitening."""
-CODE_LIMIT = 8.0
-BLANK = 0.02
-"""Share of examples whose control is an empty sheet: it must mean "anything"."""
+SETTLE_SHARE = 0.15
+"""Share of the minutes of a run that belongs to settling."""
+WARMUP_STEPS = 100
+ASKING = re.compile(r"unet\..*attn2\.to_[kv]\.weight")
 
 
-class Batches:
-    """Batch n as a function of n (and of the shards that exist): codes, captions, one condition per example, noise.
+def studio_at(folder: Path, size: Size, batches: Batches, accelerator: Accelerator, further: Path | None) -> Studio:
+    """The networks of a training folder as its training begins, from nothing or from the model in `further`.
 
-    While a batch is used, the next one is made by threads.
+    A checkpoint whose vocabulary was another one is renumbered.
     """
-
-    def __init__(self, library: Library, basis: Basis, shape: Size, options: argparse.Namespace, seed: int) -> None:
-        self.library, self.size, self.seed = library, options.batch, seed
-        weight = basis.scale**LOUD
-        self.measure = {
-            "weight": torch.from_numpy(weight / weight.mean()),
-            "patterns": torch.from_numpy(basis.scale[:, None] * basis.axes),
-        }
-        self.noise = Noise(shape, options.repeat, options.ends)
-        self.keys = options.conditions.split(",")
-        shares = np.array([MIX[key] for key in self.keys])
-        self.shares = shares / shares.sum()
-        self.tokenizer = tokens.build(paperworld.WORDS)
-        self.pool = ThreadPoolExecutor(options.workers + 1)
-        self.ahead: dict[int, Future[dict[str, Tensor]]] = {}
-
-    def __call__(self, number: int) -> dict[str, Tensor]:
-        """One batch on the CPU."""
-        if number % 50 == 0:
-            self.library.refresh()
-        ready = self.ahead.pop(number, None)
-        batch = ready.result() if ready else self.make(number)
-        self.ahead = {number + 1: self.pool.submit(self.make, number + 1)}
-        return batch
-
-    def make(self, number: int) -> dict[str, Tensor]:
-        """Batch `number`, without the one after it."""
-        rng = np.random.default_rng((self.seed, number))
-        keys = rng.choice(self.keys, size=self.size, p=self.shares)
-        every = range(len(self.library.codes))
-        rows = [rng.choice(self.library.showing.get(key, every)) for key in keys]
-        captions = [self.library.captions[row][rng.integers(len(self.library.captions[row]))] for row in rows]
-        packed = [self.library.controls[row][key] for row, key in zip(rows, keys, strict=True)]
-        hints = np.stack([unpack(data) for data in packed])
-        hints[rng.random(self.size) < BLANK] = 0
-        codes = np.clip(np.stack([self.library.codes[row] for row in rows]).astype(np.float32), -CODE_LIMIT, CODE_LIMIT)
-        batch: dict[str, Any] = {
-            "codes": _picture_like(torch.from_numpy(codes)),
-            "hint": _picture_like(torch.from_numpy(hints).permute(0, 3, 1, 2)).float() / 255,
-            # Not cached: what a thread keeps lies between what it frees, and holds all of that memory.
-            "tokens": tokens_of(self.tokenizer, captions),
-            "empty": tokens_of(self.tokenizer, [""]),
-        }
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        return batch | self.measure | self.noise.draw(batch["codes"], generator)
+    torch.manual_seed(0)
+    vocabulary = tokens.build(paperworld.WORDS).get_vocab()
+    studio = Studio(size, len(vocabulary))
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        if checkpoints.carry(folder, paperworld.WORDS, studio.state_dict()[checkpoints.TABLE]):
+            accelerator.print("The checkpoint was made for another vocabulary: its words are carried over.")
+        checkpoints.note(folder, paperworld.WORDS)
+    accelerator.wait_for_everyone()
+    if not (folder / checkpoints.STUDIO).exists():
+        wake(studio, batches(0)["hint"])
+        if further:
+            inherit(studio, Painter.load(further), vocabulary)
+    return studio
 
 
-def _picture_like(values: Tensor) -> Tensor:
-    return values.contiguous(memory_format=torch.channels_last)
+def groups_of(folder: Path, studio: Studio, batches: Batches, accelerator: Accelerator) -> list[Group]:
+    """Keys and values of texts learn in a basis in which all directions of texts are equally loud, the same at every run.
 
-
-def teach(folder: Path, size: Size, options: argparse.Namespace, minutes: float, accelerator: Accelerator) -> None:
-    """Train text encoder, UNet and ControlNet of a training folder further; resumes."""
-    basis = basis_at(folder, size.patch, size.latents)
-    workers = _render(folder, basis, options) if accelerator.is_main_process else []
-    library = Library(folder)
-    while library.refresh() < options.first:
-        time.sleep(1)
-    batches = Batches(library, basis, size, options, options.seed + 1000 * accelerator.process_index)
-    torch.manual_seed(options.seed)
-    studio = Studio(size, len(batches.tokenizer))
-    wake(studio, batches.make(0)["hint"])
-    if options.further:
-        inherit(studio, Painter.load(options.to))
-    groups = _by_words(studio, batches) if options.further else ()
-    plan = Plan(
-        steps=options.steps,
-        minutes=minutes,
-        rate=options.rate,
-        seed=options.seed,
-        decay=options.decay,
-        # A memory of a fiftieth of the training at most: short trainings must forget sooner.
-        average=min(0.999, 1 - 50 / options.steps),
-    )
-    device = accelerator.device
-    progress = train(
-        studio,
-        lambda number: {key: value.to(device, non_blocking=True) for key, value in batches(number).items()},
-        plan,
-        folder / "studio.pt",
-        accelerator,
-        groups=groups,
-    )
-    for worker in workers:
-        worker.terminate()
-    accelerator.print(f"{progress.step} steps in {progress.seconds / 60:.1f} minutes, {len(library.codes)} scenes.")
+    A text encoder still keeps words apart by directions that hardly vary. The basis follows from the networks as they are
+    when it is first asked for.
+    """
+    kept = folder / checkpoints.WHITENING
+    if not kept.exists() and accelerator.is_main_process:
+        _whitening(folder, studio, batches, kept)
+    accelerator.wait_for_everyone()
+    askers = [value for name, value in studio.named_parameters() if ASKING.match(name)]
+    asking = {id(value) for value in askers}
+    others = [value for value in studio.parameters() if id(value) not in asking]
+    return [Group(others), Group(askers, basis=torch.load(kept, weights_only=True))]
 
 
 @torch.no_grad()
-def _by_words(studio: Studio, batches: Batches) -> list[Group]:
-    """A trained text encoder still keeps words apart by directions that hardly vary; where pictures ask, all are equally loud."""
-    texts = torch.cat([studio.text(batches.make(number)["tokens"]).last_hidden_state for number in range(8)])
-    askers = [value for name, value in studio.unet.named_parameters() if re.search(r"attn2\.to_[kv]\.weight", name)]
-    asking = {id(value) for value in askers}
-    others = [value for value in studio.parameters() if id(value) not in asking]
-    return [Group(others), Group(askers, basis=weight_init.text_basis(texts))]
+def _whitening(folder: Path, studio: Studio, batches: Batches, kept: Path) -> None:
+    text = studio.text
+    if (folder / checkpoints.STUDIO).exists():
+        average = read(folder / checkpoints.STUDIO)["average"]
+        text.load_state_dict({k.removeprefix("text."): v for k, v in average.items() if k.startswith("text.")})
+    texts = torch.cat([text(batches(number)["tokens"]).last_hidden_state for number in range(8)])
+    torch.save(weight_init.text_basis(texts), kept)
 
 
-def _render(folder: Path, basis: Basis, options: argparse.Namespace) -> list[Any]:
-    spawn = multiprocessing.get_context("spawn")
-    arguments = [(folder, basis, list(MIX), options.scenes, part, options.workers) for part in range(options.workers)]
-    workers = [spawn.Process(target=render_ahead, args=each, daemon=True) for each in arguments]
-    for worker in workers:
-        worker.start()
-    return workers
+def teach(
+    folder: Path, size: Size, options: argparse.Namespace, accelerator: Accelerator, settle_steps: int = 0
+) -> Progress:
+    """Train the networks of a folder further, at a constant rate for `options.minutes`.
+
+    With `settle_steps`: that many steps with falling rate instead, on a copy of the checkpoint that is begun anew.
+    """
+    batches = Batches(
+        Basis.load(SHIPPED_BASIS),
+        options.batch,
+        options.ends,
+        options.seed + 1000 * accelerator.process_index,
+        options.workers,
+    )
+    studio = studio_at(folder, size, batches, accelerator, SHIPPED if options.further else None)
+    groups = groups_of(folder, studio, batches, accelerator)
+    checkpoint = folder / checkpoints.STUDIO
+    plan = Plan(
+        steps=options.steps, minutes=options.minutes, rate=options.rate, warmup=WARMUP_STEPS, decay=0.0,
+        average=options.average, save_minutes=5, seed=options.seed,
+    )  # fmt: skip
+    if settle_steps:
+        start = read(checkpoint)["step"]
+        checkpoint = folder / checkpoints.SETTLED
+        if accelerator.is_main_process:
+            shutil.copyfile(folder / checkpoints.STUDIO, checkpoint)
+        accelerator.wait_for_everyone()
+        plan = Plan(
+            steps=start + settle_steps, rate=options.rate, warmup=0, decay=settle_steps / (start + settle_steps),
+            floor=0.02, average=min(options.average, 1 - 5 / settle_steps), save_minutes=math.inf, seed=options.seed,
+        )  # fmt: skip
+    device = accelerator.device
+    if options.compile:
+        studio.compile()
+
+    def batch_at(number: int) -> dict[str, Tensor]:
+        return {key: value.to(device, non_blocking=True) for key, value in batches(number).items()}
+
+    progress = train(studio, batch_at, plan, checkpoint, accelerator, groups=groups)
+    accelerator.print(f"{progress.step} steps in {progress.seconds / 60:.1f} minutes.")
+    return progress
 
 
 def main() -> None:
     """The command line."""
     options = _options()
+    cv2.setNumThreads(1)
+    if not torch.cuda.is_available():
+        torch.set_num_threads(options.threads)
     folder, size = options.folder or RUNS / options.preset, SIZES[options.preset]
     on_gpu = torch.cuda.is_available() and options.preset == "gpu"
-    accelerator = Accelerator(cpu=not on_gpu, mixed_precision="bf16" if on_gpu or options.bf16 else "no")
-    share = {"studio": 0.75, "codec": 0.25} if options.stage is None else {options.stage: 1.0}
-    if "studio" in share:
-        teach(folder, size, options, share["studio"] * options.minutes, accelerator)
-    if "codec" in share:
-        codec.teach(
-            folder, size, share["codec"] * options.minutes, accelerator, export.candidate(folder, size, options.to)
-        )
+    accelerator = Accelerator(cpu=not on_gpu, mixed_precision="bf16" if on_gpu else "no")
+    checkpoint = folder / checkpoints.STUDIO
+    settle = options.settle
+    if options.stage in (None, "train"):
+        before = read(checkpoint) if checkpoint.exists() else {"step": 0, "seconds": 0.0}
+        minutes, options.minutes = options.minutes, options.minutes * (1 if options.stage else 1 - SETTLE_SHARE)
+        done = teach(folder, size, options, accelerator)
+        pace = (done.step - before["step"]) / max(1.0, done.seconds - before["seconds"])
+        settle = settle or max(1, round(pace * minutes * 60 * SETTLE_SHARE))
+    if options.stage in (None, "settle"):
+        teach(folder, size, options, accelerator, settle or 300)
     if options.stage in (None, "export") and accelerator.is_main_process:
-        accelerator.print(export.export(folder, size, options.to))
+        accelerator.print(export.export(folder, size, options.to, options.whatever))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m paperworld.training.train", description=__doc__)
     parser.add_argument("--preset", choices=list(SIZES), default="cpu", help="sizes of the networks and precision")
-    parser.add_argument("--stage", choices=STAGES, help="only this stage")
+    parser.add_argument("--stage", choices=("train", "settle", "export"), help="only this stage")
     parser.add_argument("--further", action="store_true", help="begin a new training with the shipped networks")
-    parser.add_argument("--minutes", type=float, default=60, help="how long to train now")
-    parser.add_argument("--steps", type=int, default=8000, help="length of the whole training, for the learning rate")
+    parser.add_argument("--minutes", type=float, default=9, help="how long to train now")
+    parser.add_argument("--steps", type=int, default=10_000_000, help="where the whole training ends at the latest")
+    parser.add_argument("--settle", type=int, default=0, help="steps of settling (default: by the minutes)")
     parser.add_argument("--batch", type=int, default=8, help="examples a step and process")
-    parser.add_argument("--repeat", type=int, default=1, help="noise draws an example")
-    parser.add_argument("--ends", type=float, default=0.4, help="share of draws at pure noise")
-    parser.add_argument("--rate", type=float, default=1.2e-3, help="learning rate")
-    parser.add_argument("--decay", type=float, default=1.0, help="share of the training with falling rate")
-    parser.add_argument("--conditions", default=",".join(MIX), help="which conditions to learn, comma-separated")
-    parser.add_argument("--scenes", type=int, default=20_000, help="scenes to render ahead")
-    parser.add_argument("--first", type=int, default=500, help="scenes to wait for before training")
-    parser.add_argument("--workers", type=int, default=1, help="rendering processes")
-    parser.add_argument(
-        "--bf16", action="store_true", help="on a CPU, too: 1.4 times the steps where it knows bfloat16"
-    )
+    parser.add_argument("--ends", type=float, default=0.85, help="share of draws at pure noise")
+    parser.add_argument("--rate", type=float, default=8e-4, help="learning rate")
+    parser.add_argument("--average", type=float, default=0.998, help="momentum of the averaged weights")
+    parser.add_argument("--workers", type=int, default=0, help="processes that render ahead")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a process")
+    parser.add_argument("--compile", action="store_true", help="compile the networks (a GPU)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where checkpoints and shards lie (runs/paperworld/<preset>)")
-    parser.add_argument("--to", type=Path, default=export.SHIPPED, help="where the weights are written")
+    parser.add_argument("--folder", type=Path, help="where checkpoints lie (runs/paperworld/<preset>)")
+    parser.add_argument("--to", type=Path, default=SHIPPED, help="where the weights are written")
+    parser.add_argument("--whatever", action="store_true", help="export even what is not better")
     return parser.parse_args()
 
 

@@ -13,14 +13,10 @@ from paperworld.world.shapes import GROUND, SLOPE, Sheet, Thing, box, polygon, r
 
 
 def sky(sheet: Sheet, time: str) -> None:
-    """The sky with stars, sun or moon, and clouds."""
+    """The sky with sun or moon, and clouds."""
     rng = sheet.rng
     sheet.backdrop((1e-4, 0.0))
-    sheet.add(box(-0.01, -0.01, 1.01, 1.01), sheet.palette.sky_low, SKY, rim=0)
-    if time == "night":
-        for _ in range(int(rng.integers(6, 14))):
-            x, y, r = rng.uniform(0, 1), rng.uniform(0, 0.34), rng.uniform(0.005, 0.008)
-            sheet.add(polygon((x - r, y), (x, y - r), (x + r, y), (x, y + r)), (236, 232, 214), SKY, same=True, rim=0)
+    sheet.add(box(-0.01, -0.01, 1.01, 1.01), sheet.palette.sky_low, SKY)
     x = float(rng.uniform(0.14, 0.86))
     if time == "night" or (time != "grey" and rng.random() < 0.7):
         low = time in ("sunset", "dawn")
@@ -64,13 +60,13 @@ def _mountain(sheet: Sheet, x: float, colour: Colour) -> None:
     lit, dark = (-0.5, -0.45, 0.74), (0.55, -0.4, 0.73)
     sheet.add(polygon((x - half, foot), (x, top), (x + half, foot)), colour, MOUNTAIN, normal=lit, lift=0.15)
     shaded = polygon((x, top), (x + half, foot), (x + half * 0.1, foot))
-    sheet.add(shaded, darker(colour, 0.16), MOUNTAIN, same=True, normal=dark, rim=0)
+    sheet.add(shaded, darker(colour, 0.16), MOUNTAIN, same=True, normal=dark)
     wide, deep = half * 0.3, (high + 0.06) * 0.3
     snow = polygon(
         (x - wide, top + deep), (x, top), (x + wide, top + deep),
         (x + wide * 0.35, top + high * 0.24), (x - wide * 0.2, top + high * 0.345),
     )  # fmt: skip
-    sheet.add(snow, sheet.palette.tint((244, 246, 250), 0.1), MOUNTAIN, normal=(0.0, -0.5, 0.86), rim=0)
+    sheet.add(snow, sheet.palette.tint((244, 246, 250), 0.1), MOUNTAIN, normal=(0.0, -0.5, 0.86))
 
 
 def meadow(sheet: Sheet) -> None:
@@ -89,7 +85,7 @@ def road(sheet: Sheet) -> tuple[float, float]:
     middle = end + (start - end) * t**1.6 + 0.05 * np.sin(np.pi * t * 1.5)
     half = 0.008 + 0.15 * t
     sheet.begin(Thing("road"), 0, near=sheet.ground())
-    grey = sheet.palette.tint((196, 178, 150) if rng.random() < 0.5 else (146, 144, 154))
+    grey = sheet.palette.tint((196, 178, 150))
     points = np.concatenate([np.stack([middle - half, y], 1), np.stack([middle + half, y], 1)[::-1]])
     sheet.add(points, grey, ROAD, normal=GROUND)
     return float(middle[9] - half[9] * 1.1), float(middle[9] + half[9] * 1.1)
@@ -100,12 +96,8 @@ def sea(sheet: Sheet) -> tuple[float, Colour]:
     rng, line = sheet.rng, sheet.horizon
     sheet.begin(Thing("sea"), 0, near=sheet.ground())
     water = sheet.palette.tint((58, 140, 178), 0.08)
-    sheet.add(box(-0.01, line, 1.01, 1.02), water, SEA, normal=GROUND, straight=True, rim=0.1)
+    sheet.add(box(-0.01, line, 1.01, 1.02), water, SEA, normal=GROUND, straight=True)
     shore = float(rng.uniform(0.68, 0.78))
-    for n, y in enumerate(np.linspace(line + 0.06, shore - 0.04, 3)):
-        x, long = rng.uniform(0.05, 0.7), rng.uniform(0.14, 0.26)
-        wave = box(x, y, x + long, y + 0.008 + 0.004 * n)
-        sheet.add(wave, lighter(water, 0.3), SEA, same=True, normal=GROUND, rim=0)
     return shore, water
 
 
@@ -113,7 +105,7 @@ def beach(sheet: Sheet, shore: float, water: Colour) -> None:
     """Sand below `shore`, with a pale line of foam."""
     sheet.begin(Thing("sand"), 0, near=sheet.ground())
     sand = ridge(sheet.rng, shore, 0.03, 1.05, 0.6)
-    sheet.add(sand - np.array([0, 0.018]), lighter(water, 0.75), SEA, normal=GROUND, rim=0)
+    sheet.add(sand - np.array([0, 0.018]), lighter(water, 0.75), SEA, normal=GROUND)
     sheet.add(sand, sheet.palette.tint((240, 216, 164)), SAND, normal=GROUND, lift=0.12)
 
 
@@ -126,7 +118,8 @@ def river(sheet: Sheet, top: float, bottom: float) -> None:
     sheet.add(bank, sheet.palette.tint((86, 158, 190), 0.05), RIVER, normal=GROUND)
 
 
-TOWERS: tuple[Colour, ...] = ((186, 120, 104), (110, 134, 170), (204, 176, 136), (126, 150, 150), (150, 128, 164))
+TOWER: Colour = (110, 134, 170)
+"""The colour of near towers by day."""
 
 
 def skyline(sheet: Sheet, base: float) -> None:
@@ -137,15 +130,13 @@ def skyline(sheet: Sheet, base: float) -> None:
     while left < 1.0:
         wide = rng.uniform(0.09, 0.15)
         tower = box(left, base - rng.uniform(0.2, 0.34), left + wide, base)
-        sheet.add(tower, tint((140, 150, 176), 0.5), BUILDING, straight=True, rim=0.15)
+        sheet.add(tower, tint((140, 150, 176), 0.5), BUILDING, straight=True)
         left += wide
     left = float(rng.uniform(-0.06, 0.02))
-    colours = [tint(TOWERS[n]) for n in rng.permutation(len(TOWERS))]
     while left < 0.96:
         wide = float(rng.uniform(0.14, 0.22))
         if rng.random() < 0.82:
-            skyscraper(sheet, left, left + wide, base, float(rng.uniform(0.1, 0.36)), colours[0])
-            colours.append(colours.pop(0))
+            skyscraper(sheet, left, left + wide, base, float(rng.uniform(0.1, 0.36)), tint(TOWER))
         left += wide + float(rng.uniform(0.015, 0.05))
 
 
@@ -157,9 +148,9 @@ def street(sheet: Sheet, top: float, bottom: float) -> None:
     kerb = top + 0.06
     sheet.add(box(-0.02, kerb, 1.02, bottom), tint((112, 112, 126)), ROAD, normal=GROUND, straight=True)
     middle = (kerb + bottom) / 2
-    for x in np.arange(sheet.rng.uniform(-0.1, 0), 1, 0.22):
+    for x in np.arange(-0.05, 1, 0.22):
         dash = box(x, middle - 0.008, x + 0.11, middle + 0.008)
-        sheet.add(dash, tint((240, 232, 206)), ROAD, same=True, normal=GROUND, rim=0)
+        sheet.add(dash, tint((240, 232, 206)), ROAD, same=True, normal=GROUND)
 
 
 def bridge(sheet: Sheet, line: float) -> None:
@@ -168,7 +159,7 @@ def bridge(sheet: Sheet, line: float) -> None:
     foot, deck = line + 0.26, line + 0.06
     sheet.begin(Thing("bridge"), foot)
     arches = int(rng.integers(2, 4))
-    stone = tint((196, 160, 128) if rng.random() < 0.5 else (170, 168, 176))
+    stone = tint((196, 160, 128))
     points = [(-0.02, deck - 0.02), (0.5, deck - 0.07), (1.02, deck - 0.02), (1.02, foot)]
     wide = 1.04 / arches
     for n in reversed(range(arches)):
@@ -176,7 +167,7 @@ def bridge(sheet: Sheet, line: float) -> None:
         turn = np.linspace(0, np.pi, 11)
         points += [(left + wide / 2 + wide * 0.36 * np.cos(t), foot - 0.15 * np.sin(t)) for t in turn]
     points.append((-0.02, foot))
-    sheet.add(polygon(*points), stone, BRIDGE, lift=0.25, rim=0.4)
+    sheet.add(polygon(*points), stone, BRIDGE, lift=0.25)
     rail = polygon(
         (-0.02, deck - 0.045),
         (0.5, deck - 0.095),

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from paperworld.world.figures import contact, pick
+from paperworld.world.figures import colour_of, contact
 from paperworld.world.labels import BENCH, DOOR, FENCE, HOUSE, SKYSCRAPER, STREETLIGHT, TOWER, WINDOW
 from paperworld.world.palette import NAMED, darker, lighter
 from paperworld.world.shapes import Bulge, Sheet, Thing, box, disc, polygon
 
 HOUSE_COLOURS = ("red", "blue", "yellow", "white", "pink", "orange")
-ROOFS = ("red", "brown", "black", "blue")
 
 
 def house(sheet: Sheet, x: float, foot: float, size: float, name: str = "") -> None:
     """A cottage: wall, pitched roof, chimney, a door and one or two windows."""
     rng, tint = sheet.rng, sheet.palette.tint
-    name = name or pick(sheet, HOUSE_COLOURS)
-    roof = pick(sheet, tuple(c for c in ROOFS if c != name))
+    name = name or colour_of(sheet, "house", HOUSE_COLOURS)
+    roof = "brown"
     wide = size * (0.46 + 0.08 * rng.random())
     eaves = foot - size * 0.56
     contact(sheet, x, foot, wide)
@@ -51,14 +50,14 @@ def window(sheet: Sheet, x: float, y: float, half: float, tall: float, frame: bo
     """A window pane in a pale frame, with a cross when it is large enough."""
     if frame:
         pale = sheet.palette.tint((250, 246, 236))
-        sheet.add(box(x - half * 1.25, y - tall * 1.25, x + half * 1.25, y + tall * 1.25), pale, WINDOW, rim=0.25)
+        sheet.add(box(x - half * 1.25, y - tall * 1.25, x + half * 1.25, y + tall * 1.25), pale, WINDOW)
     pane = sheet.palette.window
-    sheet.add(box(x - half, y - tall, x + half, y + tall), pane, WINDOW, same=frame, straight=True, rim=0)
+    sheet.add(box(x - half, y - tall, x + half, y + tall), pane, WINDOW, same=frame, straight=True)
 
 
 def fence(sheet: Sheet, left: float, right: float, foot: float, size: float) -> None:
     """A fence of posts and two rails."""
-    colour = sheet.palette.tint((246, 238, 222) if sheet.rng.random() < 0.5 else (164, 118, 82))
+    colour = sheet.palette.tint((164, 118, 82))
     sheet.begin(Thing("fence"), foot)
     for high in (0.78, 0.36):
         sheet.add(
@@ -94,9 +93,7 @@ def lighthouse(sheet: Sheet, x: float, foot: float, size: float) -> None:
             band, tint(NAMED["white"] if n % 2 == 0 else NAMED["red"]), TOWER, bulge=round_, straight=True, same=n > 0
         )
     top = foot - size * 0.78
-    sheet.add(
-        box(x - high * 1.3, top - size * 0.03, x + high * 1.3, top), tint((70, 66, 82)), TOWER, straight=True, rim=0
-    )
+    sheet.add(box(x - high * 1.3, top - size * 0.03, x + high * 1.3, top), tint((70, 66, 82)), TOWER, straight=True)
     glow = (255, 236, 150)
     sheet.add(box(x - high * 0.75, top - size * 0.13, x + high * 0.75, top - size * 0.03), glow, TOWER, straight=True)
     roof = polygon((x - high, top - size * 0.13), (x, top - size * 0.24), (x + high, top - size * 0.13))
@@ -110,26 +107,23 @@ def skyscraper(sheet: Sheet, left: float, right: float, foot: float, top: float,
     columns = max(2, int((right - left) / 0.055))
     rows = max(2, int((foot - top) / 0.075))
     wide, tall = (right - left) / columns, (foot - top) / rows
-    night = sheet.palette.window[0] > 240
-    dark = darker(colour, 0.3)
     for row in range(rows - 1):
         for column in range(columns):
-            lit = sheet.rng.random() < (0.55 if night else 0.85)
             pane = box(
                 left + (column + 0.24) * wide,
                 top + (row + 0.3) * tall,
                 left + (column + 0.76) * wide,
                 top + (row + 0.8) * tall,
             )
-            sheet.add(pane, sheet.palette.window if lit else dark, WINDOW, straight=True, rim=0)
+            sheet.add(pane, sheet.palette.window, WINDOW, straight=True)
 
 
 def streetlight(sheet: Sheet, x: float, foot: float, size: float) -> None:
     """A street lamp."""
     dark = sheet.palette.tint((62, 64, 80))
     sheet.begin(Thing("streetlight"), foot)
-    sheet.add(box(x - size * 0.03, foot - size, x + size * 0.03, foot), dark, STREETLIGHT, straight=True, rim=0)
-    sheet.add(disc(x, foot - size, size * 0.09, sides=20), (255, 232, 156), STREETLIGHT, rim=0.4)
+    sheet.add(box(x - size * 0.03, foot - size, x + size * 0.03, foot), dark, STREETLIGHT, straight=True)
+    sheet.add(disc(x, foot - size, size * 0.09, sides=20), (255, 232, 156), STREETLIGHT)
 
 
 def bench(sheet: Sheet, x: float, foot: float, size: float) -> None:
@@ -143,7 +137,6 @@ def bench(sheet: Sheet, x: float, foot: float, size: float) -> None:
             darker(wood),
             BENCH,
             straight=True,
-            rim=0,
         )
     for y in (1.9, 1.45):
         sheet.add(

@@ -21,6 +21,14 @@ def pick(sheet: Sheet, names: tuple[str, ...]) -> str:
     return names[int(sheet.rng.integers(len(names)))]
 
 
+def colour_of(sheet: Sheet, kind: str, names: tuple[str, ...]) -> str:
+    """The colour name of a `kind` of thing: one for all of a scene, half of the time the kind's own (the first), which a
+    caption need not say."""
+    if kind not in sheet.chosen:
+        sheet.chosen[kind] = names[0] if sheet.rng.random() < 0.5 else pick(sheet, names)
+    return sheet.chosen[kind]
+
+
 def ball(x: float, y: float, rx: float, ry: float) -> Bulge:
     """The surface of an ellipsoid."""
     return Bulge((x, y), (rx, 0.0), (0.0, ry))
@@ -34,8 +42,7 @@ def contact(sheet: Sheet, x: float, foot: float, half: float) -> None:
 def round_tree(sheet: Sheet, x: float, foot: float, size: float) -> None:
     """A tree with a round crown."""
     rng, tint = sheet.rng, sheet.palette.tint
-    leaves = LEAVES[sheet.season]
-    colour = tint(leaves[int(rng.integers(len(leaves)))])
+    colour = tint(LEAVES[sheet.season])
     contact(sheet, x, foot, size * 0.28)
     sheet.begin(Thing("tree"), foot)
     trunk, fork = size * 0.07, foot - size * 0.6
@@ -47,7 +54,7 @@ def round_tree(sheet: Sheet, x: float, foot: float, size: float) -> None:
     rx, ry, y = size * 0.36, size * 0.36, foot - size * 0.64
     sheet.add(blob(rng, x, y, rx, ry, 0.05), colour, TREE, bulge=ball(x, y, rx, ry), lift=0.22)
     sheet.add(blob(rng, x - rx * 0.22, y - ry * 0.26, rx * 0.52, ry * 0.48), lighter(colour, 0.16), TREE, same=True,
-              bulge=ball(x, y, rx, ry), rim=0)  # fmt: skip
+              bulge=ball(x, y, rx, ry))  # fmt: skip
 
 
 def pine(sheet: Sheet, x: float, foot: float, size: float) -> None:
@@ -69,7 +76,7 @@ def pine(sheet: Sheet, x: float, foot: float, size: float) -> None:
                 (x, foot - size * high),
                 (x + size * half * 0.42, foot - size * mid),
             )
-            sheet.add(cap, tint((242, 246, 250)), TREE, same=True, rim=0)
+            sheet.add(cap, tint((242, 246, 250)), TREE, same=True)
 
 
 def palm(sheet: Sheet, x: float, foot: float, size: float) -> None:
@@ -102,7 +109,7 @@ def palm(sheet: Sheet, x: float, foot: float, size: float) -> None:
 
 def bush(sheet: Sheet, x: float, foot: float, size: float) -> None:
     """A low bush."""
-    colour = sheet.palette.tint(LEAVES[sheet.season][0])
+    colour = sheet.palette.tint(LEAVES[sheet.season])
     contact(sheet, x, foot, size * 0.7)
     sheet.begin(Thing("bush"), foot)
     for n, (dx, r) in enumerate(((-0.42, 0.42), (0.42, 0.4), (0.0, 0.56))):
@@ -121,14 +128,13 @@ def flower(sheet: Sheet, x: float, foot: float, size: float, name: str) -> None:
         limb(np.array([x, foot]), np.array([x, foot - size * 0.6]), size * 0.07, size * 0.07),
         tint((72, 140, 80)),
         FLOWER,
-        rim=0,
     )
     y, r = foot - size * 0.72, size * 0.3
     turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     radius = r * (0.82 + 0.22 * np.cos(5 * turn))
-    sheet.add(np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], 1), tint(NAMED[name]), FLOWER, rim=0.35)
+    sheet.add(np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], 1), tint(NAMED[name]), FLOWER)
     heart = tint(NAMED["yellow"] if name != "yellow" else NAMED["orange"])
-    sheet.add(disc(x, y, r * 0.38, sides=12), heart, FLOWER, same=True, rim=0)
+    sheet.add(disc(x, y, r * 0.38, sides=12), heart, FLOWER, same=True)
 
 
 def rock(sheet: Sheet, x: float, foot: float, size: float) -> None:
@@ -146,12 +152,12 @@ def rock(sheet: Sheet, x: float, foot: float, size: float) -> None:
         (x + size * 0.82, foot),
         (peak + size * 0.14, foot),
     )
-    sheet.add(side, darker(grey, 0.2), ROCK, same=True, normal=(0.6, -0.3, 0.74), rim=0)
+    sheet.add(side, darker(grey, 0.2), ROCK, same=True, normal=(0.6, -0.3, 0.74))
 
 
 def car(sheet: Sheet, x: float, foot: float, size: float, name: str = "") -> None:
     """A small round car, seen from its side."""
-    name = name or pick(sheet, CAR_COLOURS)
+    name = name or colour_of(sheet, "car", CAR_COLOURS)
     tint, way = sheet.palette.tint, 1 if sheet.rng.random() < 0.5 else -1
     contact(sheet, x, foot, size * 1.05)
     sheet.begin(Thing("car", name), foot)
@@ -162,22 +168,21 @@ def car(sheet: Sheet, x: float, foot: float, size: float, name: str = "") -> Non
     )  # fmt: skip
     glass = polygon((-0.46, -0.66), (-0.28, -0.9), (0.27, -0.9), (0.48, -0.66))
     flip = np.array([way * size, size])
-    sheet.add(body * flip + at, tint(NAMED[name]), CAR, lift=0.15, rim=0.4)
-    sheet.add(glass * flip + at, sheet.palette.window, CAR, rim=0.2, straight=True)
+    sheet.add(body * flip + at, tint(NAMED[name]), CAR, lift=0.15)
+    sheet.add(glass * flip + at, sheet.palette.window, CAR, straight=True)
     for dx in (-0.58, 0.6):
-        sheet.add(disc(x + dx * size * way, foot - size * 0.2, size * 0.23, sides=20), tint((46, 44, 56)), CAR, rim=0)
+        sheet.add(disc(x + dx * size * way, foot - size * 0.2, size * 0.23, sides=20), tint((46, 44, 56)), CAR)
         sheet.add(
             disc(x + dx * size * way, foot - size * 0.2, size * 0.1, sides=12),
             tint((206, 206, 210)),
             CAR,
             same=True,
-            rim=0,
         )
 
 
 def boat(sheet: Sheet, x: float, foot: float, size: float, name: str = "") -> None:
     """A sailing boat: hull, mast and two sails."""
-    name = name or pick(sheet, BOAT_COLOURS)
+    name = name or colour_of(sheet, "boat", BOAT_COLOURS)
     tint, way = sheet.palette.tint, 1 if sheet.rng.random() < 0.5 else -1
     sheet.shade(disc(x, foot, size * 0.5, size * 0.06), 0.3)
     sheet.begin(Thing("boat", name), foot)
@@ -191,11 +196,10 @@ def boat(sheet: Sheet, x: float, foot: float, size: float, name: str = "") -> No
         tint((122, 88, 66)),
         BOAT,
         straight=True,
-        rim=0,
     )
     sheet.add(sail * flip + at, pale, BOAT, straight=True, lift=0.12)
     sheet.add(jib * flip + at, darker(pale, 0.08), BOAT, straight=True)
-    sheet.add(hull * flip + at, tint(NAMED[name]), BOAT, straight=True, rim=0.4)
+    sheet.add(hull * flip + at, tint(NAMED[name]), BOAT, straight=True)
 
 
 ANIMALS: dict[str, tuple[str, ...]] = {
@@ -209,7 +213,7 @@ ANIMALS: dict[str, tuple[str, ...]] = {
 
 def animal(sheet: Sheet, x: float, foot: float, size: float, name: str) -> None:
     """A four-legged animal from its side: body, legs, neck, head, ears and tail."""
-    colour_name, way = pick(sheet, ANIMALS[name]), 1 if sheet.rng.random() < 0.5 else -1
+    colour_name, way = colour_of(sheet, name, ANIMALS[name]), 1 if sheet.rng.random() < 0.5 else -1
     tint = sheet.palette.tint
     coat = tint(NAMED[colour_name])
     contact(sheet, x, foot, size * 0.6)
@@ -224,7 +228,7 @@ def animal(sheet: Sheet, x: float, foot: float, size: float, name: str) -> None:
     body_y = -tall - 0.2
     for n, dx in enumerate((-0.32, 0.22, -0.44, 0.36)):
         leg = darker(legs, 0.22) if n < 2 else legs
-        sheet.add(limb(p(dx, body_y), p(dx, -0.05), 0.075 * size, 0.055 * size), leg, ANIMAL, same=n > 0, rim=0.2)
+        sheet.add(limb(p(dx, body_y), p(dx, -0.05), 0.075 * size, 0.055 * size), leg, ANIMAL, same=n > 0)
     neck_end = {
         "horse": (0.66, -1.0),
         "cow": (0.58, -0.76),
@@ -237,7 +241,7 @@ def animal(sheet: Sheet, x: float, foot: float, size: float, name: str) -> None:
     wool = 0.27 if name == "sheep" else 0.21
     sheet.add(limb(p(-0.36, body_y), p(0.3, body_y), wool * size, wool * size), coat, ANIMAL, same=True,
               bulge=ball(x, foot + body_y * size, 0.6 * size, wool * size))  # fmt: skip
-    sheet.add(limb(p(0.34, body_y - 0.06), p(*neck_end), 0.13 * size, 0.11 * size), coat, ANIMAL, same=True, rim=0)
+    sheet.add(limb(p(0.34, body_y - 0.06), p(*neck_end), 0.13 * size, 0.11 * size), coat, ANIMAL, same=True)
     head = legs if name == "sheep" else coat
     snout = p(neck_end[0] + (0.1 if name == "cat" else 0.22), neck_end[1] + 0.06)
     ear = p(neck_end[0] - 0.06, neck_end[1] - 0.1)
@@ -254,7 +258,6 @@ def animal(sheet: Sheet, x: float, foot: float, size: float, name: str) -> None:
         lighter(head, 0.9) if colour_name == "black" or name == "sheep" else (36, 30, 40),
         ANIMAL,
         same=True,
-        rim=0,
     )
     if name == "cow":
         sheet.add(
@@ -262,7 +265,6 @@ def animal(sheet: Sheet, x: float, foot: float, size: float, name: str) -> None:
             tint((246, 240, 230) if colour_name != "white" else (70, 60, 62)),
             ANIMAL,
             same=True,
-            rim=0,
         )
 
 
@@ -274,13 +276,12 @@ def sun(sheet: Sheet, x: float, y: float, r: float, moon: bool) -> None:
         disc(x, y, r * 1.5, sides=32),
         sheet.palette.tint(sheet.palette.sky_low, 0.5) if not moon else (44, 54, 108),
         SKY,
-        rim=0,
         part=sheet.shapes[0].part,
     )
-    sheet.add(disc(x, y, r, sides=32), colour, SKY, rim=0.12)
+    sheet.add(disc(x, y, r, sides=32), colour, SKY)
     if moon:
         for dx, dy, k in ((-0.3, -0.2, 0.26), (0.3, 0.25, 0.2)):
-            sheet.add(disc(x + dx * r, y + dy * r, k * r, sides=16), darker(colour, 0.12), SKY, same=True, rim=0)
+            sheet.add(disc(x + dx * r, y + dy * r, k * r, sides=16), darker(colour, 0.12), SKY, same=True)
 
 
 def cloud(sheet: Sheet, x: float, y: float, size: float) -> None:
@@ -297,4 +298,4 @@ def cloud(sheet: Sheet, x: float, y: float, size: float) -> None:
             points[18:][points[18:, 0] > points[9:18, 0].max() - size * 0.16],
         ]
     )
-    sheet.add(points, sheet.palette.cloud, SKY, rim=0.06)
+    sheet.add(points, sheet.palette.cloud, SKY)

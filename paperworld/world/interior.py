@@ -17,26 +17,28 @@ def room(sheet: Sheet, time: str, portrait: bool) -> None:
     sheet.horizon, sheet.eye_m = floor - 0.25, 1.0
     sheet.palette = _lamplight(sheet.palette, time)
     tint = sheet.palette.tint
-    wall = tint([(238, 214, 190), (190, 214, 214), (232, 200, 196), (206, 216, 182)][int(rng.integers(4))])
+    wall = tint((238, 214, 190))
     wall_m = sheet.standing(floor)
     sheet.backdrop(wall_m)
-    sheet.add(box(-0.01, -0.01, 1.01, 1.01), wall, WALL, rim=0)
-    sheet.add(box(-0.01, -0.01, 1.01, 1.01), wall, WALL, rim=0)
+    sheet.add(box(-0.01, -0.01, 1.01, 1.01), wall, WALL)
+    sheet.add(box(-0.01, -0.01, 1.01, 1.01), wall, WALL)
     sheet.backdrop(sheet.ground())
     sheet.add(box(-0.02, floor, 1.02, 1.02), tint((190, 140, 98)), FLOOR, normal=GROUND, straight=True, lift=0.15)
     middle = float(rng.choice((0.28, 0.72)))
     _pane(sheet, middle, floor)
     other = 1 - middle
-    name = figures.pick(sheet, ("red", "blue", "green", "yellow", "pink"))
     kind = figures.pick(sheet, ("bed", "sofa", "table"))
+    name = figures.colour_of(sheet, kind, ("red", "blue", "green", "yellow", "pink"))
+    if kind == "table":  # no caption names the colour of its pot
+        name = "red"
     foot = floor + 0.1
     if kind == "table" or portrait:
         _painting(sheet, other + float(rng.uniform(-0.04, 0.04)), wall_m)
     if rng.random() < 0.6:
         sheet.begin(Thing("rug", "red"), 0, near=sheet.ground())
         sheet.add(disc(0.5, floor + 0.2, 0.4, 0.08, 32), tint((206, 92, 84)), RUG, normal=GROUND)
-        sheet.add(disc(0.5, floor + 0.2, 0.32, 0.055, 32), tint((240, 206, 160)), RUG, normal=GROUND, same=True, rim=0)
-    {"bed": _bed, "sofa": _sofa, "table": _table}[kind](sheet, other if kind != "bed" else 0.5, foot, name)
+        sheet.add(disc(0.5, floor + 0.2, 0.32, 0.055, 32), tint((240, 206, 160)), RUG, normal=GROUND, same=True)
+    {"bed": bed, "sofa": sofa, "table": _table}[kind](sheet, other if kind != "bed" else 0.5, foot, name)
     if rng.random() < 0.6:
         _lamp(sheet, 0.08 if middle < 0.5 else 0.92, foot + 0.03)
     if portrait:
@@ -60,8 +62,8 @@ def _pane(sheet: Sheet, x: float, floor: float) -> None:
     pale = tint((250, 246, 238))
     sheet.add(box(x - 0.17, 0.1, x + 0.17, 0.47), pale, WINDOW, straight=True, lift=0.15)
     for left, right in ((x - 0.145, x - 0.012), (x + 0.012, x + 0.145)):
-        sheet.add(box(left, 0.125, right, 0.445), sheet.palette.window, WINDOW, same=True, straight=True, rim=0.15)
-    cloth = tint(NAMED["orange"] if sheet.rng.random() < 0.5 else (140, 160, 190))
+        sheet.add(box(left, 0.125, right, 0.445), sheet.palette.window, WINDOW, same=True, straight=True)
+    cloth = tint(NAMED["orange"])
     for side in (-1, 1):
         edge, inner = x + side * 0.24, x + side * 0.145
         sheet.add(
@@ -73,13 +75,14 @@ def _painting(sheet: Sheet, x: float, wall: tuple[float, float]) -> None:
     tint = sheet.palette.tint
     sheet.begin(Thing("painting"), 0, near=wall)
     sheet.add(box(x - 0.12, 0.16, x + 0.12, 0.36), tint((150, 104, 68)), PAINTING, straight=True, lift=0.2)
-    sheet.add(box(x - 0.095, 0.185, x + 0.095, 0.335), tint((140, 190, 214)), PAINTING, same=True, rim=0)
+    sheet.add(box(x - 0.095, 0.185, x + 0.095, 0.335), tint((140, 190, 214)), PAINTING, same=True)
     line = ((-0.095, 0.335), (-0.02, 0.23), (0.03, 0.29), (0.06, 0.26), (0.095, 0.335))
     peaks = polygon(*((x + dx, y) for dx, y in line))
-    sheet.add(peaks, tint((96, 150, 100)), PAINTING, same=True, rim=0)
+    sheet.add(peaks, tint((96, 150, 100)), PAINTING, same=True)
 
 
-def _bed(sheet: Sheet, x: float, foot: float, name: str) -> None:
+def bed(sheet: Sheet, x: float, foot: float, name: str) -> None:
+    """A bed from its side, with a blanket of the named colour."""
     tint = sheet.palette.tint
     figures.contact(sheet, x, foot, 0.36)
     sheet.begin(Thing("bed", name), foot)
@@ -91,7 +94,8 @@ def _bed(sheet: Sheet, x: float, foot: float, name: str) -> None:
     sheet.add(box(x + 0.33, foot - 0.17, x + 0.37, foot), wood, BED, straight=True)
 
 
-def _sofa(sheet: Sheet, x: float, foot: float, name: str) -> None:
+def sofa(sheet: Sheet, x: float, foot: float, name: str) -> None:
+    """A sofa of the named colour."""
     cloth = sheet.palette.tint(NAMED[name])
     figures.contact(sheet, x, foot, 0.24)
     sheet.begin(Thing("sofa", name), foot)
@@ -109,7 +113,7 @@ def _table(sheet: Sheet, x: float, foot: float, name: str) -> None:
     wood = tint((150, 100, 66))
     for side in (-1, 1):
         a = x + side * 0.16
-        sheet.add(box(a - 0.015, foot - 0.18, a + 0.015, foot), darker(wood, 0.15), TABLE, straight=True, rim=0.15)
+        sheet.add(box(a - 0.015, foot - 0.18, a + 0.015, foot), darker(wood, 0.15), TABLE, straight=True)
     sheet.add(box(x - 0.21, foot - 0.215, x + 0.21, foot - 0.17), wood, TABLE, straight=True)
     sheet.begin(Thing("plant"), foot)
     pot = foot - 0.215
@@ -132,8 +136,8 @@ def _lamp(sheet: Sheet, x: float, foot: float) -> None:
     tint = sheet.palette.tint
     sheet.begin(Thing("lamp"), foot)
     dark = tint((80, 72, 80))
-    sheet.add(box(x - 0.009, foot - 0.4, x + 0.009, foot), dark, LAMP, straight=True, rim=0)
-    sheet.add(disc(x, foot, 0.045, 0.014), dark, LAMP, same=True, rim=0)
+    sheet.add(box(x - 0.009, foot - 0.4, x + 0.009, foot), dark, LAMP, straight=True)
+    sheet.add(disc(x, foot, 0.045, 0.014), dark, LAMP, same=True)
     sheet.add(
         polygon((x - 0.04, foot - 0.48), (x + 0.04, foot - 0.48), (x + 0.075, foot - 0.36), (x - 0.075, foot - 0.36)),
         (255, 230, 160),

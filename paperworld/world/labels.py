@@ -6,5 +6,8 @@ CAR, PAINTING, SOFA, HOUSE, SEA, RUG, FENCE, ROCK, LAMP = 20, 22, 23, 25, 26, 28
 SAND, SKYSCRAPER, RIVER, BRIDGE, FLOWER, HILL, BENCH, PALM = 46, 48, 60, 61, 66, 68, 69, 72
 BOAT, TOWER, STREETLIGHT, ANIMAL = 76, 84, 87, 126
 
+FORM = 108
+"""Of free forms: ADE20K calls them playthings."""
+
 SHOWN: tuple[int, ...] = tuple(sorted(value for name, value in vars().items() if name.isupper() and type(value) is int))
 """All of them, and so the classes that the embedded model has seen."""

@@ -114,6 +114,7 @@ NAMED: dict[str, Colour] = {
     "purple": (134, 92, 164),
     "brown": (146, 98, 66),
     "black": (52, 50, 62),
+    "grey": (150, 150, 160),
 }
 
 GROUND: dict[str, Colour] = {
@@ -123,12 +124,20 @@ GROUND: dict[str, Colour] = {
     "winter": (240, 244, 248),
 }
 
-LEAVES: dict[str, tuple[Colour, ...]] = {
-    "spring": ((122, 184, 92), (150, 200, 110), (238, 168, 186)),
-    "summer": ((70, 142, 82), (92, 158, 84), (60, 124, 88)),
-    "autumn": ((226, 132, 52), (206, 82, 56), (232, 176, 72)),
-    "winter": ((226, 236, 242), (206, 222, 232), (236, 242, 246)),
+LEAVES: dict[str, Colour] = {
+    "spring": (122, 184, 92),
+    "summer": (70, 142, 82),
+    "autumn": (226, 132, 52),
+    "winter": (226, 236, 242),
 }
 
-SKIN: tuple[Colour, ...] = ((250, 214, 184), (232, 184, 146), (188, 130, 92), (124, 82, 62))
-HAIR: tuple[Colour, ...] = ((58, 42, 40), (112, 68, 44), (216, 164, 82), (176, 78, 48), (196, 192, 192))
+SKIN: Colour = (232, 184, 146)
+HAIR: Colour = (58, 42, 40)
+TROUSERS: Colour = (76, 72, 98)
+"""Of people in blue shirts; all others wear blue ones."""
+INK: Colour = (46, 38, 58)
+"""Of every outline."""
+CREAM: Colour = (246, 238, 220)
+"""Of the paper that nothing stands on."""
+TERRACOTTA: Colour = (226, 122, 88)
+"""Of whatever has neither a word nor a colour."""

@@ -8,10 +8,14 @@ import numpy as np
 
 from paperworld.world.figures import contact
 from paperworld.world.labels import PERSON
-from paperworld.world.palette import HAIR, NAMED, SKIN, Colour, darker
+from paperworld.world.palette import HAIR, INK, NAMED, SKIN, TROUSERS, Colour, darker
 from paperworld.world.shapes import Body, Bulge, Points, Sheet, Thing, disc, limb
 
 CLOTHES = ("red", "blue", "yellow", "green", "white", "orange", "pink", "purple")
+HEAD = 0.104
+"""Radius of a head as a share of the standing height."""
+NECK = 0.05
+"""How far the chin is above the neck's joint, likewise."""
 DOING = ("standing", "walking", "running", "waving", "jumping", "dancing", "sitting")
 
 
@@ -110,11 +114,11 @@ def _way(degrees: float) -> Points:
     return np.array([np.sin(angle), np.cos(angle)])
 
 
-def joints_of(pose: Pose, x: float, foot: float, size: float) -> tuple[Points, tuple[bool, ...]]:
+def joints_of(pose: Pose, x: float, foot: float, size: float, head: float = 1.0) -> tuple[Points, tuple[bool, ...]]:
     """The 18 keypoints in the unit frame, and which of them face the viewer.
 
-    The body is 6.3 heads tall: large heads and thick limbs stay legible when small. Right is the person's own right,
-    on the viewer's left when it faces us.
+    The body is five heads tall, as in picture books: faces stay legible when small. `head` scales the head alone. Right is
+    the person's own right, on the viewer's left when it faces us.
     """
     front = float(np.sqrt(max(0.0, 1 - pose.turn**2)))
     up = -_way(pose.lean)
@@ -132,11 +136,14 @@ def joints_of(pose: Pose, x: float, foot: float, size: float) -> tuple[Points, t
     ):
         j[first] = j[start] + _way(upper) * long[0]
         j[first + 1] = j[first] + _way(lower) * long[1]
-    head = neck + up * 0.135
-    ahead = side * 0.062 * pose.turn
-    j[0] = head + ahead * 1.2 - up * 0.008
-    j[14], j[15] = (head + ahead * 0.6 + side * s * 0.032 * max(front, 0.25) + up * 0.018 for s in (-1, 1))
-    j[16], j[17] = (head + side * s * 0.074 * front - ahead * 0.3 for s in (-1, 1))
+    middle = neck + up * (NECK + HEAD * head)
+    ahead = side * HEAD * head * 0.75 * pose.turn
+    j[0] = middle + ahead * 1.2 - up * 0.1 * HEAD * head
+    j[14], j[15] = (
+        middle + ahead * 0.6 + side * s * 0.4 * HEAD * head * max(front, 0.25) + up * 0.16 * HEAD * head
+        for s in (-1, 1)
+    )
+    j[16], j[17] = (middle + side * s * 0.95 * HEAD * head * front - ahead * 0.3 for s in (-1, 1))
     j *= size
     j += np.array([x, foot - 0.03 * size - j[:, 1].max() - pose.lift * size])
     seen = [True] * 18
@@ -146,41 +153,55 @@ def joints_of(pose: Pose, x: float, foot: float, size: float) -> tuple[Points, t
     return j, tuple(seen)
 
 
-def person(sheet: Sheet, x: float, foot: float, size: float, doing: str, pose: Pose | None = None) -> Body:
-    """Lay one person on the sheet: far limbs, trunk, head, near limbs. `size` is the standing height."""
+def person(
+    sheet: Sheet,
+    x: float,
+    foot: float,
+    size: float,
+    doing: str,
+    pose: Pose | None = None,
+    jitter: float = 0.0,
+    head: float = 1.0,
+) -> Body:
+    """Lay one person on the sheet: far limbs, trunk, head, near limbs. `size` is the standing height.
+
+    All that the joints leave open is named by the thing that a caption speaks of (a man or a woman, shirt or dress, its
+    colour) or always the same: skin, hair, face, trousers. `jitter` moves every joint by that share of the size, `head`
+    scales the head.
+    """
     rng, tint = sheet.rng, sheet.palette.tint
     pose = pose or pose_for(doing, rng)
-    joints, seen = joints_of(pose, x, foot, size)
-    top = CLOTHES[int(rng.integers(len(CLOTHES)))]
+    joints, seen = joints_of(pose, x, foot, size, head)
+    if jitter:
+        joints = joints + rng.normal(0, jitter * size, joints.shape)
+    top = "red" if rng.random() < 0.4 else CLOTHES[int(rng.integers(len(CLOTHES)))]
     woman = bool(rng.random() < 0.5)
     dress = woman and rng.random() < 0.5 and doing != "sitting"
-    legs = tint([NAMED["blue"], (76, 72, 98), (150, 106, 76), (70, 96, 88)][int(rng.integers(4))])
-    skin, hair = tint(SKIN[int(rng.integers(len(SKIN)))]), tint(HAIR[int(rng.integers(len(HAIR)))])
+    shirt, skin, hair = tint(NAMED[top]), tint(SKIN), tint(HAIR)
+    trousers = skin if dress else tint(TROUSERS if top == "blue" else NAMED["blue"])
     if pose.lift == 0 or doing != "sitting":
         contact(sheet, x, foot, size * 0.16)
     sheet.begin(Thing("woman" if woman else "man", top, doing, "dress" if dress else "shirt"), foot)
-    shirt = tint(NAMED[top])
-    right_near = pose.turn >= 0
-    order = ("left", "right") if right_near else ("right", "left")
+    order = ("left", "right") if pose.turn >= 0 else ("right", "left")
     for n, who in enumerate(order):
         toe = pose.turn if pose.turn else (-0.35 if who == "right" else 0.35)
         shaded = n == 0 and pose.turn != 0
-        _leg(sheet, joints, 8 if who == "right" else 11, size, skin if dress else legs, shaded, toe)
+        _leg(sheet, joints, 8 if who == "right" else 11, size, trousers, shaded, toe)
     if abs(pose.turn) > 0.3:
         _arm(sheet, joints, 2 if order[0] == "right" else 5, size, darker(shirt, 0.2), darker(skin, 0.12))
         near: tuple[int, ...] = (2 if order[1] == "right" else 5,)
     else:
         near = (2, 5)
+    face = _Head.of(joints, size * head, pose)
     if woman:
-        _hair_back(sheet, joints, size, hair, pose)
+        _hair_back(sheet, face, hair)
     _trunk(sheet, joints, size, shirt, dress, pose)
     sheet.add(
         limb(joints[1], joints[1] + (joints[0] - joints[1]) * 0.5, 0.036 * size, 0.036 * size),
         darker(skin, 0.1),
         PERSON,
-        rim=0,
     )
-    _head(sheet, joints, size, skin, hair, pose)
+    _head(sheet, joints, face, skin, hair)
     for start in near:
         _arm(sheet, joints, start, size, shirt, skin)
     body = Body(joints, seen, len(sheet.things))
@@ -188,15 +209,13 @@ def person(sheet: Sheet, x: float, foot: float, size: float, doing: str, pose: P
     return body
 
 
-def _stroke(
-    sheet: Sheet, a: Points, b: Points, wide_a: float, wide_b: float, colour: Colour, same: bool, rim: float = 0.3
-) -> None:
+def _stroke(sheet: Sheet, a: Points, b: Points, wide_a: float, wide_b: float, colour: Colour, same: bool) -> None:
     along = b - a
     long = float(np.hypot(*along)) or 1e-6
     across = np.array([-along[1], along[0]]) / long * max(wide_a, wide_b)
     middle = (a + b) / 2
     bulge = Bulge((float(middle[0]), float(middle[1])), (float(across[0]), float(across[1])))
-    sheet.add(limb(a, b, wide_a, wide_b), colour, PERSON, same=same, bulge=bulge, rim=rim)
+    sheet.add(limb(a, b, wide_a, wide_b), colour, PERSON, same=same, bulge=bulge)
 
 
 def _leg(sheet: Sheet, j: Points, start: int, size: float, colour: Colour, shaded: bool, toe: float) -> None:
@@ -206,14 +225,14 @@ def _leg(sheet: Sheet, j: Points, start: int, size: float, colour: Colour, shade
     _stroke(sheet, j[start], knee, 0.06 * size, 0.046 * size, colour, same=False)
     _stroke(sheet, knee, ankle, 0.046 * size, 0.036 * size, colour, same=True)
     sole = ankle + np.array([0.0, 0.008]) * size
-    _stroke(sheet, sole, sole + np.array([0.055 * toe, 0.0]) * size, 0.036 * size, 0.03 * size, shoe, same=True, rim=0)
-    sheet.add(disc(float(knee[0]), float(knee[1]), 0.04 * size, sides=12), colour, PERSON, same=True, rim=0)
+    _stroke(sheet, sole, sole + np.array([0.055 * toe, 0.0]) * size, 0.036 * size, 0.03 * size, shoe, same=True)
+    sheet.add(disc(float(knee[0]), float(knee[1]), 0.04 * size, sides=12), colour, PERSON, same=True)
 
 
 def _arm(sheet: Sheet, j: Points, start: int, size: float, sleeve: Colour, skin: Colour) -> None:
     elbow, wrist = j[start + 1], j[start + 2]
-    _stroke(sheet, elbow, wrist, 0.034 * size, 0.03 * size, skin, same=False)
-    sheet.add(disc(float(wrist[0]), float(wrist[1]), 0.036 * size, sides=12), skin, PERSON, same=True, rim=0.15)
+    _stroke(sheet, elbow, wrist, 0.036 * size, 0.033 * size, skin, same=False)
+    sheet.add(disc(float(wrist[0]), float(wrist[1]), 0.042 * size, sides=12), skin, PERSON, same=True)
     _stroke(sheet, j[start], elbow, 0.046 * size, 0.04 * size, sleeve, same=True)
 
 
@@ -234,38 +253,50 @@ def _trunk(sheet: Sheet, j: Points, size: float, colour: Colour, dress: bool, po
     right = [c + side * w * front for c, w in rows]
     middle = (neck + hip) / 2
     bulge = Bulge((float(middle[0]), float(middle[1])), (float(side[0] * 0.14 * front), float(side[1] * 0.14 * front)))
-    sheet.add(np.array(left + right[::-1]), colour, PERSON, bulge=bulge, rim=0.35)
+    sheet.add(np.array(left + right[::-1]), colour, PERSON, bulge=bulge)
 
 
-def _head_centre(j: Points, size: float, pose: Pose) -> tuple[Points, Points, Points]:
-    up = (j[1] - (j[8] + j[11]) / 2) / (0.31 * size)
-    side = np.array([-up[1], up[0]])
-    return j[1] + up * 0.142 * size, up, side
+@dataclass(frozen=True)
+class _Head:
+    """A head: its centre, its radius, its own up and side, and which way it looks."""
+
+    centre: Points
+    radius: float
+    up: Points
+    side: Points
+    turn: float
+
+    @classmethod
+    def of(cls, j: Points, size: float, pose: Pose) -> _Head:
+        """The head on the neck of a body whose head alone would suit the height `size`."""
+        up = j[1] - (j[8] + j[11]) / 2
+        up = up / (np.hypot(*up) or 1e-6)
+        side = np.array([-up[1], up[0]])
+        middle = j[0] + up * 0.1 * HEAD * size - side * 0.9 * HEAD * size * pose.turn
+        return cls(middle, HEAD * size, up, side, pose.turn)
 
 
-def _hair_back(sheet: Sheet, j: Points, size: float, hair: Colour, pose: Pose) -> None:
-    head, up, side = _head_centre(j, size, pose)
-    back = head - side * 0.03 * size * pose.turn
-    _stroke(sheet, back + up * 0.01 * size, back - up * 0.11 * size, 0.088 * size, 0.075 * size, hair, same=False)
+def _hair_back(sheet: Sheet, head: _Head, hair: Colour) -> None:
+    r = head.radius
+    back = head.centre - head.side * 0.3 * r * head.turn
+    _stroke(sheet, back + head.up * 0.1 * r, back - head.up * 1.25 * r, 1.08 * r, 0.92 * r, hair, same=False)
 
 
-def _head(sheet: Sheet, j: Points, size: float, skin: Colour, hair: Colour, pose: Pose) -> None:
-    head, up, side = _head_centre(j, size, pose)
-    x, y = float(head[0]), float(head[1])
-    r = 0.083 * size
-    sheet.add(disc(x, y, r * 0.95, r * 1.05), skin, PERSON, bulge=Bulge((x, y), (r, 0.0), (0.0, r * 1.1)), rim=0.35)
-    if abs(pose.turn) > 0.5:
-        nose = head + side * 0.084 * size * np.sign(pose.turn) - up * 0.01 * size
-        sheet.add(disc(float(nose[0]), float(nose[1]), 0.018 * size, sides=12), skin, PERSON, same=True, rim=0)
-    turn = np.linspace(0, np.pi, 13)
-    tilt = 0.65 * pose.turn
-    cap = [head + (side * np.cos(t + tilt) + up * np.sin(t + tilt)) * r * 1.1 for t in turn]
-    fringe = head + up * r * 0.5 + side * r * 0.35 * pose.turn
-    sheet.add(np.array([*cap, fringe]), hair, PERSON, rim=0.2)
-    dark = (44, 32, 40)
+def _head(sheet: Sheet, j: Points, head: _Head, skin: Colour, hair: Colour) -> None:
+    """A round head with a cap of hair, two eyes where their joints are, and a smile."""
+    r, up, side = head.radius, head.up, head.side
+    x, y = float(head.centre[0]), float(head.centre[1])
+    sheet.add(disc(x, y, r * 0.97, r * 1.03), skin, PERSON, bulge=Bulge((x, y), (r, 0.0), (0.0, r * 1.1)))
+    if abs(head.turn) > 0.5:
+        nose = head.centre + side * r * np.sign(head.turn) - up * 0.12 * r
+        sheet.add(disc(float(nose[0]), float(nose[1]), 0.2 * r, sides=12), skin, PERSON, same=True)
+    tilt = 0.65 * head.turn
+    cap = [head.centre + (side * np.cos(t + tilt) + up * np.sin(t + tilt)) * r * 1.1 for t in np.linspace(0, np.pi, 13)]
+    fringe = head.centre + up * r * 0.55 + side * r * 0.35 * head.turn
+    sheet.add(np.array([*cap, fringe]), hair, PERSON)
     for eye in (14, 15):
-        if abs(pose.turn) < 0.75 or (eye == 14) == (pose.turn > 0):
-            sheet.add(disc(float(j[eye, 0]), float(j[eye, 1]), 0.0125 * size, sides=12), dark, PERSON, same=True, rim=0)
-    mouth = head - up * 0.038 * size + side * 0.04 * size * pose.turn
-    smile = [mouth + side * 0.024 * size * np.cos(t) - up * 0.016 * size * np.sin(t) for t in np.linspace(0, np.pi, 7)]
-    sheet.add(np.array(smile), sheet.palette.tint((196, 84, 84)), PERSON, same=True, rim=0)
+        if abs(head.turn) < 0.75 or (eye == 14) == (head.turn > 0):
+            sheet.add(disc(float(j[eye, 0]), float(j[eye, 1]), 0.15 * r, sides=12), INK, PERSON, same=True)
+    mouth = head.centre - up * 0.42 * r + side * 0.45 * r * head.turn
+    smile = [mouth + side * 0.36 * r * np.cos(t) - up * 0.26 * r * np.sin(t) for t in np.linspace(0, np.pi, 9)]
+    sheet.add(np.array(smile), sheet.palette.tint((196, 84, 84)), PERSON, same=True)

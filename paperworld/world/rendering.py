@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.document import MISSING, Person, Point, Skeleton
-from paperworld.world.palette import darker
+from paperworld.world.palette import INK
 from paperworld.world.scene import Scene
 from paperworld.world.shapes import Shape
 
@@ -72,17 +72,32 @@ def render(scene: Scene, width: int = 256, height: int = 256) -> Rendering:
     classes = np.take(np.array([s.label for s in solid]).astype(np.uint8), ids)
     things = np.take(np.array([s.thing for s in solid], np.int32), ids)
     parts = np.take(np.array([s.part for s in solid], np.int32), ids)
+    outlines = borders(parts)
+    _strokes(outlines, scene, frame, 2)
+    edges = np.asarray(cv2.Canny(picture, 40, 90), np.uint8)
+    _strokes(edges, scene, frame, 1)
+    _ink(picture, outlines)
     return Rendering(
         picture=picture,
         classes=classes,
         depth=_depth(scene, frame, ids),
         normal=_normal(scene, frame, ids, corners),
-        outlines=_borders(parts),
-        edges=np.asarray(cv2.Canny(picture, 40, 90), np.uint8),
+        outlines=outlines,
+        edges=edges,
         lines=_lines(scene, ids, corners),
         skeleton=_skeleton(scene, frame),
         things=things,
     )
+
+
+def pixels_of(points: NDArray[np.float64], width: int, height: int) -> NDArray[np.float64]:
+    """Unit positions as pixel positions in a picture of `width` x `height`."""
+    return _Frame(width, height).pixels(points)
+
+
+def parts_of(scene: Scene, width: int, height: int) -> NDArray[np.int32]:
+    """H,W, the number of the outlined part at each pixel."""
+    return np.take(np.array([shape.part for shape in scene.shapes], np.int32), shape_map(scene, width, height))
 
 
 def shape_map(scene: Scene, width: int, height: int) -> NDArray[np.int32]:
@@ -105,7 +120,6 @@ def _paint(scene: Scene, frame: _Frame) -> tuple[Rgb, NDArray[np.int32], list[ND
     sky = np.asarray(scene.palette.sky_top) * (1 - share) + np.asarray(scene.palette.sky_low) * share
     picture = np.repeat(np.round(sky).astype(np.uint8)[:, None], frame.width, 1)
     ids = np.zeros((frame.height, frame.width), np.int32)
-    rim = max(1, round(frame.scale / 230))
     corners = [frame.pixels(shape.points) for shape in scene.shapes]
     for number, (shape, points) in enumerate(zip(scene.shapes, corners, strict=True)):
         if number == 0:  # the sky's own gradient
@@ -117,10 +131,20 @@ def _paint(scene: Scene, frame: _Frame) -> tuple[Rgb, NDArray[np.int32], list[ND
             continue
         fixed = np.round(points * (1 << _SHIFT)).astype(np.int32)
         cv2.fillPoly(picture, [fixed], shape.colour, cv2.LINE_AA, _SHIFT)
-        if shape.rim > 0:
-            cv2.polylines(picture, [fixed], True, darker(shape.colour, shape.rim), rim, cv2.LINE_AA, _SHIFT)
         cv2.fillPoly(ids, [fixed], number, cv2.LINE_8, _SHIFT)  # type: ignore[call-overload]
     return picture, ids, corners
+
+
+def _strokes(sheet: NDArray[np.uint8], scene: Scene, frame: _Frame, wide_px: int) -> None:
+    for stroke in scene.strokes:
+        fixed = np.round(frame.pixels(stroke) * (1 << _SHIFT)).astype(np.int32)
+        cv2.polylines(sheet, [fixed], False, 255, wide_px, cv2.LINE_8, _SHIFT)
+
+
+def _ink(picture: Rgb, outlines: NDArray[np.uint8]) -> None:
+    """Darken `picture` along the outlines: what is drawn is seen."""
+    share = cv2.GaussianBlur(outlines, (0, 0), 0.7).astype(np.float32)[..., None] * (0.85 / 255)
+    picture[:] = np.round(picture * (1 - share) + np.array(INK, np.float32) * share).astype(np.uint8)
 
 
 def _shadow(picture: Rgb, points: NDArray[np.float64], strength: float, scale: float) -> None:
@@ -187,7 +211,7 @@ def _bulge(
     normal[rows, columns, 2] = np.sqrt(1 - (lean**2).sum(1))
 
 
-def _borders(parts: NDArray[np.int32]) -> NDArray[np.uint8]:
+def borders(parts: NDArray[np.int32]) -> NDArray[np.uint8]:
     """2 px wide, 255 where neighbouring pixels belong to different parts."""
     mask = np.zeros(parts.shape, np.uint8)
     across = (parts[:, 1:] != parts[:, :-1]).view(np.uint8) * np.uint8(255)

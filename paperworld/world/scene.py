@@ -9,14 +9,18 @@ import numpy as np
 from paperworld.world import backdrops, buildings, figures, people
 from paperworld.world.interior import room
 from paperworld.world.palette import GROUND, PALETTES, Palette
-from paperworld.world.shapes import Body, Shape, Sheet, Thing
+from paperworld.world.shapes import Body, Points, Shape, Sheet, Thing
 
 PLACES = ("country", "coast", "city", "river", "room")
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A composed scene: shapes back to front, its things (shape.thing counts from 1), its people, and its setting."""
+    """A composed scene: shapes back to front, its things (shape.thing counts from 1), its people, and its setting.
+
+    `strokes` are open lines of ink that bound nothing: whiskers, veins, steam. `said` is the caption where composing decides
+    it; else `caption` finds words for what is visible.
+    """
 
     seed: int
     place: str
@@ -27,6 +31,8 @@ class Scene:
     shapes: tuple[Shape, ...]
     things: tuple[Thing, ...]
     bodies: tuple[Body, ...]
+    strokes: tuple[Points, ...] = ()
+    said: str | None = None
 
 
 def compose(seed: int) -> Scene:
@@ -82,7 +88,7 @@ def _country(sheet: Sheet, time: str, portrait: bool) -> None:
 def _flowers(sheet: Sheet) -> None:
     """A few flowers of one colour in the foreground."""
     rng = sheet.rng
-    name = figures.pick(sheet, ("red", "yellow", "pink", "white", "purple"))
+    name = figures.colour_of(sheet, "flower", ("red", "yellow", "pink", "white", "purple"))
     for _ in range(int(rng.integers(2, 5))):
         x = sheet.room(0.09)
         if x is not None:
@@ -195,9 +201,9 @@ def _crowd(sheet: Sheet, low: float = 0.04, high: float = 0.96, most: int = 3) -
         return
     many = int(rng.choice((1, 2, 3), p=(0.5, 0.33, 0.17)))
     for _ in range(min(many, most)):
-        size = float(rng.uniform(0.5, 0.78) if many == 1 else rng.uniform(0.44, 0.58))
+        size = float(rng.uniform(0.56, 0.82) if many == 1 else rng.uniform(0.5, 0.62))
         doing = str(rng.choice(people.DOING[:6], p=(0.22, 0.2, 0.14, 0.16, 0.12, 0.16)))
-        x = sheet.room(size * 0.44, low, high)
+        x = sheet.room(size * 0.46, low, high)
         if x is None:
             continue
         people.person(sheet, x, float(rng.uniform(0.9, 0.97)), size, doing)

@@ -35,8 +35,7 @@ class Shape:
 
     `label` is its ADE20K class, or -1 for a soft shadow that darkens the picture only. `thing` numbers the object it
     belongs to (0: backdrop), `part` the outlined part. `near` = (a, b) gives 1 / distance in metres = a + b * y.
-    `straight` sides are found by a line detector; `rim` is the strength of the darker border, `lift` that of the soft
-    shadow cast behind.
+    `straight` sides are found by a line detector; `lift` is the strength of the soft shadow cast behind.
     """
 
     points: Points
@@ -48,7 +47,6 @@ class Shape:
     normal: tuple[float, float, float] = FLAT
     bulge: Bulge | None = None
     straight: bool = False
-    rim: float = 0.3
     lift: float = 0.0
 
 
@@ -84,6 +82,7 @@ class Sheet:
     things: list[Thing] = field(default_factory=list)
     bodies: list[Body] = field(default_factory=list)
     taken: list[tuple[float, float]] = field(default_factory=list)
+    chosen: dict[str, str] = field(default_factory=dict)
     _thing: int = 0
     _part: int = 0
     _near: tuple[float, float] = (1e-4, 0.0)
@@ -121,7 +120,6 @@ class Sheet:
         normal: tuple[float, float, float] = FLAT,
         bulge: Bulge | None = None,
         straight: bool = False,
-        rim: float = 0.3,
         lift: float = 0.0,
         part: int | None = None,
     ) -> Shape:
@@ -137,7 +135,6 @@ class Sheet:
             normal,
             bulge,
             straight,
-            rim,
             lift,
         )
         self.shapes.append(shape)

@@ -13,6 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import paperworld
+from paperworld.world.examples import example
 
 FLOOR_PER_SECOND = 60
 
@@ -40,11 +41,9 @@ def main(count: int) -> dict[str, float | int | bool]:
             rate(lambda n: paperworld.caption(paperworld.compose(n), np.random.default_rng(n)), count), 1
         ),
         "scribble_per_s": round(
-            rate(lambda n: paperworld.freehand.scribble(truths[n], np.random.default_rng(n)), count), 1
+            rate(lambda n: paperworld.freehand.scribble(scenes[n], truths[n], np.random.default_rng(n)), count), 1
         ),
-        "layout_per_s": round(
-            rate(lambda n: paperworld.freehand.layout(truths[n], np.random.default_rng(n)), count), 1
-        ),
+        "example_per_s": round(rate(lambda n: example("scribble", n), count), 1),
         "floor_per_s": FLOOR_PER_SECOND,
         "fast_enough": world >= FLOOR_PER_SECOND,
     }

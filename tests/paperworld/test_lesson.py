@@ -2,81 +2,107 @@
 
 from __future__ import annotations
 
-import argparse
-import pickle
-from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from paperworld.model.latents import Basis
-from paperworld.model.networks import PIXELS, SIZES, Noise, Studio
-from paperworld.training.examples import EMPTY, SIDE_PX, Library, pack
-from paperworld.training.train import MIX, Batches
-
-SOMEBODY = pack(np.full((SIDE_PX, SIDE_PX, 3), 200, np.uint8))
+from paperworld.model.latents import SHIPPED_BASIS, Basis
+from paperworld.model.networks import EDGES, INSIDE, PIXELS, SIZES, Studio
+from paperworld.training.batches import FRESH, WINDOW, Batches
+from paperworld.world.examples import HELD_OUT, MIX, PROMPT, example
 
 
-def library(folder: Path, shown: dict[str, list[bool]]) -> Library:
-    """Scenes of random codes, in which a condition shows something where `shown` says so."""
-    count = len(next(iter(shown.values())))
-    codes = np.random.default_rng(0).standard_normal((count, SIZES["cpu"].latents, 16, 16)).astype(np.float16)
-    controls = {key: [SOMEBODY if here else EMPTY for here in rows] for key, rows in shown.items()}
-    captions = [[f"{number} houses"] for number in range(count)]
-    shard = {"codes": codes, "captions": captions, "controls": controls}
-    (folder / "shard-00000.pickle").write_bytes(pickle.dumps(shard))
-    found = Library(folder)
-    found.refresh()
-    return found
+@pytest.fixture(scope="module")
+def basis() -> Basis:
+    return Basis.load(SHIPPED_BASIS)
 
 
-def batches(found: Library, keys: str, size: int) -> Batches:
-    channels = SIZES["cpu"].latents
-    axes = np.linalg.qr(np.random.default_rng(1).standard_normal((3 * 16 * 16, channels)))[0].T
-    basis = Basis(16, np.zeros(3 * 16 * 16, np.float32), axes.astype(np.float32), np.ones(channels, np.float32))
-    options = argparse.Namespace(batch=size, repeat=1, ends=0.4, conditions=keys, workers=0)
-    return Batches(found, basis, SIZES["cpu"], options, seed=3)
+@pytest.mark.parametrize("key", list(MIX))
+def test_an_example_is_a_function_of_its_numbers(key: str) -> None:
+    one, two = example(key, 5), example(key, 5)
+    assert np.array_equal(one.truth.picture, two.truth.picture) and np.array_equal(one.control, two.control)
+    assert one.caption == two.caption
+    assert one.control.shape == one.truth.picture.shape == (256, 256, 3)
+    assert one.control.any() == (key != PROMPT)
+    assert not np.array_equal(one.truth.picture, example(key, 6).truth.picture)
 
 
-def test_a_condition_is_taught_on_scenes_that_show_it(tmp_path: Path) -> None:
-    found = library(tmp_path, {"pose": [False, True, False, False, True], "seg": [True] * 5})
-    assert found.showing["pose"] == [1, 4]
-    made = batches(found, "pose", 64).make(0)
-    rows = torch.stack([torch.tensor(found.codes[row].astype(np.float32)) for row in (1, 4)])
-    distances = (made["codes"][:, None] - rows).abs().amax((2, 3, 4)).amin(1)
-    assert distances.max() == 0
-    blank = made["hint"].amax((1, 2, 3)) == 0
-    assert blank.float().mean() < 0.2, "only the few sheets that are emptied on purpose"
+def test_what_a_hand_draws_is_where_the_picture_has_ink() -> None:
+    """The picture follows the drawn line: the point of it all."""
+    shares = []
+    for seed in range(HELD_OUT, HELD_OUT + 12):
+        made = example("scribble", seed)
+        ink = made.truth.picture.astype(int).sum(2) < 330
+        near = cv2.dilate(ink.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+        drawn = made.control.max(2) > 127
+        if "night" not in made.caption and drawn.any():
+            shares.append(near[drawn].mean())
+    assert np.mean(shares) > 0.93
 
 
-def test_a_condition_that_no_scene_shows_is_an_empty_sheet(tmp_path: Path) -> None:
-    made = batches(library(tmp_path, {"pose": [False] * 3, "seg": [True] * 3}), "pose", 4).make(0)
-    assert made["hint"].max() == 0
+def test_larger_examples_show_the_same() -> None:
+    small, large = example("scribble", 9), example("scribble", 9, 512)
+    assert large.truth.picture.shape == (512, 512, 3) and large.caption == small.caption
+    half = cv2.resize(large.truth.picture, (256, 256), interpolation=cv2.INTER_AREA)
+    assert np.abs(half.astype(int) - small.truth.picture).mean() < 6
 
 
-@pytest.mark.parametrize("prediction", ["sample", "v_prediction"])
-def test_the_error_is_that_of_codes_and_of_their_pixels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prediction: str
-) -> None:
-    batch = batches(library(tmp_path, {key: [True] * 3 for key in MIX}), "seg", 2).make(0)
-    size = SIZES["cpu"].__class__(**{**vars(SIZES["cpu"]), "prediction": prediction})
-    batch |= Noise(size, 1, 0.0).draw(batch["codes"], torch.Generator().manual_seed(0))
-    studio = Studio(size, 100)
-    signal, sigma = (batch[name].view(-1, 1, 1, 1) for name in ("signal", "sigma"))
+def test_batches_are_functions_of_their_number_and_use_examples_again(basis: Basis) -> None:
+    first, again = Batches(basis, 4, 0.8, seed=3), Batches(basis, 4, 0.8, seed=3)
+    for number in (0, 1, 13):  # the last one of larger pictures
+        one, two = first(number), again(number)
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[key], two[key]) for key in one)
+    assert one["codes"].shape == (1, 24, 64, 64) and one["hint"].shape == (1, 3, 512, 512)
+    uses: dict[int, int] = {}
+    for number in range(2000):
+        for index, side in first.numbers(number):
+            if side == 256:
+                uses[index] = uses.get(index, 0) + 1
+    old = [count for index, count in uses.items() if 0 < index < 2000 * 4 * FRESH - 2 * WINDOW]
+    assert 2 < np.mean(old) < 4
+
+
+def test_processes_render_what_one_would(basis: Basis) -> None:
+    alone, helped = Batches(basis, 2, 0.8, seed=1), Batches(basis, 2, 0.8, seed=1, workers=1, ahead=1)
+    try:
+        assert all(torch.equal(a, b) for a, b in zip(alone(0).values(), helped(0).values(), strict=True))
+    finally:
+        assert helped.pool is not None
+        helped.pool.shutdown(cancel_futures=True)
+
+
+def test_without_a_control_the_words_are_alone(basis: Basis, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = Batches(basis, 24, 0.8)
+    monkeypatch.setattr(batches, "_what", lambda index: (PROMPT if index % 2 else "pose", 3))
+    batch = batches(0)
+    silent = batch["hint"].amax((1, 2, 3)) == 0
+    assert silent.any() and not silent.all()
+    assert batch["keep"][~silent].min() == 1
+    assert 0 < batch["keep"][silent].mean() < 1, "now no control, now an empty sheet"
+
+
+def test_the_error_is_that_of_codes_and_of_their_pixels(basis: Basis, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batches(basis, 2, 0.0)(0)
+    assert set(batch["loud"].unique().tolist()) <= {
+        np.float32(x) for x in (1, 1 + INSIDE, 1 + EDGES, 1 + INSIDE + EDGES)
+    }
+    studio = Studio(SIZES["cpu"], 100)
     wrong = 0.3 * torch.randn_like(batch["codes"])
 
     def predict(noisy: Tensor, *_: Any) -> Tensor:
-        codes = batch["codes"] + wrong
-        return codes if prediction == "sample" else (signal * noisy - codes) / sigma
+        signal, sigma = (batch[name].view(-1, 1, 1, 1) for name in ("signal", "sigma"))
+        torch.testing.assert_close(noisy, signal * batch["codes"] + sigma * batch["noise"])
+        return batch["codes"] + wrong
 
     monkeypatch.setattr(studio, "predict", predict)
-    batch["tokens"], batch["empty"] = batch["tokens"].clamp(max=99), batch["empty"].clamp(max=99)
+    batch["tokens"] = batch["tokens"].clamp(max=99)
     with torch.no_grad():
         loss = studio(batch)
-    squared = wrong if prediction == "sample" else wrong / sigma
-    pixels = torch.einsum("bchw,cp->bhwp", wrong, batch["patterns"]).abs().mean()
-    asked = (squared.square().mean((2, 3)) * batch["weight"]).mean() + PIXELS * pixels
+    pixels = (torch.einsum("bchw,cp->bhwp", wrong, batch["patterns"]).abs() * batch["loud"]).mean()
+    asked = (wrong.square().mean((2, 3)) * batch["weight"]).mean() + PIXELS * pixels
     assert loss.item() == pytest.approx(asked.item(), rel=1e-3)

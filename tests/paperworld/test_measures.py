@@ -5,17 +5,30 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 import paperworld
 from controlnet_core.domain.document import Person, Point, Skeleton
+from controlnet_core.domain.errors import InputError
 from paperworld.evaluation import classifier as classifying
 from paperworld.evaluation import evaluate, measures
-from paperworld.evaluation.benchmark import CONDITIONS, HAND_DRAWN, benchmark, measure_of, questions
+from paperworld.evaluation.benchmark import (
+    CONDITIONS,
+    benchmark,
+    by_hand,
+    colour_error,
+    coloured,
+    edge_agreement,
+    measure_of,
+    questions,
+    right_colours,
+)
 from paperworld.evaluation.classifier import FACTS, GRID, LABELS, Classifier, Opinion, cells_of, facts_of, heat_of
-from paperworld.training.examples import HELD_OUT, scene_of
+from paperworld.evaluation.strangers import STROKES, drawings
+from paperworld.world.examples import HELD_OUT, scene_of
 
 PEOPLE = "pose"
 
@@ -77,11 +90,50 @@ def test_rank_correlation_ignores_scale_and_knows_flat_maps() -> None:
 
 
 @pytest.mark.parametrize("key", CONDITIONS)
-def test_exams_show_every_condition_and_roughen_what_people_draw(key: str) -> None:
+def test_benchmarks_show_every_condition(key: str) -> None:
     test = benchmark(key, 2)
-    assert all(control.any() for control in test.exact)
-    same = all(np.array_equal(a, b) for a, b in zip(test.exact, test.hand, strict=True))
-    assert same == (key not in HAND_DRAWN)
+    assert len(test.truths) == len(test.prompts) == len(test.controls) == 2
+    assert all(control.any() for control in test.controls)
+
+
+def test_true_pictures_follow_what_a_hand_drew() -> None:
+    test = by_hand("scribble", 6)
+    assert edge_agreement([truth.picture for truth in test.truths], test.controls) > 0.8
+    assert colour_error([truth.picture for truth in test.truths], test.truths) == 0
+
+
+def test_forms_have_the_colour_that_is_asked_for_in_their_own_pictures_only() -> None:
+    asked = coloured(12)
+    truths = [np.zeros((256, 256, 3), np.uint8) + np.array(each.colours[each.name], np.uint8) for each in asked]
+    assert right_colours(truths, asked) == 1
+    assert right_colours([*truths[1:], truths[0]], asked) < 0.6
+    assert all(each.name in each.prompt for each in asked)
+
+
+def test_strangers_draw_the_same_every_time_in_lines_of_their_own(tmp_path: Path) -> None:
+    one, two = drawings(), drawings()
+    assert len(one) == len(STROKES) >= 29
+    for a, b in zip(one, two, strict=True):
+        assert np.array_equal(a.control, b.control)
+        assert 0.005 < (a.control > 0).mean() < 0.25, a.name
+    paper = np.full((300, 300), 255, np.uint8)
+    cv2.circle(paper, (150, 150), 90, 0, 4)
+    cv2.imwrite(str(tmp_path / "turtle.png"), paper)
+    more = drawings([tmp_path / "turtle.png"])
+    assert more[0].prompt == "a turtle" and more[0].control.any() and len(more) == len(one) + 1
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"broken\.png is not a picture"):
+        drawings([tmp_path / "broken.png"])
+
+
+def test_slopes_are_steep_at_crisp_lines_and_flat_on_paper() -> None:
+    control = np.zeros((128, 128, 3), np.uint8)
+    control[64, 20:108] = 255
+    crisp = np.full((128, 128, 3), 240, np.uint8)
+    crisp[63:65, 20:108] = 40
+    blurred = cv2.GaussianBlur(crisp, (0, 0), 5)
+    steep, flat = measures.slopes(crisp, control)
+    assert steep > 4 * measures.slopes(blurred, control)[0] and flat == 0
 
 
 def test_questions_ask_for_what_their_pictures_show() -> None:

@@ -1,9 +1,8 @@
-"""The larger preset in short: from scenes to weights on disk, stopped and resumed on the way."""
+"""Both presets in short: from scenes to weights on disk, stopped, resumed, settled and exported on the way."""
 
 from __future__ import annotations
 
 import argparse
-import functools
 from pathlib import Path
 
 import pytest
@@ -12,64 +11,74 @@ from accelerate import Accelerator
 
 from controlnet_core.domain.errors import ModelError
 from controlnet_core.training.loop import read
-from paperworld.model import codec
-from paperworld.model.latents import fit
 from paperworld.model.networks import SIZES
 from paperworld.model.sampling import Painter
-from paperworld.training import drafts, examples, export, train
-from paperworld.training.examples import render_shard, scene_of
-
-SIZE = SIZES["gpu"]
+from paperworld.training import batches, checkpoints, export, train
 
 
-def test_larger_preset_trains_stops_resumes_and_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def options(**changed: object) -> argparse.Namespace:
+    given = {
+        "batch": 2, "ends": 0.8, "seed": 0, "workers": 0, "further": False, "steps": 1, "minutes": 5.0, "rate": 1e-3,
+        "average": 0.9, "compile": False,
+    }  # fmt: skip
+    return argparse.Namespace(**(given | changed))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    monkeypatch.setattr(examples, "SHARD", 4)
+    monkeypatch.setattr(batches, "WINDOW", 4)
     monkeypatch.setattr(export, "SCENES", 1)
-    monkeypatch.setattr(codec, "begin", functools.partial(codec.begin, scenes=6))
+    monkeypatch.setattr(export, "PICTURES", 8)
+
+
+@pytest.mark.parametrize("preset", list(SIZES))
+def test_a_training_stops_resumes_settles_and_is_exported(tmp_path: Path, preset: str) -> None:
+    size, accelerator = SIZES[preset], Accelerator(cpu=True)
     folder, target = tmp_path / "run", tmp_path / "shipped"
-    folder.mkdir()
-    basis = fit([scene_of(seed)[1].picture for seed in range(6)], SIZE.patch, SIZE.latents)
-    basis.save(folder / f"basis-{SIZE.patch}-{SIZE.latents}.npz")
-    render_shard(0, folder, basis, list(train.MIX))
-    options = argparse.Namespace(
-        batch=2,
-        repeat=1,
-        ends=0.4,
-        conditions=",".join(train.MIX),
-        workers=0,
-        first=4,
-        seed=0,
-        steps=1,
-        rate=1e-3,
-        decay=1.0,
-        scenes=0,
-        further=False,
-    )
     for steps in (1, 2):
-        options.steps = steps
-        train.teach(folder, SIZE, options, 1.0, Accelerator(cpu=True))
-        assert read(folder / "studio.pt")["step"] == steps
-    monkeypatch.setattr(drafts, "BATCHES", 1)
-    monkeypatch.setattr(drafts, "BATCH", 2)
-    monkeypatch.setattr(drafts, "STEPS", (1,))
-    weights = export.candidate(folder, SIZE, target)
-    drafts.sketch(Painter.load(weights), 0, codec.CONDITIONS, folder)
-    monkeypatch.setattr(codec, "STEPS", 2)
-    monkeypatch.setattr(codec, "SHARDS", 1)
-    before = codec.trained(folder, SIZE, target).state_dict()
-    codec.teach(folder, SIZE, 1.0, Accelerator(cpu=True), weights)
-    after = codec.trained(folder, SIZE, target).state_dict()
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed and {name.split(".")[0] for name in changed} == {"decoder"}, sorted(changed)
-    assert "shipped" in export.export(folder, SIZE, target)
-    assert Painter.load(target).paint(["a red house"], steps=1)[0].shape == (256, 256, 3)
+        train.teach(folder, size, options(steps=steps), accelerator)
+        assert read(folder / checkpoints.STUDIO)["step"] == steps
+    running = (folder / checkpoints.STUDIO).read_bytes()
+    train.teach(folder, size, options(), accelerator, settle_steps=2)
+    assert read(folder / checkpoints.SETTLED)["step"] == 4
+    assert (folder / checkpoints.STUDIO).read_bytes() == running, "the training goes on where the rate was constant"
+    assert "shipped" in export.export(folder, size, target)
+    painter = Painter.load(target)
+    assert painter.paint(["a red house"])[0].shape == (256, 256, 3)
+    settled = read(folder / checkpoints.SETTLED)["average"]
+    name = "conv_in.weight"
+    assert torch.allclose(painter.unet.state_dict()[name], settled[f"unet.{name}"], atol=1e-3)
     sizes = [path.stat().st_size for path in target.rglob("*.safetensors")]
     assert max(sizes) <= 16 << 20 and sum(sizes) <= 60 << 20
+    assert "the shipped ones stay" in export.export(folder, size, target), "the same ones are not better"
 
-    (folder / "studio.pt").write_bytes((folder / "studio.pt").read_bytes()[:5000])
+
+def test_a_damaged_checkpoint_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    train.teach(tmp_path, SIZES["cpu"], options(), Accelerator(cpu=True))
+    path = tmp_path / checkpoints.STUDIO
+    path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ModelError, match=r"studio\.pt is damaged"):
-        train.teach(folder, SIZE, options, 1.0, Accelerator(cpu=True))
-    next(folder.glob("shard-*")).write_bytes(b"")
-    with pytest.raises(ModelError, match="damaged"):
-        examples.Library(folder).refresh()
+        train.teach(tmp_path, SIZES["cpu"], options(steps=3), Accelerator(cpu=True))
+
+
+def test_words_keep_their_meaning_when_the_vocabulary_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train.teach(tmp_path, SIZES["cpu"], options(), Accelerator(cpu=True))
+    before = read(tmp_path / checkpoints.STUDIO)
+    old = train.tokens.build(train.paperworld.WORDS).get_vocab()
+    words = ("aardvark", *(word for word in train.paperworld.WORDS if word != "turtle"))
+    new = train.tokens.build(words).get_vocab()
+    assert checkpoints.carry(tmp_path, words, torch.full((len(new), SIZES["cpu"].text), 7.0))
+    after = read(tmp_path / checkpoints.STUDIO)
+    place = list(before["module"]).index(checkpoints.TABLE)
+    for word in ("red</w>", "house</w>", "<|endoftext|>"):
+        assert old[word] != new[word], "the test shows nothing"
+        for part in ("module", "average"):
+            assert torch.equal(before[part][checkpoints.TABLE][old[word]], after[part][checkpoints.TABLE][new[word]])
+        moments = [state["optimizer"]["state"][place]["exp_avg_sq"] for state in (before, after)]
+        assert torch.equal(moments[0][old[word]], moments[1][new[word]])
+    assert (after["module"][checkpoints.TABLE][new["aardvark</w>"]] == 7).all()
+    assert not checkpoints.carry(tmp_path, words, torch.zeros(1)), "once is enough"
+    monkeypatch.setattr(train.paperworld, "WORDS", words)
+    train.teach(tmp_path, SIZES["cpu"], options(steps=2), Accelerator(cpu=True))
+    assert read(tmp_path / checkpoints.STUDIO)["step"] == 2

@@ -22,13 +22,15 @@ import paperworld
 from controlnet_core.domain import picture
 from controlnet_core.domain.control import Truth
 from controlnet_core.domain.document import Document, Raster
+from paperworld.world.portraits import compose_people
 
 FOLDER = Path(__file__).parent / "examples"
 PHOTO_SIDE_PX = 512
 STROKE_SHARE = 1 / 100
 """Width of an example's stroke as a share of the shorter side."""
-SCENES = {"pose": (163, 164, 123, 144, 131, 134)}
-OTHER_SCENES = (103, 130, 166, 137, 134, 109)
+POSES = (3, 11, 15, 4, 9, 17)
+"""People before a stage: what a skeleton and a prompt can tell."""
+SCENES = (103, 130, 166, 137, 134, 109)
 _SHIFT = 4
 
 
@@ -60,16 +62,16 @@ def _drawing(entry: dict[str, Any]) -> Callable[[int, int], Document]:
 
 
 def _rendered(control: str) -> Iterator[Example]:
-    for seed in SCENES.get(control, OTHER_SCENES):
+    for seed in POSES if control == "pose" else SCENES:
         yield scene(seed, control)
 
 
 def photos() -> dict[int, str]:
     """Rendered scenes to take as a photo: their captions by seed."""
-    return {seed: scene(seed, "seg").prompt for seed in OTHER_SCENES}
+    return {seed: scene(seed, "seg").prompt for seed in SCENES}
 
 
-@lru_cache(maxsize=len(OTHER_SCENES))
+@lru_cache(maxsize=len(SCENES))
 def photo(seed: int) -> bytes:
     """The JPEG of one of `photos`."""
     return picture.to_jpeg(_world(seed, PHOTO_SIDE_PX, PHOTO_SIDE_PX).picture, 90)
@@ -77,18 +79,24 @@ def photo(seed: int) -> bytes:
 
 @lru_cache(maxsize=64)
 def scene(seed: int, control: str) -> Example:
-    """The truth of a rendered scene for a condition; the same seed is the same scene for every condition."""
-    caption = paperworld.caption(paperworld.compose(seed), np.random.default_rng(seed))
-    return Example(caption.split(",")[0].capitalize(), caption, _scene(seed, annotator.control(control).truth))
+    """The truth of a rendered scene for a condition; the same seed is the same scene for every condition but pose, whose people
+    are alone."""
+    caption = paperworld.caption(_composed(seed, control), np.random.default_rng(seed))
+    return Example(caption.split(",")[0].capitalize(), caption, _scene(seed, control))
 
 
-def _scene(seed: int, truth: Callable[[Truth], Document]) -> Callable[[int, int], Document]:
-    return lambda width, height: truth(_world(seed, width, height))
+def _composed(seed: int, control: str) -> paperworld.Scene:
+    return compose_people(seed) if control == "pose" else paperworld.compose(seed)
+
+
+def _scene(seed: int, control: str) -> Callable[[int, int], Document]:
+    truth = annotator.control(control).truth
+    return lambda width, height: truth(_world(seed, width, height, control == "pose"))
 
 
 @lru_cache(maxsize=8)
-def _world(seed: int, width: int, height: int) -> Truth:
-    return paperworld.render(paperworld.compose(seed), width, height)
+def _world(seed: int, width: int, height: int, people: bool = False) -> Truth:
+    return paperworld.render(_composed(seed, "pose" if people else ""), width, height)
 
 
 def _fixed(points: list[list[float]], width: int, height: int) -> np.ndarray:

@@ -33,7 +33,10 @@ from webapp.ui.session import Desk, Wish, page_state, set_widget, widget, widget
 EDITOR_HEIGHT_PX = 756
 RESULT_HEIGHT_PX = 484
 CANVAS_PX = 512
-CHIPS = ("house", "tree", "boat", "sea", "mountains", "road", "city", "person", "sunny", "sunset", "night", "snow")
+CHIPS = (
+    "turtle", "balloon", "robot", "house", "tree", "boat", "person", "red", "blue", "green", "sea", "city", "sunset",
+    "night", "snow",
+)  # fmt: skip
 
 
 def model_card(studio: Studio) -> ModelCard:

@@ -1,0 +1,106 @@
+"""Examples of the world, to learn from and to be measured on: picture, control picture and caption of a condition and a seed.
+
+The picture always follows the control: a hand's wobble moves the scene itself (`warp`), what a control cannot show is not in
+the picture, and what neither control nor caption says is the same everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import paperworld
+from annotator import controls
+from controlnet_core.domain.control import Rgb, values
+from paperworld.world import freehand
+from paperworld.world.freeform import compose_free
+from paperworld.world.layouts import compose_layout
+from paperworld.world.portraits import compose_people
+from paperworld.world.rendering import Rendering
+from paperworld.world.scene import Scene
+from paperworld.world.spoken import compose_spoken
+from paperworld.world.warp import thinned, wobbled
+
+SIDE_PX = 256
+HELD_OUT = 10_000_000
+"""Seeds from here on are never trained on."""
+PROMPT = "prompt"
+"""Beside the conditions: no control, the words alone."""
+MIX = {
+    "scribble": 0.4, "seg": 0.17, "pose": 0.17, PROMPT: 0.05, "canny": 0.05, "softedge": 0.04, "lines": 0.03,
+    "lineart": 0.02, "lineart_anime": 0.02, "depth": 0.025, "normal": 0.025,
+}  # fmt: skip
+"""Conditions and how often an example shows each; one ControlNet learns them all."""
+FREE, PAINTED, BY_HAND = 0.65, 0.4, 0.8
+"""Shares: of scribbles that show free forms, of layouts that are painted blobs, of scribbles that are not exact."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A scene with its rendering, its caption, and the control picture H,W,3 as the network reads it."""
+
+    scene: Scene
+    truth: Rendering
+    control: Rgb
+    caption: str
+
+    @property
+    def loud(self) -> NDArray[np.uint8]:
+        """H,W: 1 where the picture is worth more, inside of things; 2 at edges; 3 where both."""
+        grey = cv2.cvtColor(self.truth.picture, cv2.COLOR_RGB2GRAY)
+        slope = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+        return (self.truth.things > 0).astype(np.uint8) + 2 * (slope > 18).astype(np.uint8)
+
+
+def example(key: str, seed: int, side_px: int = SIDE_PX) -> Example:
+    """Example `seed` of condition `key`, or of PROMPT, `side_px` a side. The same numbers give the same example."""
+    rng = np.random.default_rng((11, seed))
+    scene = _scene(key, seed, rng)
+    truth = paperworld.render(scene, side_px, side_px)
+    by_hand = key in ("scribble", "pose") and rng.random() < (BY_HAND if key == "scribble" else 0.5)
+    return Example(
+        scene, truth, control_of(scene, truth, key, rng if by_hand else None), paperworld.caption(scene, rng)
+    )
+
+
+def _scene(key: str, seed: int, rng: np.random.Generator) -> Scene:
+    if key == PROMPT:
+        return compose_spoken(seed)
+    if key == "pose":
+        return compose_people(seed)
+    if key == "seg":
+        if rng.random() < PAINTED:
+            return compose_layout(seed)
+        scene = thinned(paperworld.compose(seed), rng, 0.0 if rng.random() < 0.5 else rng.uniform(0.1, 0.6), sky=False)
+        return wobbled(scene, rng, rng.uniform(0, 0.025)) if rng.random() < 0.8 else scene
+    free = {"lines": 0.0, "scribble": FREE, "lineart": FREE, "lineart_anime": FREE}.get(key, 0.35)
+    if rng.random() < free:
+        scene = compose_free(seed)
+    else:
+        kind = rng.random()
+        share = 0.0 if kind < 0.45 else rng.uniform(0.1, 0.5) if kind < 0.85 else 0.85
+        # Distance and slope do not show what floats in the sky.
+        scene = thinned(paperworld.compose(seed), rng, share, sky=key not in ("depth", "normal", "lines"))
+    return wobbled(scene, rng) if key == "scribble" and rng.random() < 0.8 else scene
+
+
+def control_of(scene: Scene, truth: Rendering, key: str, rng: np.random.Generator | None = None) -> Rgb:
+    """The control picture of a rendering under condition `key`, exact, or with `rng` as a person would draw it."""
+    if key == PROMPT:
+        return np.zeros_like(truth.picture)
+    control = controls()[key]
+    document = control.truth(truth)
+    if rng is not None and key == "scribble":
+        document = freehand.scribble(scene, truth, rng)
+    elif rng is not None and key == "pose":
+        document = freehand.pose(truth.skeleton, rng)
+    return control.fed(control.render(document, values(control.params, {})), control.networks["paperworld"])
+
+
+def scene_of(seed: int) -> tuple[Scene, Rendering]:
+    """The scene of `seed` and its rendering at 256 px."""
+    scene = paperworld.compose(seed)
+    return scene, paperworld.render(scene, SIDE_PX, SIDE_PX)
