@@ -1,5 +1,6 @@
 # The studio's commands. `make run` on a fresh machine needs Python 3.11 or newer and nothing else.
 PYTHON ?= python3
+PROCESSES ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -41,8 +42,8 @@ soak: $(VENV)/.installed-dev  ## hard tests with figures, one table; an hour of 
 gpu: $(VENV)/.installed-dev  ## speed and memory at SD 1.5's real size beside diffusers; goes on where it was (a GPU)
 	@$(BIN)/python tests/bench/bench_sd15.py --out runs/gpu.jsonl --models runs/gpu-models $(ARGS)
 
-paperworld: $(VENV)/.installed  ## train the embedded model; resumable: make paperworld ARGS="--minutes 9"
-	@$(BIN)/python -m paperworld.training.train $(ARGS)
+paperworld: $(VENV)/.installed  ## train the embedded model further; export what is better: make paperworld ARGS="--minutes 9"
+	@OMP_NUM_THREADS=1 nice $(BIN)/torchrun --nproc-per-node $(PROCESSES) -m paperworld.training.train $(ARGS)
 
 paperworld-eval: $(VENV)/.installed  ## measure the embedded model on held-out scenes, into docs/
 	@$(BIN)/python -m paperworld.evaluation.evaluate $(ARGS)

@@ -144,14 +144,14 @@ def test_questions_ask_for_what_their_pictures_show() -> None:
         assert question.asked[1].split()[0] in question.prompt
 
 
-def test_every_class_and_fact_of_the_world_is_known_to_the_judge() -> None:
+def test_every_class_and_fact_of_the_world_is_known_to_the_classifier() -> None:
     for seed in range(HELD_OUT, HELD_OUT + 12):
         scene, truth = scene_of(seed)
         assert set(np.unique(truth.classes).tolist()) <= set(LABELS)
         assert facts_of(paperworld.facts(scene))
 
 
-def test_judge_learns_from_true_pictures_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_the_classifier_learns_from_true_pictures_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     first = classifying.load(tmp_path, minutes=0.02)
     steps = torch.load(tmp_path / "classifier.pt")["step"]

@@ -50,13 +50,16 @@ def test_shapes_ranges_and_types(world: list[tuple[Scene, Rendering]]) -> None:
 
 
 def test_classes_do_not_depend_on_resolution(world: list[tuple[Scene, Rendering]]) -> None:
+    same = []
     for scene, r in world[:30]:
         small = paperworld.render(scene, 128, 128)
-        assert np.mean(small.classes == r.classes[1::2, 1::2]) > 0.95
+        same.append(np.mean(small.classes == r.classes[1::2, 1::2]))
         for a, b in zip(small.skeleton.people, r.skeleton.people, strict=True):
             for p, q in zip(a.body, b.body, strict=True):
                 if p.confidence:
                     assert abs((p.x + 0.5) * 2 - (q.x + 0.5)) < 1e-3
+    # Only borders differ; towers of many small windows have most of them.
+    assert np.mean(same) > 0.97 and np.min(same) > 0.93
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 192), (192, 320), (64, 64), (333, 257)])
