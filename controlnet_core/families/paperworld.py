@@ -8,7 +8,7 @@ FAMILY = Family(
     context_width=128,
     text=(TextEncoder(width=128),),
     native=(256, 256),
-    latent=Latent(channels=24, scale=1.0, vae_scale_factor=16),
+    latent=Latent(channels=24, scale=1.0, vae_scale_factor=8),
     supports=frozenset({"negative", "training", "transfer"}),
     training={"rate": 1e-3, "batch": 8, "clip": 1.0, "warmup": 50, "decay": 0.4, "ema": 0.99, "awake": True},
 )

@@ -77,8 +77,9 @@ class Merit:
     error: float
 
     def better(self, other: Merit) -> bool:
-        """Whether these weights are better in one and as good in the other, but for noise."""
-        return self.f1 > other.f1 - 0.003 and self.error < other.error + 0.1 and self != other
+        """Whether these weights are better in one by more than rounding, and not worse in the other."""
+        gains = ((self.f1 - other.f1) / 0.003, (other.error - self.error) / 0.1)
+        return min(gains) > -1 and max(gains) > 1
 
     def __str__(self) -> str:
         return f"F1 {self.f1:.3f}, colour error {self.error:.1f}"
