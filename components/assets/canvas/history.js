@@ -8,29 +8,42 @@
 export const STEPS_MAX = 2000;
 export const BYTES_MAX = 96 << 20;
 
+/** @template {Patch} P */
 export class History {
-  /** `apply(patch, direction)` is called with direction -1 (undo) or +1 (redo). */
+  /**
+   * `apply(patch, direction)` is called with direction -1 (undo) or +1 (redo).
+   *
+   * @param {(patch: P, direction: Direction) => unknown} apply
+   * @param {{stepsMax?: number, bytesMax?: number}} [limits]  how many patches, and how much they may take together
+   */
   constructor(apply, { stepsMax = STEPS_MAX, bytesMax = BYTES_MAX } = {}) {
     this.apply = apply;
     this.stepsMax = stepsMax;
     this.bytesMax = bytesMax;
-    this.clear();
-  }
-
-  clear() {
+    /** @type {{patch: P, bytes: number}[]} */
     this.entries = [];
     this.position = 0; // entries before it can be undone, the others redone
     this.bytes = 0;
   }
 
-  /** Remember a patch that has just been applied; what could be redone is forgotten. `patch.bytes` is its size. */
+  clear() {
+    this.entries = [];
+    this.position = 0;
+    this.bytes = 0;
+  }
+
+  /**
+   * Remember a patch that has just been applied; what could be redone is forgotten. `patch.bytes` is its size.
+   *
+   * @param {P} patch
+   */
   push(patch) {
     for (const { bytes } of this.entries.splice(this.position)) this.bytes -= bytes;
     const bytes = 64 + (patch.bytes ?? 0);
     this.entries.push({ patch, bytes });
     this.bytes += bytes;
     while (this.entries.length > this.stepsMax || (this.bytes > this.bytesMax && this.entries.length > 1)) {
-      this.bytes -= this.entries.shift().bytes;
+      this.bytes -= this.entries.shift()?.bytes ?? 0;
     }
     this.position = this.entries.length;
   }

@@ -3,7 +3,14 @@
 const LIGHT = "rgb(255 255 255 / .9)";
 const DARK = "rgb(20 20 24 / .85)";
 
-/** A path through document points. */
+/**
+ * A path through document points.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {import("./view.js").View} view
+ * @param {Place[]} corners  document pixels
+ * @param {boolean} closed
+ */
 export function trace(context, view, corners, closed) {
   context.beginPath();
   for (const { x, y } of corners) {
@@ -13,16 +20,29 @@ export function trace(context, view, corners, closed) {
   if (closed) context.closePath();
 }
 
-/** The present path as a line that is seen on every ground: dark inside light. */
+/**
+ * The present path as a line that is seen on every ground: dark inside light.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {number} [light]  width in stage pixels
+ * @param {number} [dark]  width in stage pixels
+ */
 export function twoTone(context, light = 3, dark = 1.25) {
-  for (const [colour, width] of [[LIGHT, light], [DARK, dark]]) {
+  for (const { colour, width } of [{ colour: LIGHT, width: light }, { colour: DARK, width: dark }]) {
     context.strokeStyle = colour;
     context.lineWidth = width;
     context.stroke();
   }
 }
 
-/** What will be drawn: an area in `colour`, edged so that it is seen on itself, or a line `size` document pixels wide. */
+/**
+ * What will be drawn: an area in `colour`, edged so that it is seen on itself, or a line `size` document pixels wide.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {import("./view.js").View} view
+ * @param {Place[]} corners
+ * @param {{colour: string, size: number, filled: boolean, closed: boolean}} look
+ */
 export function paintOutline(context, view, corners, { colour, size, filled, closed }) {
   trace(context, view, corners, closed);
   context.lineJoin = context.lineCap = "round";
@@ -37,7 +57,13 @@ export function paintOutline(context, view, corners, { colour, size, filled, clo
   return context.stroke();
 }
 
-/** The corner that closes a polygon. */
+/**
+ * The corner that closes a polygon.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {import("./view.js").View} view
+ * @param {Place} place
+ */
 export function paintCorner(context, view, { x, y }) {
   const at = view.toStage(x, y);
   context.beginPath();
@@ -47,7 +73,14 @@ export function paintCorner(context, view, { x, y }) {
   twoTone(context);
 }
 
-/** Where a brush of `size` document pixels will draw; `mirror` shows its twin too, paler. */
+/**
+ * Where a brush of `size` document pixels will draw; `mirror` shows its twin too, paler.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {import("./view.js").View} view
+ * @param {Place} place
+ * @param {{size: number, round?: boolean, mirror?: boolean}} brush
+ */
 export function paintBrush(context, view, { x, y }, { size, round = true, mirror = false }) {
   brush(context, view, x, y, size, round);
   if (!mirror) return;
@@ -56,6 +89,14 @@ export function paintBrush(context, view, { x, y }, { size, round = true, mirror
   context.globalAlpha = 1;
 }
 
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {import("./view.js").View} view
+ * @param {number} x
+ * @param {number} y
+ * @param {number} size
+ * @param {boolean} round
+ */
 function brush(context, view, x, y, size, round) {
   context.beginPath();
   if (round) {
@@ -68,7 +109,12 @@ function brush(context, view, x, y, size, round) {
   twoTone(context, 2.5, 1);
 }
 
-/** The line about which drawing is mirrored. */
+/**
+ * The line about which drawing is mirrored.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {import("./view.js").View} view
+ */
 export function paintAxis(context, view) {
   const x = Math.round(view.toStage(view.width / 2, 0).x) + 0.5;
   context.beginPath();

@@ -12,14 +12,27 @@ const ZEROS = 0;
 const REPEAT = 1;
 const LITERAL = 2;
 
-/** The smallest rectangle around two. */
+/**
+ * The smallest rectangle around two.
+ *
+ * @param {Rect | null} a
+ * @param {Rect | null} b
+ * @returns {Rect | null}
+ */
 export function union(a, b) {
   if (!a) return b;
   if (!b) return a;
   return [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[2], b[2]), Math.max(a[3], b[3])];
 }
 
-/** The part of a rectangle that lies on a canvas; null when none does. */
+/**
+ * The part of a rectangle that lies on a canvas; null when none does.
+ *
+ * @param {Rect | null} rect
+ * @param {number} width
+ * @param {number} height
+ * @returns {Rect | null}
+ */
 export function clip(rect, width, height) {
   if (!rect) return null;
   const [x0, y0] = [Math.max(0, Math.floor(rect[0])), Math.max(0, Math.floor(rect[1]))];
@@ -27,7 +40,15 @@ export function clip(rect, width, height) {
   return x0 < x1 && y0 < y1 ? [x0, y0, x1, y1] : null;
 }
 
-/** What changed between two equally large one-channel rasters within `rect`; null when nothing did. */
+/**
+ * What changed between two equally large one-channel rasters within `rect`; null when nothing did.
+ *
+ * @param {Bytes} before
+ * @param {Bytes} after
+ * @param {number} width  of both, in pixels
+ * @param {Rect | null} rect
+ * @returns {PixelPatch | null}
+ */
 export function diffPixels(before, after, width, rect) {
   if (!rect) return null;
   const [x0, y0, x1, y1] = rect;
@@ -44,7 +65,13 @@ export function diffPixels(before, after, width, rect) {
   return { type: "pixels", rect, packed, bytes: packed.length };
 }
 
-/** Undo or redo (it is the same) a pixel patch in place. */
+/**
+ * Undo or redo (it is the same) a pixel patch in place.
+ *
+ * @param {Bytes} pixels
+ * @param {number} width
+ * @param {PixelPatch} patch
+ */
 export function applyPixels(pixels, width, patch) {
   const [x0, y0, x1, y1] = patch.rect;
   const columns = x1 - x0;
@@ -55,17 +82,21 @@ export function applyPixels(pixels, width, patch) {
   }
 }
 
-/** Run-length code bytes: varint (length << 2 | kind), then nothing, the repeated byte, or the bytes themselves. */
+/**
+ * Run-length code bytes: varint (length << 2 | kind), then nothing, the repeated byte, or the bytes themselves.
+ *
+ * @param {Bytes} bytes
+ */
 export function packRuns(bytes) {
   let out = new Uint8Array(256);
   let size = 0;
-  const reserve = (count) => {
+  const reserve = (/** @type {number} */ count) => {
     if (size + count <= out.length) return;
     const larger = new Uint8Array(Math.max(out.length * 2, size + count));
     larger.set(out.subarray(0, size));
     out = larger;
   };
-  const token = (kind, length) => {
+  const token = (/** @type {number} */ kind, /** @type {number} */ length) => {
     reserve(6);
     let value = length * 4 + kind;
     while (value > 127) {
@@ -74,7 +105,7 @@ export function packRuns(bytes) {
     }
     out[size++] = value;
   };
-  const literal = (from, to) => {
+  const literal = (/** @type {number} */ from, /** @type {number} */ to) => {
     if (from === to) return;
     token(LITERAL, to - from);
     reserve(to - from);
@@ -102,7 +133,12 @@ export function packRuns(bytes) {
   return out.slice(0, size);
 }
 
-/** The inverse of packRuns; `length` is the number of bytes that come out. */
+/**
+ * The inverse of packRuns; `length` is the number of bytes that come out.
+ *
+ * @param {Bytes} packed
+ * @param {number} length
+ */
 export function unpackRuns(packed, length) {
   const out = new Uint8Array(length);
   let position = 0;
@@ -127,20 +163,37 @@ export function unpackRuns(packed, length) {
   return out;
 }
 
-/** A whole raster replaced by another, of another size perhaps. */
+/**
+ * A whole raster replaced by another, of another size perhaps.
+ *
+ * @param {Plane} before
+ * @param {Plane} after
+ * @returns {RasterPatch}
+ */
 export function replaceRaster(before, after) {
-  const half = ({ width, height, pixels }) => ({ width, height, packed: packRuns(pixels), length: pixels.length });
-  const patch = { type: "raster", before: half(before), after: half(after) };
-  return { ...patch, bytes: patch.before.packed.length + patch.after.packed.length };
+  const [was, is] = [before, after].map(({ width, height, pixels }) => ({ width, height, packed: packRuns(pixels), length: pixels.length }));
+  return { type: "raster", before: was, after: is, bytes: was.packed.length + is.packed.length };
 }
 
-/** {width, height, pixels} from before (direction -1) or after (+1) a replaceRaster. */
+/**
+ * {width, height, pixels} from before (direction -1) or after (+1) a replaceRaster.
+ *
+ * @param {Pick<RasterPatch, "before" | "after">} patch
+ * @param {Direction} direction
+ * @returns {Plane}
+ */
 export function replacedRaster(patch, direction) {
   const { width, height, packed, length } = direction < 0 ? patch.before : patch.after;
   return { width, height, pixels: unpackRuns(packed, length) };
 }
 
-/** What changed between two JSON values; null when nothing did. */
+/**
+ * What changed between two JSON values; null when nothing did.
+ *
+ * @param {unknown} before
+ * @param {unknown} after
+ * @returns {ValuePatch | null}
+ */
 export function diffValue(before, after) {
   const [a, b] = [JSON.stringify(before), JSON.stringify(after)];
   if (a === b) return null;
@@ -154,24 +207,42 @@ export function diffValue(before, after) {
   return { type: "value", start, removed, inserted, bytes: 2 * (removed.length + inserted.length) };
 }
 
-/** The value after undoing (-1) or redoing (+1) a diffValue patch on the present one. */
+/**
+ * The value after undoing (-1) or redoing (+1) a diffValue patch on the present one.
+ *
+ * @param {unknown} value
+ * @param {ValuePatch} patch
+ * @param {Direction} direction
+ */
 export function applyValue(value, patch, direction) {
   const text = JSON.stringify(value);
   const [gone, come] = direction < 0 ? [patch.inserted, patch.removed] : [patch.removed, patch.inserted];
   return JSON.parse(text.slice(0, patch.start) + come + text.slice(patch.start + gone.length));
 }
 
-/** A whole document replaced by another. */
+/**
+ * A whole document replaced by another.
+ *
+ * @param {StudioDocument} before
+ * @param {StudioDocument} after
+ * @returns {DocumentPatch}
+ */
 export function documentPatch(before, after) {
-  if (before.kind === "skeleton") {
+  if (before.kind === "skeleton" || after.kind === "skeleton") {
     const texts = { before: JSON.stringify(before), after: JSON.stringify(after) };
     return { type: "document", ...texts, bytes: 2 * (texts.before.length + texts.after.length) };
   }
   return { ...replaceRaster(before, after), type: "document", kind: before.kind };
 }
 
-/** The document from before (direction -1) or after (+1) a documentPatch. */
+/**
+ * The document from before (direction -1) or after (+1) a documentPatch.
+ *
+ * @param {DocumentPatch} patch
+ * @param {Direction} direction
+ * @returns {StudioDocument}
+ */
 export function patchedDocument(patch, direction) {
-  if (patch.kind) return { kind: patch.kind, ...replacedRaster(patch, direction) };
+  if ("kind" in patch) return { kind: patch.kind, ...replacedRaster(patch, direction) };
   return JSON.parse(direction < 0 ? patch.before : patch.after);
 }

@@ -20,27 +20,42 @@ const SECOND_FINGER_MS = 400;
 const WHEEL_ZOOM = 0.0022;
 
 export class PointerInput {
-  /** `actions`: hover, leave, down, move(points, last), up, cancel, each optional. */
+  /**
+   * `actions`: hover, leave, down, move(points, last), up, cancel, each optional.
+   *
+   * @param {import("./view.js").View} view
+   * @param {PointerActions} actions
+   */
   constructor(view, actions) {
     this.view = view;
     this.actions = actions;
     this.origin = () => ({ x: 0, y: 0 }); // of the stage, in client coordinates
     this.hand = false; // space held, or the hand tool
     this.pointers = new Map();
+    /** @type {"draw" | "pan" | "pinch" | null} */
     this.mode = null; // "draw", "pan", "pinch"
     this.penSeen = -Infinity;
+    /** @type {(mode: string | null) => void} */
     this.onMode = () => {};
+    /** @type {((value?: unknown) => void)[]} */
     this.waiting = []; // who waits until nothing is drawn
   }
 
+  /** @param {HTMLElement} element */
   attach(element) {
+    /** @type {DOMRect | null} */
     let bounds = null;
     this.origin = () => (bounds ??= element.getBoundingClientRect());
-    const fresh = (handler) => (event) => {
+    /**
+     * @template {keyof HTMLElementEventMap} K
+     * @param {K} type
+     * @param {(event: HTMLElementEventMap[K]) => void} handler
+     * @param {AddEventListenerOptions} [options]
+     */
+    const listen = (type, handler, options) => element.addEventListener(type, (event) => {
       bounds = null;
       handler.call(this, event);
-    };
-    const listen = (type, handler, options) => element.addEventListener(type, fresh(handler), options);
+    }, options);
     listen("pointerdown", (event) => {
       if (this.down(event)) element.setPointerCapture?.(event.pointerId);
     });
@@ -62,6 +77,7 @@ export class PointerInput {
     return this.drawing ? new Promise((resolve) => this.waiting.push(resolve)) : Promise.resolve();
   }
 
+  /** @param {PointerLike} event */
   down(event) {
     const place = this.#place(event);
     if (event.pointerType === "pen") {
@@ -80,6 +96,7 @@ export class PointerInput {
     return true;
   }
 
+  /** @param {PointerLike} event */
   move(event) {
     const before = this.pointers.get(event.pointerId);
     if (event.pointerType === "pen") this.penSeen = event.timeStamp;
@@ -100,6 +117,7 @@ export class PointerInput {
     this.pointers.set(event.pointerId, { ...before, ...place });
   }
 
+  /** @param {PointerLike} event */
   up(event) {
     if (!this.pointers.delete(event.pointerId)) return;
     if (this.mode === "draw") {
@@ -112,6 +130,7 @@ export class PointerInput {
     }
   }
 
+  /** @param {PointerLike} event */
   cancelled(event) {
     if (!this.pointers.delete(event.pointerId)) return;
     if (this.mode === "draw") this.actions.cancel?.();
@@ -128,6 +147,7 @@ export class PointerInput {
     return true;
   }
 
+  /** @param {WheelLike} event */
   wheel(event) {
     const scale = event.deltaMode === 1 ? 16 : event.deltaMode === 2 ? 400 : 1;
     const { x, y } = this.#place(event);
@@ -143,6 +163,10 @@ export class PointerInput {
     }
   }
 
+  /**
+   * @param {PointerLike} event
+   * @param {Place} place
+   */
   #finger(event, place) {
     const penNear = event.timeStamp - this.penSeen < PEN_MEMORY_MS;
     if (this.pointers.size === 0) {
@@ -173,26 +197,36 @@ export class PointerInput {
     if (drew) this.actions.cancel?.();
   }
 
+  /**
+   * @param {number} id
+   * @param {Place} place
+   */
   #pinch(id, place) {
     const other = [...this.pointers].find(([key]) => key !== id)?.[1];
     const before = this.pointers.get(id);
-    if (!other) return;
-    const span = (a) => Math.max(1, Math.hypot(a.x - other.x, a.y - other.y));
+    if (!other || !before) return;
+    const span = (/** @type {Place} */ a) => Math.max(1, Math.hypot(a.x - other.x, a.y - other.y));
     this.view.panBy((place.x - before.x) / 2, (place.y - before.y) / 2);
     this.view.zoomBy(span(place) / span(before), (place.x + other.x) / 2, (place.y + other.y) / 2);
   }
 
+  /** @param {"draw" | "pan" | "pinch" | null} mode */
   #enter(mode) {
     this.mode = mode;
     this.onMode(mode);
     if (!this.drawing) for (const rested of this.waiting.splice(0)) rested();
   }
 
+  /** @param {{clientX: number, clientY: number}} event */
   #place(event) {
     const origin = this.origin();
     return { x: event.clientX - origin.x, y: event.clientY - origin.y };
   }
 
+  /**
+   * @param {PointerLike} event
+   * @returns {PointerPoint}
+   */
   #point(event) {
     const { x: sx, y: sy } = this.#place(event);
     const pen = event.pointerType === "pen";

@@ -9,10 +9,15 @@
 import { clip, union } from "./patch.js";
 
 export class Coverage {
+  /**
+   * @param {number} width  pixels
+   * @param {number} height  pixels
+   */
   constructor(width, height) {
     this.width = width;
     this.height = height;
     this.data = new Uint8Array(width * height);
+    /** @type {Rect | null} */
     this.rect = null; // everything touched since the last clear
   }
 
@@ -23,7 +28,17 @@ export class Coverage {
     this.rect = null;
   }
 
-  /** A round-ended line whose radius runs from r0 to r1 (r in pixels); a dot when both ends agree. */
+  /**
+   * A round-ended line whose radius runs from r0 to r1 (r in pixels); a dot when both ends agree.
+   *
+   * @param {number} x0
+   * @param {number} y0
+   * @param {number} r0
+   * @param {number} x1
+   * @param {number} y1
+   * @param {number} r1
+   * @returns {Rect | null}
+   */
   capsule(x0, y0, r0, x1, y1, r1) {
     const reach = Math.max(r0, r1) + 1;
     const { width, data } = this;
@@ -51,7 +66,14 @@ export class Coverage {
     return rect;
   }
 
-  /** Capsules along points {x, y}, all of one radius; `closed` joins the last to the first. */
+  /**
+   * Capsules along points {x, y}, all of one radius; `closed` joins the last to the first.
+   *
+   * @param {Place[]} points
+   * @param {number} radius  half the width, in pixels
+   * @param {boolean} [closed]
+   * @returns {Rect | null}
+   */
   polyline(points, radius, closed = false) {
     let rect = null;
     const count = points.length;
@@ -62,7 +84,12 @@ export class Coverage {
     return rect;
   }
 
-  /** The inside of a polygon of points {x, y}, even-odd rule, edges softened by 4 x 4 samples. */
+  /**
+   * The inside of a polygon of points {x, y}, even-odd rule, edges softened by 4 x 4 samples.
+   *
+   * @param {Place[]} points
+   * @returns {Rect | null}
+   */
   polygon(points) {
     if (points.length < 3) return null;
     const [xs, ys] = [points.map((p) => p.x), points.map((p) => p.y)];
@@ -81,14 +108,29 @@ export class Coverage {
     return rect;
   }
 
-  /** A square stamp of side `size` around (x, y), on whole pixels. */
+  /**
+   * A square stamp of side `size` around (x, y), on whole pixels.
+   *
+   * @param {number} x
+   * @param {number} y
+   * @param {number} size
+   * @returns {Rect | null}
+   */
   square(x, y, size) {
     const side = Math.max(1, Math.round(size));
     const [left, top] = [Math.round(x - side / 2), Math.round(y - side / 2)];
     return this.box(left, top, left + side, top + side);
   }
 
-  /** Every pixel of a rectangle. */
+  /**
+   * Every pixel of a rectangle.
+   *
+   * @param {number} x0
+   * @param {number} y0
+   * @param {number} x1
+   * @param {number} y1
+   * @returns {Rect | null}
+   */
   box(x0, y0, x1, y1) {
     const rect = this.#touch([x0, y0, x1, y1]);
     if (!rect) return null;
@@ -99,6 +141,13 @@ export class Coverage {
   /**
    * The four-connected region around pixel (x, y) in which `inside(value)` holds. `grow` also takes the pixels next to
    * it, so that a fill reaches under the soft edge of the line around it.
+   *
+   * @param {Bytes} pixels  as large as the coverage
+   * @param {number} x
+   * @param {number} y
+   * @param {(value: number) => boolean} inside
+   * @param {boolean} [grow]
+   * @returns {Rect | null}
    */
   flood(pixels, x, y, inside, grow = false) {
     const { width, height, data } = this;
@@ -106,9 +155,10 @@ export class Coverage {
     if (x < 0 || y < 0 || x >= width || y >= height || !inside(pixels[start])) return null;
     const seen = new Uint8Array(width * height);
     const stack = [start];
+    /** @type {Rect | null} */
     let rect = null;
     while (stack.length) {
-      const seed = stack.pop();
+      const seed = stack.pop() ?? 0;
       if (seen[seed]) continue;
       const line = seed - (seed % width);
       let [left, right] = [seed, seed + 1];
@@ -127,13 +177,20 @@ export class Coverage {
         }
       }
     }
-    return this.#take(seen, rect, grow);
+    return rect && this.#take(seen, rect, grow);
   }
 
+  /**
+   * @param {Bytes} seen
+   * @param {Rect} found
+   * @param {boolean} grow
+   * @returns {Rect | null}
+   */
   #take(seen, found, grow) {
     const { width, height, data } = this;
     const [x0, y0, x1, y1] = found;
     const rect = this.#touch(grow ? [x0 - 1, y0 - 1, x1 + 1, y1 + 1] : found);
+    if (!rect) return null;
     for (let y = rect[1]; y < rect[3]; y++) {
       for (let x = rect[0]; x < rect[2]; x++) {
         const i = y * width + x;
@@ -146,6 +203,10 @@ export class Coverage {
     return rect;
   }
 
+  /**
+   * @param {Rect} rect
+   * @returns {Rect | null}
+   */
   #touch(rect) {
     const clipped = clip(rect, this.width, this.height);
     this.rect = union(this.rect, clipped);
@@ -153,6 +214,13 @@ export class Coverage {
   }
 }
 
+/**
+ * @param {Place[]} points
+ * @param {number} y
+ * @param {number} x0
+ * @param {number} x1
+ * @param {Float32Array} row
+ */
 function addSpans(points, y, x0, x1, row) {
   const crossings = [];
   for (let i = 0, j = points.length - 1; i < points.length; j = i++) {
@@ -167,7 +235,15 @@ function addSpans(points, y, x0, x1, row) {
   }
 }
 
-/** Corner points of an ellipse that fills a rectangle, dense enough to look round at any zoom. */
+/**
+ * Corner points of an ellipse that fills a rectangle, dense enough to look round at any zoom.
+ *
+ * @param {number} x0
+ * @param {number} y0
+ * @param {number} x1
+ * @param {number} y1
+ * @returns {Place[]}
+ */
 export function ellipsePoints(x0, y0, x1, y1) {
   const [cx, cy, rx, ry] = [(x0 + x1) / 2, (y0 + y1) / 2, Math.abs(x1 - x0) / 2, Math.abs(y1 - y0) / 2];
   const count = Math.max(16, Math.min(360, Math.ceil((rx + ry) * 0.8)));
@@ -177,6 +253,11 @@ export function ellipsePoints(x0, y0, x1, y1) {
   });
 }
 
+/**
+ * @param {number} width
+ * @param {Rect | null} rect
+ * @param {(i: number) => void} combine
+ */
 function lay(width, rect, combine) {
   if (!rect) return;
   for (let y = rect[1]; y < rect[3]; y++) {
@@ -184,7 +265,14 @@ function lay(width, rect, combine) {
   }
 }
 
-/** out = before with ink where covered. */
+/**
+ * out = before with ink where covered.
+ *
+ * @param {Bytes} out
+ * @param {Bytes} before
+ * @param {Coverage} coverage
+ * @param {Rect | null} rect
+ */
 export function layInk(out, before, coverage, rect) {
   const cover = coverage.data;
   lay(coverage.width, rect, (i) => {
@@ -193,7 +281,14 @@ export function layInk(out, before, coverage, rect) {
   });
 }
 
-/** out = before with ink taken away where covered. */
+/**
+ * out = before with ink taken away where covered.
+ *
+ * @param {Bytes} out
+ * @param {Bytes} before
+ * @param {Coverage} coverage
+ * @param {Rect | null} rect
+ */
 export function layErase(out, before, coverage, rect) {
   const cover = coverage.data;
   lay(coverage.width, rect, (i) => {
@@ -201,7 +296,15 @@ export function layErase(out, before, coverage, rect) {
   });
 }
 
-/** out = before with `label` where at least half covered: never a value that is in neither. */
+/**
+ * out = before with `label` where at least half covered: never a value that is in neither.
+ *
+ * @param {Bytes} out
+ * @param {Bytes} before
+ * @param {Coverage} coverage
+ * @param {Rect | null} rect
+ * @param {number} label  0..255
+ */
 export function layLabel(out, before, coverage, rect, label) {
   const cover = coverage.data;
   lay(coverage.width, rect, (i) => {
@@ -209,7 +312,11 @@ export function layLabel(out, before, coverage, rect, label) {
   });
 }
 
-/** Ink becomes paper and paper ink. */
+/**
+ * Ink becomes paper and paper ink.
+ *
+ * @param {Bytes} pixels  coverage 0..255
+ */
 export function invert(pixels) {
   for (let i = 0; i < pixels.length; i++) pixels[i] = 255 - pixels[i];
 }

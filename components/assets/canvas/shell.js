@@ -37,6 +37,10 @@ import { fitInto } from "./transform.js";
 const { element } = controls;
 
 export class Shell {
+  #refreshers = [];
+  #endings = [];
+  #menu = [];
+
   /** props: {kind, rev, upload_url, slot, height_px, options}; tell(event, value) reaches Python. */
   constructor(host, props, tell) {
     this.props = props;
@@ -49,10 +53,7 @@ export class Shell {
     this.view = this.stage.view;
     this.paper = this.stage.paper;
     this.pointer = new PointerInput(this.view, {});
-    this.refreshers = [];
-    this.endings = []; // what is to be done when the editor goes
     this.gone = false;
-    this.menu = [];
     this.tool = null;
     this.tools = new Map();
     this.frame = new Frame(this, host);
@@ -72,6 +73,11 @@ export class Shell {
     if (editor.readOnly) this.show(await decode(bytes));
     else await this.saving.open(bytes);
     this.root.dataset.ready = "true";
+  }
+
+  /** The element around everything, which has the keys. */
+  get root() {
+    return this.frame.root;
   }
 
   /** New props from Python. Only a greater revision replaces the drawing, and undo brings the old one back. */
@@ -128,13 +134,13 @@ export class Shell {
   addTools(list, group = "Tools") {
     for (const tool of list) {
       if (!tool) {
-        this.rail.append(element("div", { class: "separator" }));
+        this.addSeparator("rail");
         continue;
       }
       const run = () => this.setTool(tool.id);
       const button = controls.iconButton({ ...tool, run });
       this.tools.set(tool.id, { ...tool, button });
-      this.rail.append(button);
+      this.addControl(button, "rail");
       this.shortcuts.add({ keys: tool.keys ?? [], label: tool.label, group, run });
     }
   }
@@ -165,36 +171,61 @@ export class Shell {
   addAction(action) {
     const run = () => (action.enabled?.() ?? true) && action.run();
     if (action.keys?.length) this.shortcuts.add({ keys: action.keys, label: action.label, group: action.group ?? "Edit", run });
-    if (action.place === "menu" || action.spare) this.menu.push({ ...action, run });
+    if (action.place === "menu" || action.spare) this.#menu.push({ ...action, run });
     if (action.place !== "top" && action.place !== "rail") return;
     const button = controls.iconButton({ ...action, run });
     button.classList.toggle("spare", !!action.spare);
-    (action.place === "top" ? this.actionBar : this.rail).append(button);
-    this.refreshers.push(() => {
+    this.addControl(button, action.place);
+    this.onRefresh(() => {
       button.disabled = !(action.enabled?.() ?? true);
       if (action.pressed) button.setAttribute("aria-pressed", String(!!action.pressed()));
     });
   }
 
   addSeparator(place = "top") {
-    (place === "top" ? this.actionBar : this.rail).append(element("div", { class: "separator" }));
+    this.addControl(element("div", { class: "separator" }), place);
+  }
+
+  /** A control of the editor's own among the actions ("top") or under the tools ("rail"). */
+  addControl(node, place = "top") {
+    (place === "top" ? this.frame.actionBar : this.frame.rail).append(node);
+  }
+
+  /** A word of the editor's own in the status line, before the hint; once there it stays. */
+  addStatus(node) {
+    if (!node.isConnected) this.frame.hint.before(node);
+  }
+
+  /** The lines of the "more" menu. */
+  menuActions(narrow) {
+    return this.#menu.filter(({ spare }) => narrow || !spare);
   }
 
   /** A control in the options strip, shown while `when()` holds. Make it with controls.js. */
   addOption(node, when = () => true) {
-    this.optionStrip.append(node);
-    this.refreshers.push(() => (node.hidden = !when()));
+    this.frame.optionStrip.append(node);
+    this.onRefresh(() => (node.hidden = !when()));
     return node;
   }
 
   /** The column beside the stage, for palettes and presets; empty, it takes no room. */
   get panel() {
-    return this.panelElement;
+    return this.frame.panel;
   }
 
   /** Bring buttons, options and status up to date with what enabled(), pressed() and when() say. */
   refresh() {
-    for (const refresher of this.refreshers) refresher();
+    for (const refresher of this.#refreshers) refresher();
+  }
+
+  /** Have `run` called with every `refresh()`, to bring a control of the editor's own up to date. */
+  onRefresh(run) {
+    this.#refreshers.push(run);
+  }
+
+  /** Have `run` called once, when the editor goes. */
+  onEnd(run) {
+    this.#endings.push(run);
   }
 
   repaint() {
@@ -208,11 +239,12 @@ export class Shell {
 
   /** A sentence in the status line. */
   say(text) {
-    if (text !== this.hint.textContent) this.hint.textContent = text; // the same text again would cost a layout
+    const { hint } = this.frame;
+    if (text !== hint.textContent) hint.textContent = text; // the same text again would cost a layout
   }
 
   toast(text, actions = []) {
-    return controls.toast(this.toasts, text, actions);
+    return controls.toast(this.frame.toasts, text, actions);
   }
 
   /** A popover at one of the shell's or the editor's controls; returns close(). */
@@ -222,7 +254,7 @@ export class Shell {
 
   destroy() {
     this.gone = true;
-    for (const end of this.endings) end();
+    for (const end of this.#endings) end();
     this.editor?.destroy?.();
     this.stage.destroy();
     this.saving?.close();

@@ -5,6 +5,7 @@
  * Mac too. No DOM: `handle` takes anything with the fields of a keydown event.
  */
 
+/** @type {Record<string, string>} */
 const NAMES = {
   " ": "Space", Escape: "Esc", Delete: "Del", Backspace: "Del", Enter: "Enter", Tab: "Tab",
   ArrowUp: "Up", ArrowDown: "Down", ArrowLeft: "Left", ArrowRight: "Right",
@@ -12,13 +13,18 @@ const NAMES = {
 
 const HEADINGS = ["Tools", "Draw", "Edit", "View", "Files", "General"];
 
-/** The combination that a keydown event stands for; "" for a lone modifier. */
+/**
+ * The combination that a keydown event stands for; "" for a lone modifier.
+ *
+ * @param {KeyPress} event
+ */
 export function combination(event) {
   if (["Control", "Shift", "Alt", "Meta", "AltGraph"].includes(event.key)) return "";
   let name = NAMES[event.key] ?? event.key;
   // Where the layout gives no Latin letter, or Ctrl or Alt changed it, the key's place counts.
-  if (/^Key[A-Z]$/.test(event.code ?? "") && !/^[a-z]$/i.test(name)) name = event.code.slice(3);
-  if (/^Digit\d$/.test(event.code ?? "") && (event.ctrlKey || event.metaKey)) name = event.code.slice(5);
+  const { code = "" } = event;
+  if (/^Key[A-Z]$/.test(code) && !/^[a-z]$/i.test(name)) name = code.slice(3);
+  if (/^Digit\d$/.test(code) && (event.ctrlKey || event.metaKey)) name = code.slice(5);
   if (name.length === 1) name = name.toUpperCase();
   // Shift belongs to the combination only where it does not choose the character itself ("?" needs it, "[" must not).
   const shift = event.shiftKey && (name.length > 1 || /[A-Z0-9]/.test(name));
@@ -29,18 +35,25 @@ export function combination(event) {
 
 export class Shortcuts {
   constructor() {
+    /** @type {Shortcut[]} */
     this.rows = [];
   }
 
   /**
    * `row`: keys (list of combinations), label, group (heading in the sheet), run(event), when() (optional). Without
    * `run` it is only told in the sheet ("Space-drag"). A later row wins over an earlier one with the same keys.
+   *
+   * @param {Shortcut} row
    */
   add(row) {
     this.rows.push(row);
   }
 
-  /** Run what the event's keys stand for; returns whether there was anything. */
+  /**
+   * Run what the event's keys stand for; returns whether there was anything.
+   *
+   * @param {KeyPress} event
+   */
   handle(event) {
     const keys = combination(event);
     if (!keys) return false;
@@ -54,8 +67,13 @@ export class Shortcuts {
     return false;
   }
 
-  /** [heading, rows] pairs for the sheet: what is used most stands first, headings of an editor's own after it. */
+  /**
+   * [heading, rows] pairs for the sheet: what is used most stands first, headings of an editor's own after it.
+   *
+   * @returns {[heading: string, rows: Shortcut[]][]}
+   */
   table() {
+    /** @type {Map<string, Shortcut[]>} */
     const groups = new Map(HEADINGS.map((heading) => [heading, []]));
     for (const row of this.rows) {
       if (!row.label) continue;
@@ -66,8 +84,14 @@ export class Shortcuts {
   }
 }
 
-/** How a combination is shown on this machine: ["Ctrl", "Z"] or ["⌘", "Z"]. */
+/**
+ * How a combination is shown on this machine: ["Ctrl", "Z"] or ["⌘", "Z"].
+ *
+ * @param {string} keys
+ * @param {boolean} [mac]
+ */
 export function keycaps(keys, mac = false) {
+  /** @type {Record<string, string>} */
   const symbols = mac ? { Ctrl: "⌘", Alt: "⌥", Shift: "⇧" } : {};
   return keys.split(/\+(?=.)/).map((part) => symbols[part] ?? part);
 }

@@ -1,11 +1,20 @@
 /** The shapes that a canvas comes in: [name, across, down]. No DOM. */
 
+/** @type {[name: string, across: number, down: number][]} */
 export const SHAPES = [["Square", 1, 1], ["Portrait 3:4", 3, 4], ["Portrait 2:3", 2, 3], ["Portrait 9:16", 9, 16],
   ["Landscape 4:3", 4, 3], ["Landscape 3:2", 3, 2], ["Landscape 16:9", 16, 9]];
 
-/** Sides with the ratio `across` : `down` whose longer one is `longest`, on multiples of `step` within [min, max]. */
+/**
+ * Sides with the ratio `across` : `down` whose longer one is `longest`, on multiples of `step` within [min, max].
+ *
+ * @param {number} across
+ * @param {number} down
+ * @param {number} longest  pixels
+ * @param {{min?: number, max?: number, step?: number}} [limits]
+ * @returns {[width: number, height: number]}
+ */
 export function shapeSides(across, down, longest, { min = 256, max = 1024, step = 64 } = {}) {
-  const round = (value) => Math.min(max, Math.max(min, Math.round(value / step) * step));
+  const round = (/** @type {number} */ value) => Math.min(max, Math.max(min, Math.round(value / step) * step));
   const scale = longest / Math.max(across, down);
   return [round(across * scale), round(down * scale)];
 }

@@ -8,7 +8,7 @@ export function sizeControl(shell) {
   const limits = { min: 256, max: 1024, step: 64, ...shell.options.sizes };
   const button = textButton("", () => shell.popover(button, content()), { id: "size", name: "Canvas size" });
   describe(button, "Canvas size");
-  shell.refreshers.push(() => (button.textContent = `${shell.view.width} × ${shell.view.height}`));
+  shell.onRefresh(() => (button.textContent = `${shell.view.width} × ${shell.view.height}`));
   const sides = [];
   for (let side = limits.min; side <= limits.max; side += limits.step) sides.push([side, String(side)]);
 

@@ -20,6 +20,7 @@ export class Stage {
     this.paper.append(this.underlay);
     this.element.append(this.paper, this.overlay);
     this.view = new View(() => this.#place());
+    /** @type {(view: View) => void} */
     this.onView = () => {};
     this.painters = []; // called once a frame, in order, with (context, view)
     this.layers = [];

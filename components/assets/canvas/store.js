@@ -9,7 +9,11 @@ const DATABASE = "controlnet-studio";
 const TABLE = "drawings";
 
 export class Store {
-  /** `factory` gives the browser's IndexedDB; where storage is forbidden even asking for it throws. */
+  /**
+   * `factory` gives the browser's IndexedDB; where storage is forbidden even asking for it throws.
+   *
+   * @param {() => IDBFactory} [factory]
+   */
   constructor(factory = () => globalThis.indexedDB) {
     this.memory = new Map();
     this.persistent = true;
@@ -19,6 +23,10 @@ export class Store {
     });
   }
 
+  /**
+   * @param {string} key
+   * @returns {Promise<any>}
+   */
   async get(key) {
     const database = await this.opened;
     if (!database || this.memory.has(key)) return this.memory.get(key) ?? null;
@@ -29,7 +37,12 @@ export class Store {
     }
   }
 
-  /** Returns whether the record will outlive the page. */
+  /**
+   * Returns whether the record will outlive the page.
+   *
+   * @param {string} key
+   * @param {object} record
+   */
   async put(key, record) {
     const database = await this.opened;
     try {
@@ -45,6 +58,7 @@ export class Store {
     return this.persistent;
   }
 
+  /** @param {string} key */
   async delete(key) {
     this.memory.delete(key);
     const database = await this.opened;
@@ -56,6 +70,7 @@ export class Store {
   }
 }
 
+/** @param {() => IDBFactory} factory */
 async function open(factory) {
   const request = factory().open(DATABASE, 1);
   request.onupgradeneeded = () => request.result.createObjectStore(TABLE);
@@ -64,10 +79,15 @@ async function open(factory) {
   return database;
 }
 
+/**
+ * @template T
+ * @param {IDBRequest<T>} request
+ * @returns {Promise<T>}
+ */
 function finish(request) {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
-    request.onblocked = () => reject(new Error("blocked"));
+    if ("onblocked" in request) request.onblocked = () => reject(new Error("blocked"));
   });
 }

@@ -10,25 +10,44 @@ import { pressureRadius, StrokeSmoother } from "./smoothing.js";
 export class Stroke {
   /**
    * coverage: see raster.js; size: full width in pixels; pressure: whether the pen's pressure narrows it; mirror: also
-   * draw on the other side of the vertical middle; round: a round brush with soft edges, otherwise square stamps.
+   * draw on the other side of the vertical middle; round: a round brush with soft edges, otherwise square stamps; damping: see
+   * smoothing.js.
+   *
+   * @param {import("./raster.js").Coverage} coverage
+   * @param {{size: number, pressure?: boolean, mirror?: boolean, round?: boolean, damping?: number}} options
    */
   constructor(coverage, { size, pressure = true, mirror = false, round = true, damping = 0.35 }) {
-    Object.assign(this, { coverage, size, pressure, mirror, round, damping });
+    this.coverage = coverage;
+    this.size = size;
+    this.pressure = pressure;
+    this.mirror = mirror;
+    this.round = round;
+    this.damping = damping;
     this.smoother = new StrokeSmoother({ damping });
+    /** @type {CurvePoint | null} */
     this.last = null;
   }
 
-  /** Take pointer points; returns the rectangle that was touched, or null. */
+  /**
+   * Take pointer points; returns the rectangle that was touched, or null.
+   *
+   * @param {StrokePoint[]} points
+   */
   add(points) {
     let rect = null;
     for (const point of points) {
-      const radius = this.pressure && point.pen ? pressureRadius(this.size, point.pressure) : Math.max(0.35, this.size / 2);
+      const radius = this.pressure && point.pen ? pressureRadius(this.size, point.pressure ?? 1) : Math.max(0.35, this.size / 2);
       rect = union(rect, this.#draw(this.smoother.add({ x: point.x, y: point.y, radius })));
     }
     return rect;
   }
 
-  /** A straight line from the end of an earlier stroke; the hand goes on at `point`, round a sharp corner. */
+  /**
+   * A straight line from the end of an earlier stroke; the hand goes on at `point`, round a sharp corner.
+   *
+   * @param {Place} from  where the earlier stroke ended
+   * @param {StrokePoint} point
+   */
   straightOn(from, point) {
     const rect = union(this.add([{ ...from, pen: false }, point]), this.finish());
     this.smoother = new StrokeSmoother({ damping: this.damping });
@@ -40,12 +59,16 @@ export class Stroke {
     return this.#draw(this.smoother.finish());
   }
 
+  /**
+   * @param {CurvePoint[]} curve
+   * @returns {Rect | null}
+   */
   #draw(curve) {
     let rect = null;
     for (const point of curve) {
       rect = union(rect, segment(this.coverage, this.last ?? point, point, this.round, this.size));
       if (this.mirror) {
-        const flip = ({ x, y, radius }) => ({ x: this.coverage.width - x, y, radius });
+        const flip = (/** @type {CurvePoint} */ { x, y, radius }) => ({ x: this.coverage.width - x, y, radius });
         rect = union(rect, segment(this.coverage, flip(this.last ?? point), flip(point), this.round, this.size));
       }
       this.last = point;
@@ -54,6 +77,14 @@ export class Stroke {
   }
 }
 
+/**
+ * @param {import("./raster.js").Coverage} coverage
+ * @param {CurvePoint} a
+ * @param {CurvePoint} b
+ * @param {boolean} round
+ * @param {number} size
+ * @returns {Rect | null}
+ */
 function segment(coverage, a, b, round, size) {
   if (round) return coverage.capsule(a.x, a.y, a.radius, b.x, b.y, b.radius);
   const count = Math.max(1, Math.ceil(2 * Math.hypot(b.x - a.x, b.y - a.y))); // no gaps, however small the stamp
@@ -64,7 +95,15 @@ function segment(coverage, a, b, round, size) {
   return rect;
 }
 
-/** The outline that a shape tool describes between two corners: {points, closed}. `even` makes it square or round. */
+/**
+ * The outline that a shape tool describes between two corners: {points, closed}. `even` makes it square or round.
+ *
+ * @param {string} tool
+ * @param {Place} from
+ * @param {Place} to
+ * @param {boolean} [even]
+ * @returns {[from: Place, to: Place]}
+ */
 export function shapeCorners(tool, from, to, even = false) {
   let { x, y } = to;
   if (even && tool === "line") ({ x, y } = snapAngle(from, to));
@@ -76,7 +115,12 @@ export function shapeCorners(tool, from, to, even = false) {
   return [from, { x, y }];
 }
 
-/** `to` turned around `from` to the nearest multiple of 15 degrees, at the same distance. */
+/**
+ * `to` turned around `from` to the nearest multiple of 15 degrees, at the same distance.
+ *
+ * @param {Place} from
+ * @param {Place} to
+ */
 export function snapAngle(from, to) {
   const step = Math.PI / 12;
   const length = Math.hypot(to.x - from.x, to.y - from.y);

@@ -14,15 +14,41 @@ const ANSWER_MS = 10_000; // for the server to answer, beside the time that the 
 const UPLOAD_BYTES_PER_MS = 50;
 const DOWNLOAD_MS = 30_000;
 
+/** @typedef {"saved" | "saving" | "offline" | "conflict"} SaveState */
+/** @typedef {{version: number, bytes: Bytes | Promise<Bytes>}} Snapshot  one version, as a container */
+/** @typedef {{version: number, bytes: Bytes}} Found */
+
+/**
+ * How a save came out. "stored" and "stale" name the server's revision, "refused" its reason; `found` is what the server was
+ * found to hold already.
+ *
+ * @typedef {{kind: "stored", rev: number, found?: Found, reason?: undefined} |
+ *   {kind: "stale", rev: number, found?: undefined, reason?: undefined} |
+ *   {kind: "refused" | "unanswered" | "failed", reason?: string, rev?: undefined, found?: undefined}} Answer
+ */
+
 export class Sync {
   /**
    * slot: name of the drawing; url: where it is PUT; encode(): resolves to the present container; store, channel:
    * see store.js and BroadcastChannel; onState("saved" | "saving" | "offline" | "conflict", the server's word on why it
    * was not stored, or ""), onConflict({rev}), onOtherTab({rev, bytes}) whenever another tab of this browser saved the
-   * same slot.
+   * same slot. `wait(ms)` and `now()` are the clock.
+   *
+   * @param {{slot: string, url: string, rev: number, encode: () => Promise<Bytes>,
+   *   store: {get(key: string): Promise<any>, put(key: string, record: object): Promise<unknown>},
+   *   channel?: Pick<BroadcastChannel, "onmessage" | "postMessage" | "close"> | null, fetch?: typeof globalThis.fetch,
+   *   onState?: (state: SaveState, reason: string) => void, onConflict?: (conflict: {rev: number}) => void,
+   *   onOtherTab?: (other: {rev: number, bytes: Bytes}) => void,
+   *   wait?: (ms: number) => Promise<unknown>, now?: () => number}} about
    */
   constructor({ slot, url, rev, encode, store, channel = null, fetch = globalThis.fetch.bind(globalThis), ...events }) {
-    Object.assign(this, { slot, url, rev, encode, store, channel, fetch });
+    this.slot = slot;
+    this.url = url;
+    this.rev = rev;
+    this.encode = encode;
+    this.store = store;
+    this.channel = channel;
+    this.fetch = fetch;
     this.onState = events.onState ?? (() => {});
     this.onConflict = events.onConflict ?? (() => {});
     this.onOtherTab = events.onOtherTab ?? (() => {});
@@ -30,11 +56,16 @@ export class Sync {
     this.now = events.now ?? Date.now;
     this.version = 0; // counts changes in this tab
     this.savedVersion = 0; // the last one that the server has
+    /** @type {Snapshot | null} */
     this.snapshot = null; // {version, bytes: promise of the container}
+    /** @type {SaveState} */
     this.state = "saved";
     this.reason = "";
+    /** @type {Promise<void> | null} */
     this.pushing = null;
+    /** @type {Promise<void | null>} */
     this.keeping = Promise.resolve(); // writes to the store, one after the other
+    /** @type {(value?: unknown) => void} */
     this.wake = () => {};
     this.hurried = false; // asked to try again while a request was under way
     this.closed = false;
@@ -60,7 +91,11 @@ export class Sync {
     return local.dirty ? { source: "both", bytes: local.bytes, time: local.time } : { source: "server" };
   }
 
-  /** Where it is PUT from now on: a server that was started again gives another address. */
+  /**
+   * Where it is PUT from now on: a server that was started again gives another address.
+   *
+   * @param {string} url
+   */
   moveTo(url) {
     if (url === this.url) return;
     this.url = url;
@@ -93,7 +128,11 @@ export class Sync {
     return !this.dirty;
   }
 
-  /** After a conflict: what is drawn here goes over what the server has at `rev`. */
+  /**
+   * After a conflict: what is drawn here goes over what the server has at `rev`.
+   *
+   * @param {number} rev
+   */
   keepMine(rev) {
     this.rev = rev;
     this.#tell("saving");
@@ -107,7 +146,12 @@ export class Sync {
     return { rev: Number(response.headers.get("X-Rev")), bytes: new Uint8Array(await response.arrayBuffer()) };
   }
 
-  /** The drawing shown is now the server's at `rev`; nothing of ours is waiting. */
+  /**
+   * The drawing shown is now the server's at `rev`; nothing of ours is waiting.
+   *
+   * @param {number} rev
+   * @param {Bytes} bytes
+   */
   async adopt(rev, bytes) {
     this.rev = rev;
     this.savedVersion = this.version;
@@ -164,6 +208,7 @@ export class Sync {
     if (!this.dirty) this.#tell("saved");
   }
 
+  /** @param {number} ms */
   async #pause(ms) {
     if (!this.hurried) await Promise.race([this.wait(ms), new Promise((resolve) => (this.wake = resolve))]);
   }
@@ -174,23 +219,33 @@ export class Sync {
     return this.snapshot;
   }
 
-  /** The browser's own copy; when strokes come faster than they are packed and written, only the last counts. */
+  /**
+   * The browser's own copy; when strokes come faster than they are packed and written, only the last counts.
+   *
+   * @param {number} version
+   */
   #keepLatest(version) {
     this.keeping = this.keeping.then(() => (version < this.version ? null : this.#write(this.#snapshot())));
     return this.keeping;
   }
 
+  /** @param {Snapshot} snapshot */
   #keep(snapshot) {
     this.keeping = this.keeping.then(() => this.#write(snapshot));
     return this.keeping;
   }
 
+  /** @param {Snapshot} snapshot */
   async #write({ version, bytes }) {
     if (version < this.version) return;
     const record = { rev: this.rev, bytes: await bytes, dirty: version > this.savedVersion, time: this.now() };
     await this.store.put(this.slot, record);
   }
 
+  /**
+   * @param {Bytes} bytes
+   * @returns {Promise<Answer>}
+   */
   async #put(bytes) {
     const signal = AbortSignal.timeout(ANSWER_MS + Math.ceil(bytes.length / UPLOAD_BYTES_PER_MS));
     let response = null;
@@ -209,7 +264,13 @@ export class Sync {
     return { kind: "unanswered" };
   }
 
-  /** The server holds a newer revision: is it one of `ours`, sent from here without an answer, or by the page that was here before? */
+  /**
+   * The server holds a newer revision: is it one of `ours`, sent from here without an answer, or by the page that was here before?
+   *
+   * @param {{kind: "stale", rev: number}} stale
+   * @param {Map<string, number>} ours
+   * @returns {Promise<Answer>}
+   */
   async #recognised(stale, ours) {
     try {
       const { rev, bytes } = await this.theirs();
@@ -220,11 +281,16 @@ export class Sync {
     }
   }
 
+  /** @param {{slot: string, rev: number, bytes: Bytes} | null} message */
   #heard(message) {
     if (message?.slot !== this.slot || !message.bytes) return;
     this.onOtherTab({ rev: message.rev, bytes: message.bytes });
   }
 
+  /**
+   * @param {SaveState} state
+   * @param {string} [reason]
+   */
   #tell(state, reason = "") {
     if (state === this.state && reason === this.reason) return;
     this.state = state;
@@ -233,7 +299,11 @@ export class Sync {
   }
 }
 
-/** A container in few bytes: its length and two independent 32-bit hashes (multiplicative, of Knuth's and FNV's primes). */
+/**
+ * A container in few bytes: its length and two independent 32-bit hashes (multiplicative, of Knuth's and FNV's primes).
+ *
+ * @param {Bytes} bytes
+ */
 function fingerprint(bytes) {
   let [a, b] = [0, 0x811c9dc5];
   for (const byte of bytes) {

@@ -5,6 +5,12 @@
 /**
  * A one-channel raster on a canvas of another size, scaled to lie inside it as large as possible, centred on `paper`.
  * `smooth` averages (coverage), otherwise the nearest pixel is taken (class indices).
+ *
+ * @param {Plane} raster
+ * @param {number} width  pixels
+ * @param {number} height  pixels
+ * @param {{smooth?: boolean, paper?: number}} [how]
+ * @returns {Plane}
  */
 export function fitInto(raster, width, height, { smooth = true, paper = 0 } = {}) {
   const out = new Uint8Array(width * height).fill(paper);
@@ -28,10 +34,17 @@ export function fitInto(raster, width, height, { smooth = true, paper = 0 } = {}
   return { width, height, pixels: out };
 }
 
-/** For every target pixel, the source pixels that make it up with their weights: area mean down, linear up. */
+/**
+ * For every target pixel, the source pixels that make it up with their weights: area mean down, linear up.
+ *
+ * @param {number} source
+ * @param {number} target
+ * @returns {[source: number, weight: number][][]}
+ */
 function shares(source, target) {
   const scale = source / target;
   return Array.from({ length: target }, (_, i) => {
+    /** @type {[source: number, weight: number][]} */
     const list = [];
     if (scale <= 1) {
       const centre = Math.min(source - 1, Math.max(0, (i + 0.5) * scale - 0.5));
@@ -46,6 +59,11 @@ function shares(source, target) {
   });
 }
 
+/**
+ * @param {number} source
+ * @param {number} target
+ * @returns {[source: number, weight: number][][]}
+ */
 function nearest(source, target) {
   return Array.from({ length: target }, (_, i) => [[Math.min(source - 1, Math.floor(((i + 0.5) * source) / target)), 1]]);
 }
@@ -53,6 +71,11 @@ function nearest(source, target) {
 /**
  * Ink coverage of a picture of a drawing (RGBA bytes): dark on light or light on dark, told by the border, or pen
  * on a transparent ground. Returns {pixels, found: "dark on light" | "light on dark" | "transparent"}.
+ *
+ * @param {Bytes | Uint8ClampedArray} rgba  four bytes a pixel
+ * @param {number} width
+ * @param {number} height
+ * @returns {{pixels: Bytes, found: "dark on light" | "light on dark" | "transparent"}}
  */
 export function maskFromRgba(rgba, width, height) {
   const border = borderIndices(width, height);
@@ -75,6 +98,10 @@ export function maskFromRgba(rgba, width, height) {
   return { pixels, found: "dark on light" };
 }
 
+/**
+ * @param {number} width
+ * @param {number} height
+ */
 function borderIndices(width, height) {
   const indices = [];
   for (let x = 0; x < width; x++) indices.push(x, (height - 1) * width + x);
@@ -82,6 +109,7 @@ function borderIndices(width, height) {
   return indices;
 }
 
+/** @param {ArrayLike<number> & Iterable<number>} values */
 function median(values) {
   const counts = new Uint32Array(256);
   for (const value of values) counts[value]++;

@@ -28,7 +28,7 @@ export function underlayControl(shell) {
     blob = source instanceof Blob ? source : null;
     keep();
   };
-  shell.endings.push(() => address && URL.revokeObjectURL(address));
+  shell.onEnd(() => address && URL.revokeObjectURL(address));
   shell.chooseUnderlay = () => shell.chooseFile("image/png,image/jpeg,image/webp", (file) => shell.setUnderlay(file));
   underlay.addEventListener("load", () => shell.editor.underlayChanged?.());
   underlay.addEventListener("error", () => {
@@ -66,6 +66,6 @@ export function underlayControl(shell) {
     const close = shell.popover(button, content);
   } });
   button.setAttribute("aria-haspopup", "dialog");
-  shell.actionBar.append(button);
-  shell.refreshers.push(() => button.setAttribute("aria-pressed", String(!underlay.hidden)));
+  shell.addControl(button);
+  shell.onRefresh(() => button.setAttribute("aria-pressed", String(!underlay.hidden)));
 }

@@ -12,6 +12,7 @@ const FIT_MARGIN_PX = 24;
 const KEEP_VISIBLE_PX = 48;
 
 export class View {
+  /** @param {(view: View) => void} [onChange] */
   constructor(onChange = () => {}) {
     this.onChange = onChange;
     this.stageWidth = 1;
@@ -25,7 +26,13 @@ export class View {
     this.fitted = true; // stays fitted while the stage changes size, until someone zooms or pans
   }
 
-  /** The stage has a new size in CSS pixels, or the screen a new pixel ratio. */
+  /**
+   * The stage has a new size in CSS pixels, or the screen a new pixel ratio.
+   *
+   * @param {number} stageWidth
+   * @param {number} stageHeight
+   * @param {number} [pixelRatio]  device pixels per CSS pixel
+   */
   resize(stageWidth, stageHeight, pixelRatio = 1) {
     const dx = (stageWidth - this.stageWidth) / 2;
     const dy = (stageHeight - this.stageHeight) / 2;
@@ -38,7 +45,12 @@ export class View {
     return this.#settle();
   }
 
-  /** The document has a new size in document pixels; the view fits it. */
+  /**
+   * The document has a new size in document pixels; the view fits it.
+   *
+   * @param {number} width
+   * @param {number} height
+   */
   setDocumentSize(width, height) {
     this.width = width;
     this.height = height;
@@ -63,7 +75,13 @@ export class View {
     this.#settle();
   }
 
-  /** Zoom so that the document point under stage point (sx, sy) stays there. */
+  /**
+   * Zoom so that the document point under stage point (sx, sy) stays there.
+   *
+   * @param {number} zoom  CSS pixels per document pixel, ZOOM_MIN..ZOOM_MAX
+   * @param {number} [sx]
+   * @param {number} [sy]
+   */
   zoomTo(zoom, sx = this.stageWidth / 2, sy = this.stageHeight / 2) {
     const target = clampZoom(zoom);
     this.x = sx - ((sx - this.x) * target) / this.zoom;
@@ -73,10 +91,19 @@ export class View {
     this.#settle();
   }
 
+  /**
+   * @param {number} factor
+   * @param {number} [sx]
+   * @param {number} [sy]
+   */
   zoomBy(factor, sx, sy) {
     this.zoomTo(this.zoom * factor, sx, sy);
   }
 
+  /**
+   * @param {number} dx  CSS pixels
+   * @param {number} dy  CSS pixels
+   */
   panBy(dx, dy) {
     this.x += dx;
     this.y += dy;
@@ -84,10 +111,20 @@ export class View {
     this.#settle();
   }
 
+  /**
+   * @param {number} sx
+   * @param {number} sy
+   * @returns {Place}
+   */
   toDocument(sx, sy) {
     return { x: (sx - this.x) / this.zoom, y: (sy - this.y) / this.zoom };
   }
 
+  /**
+   * @param {number} x
+   * @param {number} y
+   * @returns {Place}
+   */
   toStage(x, y) {
     return { x: this.x + x * this.zoom, y: this.y + y * this.zoom };
   }
@@ -104,7 +141,7 @@ export class View {
 
   #settle() {
     // A strip of the document always stays in sight, and its corner lies on a device pixel, which keeps it crisp.
-    const round = (value) => Math.round(value * this.pixelRatio) / this.pixelRatio;
+    const round = (/** @type {number} */ value) => Math.round(value * this.pixelRatio) / this.pixelRatio;
     const keepX = Math.min(KEEP_VISIBLE_PX, this.width * this.zoom, this.stageWidth);
     const keepY = Math.min(KEEP_VISIBLE_PX, this.height * this.zoom, this.stageHeight);
     this.x = round(clamp(this.x, keepX - this.width * this.zoom, this.stageWidth - keepX));
@@ -113,10 +150,16 @@ export class View {
   }
 }
 
+/** @param {number} zoom */
 function clampZoom(zoom) {
   return clamp(zoom, ZOOM_MIN, ZOOM_MAX);
 }
 
+/**
+ * @param {number} value
+ * @param {number} low
+ * @param {number} high
+ */
 function clamp(value, low, high) {
   return Math.min(Math.max(value, low), high);
 }

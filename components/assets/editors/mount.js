@@ -2,47 +2,81 @@
 
 import { showLayers } from "../canvas/layers.js";
 import { Shell } from "../canvas/shell.js";
+import { mounted } from "../shared/mounted.js";
 
-const mounted = new WeakMap(); // parentElement -> {shell, slot, kind, latest}
+/** Called by Streamlit; `data` is what components.mount.pack made. Another drawing or another kind needs another editor. */
+export const mount = mounted(
+  (host, /** @type {Bytes} */ data) => new Place(host, propsOf(data)),
+  (place, data, trigger) => place.take(data, trigger),
+  ({ props }, data) => {
+    const { slot, kind } = propsOf(data);
+    return slot === props.slot && kind === props.kind;
+  },
+);
 
-/** Called by Streamlit at the first run and whenever `data` comes anew; returns what to do when it goes. */
-export async function mount({ parentElement, data, setTriggerValue }) {
-  const { props, bytes } = unpack(data);
-  let present = mounted.get(parentElement);
-  if (present && (present.slot !== props.slot || present.kind !== props.kind)) {
-    present.shell.destroy();
-    present = null;
+/** One editor on the page, for as long as it shows the same drawing. */
+class Place {
+  /** @type {Trigger} */
+  #trigger = () => {};
+  /** @type {Promise<void> | null} */
+  #opened = null;
+
+  /**
+   * @param {HTMLElement | ShadowRoot} host
+   * @param {EditorProps} props
+   */
+  constructor(host, props) {
+    this.props = props;
+    this.shell = new Shell(host, props, (event, value) => this.#trigger(event, value));
   }
-  if (present) {
-    present.setTrigger = setTriggerValue;
-    await present.opened;
-    await present.shell.update(props, bytes);
-    showLayers(present.shell);
-  } else {
-    present = { slot: props.slot, kind: props.kind, setTrigger: setTriggerValue };
-    mounted.set(parentElement, present);
-    present.shell = new Shell(parentElement, props, (event, value) => present.setTrigger(event, value));
-    present.opened = open(present.shell, props, bytes);
-    await present.opened;
+
+  /**
+   * @param {Bytes} data
+   * @param {Trigger} trigger
+   */
+  async take(data, trigger) {
+    this.#trigger = trigger;
+    if (!this.#opened) {
+      this.#opened = this.#open(data);
+      return this.#opened;
+    }
+    await this.#opened;
+    await this.shell.update(propsOf(data), documentOf(data));
+    return showLayers(this.shell);
   }
-  // Streamlit also calls this when one run overtakes another: only an element that left the page is gone.
-  return () => setTimeout(() => {
-    if (parentElement.isConnected || mounted.get(parentElement) !== present) return;
-    present.shell.destroy();
-    mounted.delete(parentElement);
-  }, 0);
+
+  destroy() {
+    this.shell.destroy();
+  }
+
+  /** @param {Bytes} data */
+  async #open(data) {
+    const { shell } = this;
+    const { kind } = this.props;
+    const { createEditor } = await import(`./${kind}/${kind}.js`);
+    if (shell.gone) return; // the page was left meanwhile
+    await shell.open(createEditor(shell, shell.options), documentOf(data));
+    showLayers(shell);
+  }
 }
 
-async function open(shell, props, bytes) {
-  const { createEditor } = await import(`./${props.kind}/${props.kind}.js`);
-  if (shell.gone) return; // the page was left meanwhile
-  await shell.open(createEditor(shell, shell.options), bytes);
-  showLayers(shell);
+/** @param {Bytes} data */
+function headLength(data) {
+  return new DataView(data.buffer, data.byteOffset).getUint32(0, true);
 }
 
-/** The counterpart of components.mount.pack. */
-function unpack(data) {
-  const length = new DataView(data.buffer, data.byteOffset).getUint32(0, true);
-  const props = JSON.parse(new TextDecoder().decode(data.subarray(4, 4 + length)));
-  return { props, bytes: data.slice(4 + length) };
+/**
+ * @param {Bytes} data
+ * @returns {EditorProps}
+ */
+function propsOf(data) {
+  return JSON.parse(new TextDecoder().decode(data.subarray(4, 4 + headLength(data))));
+}
+
+/**
+ * @param {Bytes} data
+ * @returns {Bytes} the document's container, a copy
+ */
+function documentOf(data) {
+  return data.slice(4 + headLength(data));
 }

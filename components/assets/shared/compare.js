@@ -30,8 +30,10 @@ export class Compare {
 
   constructor() {
     const picture = (name) => element("img", { class: name, alt: "", draggable: "false" });
-    [this.before, this.after] = [picture("before"), picture("after")];
-    [this.left, this.right] = ["left", "right"].map((side) => element("span", { class: `name ${side}` }));
+    this.before = picture("before");
+    this.after = picture("after");
+    this.left = element("span", { class: "name left" });
+    this.right = element("span", { class: "name right" });
     this.divider = element("div", { class: "divider", role: "slider", tabindex: "0", "aria-label": "Divider between the two pictures",
       "aria-valuemin": "0", "aria-valuemax": "100" });
     this.root = element("div", { class: "compare", hidden: true }, this.before, this.after, this.left, this.right, this.divider);
@@ -41,13 +43,19 @@ export class Compare {
     this.#move(50);
   }
 
-  /** Show two pictures, {url, name} each; null hides it. */
+  /**
+   * Show two pictures; null hides it.
+   *
+   * @param {{url: string, name?: string} | null} before
+   * @param {{url: string, name?: string} | null} after
+   */
   show(before, after) {
     const shown = !!(before && after);
     if (shown && this.root.hidden) this.#move(50);
     this.root.hidden = !shown;
     if (!shown) return;
-    for (const [image, label, picture] of [[this.before, this.left, before], [this.after, this.right, after]]) {
+    for (const { image, label, picture } of [{ image: this.before, label: this.left, picture: before },
+      { image: this.after, label: this.right, picture: after }]) {
       const url = new URL(picture.url, document.baseURI).href;
       if (image.src !== url) image.src = url;
       image.alt = label.textContent = picture.name ?? "";
@@ -79,6 +87,6 @@ export class Compare {
   #move(to) {
     this.#at = Math.min(100, Math.max(0, to));
     this.root.style.setProperty("--at", `${this.#at}%`);
-    this.divider.setAttribute("aria-valuenow", Math.round(this.#at));
+    this.divider.setAttribute("aria-valuenow", String(Math.round(this.#at)));
   }
 }

@@ -11,6 +11,10 @@ const streams = new Map(); // address -> Stream
  * Hear the events of a stream: `hear(event)` for each, those of the newest state of every job first; `state(connected)` when
  * the connection comes or goes. A `passive` listener hears what others' connection brings and opens none.
  * Returns a function that ends it.
+ *
+ * @param {string} address
+ * @param {(event: JobEvent) => void} hear
+ * @param {{state?: (connected: boolean) => void, passive?: boolean}} [how]
  */
 export function follow(address, hear, { state = () => {}, passive = false } = {}) {
   const url = new URL(address, document.baseURI).href;

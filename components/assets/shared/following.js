@@ -27,9 +27,16 @@ export class Following {
   /**
    * `show()` is called with every change, `tick()` four times a second, `ended(state)` once; `connected(yes)` as the stream of
    * events at `events` comes and goes. A POST to `cancel` stops the job.
+   *
+   * @param {string} job
+   * @param {{events: string, cancel?: string, show: () => void, tick?: () => void, ended?: (state: JobState) => void,
+   *   connected?: (yes: boolean) => void}} about
    */
   constructor(job, { events, cancel = "", show, tick = show, ended = () => {}, connected = () => {} }) {
-    Object.assign(this, { job, cancelUrl: cancel, show, ended });
+    this.job = job;
+    this.cancelUrl = cancel;
+    this.show = show;
+    this.ended = ended;
     this.#timer = setInterval(tick, TICK_MS);
     this.#end = follow(events, (event) => event.job === job && this.#heard(event), { state: connected });
   }
@@ -72,13 +79,20 @@ export class Following {
 
 /** The line that fills; where nobody can tell how far it is, something runs along it. */
 export class ProgressBar {
-  root = element("div", { class: "progress", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 }, element("i"));
+  #fill = element("i");
+  root = element("div", { class: "progress", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 },
+    this.#fill);
 
+
+  /**
+   * @param {number | null} fraction  0..1; null where nobody can tell
+   * @param {boolean} [shown]
+   */
   show(fraction, shown = true) {
     this.root.classList.toggle("shown", shown);
     this.root.classList.toggle("vague", shown && fraction === null);
-    this.root.firstChild.style.transform = fraction === null ? "" : `scaleX(${fraction})`;
+    this.#fill.style.transform = fraction === null ? "" : `scaleX(${fraction})`;
     if (fraction === null) this.root.removeAttribute("aria-valuenow");
-    else this.root.setAttribute("aria-valuenow", Math.round(fraction * 100));
+    else this.root.setAttribute("aria-valuenow", String(Math.round(fraction * 100)));
   }
 }

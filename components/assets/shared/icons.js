@@ -66,7 +66,7 @@ export function icon(name, size = 20) {
     viewBox: "0 0 20 20", width: size, height: size, fill: "none", stroke: "currentColor", "stroke-width": 1.5,
     "stroke-linecap": "round", "stroke-linejoin": "round", "aria-hidden": "true",
   };
-  for (const [key, value] of Object.entries(attributes)) svg.setAttribute(key, value);
+  for (const [key, value] of Object.entries(attributes)) svg.setAttribute(key, String(value));
   const path = document.createElementNS(svg.namespaceURI, "path");
   path.setAttribute("d", PATHS[name] ?? "");
   svg.append(path);

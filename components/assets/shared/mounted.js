@@ -3,26 +3,31 @@
 /**
  * The function that Streamlit calls at the first run and whenever `data` comes anew.
  *
- * `make(host, data)` builds the object, which has a `destroy()`. `take(object, data, trigger)` gives it what came; `trigger` is
- * Streamlit's setTriggerValue. Where `same(object, data)` is false, the data is another's and a new object takes the place.
+ * `make(host, data)` builds the object. `take(object, data, trigger)` gives it what came, at once or in its own time; `trigger`
+ * is Streamlit's setTriggerValue. Where `same(object, data)` is false, the data is another's and a new object takes the place.
+ *
+ * @template {{destroy(): void}} T
+ * @template D
+ * @param {(host: HTMLElement | ShadowRoot, data: D) => T} make
+ * @param {(object: T, data: D, trigger: Trigger) => void | Promise<void>} take
+ * @param {(object: T, data: D) => boolean} [same]
  */
 export function mounted(make, take, same = () => true) {
+  /** @type {WeakMap<Node, T>} */
   const shown = new WeakMap(); // parentElement -> object
-  return ({ parentElement, data, setTriggerValue }) => {
+  return async (/** @type {Component<D>} */ { parentElement, data, setTriggerValue }) => {
     let object = shown.get(parentElement);
     if (object && !same(object, data)) {
       object.destroy();
-      object = null;
+      object = undefined;
     }
-    if (!object) {
-      object = make(parentElement, data);
-      shown.set(parentElement, object);
-    }
-    take(object, data, setTriggerValue);
+    const present = object ?? make(parentElement, data);
+    shown.set(parentElement, present);
+    await take(present, data, setTriggerValue);
     // Streamlit also calls this when one run overtakes another: only an element that left the page is gone.
     return () => setTimeout(() => {
-      if (parentElement.isConnected || shown.get(parentElement) !== object) return;
-      object.destroy();
+      if (parentElement.isConnected || shown.get(parentElement) !== present) return;
+      present.destroy();
       shown.delete(parentElement);
     }, 0);
   };

@@ -5,19 +5,34 @@
  * "cancelled"; `fraction` 0..1 or null where it cannot be told.
  */
 
+/** @type {Readonly<JobState>} */
 export const IDLE = Object.freeze({ phase: "idle", fraction: null, text: "", hint: "", preview: null, pictures: [] });
 
-/** The state in which a job begins, before anything was heard of it. */
+/**
+ * The state in which a job begins, before anything was heard of it.
+ *
+ * @returns {JobState}
+ */
 export function begun() {
   return { ...IDLE, phase: "waiting", text: "Starting…" };
 }
 
-/** Whether nothing more will be heard of a job. */
+/**
+ * Whether nothing more will be heard of a job.
+ *
+ * @param {JobState} state
+ */
 export function over({ phase }) {
   return ["done", "failed", "cancelled"].includes(phase);
 }
 
-/** The state after an event with the fields of controlnet_core.job.Event; unknown kinds change nothing. */
+/**
+ * The state after an event; unknown kinds change nothing.
+ *
+ * @param {JobState} state
+ * @param {JobEvent} event
+ * @returns {JobState}
+ */
 export function next(state, event) {
   if (over(state)) return state;
   switch (event.kind) {
@@ -41,26 +56,41 @@ export function next(state, event) {
   }
 }
 
-/** An event's picture as {url, name, seed}. */
+/**
+ * An event's picture as {url, name, seed}.
+ *
+ * @param {string | Picture} picture
+ * @returns {Picture}
+ */
 export function pictureOf(picture) {
   return typeof picture === "string" ? { url: picture, name: "picture.png", seed: null } : picture;
 }
 
-/** Base64 of a JPEG as an address; addresses stay as they are. */
+/**
+ * Base64 of a JPEG as an address; addresses stay as they are.
+ *
+ * @param {string} text
+ */
 export function pictureUrl(text) {
   return /^(data:|blob:|https?:|\.{0,2}\/[a-z.])/i.test(text) && !text.startsWith("/9j/") ? text : `data:image/jpeg;base64,${text}`;
 }
 
-/** "12 s", "1:05". */
+/**
+ * "12 s", "1:05".
+ *
+ * @param {number} seconds
+ */
 export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
+/** @param {number} ahead */
 function queueWords(ahead) {
   return ahead > 0 ? `Waiting: ${ahead} ahead` : "Next in line";
 }
 
+/** @param {number} seconds */
 function tookWords(seconds) {
   return seconds > 0 ? `Took ${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s` : "";
 }

@@ -1,6 +1,10 @@
 /** Light or dark: told by the page's background, so that it follows whatever theme Streamlit has. */
 
-/** Keep the class "dark" on `root` right; returns a function that stops doing so. */
+/**
+ * Keep the class "dark" on `root` right; returns a function that stops doing so.
+ *
+ * @param {HTMLElement} root
+ */
 export function followTheme(root) {
   let last = "";
   const look = () => {
@@ -16,6 +20,7 @@ export function followTheme(root) {
   return () => clearInterval(timer);
 }
 
+/** @param {string} colour */
 function luminance(colour) {
   const context = new OffscreenCanvas(1, 1).getContext("2d");
   context.fillStyle = colour || "#fff";

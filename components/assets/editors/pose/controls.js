@@ -45,7 +45,7 @@ function addPresets(editor) {
   const { shell } = editor;
   const button = iconButton({ id: "add-person", label: "Add a person", icon: "addPerson", keys: ["A"], run: () => editor.openPresets() });
   button.setAttribute("aria-haspopup", "dialog");
-  shell.rail.append(button);
+  shell.addControl(button, "rail");
   shell.shortcuts.add({ keys: ["A"], label: "Add a person", group: "People", run: () => editor.openPresets() });
   let file = null;
   editor.openPresets = async () => {
@@ -73,7 +73,9 @@ function showPresets(editor, button, presets) {
   };
   const cards = presets.map((preset) => element("button", { type: "button", class: "card", "data-preset": preset.name, onclick: () => use(preset) },
     thumbnail(personOf(preset, { x: 0, y: 0 }, 1), THUMBNAIL.width, THUMBNAIL.height), element("span", {}, preset.label)));
-  const choices = [["As a new person", false], [`For person ${current + 1}`, true]].map(([label, value]) =>
+  /** @type {[label: string, value: boolean][]} */
+  const uses = [["As a new person", false], [`For person ${current + 1}`, true]];
+  const choices = uses.map(([label, value]) =>
     element("button", { type: "button", class: "text", "aria-pressed": String(value === replace), onclick: () => {
       replace = value;
       for (const [i, each] of choices.entries()) each.setAttribute("aria-pressed", String(!!i === replace));
@@ -96,7 +98,7 @@ function addRules(editor) {
     describe(button, label, [key]);
     shell.addOption(button);
     shell.shortcuts.add({ keys: [key], label, group: "Dragging", run });
-    shell.refreshers.push(() => button.setAttribute("aria-pressed", String(editor.rules[id])));
+    shell.onRefresh(() => button.setAttribute("aria-pressed", String(editor.rules[id])));
   };
   rule("ik", "Limbs follow", "Limbs follow hands and feet (IK)", "bend", "I", ["Drag a hand: the elbow follows. Drag a hip: the feet stay.", "Joints are dragged one by one."]);
   rule("lock", "Keep lengths", "Limbs keep their lengths", "lock", "L", ["Limbs keep their lengths.", "Limbs may grow and shrink."]);
@@ -185,7 +187,7 @@ function addJoints(editor) {
   add({ id: "accept", label: "Accept all unsure joints", icon: "check", keys: ["G"], enabled: () => ghosts() > 0, run: accept });
   const button = textButton("", accept, { id: "accept-all", primary: true });
   shell.addOption(button, () => ghosts() > 0);
-  shell.refreshers.push(() => (button.textContent = `Accept ${ghosts()} unsure`));
+  shell.onRefresh(() => (button.textContent = `Accept ${ghosts()} unsure`));
   shell.shortcuts.add({ keys: ["Right click"], label: "Hide or show a joint", group: "Joints" });
 }
 
@@ -207,7 +209,7 @@ function addKeys(editor) {
   shell.shortcuts.add({ keys: ["Tab"], label: "Next joint", group: "Joints", when, run: step(+1) });
   shell.shortcuts.add({ keys: ["Shift+Tab"], label: "Joint before", group: "Joints", when, run: step(-1) });
   for (const [name, [dx, dy]] of Object.entries(ARROWS)) {
-    for (const [prefix, length] of [["", 1], ["Shift+", 10]]) {
+    for (const { prefix, length } of [{ prefix: "", length: 1 }, { prefix: "Shift+", length: 10 }]) {
       shell.shortcuts.add({ keys: [prefix + name], when: () => selection.size > 0, run: () => nudge(editor, dx * length, dy * length) });
     }
   }

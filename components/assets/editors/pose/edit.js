@@ -9,7 +9,10 @@ import { copy, FACE_TWIN, handParent, LIMBS, MISSING, PARENT, pointAt, present, 
 
 const UPPER = [0, 1, 2, 3, 4, 5, 6, 7, 14, 15, 16, 17];
 const TRUNK = [...UPPER, 8, 11];
+/** @typedef {[root: number, middle: number, end: number]} Chain */
+/** @type {Chain[]} */
 const LEGS = [[8, 9, 10], [11, 12, 13]];
+/** @type {Chain[]} */
 const ARMS = [[2, 3, 4], [5, 6, 7]];
 const MIDDLES = [3, 6, 9, 12];
 const ENDS = [4, 7, 10, 13];
@@ -256,6 +259,10 @@ function bendFor(body, chain) {
   return -outwards * down;
 }
 
+/**
+ * @param {number} end
+ * @returns {Chain | undefined}
+ */
 function chainOf(end) {
   return [...ARMS, ...LEGS].find((chain) => chain[2] === end);
 }

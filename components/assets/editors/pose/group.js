@@ -6,22 +6,47 @@ import { turned } from "./kinematics.js";
 export const HANDLES = ["nw", "n", "ne", "e", "se", "s", "sw", "w", "turn"];
 const SCALE_MIN = 0.02;
 
-/** [x0, y0, x1, y1] with its ends in order, from any two corners. */
+/**
+ * The rectangle of any two corners.
+ *
+ * @param {Place} a
+ * @param {Place} b
+ * @returns {Rect}
+ */
 export function boxOf(a, b) {
   return [Math.min(a.x, b.x), Math.min(a.y, b.y), Math.max(a.x, b.x), Math.max(a.y, b.y)];
 }
 
+/**
+ * Whether a place lies in a rectangle.
+ *
+ * @param {Rect} box
+ * @param {Place} place
+ */
 export function inside([x0, y0, x1, y1], { x, y }) {
   return x >= x0 && x <= x1 && y >= y0 && y <= y1;
 }
 
-/** A box with room around it, at least `least` wide and high. */
+/**
+ * A box with room around it, at least `least` wide and high.
+ *
+ * @param {Rect} box
+ * @param {number} margin
+ * @param {number} [least]
+ * @returns {Rect}
+ */
 export function padded([x0, y0, x1, y1], margin, least = 0) {
   const [growX, growY] = [Math.max(0, least - (x1 - x0)) / 2, Math.max(0, least - (y1 - y0)) / 2];
   return [x0 - margin - growX, y0 - margin - growY, x1 + margin + growX, y1 + margin + growY];
 }
 
-/** Where a handle lies; the one that turns stands `stalk` above the box. */
+/**
+ * Where a handle lies; the one that turns stands `stalk` above the box.
+ *
+ * @param {Rect} box
+ * @param {string} handle
+ * @param {number} [stalk]
+ */
 export function handlePlace([x0, y0, x1, y1], handle, stalk = 0) {
   if (handle === "turn") return { x: (x0 + x1) / 2, y: y0 - stalk };
   const x = handle.includes("w") ? x0 : handle.includes("e") ? x1 : (x0 + x1) / 2;

@@ -14,6 +14,7 @@ const SIDE_MAX_PX = 2048;
 const UNSURE = 0.3;
 const FROM_BODY_25 = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18];
 const UNIT_MAX = 2;
+/** @type {[part: "body" | "left_hand" | "right_hand" | "face", key: string, counts: number[]][]} */
 const PARTS = [
   ["body", "pose_keypoints_2d", [18, 25]],
   ["left_hand", "hand_left_keypoints_2d", [21]],

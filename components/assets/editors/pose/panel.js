@@ -1,6 +1,7 @@
 /** The column beside the stage: everybody in a list, front first, and what is to be said about the chosen person. */
 
 import { element, iconButton, textButton } from "../../shared/controls.js";
+import { focusedBeside } from "../../shared/focus.js";
 import { completed } from "./anatomy.js";
 import { canHave, DETAILS, toggledDetail } from "./details.js";
 import { accepted, dragPoint } from "./edit.js";
@@ -46,8 +47,8 @@ export class Panel {
     const parts = person && DETAILS.map(([part]) => [!!person[part], canHave(person, part)]);
     const key = JSON.stringify([people.length > 0, selection.current, single, person && [person.body.map(present), person.ghosts, parts]]);
     if (key === this.key) return this.follow();
-    const focused = this.detail.getRootNode().activeElement;
-    const inHere = this.detail.contains(focused);
+    const focused = focusedBeside(this.detail);
+    const inHere = !!focused && this.detail.contains(focused);
     if (inHere && focused.matches("input")) return; // somebody types here
     this.key = key;
     this.fields = null;
@@ -144,7 +145,7 @@ class Row {
 
   #showEye(visible) {
     const { eye } = this;
-    const held = eye.getRootNode().activeElement === eye;
+    const held = focusedBeside(eye) === eye;
     this.eye = this.makeEye(visible);
     this.visible = visible;
     this.node.classList.toggle("away", !visible);

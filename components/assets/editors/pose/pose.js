@@ -29,9 +29,30 @@ export function createEditor(shell, options) {
   return new Pose(shell, options);
 }
 
+/**
+ * What can be taken hold of: a joint (`ref`) or a limb of a person, a handle of the box, its inside, or nothing ("rubber").
+ *
+ * @typedef {object} Target
+ * @property {"joint" | "limb" | "handle" | "inside" | "rubber"} kind
+ * @property {number} [person]
+ * @property {string} [ref]
+ * @property {number} [limb]
+ * @property {string} [handle]
+ * @property {Rect} [box]
+ */
+
+/**
+ * What a hand does with it; `area` is the rectangle of a rubber band, `already` what was chosen before it.
+ *
+ * @typedef {Target & {from: PointerPoint, before: Person[], dragged: boolean, area?: Rect, already?: Set<string>}} Gesture
+ */
+
 class Pose {
   kind = "skeleton";
   imports = { accept: ".json,application/json", label: "Open pose JSON", run: async (file) => this.importText(await file.text()) };
+
+  /** @type {Gesture | null} */
+  gesture = null;
 
   constructor(shell, options) {
     this.shell = shell;
@@ -212,7 +233,12 @@ class Pose {
     this.shell.repaint();
   }
 
-  /** What the pointer would take hold of. */
+  /**
+   * What the pointer would take hold of.
+   *
+   * @param {PointerPoint} point
+   * @returns {Target}
+   */
   #at(point) {
     const { view } = this.shell;
     const box = this.box();
@@ -234,7 +260,11 @@ class Pose {
     return Math.hypot(place.x - point.sx, place.y - point.sy) < Math.hypot(knob.x - point.sx, knob.y - point.sy);
   }
 
-  /** Whether a joint belongs to several chosen ones that move together; a whole chosen person is posed, not moved. */
+  /**
+   * Whether a joint belongs to several chosen ones that move together; a whole chosen person is posed, not moved.
+   *
+   * @param {Target} target
+   */
   #inGroup({ person, ref }) {
     return this.selection.size > 1 && this.selection.has(person, ref) && !this.selection.wholePeople(this.people);
   }
@@ -268,6 +298,7 @@ class Pose {
   #handleChange({ handle, box, from }, point) {
     const { view } = this.shell;
     const there = [view.toDocument(box[0], box[1]), view.toDocument(box[2], box[3])];
+    /** @type {Rect} */
     const area = [there[0].x, there[0].y, there[1].x, there[1].y];
     if (handle === "turn") return turning(area, from, point, { even: point.shift });
     const place = handlePlace(area, handle);

@@ -13,6 +13,7 @@ export const NAMES = ["Nose", "Neck", "Right shoulder", "Right elbow", "Right wr
 export const LIMBS = [[1, 2], [1, 5], [2, 3], [3, 4], [5, 6], [6, 7], [1, 8], [8, 9], [9, 10], [1, 11], [11, 12], [12, 13], [1, 0], [0, 14],
   [14, 16], [0, 15], [15, 17]];
 
+/** @type {[red: number, green: number, blue: number][]} */
 export const COLOURS = [[255, 0, 0], [255, 85, 0], [255, 170, 0], [255, 255, 0], [170, 255, 0], [85, 255, 0], [0, 255, 0], [0, 255, 85],
   [0, 255, 170], [0, 255, 255], [0, 170, 255], [0, 85, 255], [0, 0, 255], [85, 0, 255], [170, 0, 255], [255, 0, 255], [255, 0, 170], [255, 0, 85]];
 
@@ -32,6 +33,7 @@ export const TAB_ORDER = [0, 14, 16, 15, 17, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 
 export const FACE_TWIN = faceTwins();
 
 export const PARTS = { b: "body", l: "left_hand", r: "right_hand", f: "face" };
+/** @type {Readonly<Joint>} */
 export const MISSING = Object.freeze({ x: 0, y: 0, confidence: 0 });
 export const COORDINATE_MAX = 1e5;
 export const PEOPLE_MAX = 64;
@@ -104,9 +106,14 @@ export function subtree(index) {
   return [index, ...CHILDREN[index].flatMap(subtree)];
 }
 
-/** [x0, y0, x1, y1] around points; null without any. */
+/**
+ * Around points; null without any.
+ *
+ * @param {(Place | null)[]} points
+ * @returns {Rect | null}
+ */
 export function bounds(points) {
-  const there = points.filter(Boolean);
+  const there = points.filter((point) => point !== null && point !== undefined);
   if (!there.length) return null;
   const [xs, ys] = [there.map(({ x }) => x), there.map(({ y }) => y)];
   return [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];

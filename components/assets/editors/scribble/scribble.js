@@ -201,6 +201,7 @@ class Scribble {
     this.#begin();
     make(this.raster.pixels);
     const { width, height, pixels } = this.raster;
+    /** @type {Rect} */
     const rect = [0, 0, width, height];
     this.layer.mark(rect);
     const patch = diffPixels(this.before, pixels, width, rect);
@@ -223,7 +224,7 @@ class Scribble {
       };
       const button = iconButton({ id, label, icon: name, keys, run });
       shell.addOption(button, when);
-      shell.refreshers.push(() => button.setAttribute("aria-pressed", String(this[field])));
+      shell.onRefresh(() => button.setAttribute("aria-pressed", String(this[field])));
       if (keys.length) shell.shortcuts.add({ keys, label, group: "Draw", run });
     };
     toggle("solid", "Fill shapes", "solid", ["F"], "solid", () => ["rectangle", "ellipse", "polygon"].includes(shell.tool));

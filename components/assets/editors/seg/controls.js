@@ -41,7 +41,7 @@ function addToggle(editor, { id, label, icon, keys, setting, pressed = () => edi
   const { shell } = editor;
   const run = () => editor.toggle(setting);
   const button = shell.addOption(iconButton({ id, label, icon, keys, run }), when);
-  shell.refreshers.push(() => button.setAttribute("aria-pressed", String(pressed())));
+  shell.onRefresh(() => button.setAttribute("aria-pressed", String(pressed())));
   shell.shortcuts.add({ keys, label, group: "Paint", run });
 }
 
@@ -96,7 +96,7 @@ function addLayouts({ shell, table, painter }) {
     const close = shell.popover(button, element("div", {}, element("h3", {}, "Start from"), element("div", { class: "layouts" }, ...choices)));
   } });
   button.setAttribute("aria-haspopup", "dialog");
-  shell.actionBar.append(button);
+  shell.addControl(button);
 }
 
 function thumbnail(map, table) {

@@ -12,6 +12,7 @@ import { Stroke } from "../../canvas/strokes.js";
 
 export class Painter {
   /** onRect(rect) hears which pixels may have changed. */
+  /** @param {(rect: Rect | null) => void} [onRect] */
   constructor(onRect = () => {}) {
     this.onRect = onRect;
   }
@@ -30,7 +31,9 @@ export class Painter {
     this.before = new Uint8Array(pixels.length);
     this.coverage = new Coverage(width, height);
     this.touched = null;
-    this.stroke = null;
+    /** @type {Stroke | null} */
+    this.stroke = null; // that is being drawn
+    this.regions = false; // whether regions are being given a class
     this.counts = new Uint32Array(256);
     this.#count(this.pixels, [0, 0, width, height], 1);
     return foreign;
@@ -44,6 +47,11 @@ export class Painter {
   classAt(x, y) {
     if (!(x >= 0 && y >= 0 && x < this.width && y < this.height)) return -1;
     return this.pixels[Math.floor(y) * this.width + Math.floor(x)];
+  }
+
+  /** Whether something is begun that has not come to its end. */
+  get busy() {
+    return this.regions || !!this.stroke;
   }
 
   // ---- strokes: begun, drawn on with points as the hand gives them, ended or given up
@@ -64,15 +72,16 @@ export class Painter {
   }
 
   endStroke() {
-    if (this.stroke !== "regions") this.#lay(this.stroke.finish(), this.label);
+    if (this.stroke) this.#lay(this.stroke.finish(), this.label);
     return this.#end();
   }
 
   cancelStroke() {
-    if (!this.stroke) return;
+    if (!this.busy) return;
     this.pixels.set(this.before);
     this.onRect(this.touched);
     this.stroke = null;
+    this.regions = false;
     this.coverage.clear();
   }
 
@@ -81,7 +90,7 @@ export class Painter {
   beginRegions(label) {
     this.#begin();
     this.label = label;
-    this.stroke = "regions";
+    this.regions = true;
   }
 
   /** Pixels, as indices row by row, become the class in hand. */
@@ -167,6 +176,7 @@ export class Painter {
   #end() {
     const { before, pixels, width, touched } = this;
     this.stroke = null;
+    this.regions = false;
     this.coverage.clear();
     const patch = diffPixels(before, pixels, width, touched);
     if (!patch) return null;

@@ -11,7 +11,10 @@ const FOREIGN = "The model has not learnt this";
 export class Palette {
   /** actions: choose(index), swap(), replace(from). */
   constructor(shell, table, actions) {
-    Object.assign(this, { shell, table, actions });
+    this.shell = shell;
+    this.table = table;
+    this.actions = actions;
+    this.current = this.previous = -1;
     const known = (list) => (Array.isArray(list) ? list : []).filter((index) => index in table.rows);
     this.favourites = known(remembered("favourites"));
     this.recents = known(remembered("recents"));
@@ -215,11 +218,11 @@ export class Palette {
   }
 
   /** Bring what is pressed and starred up to date, within a part of the list or everywhere. */
-  #press(part = this.list) {
-    if (this.current === undefined) return;
-    for (const node of part.querySelectorAll("[data-class]")) node.setAttribute("aria-pressed", String(Number(node.dataset.class) === this.current));
-    for (const node of part.querySelectorAll("[data-star]")) node.setAttribute("aria-pressed", String(this.favourites.includes(Number(node.dataset.star))));
-    for (const node of part.querySelectorAll("[data-replace]")) {
+  #press(/** @type {HTMLElement} */ part = this.list) {
+    if (this.current < 0) return; // before there is a class in hand
+    for (const node of all(part, "[data-class]")) node.setAttribute("aria-pressed", String(Number(node.dataset.class) === this.current));
+    for (const node of all(part, "[data-star]")) node.setAttribute("aria-pressed", String(this.favourites.includes(Number(node.dataset.star))));
+    for (const node of all(part, "[data-replace]")) {
       const label = `Turn every ${this.table.name(Number(node.dataset.replace))} into ${this.table.name(this.current)}`;
       node.setAttribute("aria-label", label);
       describe(node, label);
@@ -235,7 +238,7 @@ export class Palette {
   // ---- keys
 
   #searchKey(event) {
-    const rows = [...this.list.querySelectorAll(".class")];
+    const rows = all(this.list, ".class");
     if (event.key === "Enter" && this.input.value.trim() && rows[0]) {
       this.actions.choose(Number(rows[0].dataset.class));
       this.#leaveSearch();
@@ -255,10 +258,21 @@ export class Palette {
   #listKey(event) {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
-    const rows = [...this.list.querySelectorAll(".class")];
+    const rows = all(this.list, ".class");
     const next = rows[rows.indexOf(event.target) + step];
     (next ?? (step < 0 ? this.input : null))?.focus();
     event.preventDefault();
     event.stopPropagation();
   }
+}
+
+/**
+ * What a selector finds in a part of the list.
+ *
+ * @param {HTMLElement} part
+ * @param {string} selector
+ * @returns {HTMLElement[]}
+ */
+function all(part, selector) {
+  return [...part.querySelectorAll(selector)].filter((node) => node instanceof HTMLElement);
 }

@@ -16,7 +16,15 @@ const WAIT_MS = 350;
 export class Regions {
   /** `shown()` says whether the tool is in hand, `size()` how large the map is: {width, height}. */
   constructor(shell, shown, size) {
-    Object.assign(this, { shell, shown, size, count: COUNTS.value, map: null, made: "", hot: -1, asked: 0, timer: 0 });
+    this.shell = shell;
+    this.shown = shown;
+    this.size = size;
+    this.count = COUNTS.value;
+    this.map = null;
+    this.made = "";
+    this.hot = -1;
+    this.asked = 0;
+    this.timer = 0;
     this.layer = shell.stage.addRaster(PALETTE);
     this.layer.canvas.classList.add("regions");
     this.layer.canvas.hidden = true;

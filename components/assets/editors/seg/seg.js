@@ -30,6 +30,8 @@ export function createEditor(shell, options) {
 
 class SegPainter {
   kind = "classes";
+  /** @type {Slider | undefined} */
+  sizeSlider;
   imports = { accept: "image/png,image/jpeg,image/webp", label: "Open as map", run: (file) => this.#open(file) };
 
   constructor(shell, options) {
@@ -38,7 +40,12 @@ class SegPainter {
     if (!options.classes?.length) throw new Error("The segmentation painter needs options.classes.");
     this.table = new ClassTable(options.classes, options.trained);
     this.size = options.brush_px ?? 32;
-    Object.assign(this, { round: true, solid: true, mirror: false, pressure: false, labels: !!remembered("labels") });
+    this.round = true;
+    this.solid = true;
+    this.mirror = false;
+    this.pressure = false;
+    this.labels = !!remembered("labels");
+    this.current = this.previous = 0;
     this.shapes = new Shapes(shell, (tool, points) => this.#commit(this.painter.shape(tool, points, this.#shapeOptions())));
     this.pointer = {
       down: (point) => this.#down(point), move: (points, last) => this.#move(points, last), up: (point) => this.#up(point),
@@ -64,7 +71,7 @@ class SegPainter {
     this.layer.show(this.painter);
     this.regions.refresh();
     this.palette.count(this.painter.counts);
-    if (!this.under.isConnected) this.shell.hint.before(this.under);
+    this.shell.addStatus(this.under);
   }
 
   document() {
@@ -132,7 +139,7 @@ class SegPainter {
   }
 
   #move(points, last) {
-    if (this.painter.stroke === "regions") this.#drawRegions(points);
+    if (this.painter.regions) this.#drawRegions(points);
     else if (this.painter.stroke) this.painter.drawStroke(points);
     else if (this.picking) this.#pick(last);
     else this.shapes.move(points, last);
@@ -141,8 +148,8 @@ class SegPainter {
 
   #up(point) {
     this.picking = false;
-    if (!this.painter.stroke) return this.shapes.up(point);
-    if (this.painter.stroke !== "regions") this.lastEnd = { x: point.x, y: point.y };
+    if (!this.painter.busy) return this.shapes.up(point);
+    if (this.painter.stroke) this.lastEnd = { x: point.x, y: point.y };
     return this.#commit(this.painter.endStroke());
   }
 
@@ -270,7 +277,7 @@ class SegPainter {
 
   #paintLabels(context, view) {
     // In the middle of a stroke the names stay where they are.
-    if (!this.places && !(this.painter.stroke && this.shown)) this.places = this.shown = placeLabels(this.painter);
+    if (!this.places && !(this.painter.busy && this.shown)) this.places = this.shown = placeLabels(this.painter);
     paintLabels(context, view, this.shown, (index) => this.table.name(index));
   }
 }

@@ -50,7 +50,7 @@ class MapViewer {
     this.map = { ...map, pixels: map.pixels.slice() };
     [this.canvas.width, this.canvas.height] = [map.width, map.height];
     this.#show(this.map.pixels);
-    if (!this.under.isConnected) this.shell.hint.before(this.under);
+    this.shell.addStatus(this.under);
   }
 
   document() {

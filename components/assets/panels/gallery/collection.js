@@ -109,7 +109,7 @@ export class Collection {
 
   async #get(before) {
     const url = new URL(this.base, document.baseURI);
-    url.search = new URLSearchParams({ ...this.query, n: PAGE, ...(before && { before }) });
+    url.search = String(new URLSearchParams({ ...this.query, n: String(PAGE), ...(before && { before }) }));
     return ask(url);
   }
 

@@ -33,7 +33,7 @@ export class Large {
         this.words, this.acts));
     this.root.addEventListener("keydown", (event) => this.#key(event));
     this.root.addEventListener("close", () => this.wall.shown(this.#index));
-    this.root.querySelector(".room").addEventListener("click", (event) => event.target.matches(".room") && this.close());
+    this.root.querySelector(".room").addEventListener("click", (event) => event.target instanceof Element && event.target.matches(".room") && this.close());
     tooltips(this.root);
   }
 
@@ -69,7 +69,7 @@ export class Large {
     this.#index = Math.min(this.#index, pictures.length - 1);
     const picture = this.picture;
     if (!picture) return this.close();
-    this.frame.style.setProperty("--ratio", picture.width / picture.height);
+    this.frame.style.setProperty("--ratio", String(picture.width / picture.height));
     const url = address(picture.url);
     if (this.image.src !== url) this.image.src = url;
     this.image.alt = picture.prompt || "Picture";
@@ -95,7 +95,7 @@ export class Large {
     this.over.hidden = !this.#covered(picture);
     if (this.over.hidden) return;
     this.over.src = address(`./studio/pictures/${picture.id}/control/${this.#overlay}.png`);
-    this.over.style.opacity = this.#opacity;
+    this.over.style.opacity = String(this.#opacity);
   }
 
   #showActs(picture) {
@@ -156,7 +156,7 @@ export class Large {
     const fader = slider({ id: "opacity", label: "Opacity", min: 0, max: 1, step: 0.05, value: this.#opacity, format: (value) => `${Math.round(value * 100)} %`,
       onInput: (value) => {
         this.#opacity = value;
-        this.over.style.opacity = value;
+        this.over.style.opacity = String(value);
       } });
     this.controls?.replaceChildren(...buttons, ...(this.#covered(picture) ? [fader] : []));
   }

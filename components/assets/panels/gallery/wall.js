@@ -4,7 +4,7 @@
  */
 
 import { element, iconButton, select, tooltips } from "../../shared/controls.js";
-import { keepingFocus } from "../../shared/focus.js";
+import { focusedBeside, keepingFocus } from "../../shared/focus.js";
 import { icon } from "../../shared/icons.js";
 import { STYLE } from "../../shared/style.js";
 import { followTheme } from "../../shared/theme.js";
@@ -37,6 +37,12 @@ export const mount = mounted(
 );
 
 class Wall {
+  /** @type {{top: number, height: number, tiles?: {index: number}[]}[] | undefined} */
+  lines;
+  height = 0; // of all lines together
+  /** Tells Python. @type {(action: object) => void} */
+  tell = () => {};
+
   #picked = new Set();
   #last = -1; // where a range of picks begins
   #focus = 0;
@@ -95,7 +101,7 @@ class Wall {
 
   #resize(zoom) {
     this.#zoom = Math.min(ZOOM.most, Math.max(ZOOM.least, zoom));
-    this.zoom.value = this.#zoom;
+    this.zoom.value = String(this.#zoom);
     this.zoom.style.setProperty("--fill", `${((this.#zoom - ZOOM.least) / (ZOOM.most - ZOOM.least)) * 100}%`);
     this.#arrange();
   }
@@ -124,7 +130,7 @@ class Wall {
     if (event.kind !== "done" || !event.pictures?.length || this.collection.query.shelf !== "all") return;
     const known = new Set(this.collection.pictures.map(({ id }) => id));
     if (!event.pictures.some(({ id }) => !known.has(id))) return;
-    const [top, height] = [this.scroll.scrollTop, this.height ?? 0];
+    const [top, height] = [this.scroll.scrollTop, this.height];
     this.collection.fresh().then((came) => {
       if (came && top > 0) this.scroll.scrollTop = top + (this.height - height);
     }).catch(() => {}); // the next search brings them
@@ -172,7 +178,7 @@ class Wall {
     const wanted = new Set(between(this.lines, from - screen, from + 2 * screen));
     for (const [line, node] of this.#nodes) {
       if (wanted.has(line)) continue;
-      if (node.contains(this.root.getRootNode().activeElement)) continue;
+      if (node.contains(focusedBeside(this.root))) continue;
       node.remove();
       this.#nodes.delete(line);
     }
@@ -210,8 +216,9 @@ class Wall {
   #showTools() {
     const { query, total, controls, binned, loading } = this.collection;
     this.count.textContent = this.status ?? (loading ? "" : `${total.toLocaleString()} ${total === 1 ? "picture" : "pictures"}`);
+    /** @type {[value: string, text: string][]} */
     const options = [["", "All controls"], ...Object.entries(this.titles).filter(([key]) => controls[key] || key === query.control)
-      .map(([key, title]) => [key, `${title} (${controls[key] ?? 0})`])];
+      .map(([key, title]) => /** @type {[string, string]} */ ([key, `${title} (${controls[key] ?? 0})`]))];
     const known = JSON.stringify([options, query.control]);
     if (known !== this.conditionsKey) {
       this.conditionsKey = known;
@@ -273,7 +280,7 @@ class Wall {
 
   /** Draw the tiles again where they are. */
   #refresh() {
-    const focused = this.root.getRootNode().activeElement?.dataset?.index;
+    const focused = focusedBeside(this.root)?.dataset.index;
     for (const [line, node] of this.#nodes) {
       if (line.tiles) node.replaceChildren(...line.tiles.map((tile) => this.#tile(tile)));
     }
@@ -410,8 +417,11 @@ class Wall {
     if (line.top < scrollTop) this.scroll.scrollTop = line.top - GAP;
     else if (line.top + line.height > scrollTop + clientHeight) this.scroll.scrollTop = line.top + line.height - clientHeight + GAP;
     this.#draw();
-    for (const button of this.sheet.querySelectorAll("button.look")) button.tabIndex = Number(button.dataset.index) === index ? 0 : -1;
-    this.sheet.querySelector(`button.look[data-index="${index}"]`)?.focus({ preventScroll: true });
+    for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (this.sheet.querySelectorAll("button.look"))) {
+      const here = Number(button.dataset.index) === index;
+      button.tabIndex = here ? 0 : -1;
+      if (here) button.focus({ preventScroll: true });
+    }
   }
 
   #key(event) {

@@ -27,6 +27,9 @@ export const mount = mounted(
 );
 
 class Drawer {
+  /** Tells Python. @type {(action: object) => void} */
+  tell = () => {};
+
   #open = new Set(); // jobs that run or wait, as far as is known
   #live = new Map(); // job -> its newest event
   #unfollow;
@@ -106,7 +109,7 @@ class Drawer {
 
   #badge() {
     const count = this.#open.size;
-    this.badge.textContent = count;
+    this.badge.textContent = String(count);
     this.badge.hidden = !count;
     this.button.classList.toggle("busy", count > 0);
     this.button.setAttribute("aria-label", count ? `Jobs, ${count} open` : "Jobs");

@@ -46,6 +46,9 @@ export const mount = mounted(
 );
 
 class Maps {
+  /** Tells Python. @type {(wish: object) => void} */
+  want = () => {};
+
   constructor(host, data) {
     this.data = data;
     this.waiting = [];
@@ -94,7 +97,7 @@ class Maps {
     this.waiting = [];
     if (!photo) return;
     this.words.textContent = `${width} × ${height} px. Every map opens in its editor, or makes a picture at once.`;
-    this.root.style.setProperty("--ratio", width / height);
+    this.root.style.setProperty("--ratio", String(width / height));
     const original = element("article", { class: "card" }, element("header", {}, element("strong", {}, "Photo")),
       element("div", { class: "shown" }, element("img", { alt: "The photo", src: new URL(`./studio/photos/${photo}/stretch-${width}x${height}.jpg`, document.baseURI) })));
     this.cards = this.data.controls.map((control) => new Card(this, control, photo));
@@ -178,7 +181,7 @@ class Card {
 
   /** Resolves to how the job ended, or to nothing once the card is gone. */
   #follow(job, left) {
-    return new Promise((resolve) => {
+    return new Promise((/** @type {(state?: JobState) => void} */ resolve) => {
       this.leave = resolve;
       const text = element("span", {});
       const bar = new ProgressBar();

@@ -4,6 +4,7 @@
  */
 
 import { element, toast } from "../../shared/controls.js";
+import { focusedBeside } from "../../shared/focus.js";
 import { icon } from "../../shared/icons.js";
 import { STYLE } from "../../shared/style.js";
 import { followTheme } from "../../shared/theme.js";
@@ -46,6 +47,9 @@ export function lasting(seconds) {
 }
 
 class Models {
+  /** Tells Python. @type {(id: string) => void} */
+  tell = () => {};
+
   constructor(host) {
     this.rows = [];
     this.works = new Map();
@@ -168,7 +172,7 @@ class Models {
   // ---- showing
 
   #show() {
-    const focused = this.root.getRootNode().activeElement?.dataset?.focus;
+    const focused = focusedBeside(this.root)?.dataset.focus;
     this.#showRoom();
     const matching = this.rows.filter((row) => this.#matches(row));
     this.#showKinds(matching);
@@ -177,7 +181,9 @@ class Models {
       .filter(([, , rows]) => rows.length);
     this.list.replaceChildren(...groups.map((group) => this.#group(...group)));
     if (!groups.length && this.rows.length) this.list.append(element("p", { class: "none" }, `Nothing here is called "${this.search.value}".`));
-    if (focused) this.root.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    /** @type {HTMLElement | null} */
+    const again = focused ? this.root.querySelector(`[data-focus="${CSS.escape(focused)}"]`) : null;
+    again?.focus({ preventScroll: true });
   }
 
   #matches(row) {
@@ -218,16 +224,17 @@ class Models {
     const classes = [row.here && "here", row.trouble && "troubled"].filter(Boolean).join(" ");
     const facts = [row.size ? sized(row.size) : "", row.licence].filter(Boolean).join(" · ");
     const place = row.here ? ["in ", element("b", {}, row.place)] : [row.hub ? `from ${row.hub}` : ""];
+    const bar = element("div", { class: "bar", hidden: true });
     const node = element("li", { class: classes, "data-model": row.id },
       element("span", { class: "mark", role: "img", "aria-label": row.here ? "on this machine" : "not here" }),
       element("div", {}, element("div", { class: "name" }, row.title, ...this.#badges(row)),
         row.note ? element("div", { class: "facts" }, row.note) : null,
         element("div", { class: "facts" }, facts, facts ? " · " : "", ...place), ...this.#saying(row, work)),
       element("div", { class: "deeds" }, ...this.#deeds(row, work)));
-    node.work = element("div", { class: "bar", hidden: true });
-    node.append(node.work);
-    this.#fillBar(node, row, work);
-    return node;
+    node.append(bar);
+    const line = Object.assign(node, { work: bar });
+    this.#fillBar(line, row, work);
+    return line;
   }
 
   #badges(row) {

@@ -20,7 +20,7 @@ export class Compare {
 
   /** The shape of the frame: width / height. */
   shape(width, height) {
-    this.frame.style.setProperty("--ratio", width / height);
+    this.frame.style.setProperty("--ratio", String(width / height));
   }
 
   showPhoto(url) {
@@ -54,12 +54,12 @@ export class Compare {
   move(share) {
     this.at = Math.min(Math.max(share, 0), 1);
     this.frame.style.setProperty("--at", `${this.at * 100}%`);
-    this.divider.setAttribute("aria-valuenow", Math.round(this.at * 100));
+    this.divider.setAttribute("aria-valuenow", String(Math.round(this.at * 100)));
   }
 
   #alone() {
-    this.frame.classList.toggle("alone", this.photo.hidden || this.map.hidden);
-    this.frame.classList.toggle("empty", this.photo.hidden && this.map.hidden);
+    this.frame.classList.toggle("alone", !!this.photo.hidden || !!this.map.hidden);
+    this.frame.classList.toggle("empty", !!this.photo.hidden && !!this.map.hidden);
   }
 
   #drag(event) {

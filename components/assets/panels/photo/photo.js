@@ -29,8 +29,12 @@ export const mount = mounted(
 );
 
 class PhotoView {
+  /** Tells Python. @type {Trigger} */
+  tell = () => {};
+
   constructor(host, data) {
     this.data = data;
+    /** @type {JobState} */
     this.own = IDLE; // what is shown while no job runs
     this.photo = data.look.photo;
     this.values = structuredClone(data.look.values);

@@ -29,6 +29,9 @@ export const mount = mounted(
 );
 
 class Pane {
+  /** Tells Python. @type {(action: object) => void} */
+  tell = () => {};
+
   constructor(host) {
     this.following = null;
     this.index = 0;
@@ -44,7 +47,7 @@ class Pane {
     const before = this.data;
     this.data = data;
     this.root.style.height = `${data.height_px}px`;
-    this.root.style.setProperty("--ratio", data.aspect[0] / data.aspect[1]);
+    this.root.style.setProperty("--ratio", String(data.aspect[0] / data.aspect[1]));
     this.root.dataset.images = data.images > 1 ? "several" : "one";
     if (data.job !== before?.job || data.events_url !== before?.events_url) this.#follow();
     if (before && data.job && data.job !== before.job) this.#come();
@@ -100,8 +103,10 @@ class Pane {
   }
 
   #build(host) {
-    const { image, ghost, control } = Object.fromEntries(["image", "ghost", "control"].map((name) => [name, element("img", { class: name, alt: "", hidden: true })]));
-    Object.assign(this, { image, ghost, control });
+    const picture = (name) => element("img", { class: name, alt: "", hidden: true });
+    const image = this.image = picture("image");
+    const ghost = this.ghost = picture("ghost");
+    const control = this.control = picture("control");
     this.words = element("div", { class: "words" });
     this.compare = new Compare();
     this.frame = element("div", { class: "frame" }, image, ghost, control, this.compare.root, this.words);
@@ -114,7 +119,7 @@ class Pane {
     this.fader = slider({ id: "overlay-opacity", label: "Control", min: 0, max: 1, step: 0.05, value: this.opacity,
       format: (value) => `${Math.round(value * 100)} %`, onInput: (value) => {
         this.opacity = value;
-        this.control.style.opacity = value;
+        this.control.style.opacity = String(value);
       } });
     this.foot = element("div", { class: "foot" }, this.status, this.fader, this.elapsed, this.stop, this.buttons);
     this.root = element("div", { class: "studio results", role: "region", "aria-label": "Result", tabindex: "0" },
@@ -144,7 +149,7 @@ class Pane {
     // The last preview stays until the picture itself is there: on a slow line the place would be empty between them.
     this.#picture(this.ghost, this.busy ? preview : picture && !this.image.complete ? this.ghost.getAttribute("src") : null);
     this.#picture(this.control, this.overlaid && picture && !failed ? this.data.control_url : null);
-    this.control.style.opacity = this.opacity;
+    this.control.style.opacity = String(this.opacity);
     this.#showCompared(failed ? null : picture);
     if (failed) this.#speak("warning", this.state.text, this.state.hint);
     else if (!picture && !this.busy) this.#speak("picture", ...this.data.empty);

@@ -39,6 +39,9 @@ export const mount = mounted(
 );
 
 class Sheet {
+  /** Tells Python. @type {(action: object) => void} */
+  tell = () => {};
+
   constructor(host) {
     this.grid = element("div", { class: "grid" });
     this.status = element("span", { class: "hint", role: "status" });
@@ -88,7 +91,12 @@ class Sheet {
     });
   }
 
-  /** What is newly known of a cell; what came to an end stays so. */
+  /**
+   * What is newly known of a cell; what came to an end stays so. `share` 0..1 is how far it is.
+   *
+   * @param {string} job
+   * @param {{state: string, url?: string, text?: string, preview?: string | null, share?: number}} news
+   */
   #take(job, { state, url, text = "", preview, share }) {
     const cell = this.cells.get(job);
     if (!cell || (["done", "failed", "left out"].includes(cell.state) && state !== "done")) return;

@@ -26,6 +26,9 @@ export const mount = mounted(
 );
 
 class Task {
+  /** Tells Python. @type {(job: string) => void} */
+  tell = () => {};
+
   constructor(host) {
     this.text = element("span", { class: "hint", role: "status" });
     this.elapsed = element("span", { class: "elapsed" });
