@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from controlnet_core.domain.picture import UPLOAD_MAX_BYTES
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 CAPTION_MAX_BYTES = 16 * 1024
-LISTING_MAX_BYTES = 256 * 1024**2
+LISTING_MAX_BYTES = 32 * 1024**2
+"""Of all tables of captions together: a quarter of a million lines."""
 COUNT_MAX = 1_000_000
+_DAMAGED = (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, KeyError, EOFError, ValueError, zlib.error)
 _TABLES = ("metadata.jsonl", "captions.jsonl")
 _FILE_KEYS = ("file_name", "image", "target", "file", "path")
 _TEXT_KEYS = ("text", "prompt", "caption")
@@ -84,21 +87,33 @@ def _zip(path: Path) -> _Found:
         with zipfile.ZipFile(path) as archive:
             members = {one.filename: one for one in archive.infolist() if not one.is_dir()}
             table: dict[str, str] = {}
+            left = LISTING_MAX_BYTES
             for name, member in members.items():
-                if PurePosixPath(name).name in _TABLES and member.file_size <= LISTING_MAX_BYTES:
+                if PurePosixPath(name).name in _TABLES and left > 0:
                     folder = PurePosixPath(name).parent
-                    rows = _table(archive.read(member))
+                    data = _beginning(archive, member, left)
+                    left -= len(data)
+                    rows = _table(data)
                     table |= {(folder / where).as_posix(): caption for where, caption in rows if caption}
             found: _Found = []
             for name in sorted(members):
                 if PurePosixPath(name).suffix.lower() not in SUFFIXES or "__MACOSX" in name:
                     continue
                 beside = members.get(PurePosixPath(name).with_suffix(".txt").as_posix())
-                text = _text(_inside(path, beside.filename, CAPTION_MAX_BYTES)) if beside else table.get(name, "")
+                text = _text(_beginning(archive, beside, CAPTION_MAX_BYTES)) if beside else table.get(name, "")
                 found.append((name, lambda name=name: _inside(path, name, UPLOAD_MAX_BYTES), text))
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{path.name} is not a zip that can be read.", "Pack it again, without a password.") from error
     return found
+
+
+def _beginning(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -> bytes:
+    """The first bytes of a member; none of one that is damaged: a caption less ends no run."""
+    try:
+        with archive.open(member) as file:
+            return file.read(max_bytes)
+    except _DAMAGED:
+        return b""
 
 
 def _inside(path: Path, name: str, max_bytes: int) -> bytes:
@@ -106,7 +121,7 @@ def _inside(path: Path, name: str, max_bytes: int) -> bytes:
         # Never inflate more than is allowed: a few kilobytes can hold gigabytes.
         with zipfile.ZipFile(path) as archive, archive.open(name) as member:
             data = member.read(max_bytes + 1)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, KeyError, EOFError) as error:
+    except _DAMAGED as error:
         raise InputError("It cannot be unpacked.") from error
     return _not_too_large(data, max_bytes)
 
@@ -114,8 +129,20 @@ def _inside(path: Path, name: str, max_bytes: int) -> bytes:
 def _lines(path: Path) -> _Found:
     if not path.is_file():
         raise InputError(f"There is no {path}.")
-    rows = _table(path.read_bytes()[:LISTING_MAX_BYTES])
-    return [(where, lambda where=where: _bounded(path.parent / where), caption) for where, caption in rows]
+    with path.open("rb") as file:
+        rows = _table(file.read(LISTING_MAX_BYTES))
+    return [(where, lambda where=where: _bounded(_below(path.parent, where)), caption) for where, caption in rows]
+
+
+def _below(folder: Path, where: str) -> Path:
+    """The file that a line names, which lies in the list's own folder. Raises InputError."""
+    try:
+        found = (folder / where).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError("It is no name of a file.") from error
+    if not found.is_relative_to(folder.resolve()):
+        raise InputError("It names a file outside of its folder.")
+    return found
 
 
 def _table(data: bytes) -> list[tuple[str, str]]:

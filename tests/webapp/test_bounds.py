@@ -6,6 +6,7 @@ import asyncio
 import io
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError
 from webapp.application import events
 from webapp.application.events import Events
+from webapp.application.settings import Settings
 from webapp.application.studio import Studio
 from webapp.routes import table
 from webapp.routes.guard import TooFast, Turns
@@ -114,3 +116,13 @@ def test_a_photo_is_kept_no_larger_than_anything_takes(quiet: Studio) -> None:
     assert quiet.photos.photo(digest).shape[1] == 3072
     with pytest.raises(InputError):
         quiet.photos.keep(b"%!PS-Adobe-3.0 EPSF-3.0")
+
+
+def test_the_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o755)
+    studio = Studio(Settings(data=tmp_path / "data", models=tmp_path / "models"))
+    studio.claim()
+    try:
+        assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    finally:
+        studio.stop()

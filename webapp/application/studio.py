@@ -148,6 +148,8 @@ class Studio:
             return
         _ = self.devices
         self.settings.data.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # drawings and pictures are their owner's; a disk without such rights has none to give
+            self.settings.data.chmod(0o700)
         claim = (self.settings.data / "studio.lock").open("a+", encoding="utf-8")
         try:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
