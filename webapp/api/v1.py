@@ -488,7 +488,8 @@ async def delete_job(studio: Studio, request: Request, caller: Caller) -> Respon
 async def job_events(studio: Studio, request: Request, caller: Caller) -> Response:
     """Server-sent events of a job until it is over."""
     entry = await to_thread.run_sync(_own, studio, caller, request.path_params["id"])
-    return EventStream(_follow(studio, entry))
+    source = _follow(studio, entry)
+    return EventStream(await anext(source), source)
 
 
 async def _follow(studio: Studio, entry: Entry) -> AsyncGenerator[bytes]:
