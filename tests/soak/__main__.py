@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.soak import disk, farewell, files, fuzz, kills, load, memory, sockets, steady
+from tests.soak import disk, farewell, files, fuzz, kills, load, memory, pictures, silence, sockets, steady
 from tests.soak.row import Row
 from tests.soak.server import running
 
@@ -45,6 +45,8 @@ def main() -> int:
         "files": lambda: files.check(folder / "files", given.flips),
         "fuzz": lambda: fuzz.check(given.examples),
         "websocket": lambda: hostile(folder / "websocket", given.messages),
+        "pictures": pictures.check,
+        "silence": lambda: silence.check(folder / "silence"),
         "end": lambda: farewell.check(folder / "end"),
         "steady": lambda: steady.check(folder / "steady", 60 * given.minutes),
     }
