@@ -17,7 +17,6 @@ import math
 import os
 import shutil
 import struct
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,8 +123,7 @@ def write(
         raise NoSpace(
             f"{path.name} needs {size / 1e9:.1f} GB, and its disk has {free / 1e9:.1f} GB free.", "Free some space."
         )
-    handle, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
-    temp = Path(name)
+    handle, temp = store.open_temp(path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(head)
@@ -137,8 +135,8 @@ def write(
                     on_bytes(count)
             file.flush()
             os.fsync(file.fileno())
-        temp.chmod(0o644)
-        temp.replace(path)
+            temp.chmod(0o644)
+            temp.replace(path)
     except BaseException:
         temp.unlink(missing_ok=True)
         raise

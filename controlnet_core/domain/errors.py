@@ -9,6 +9,7 @@
     |-- QueueFull         too much work is waiting
     |-- OutOfMemory       the device has too little memory for the recipe
     |-- NoSpace           the disk is too full to keep something
+    |-- Busy              another program holds a file of ours; trying again helps
     |-- WorkerLost        the worker process died and took the job with it
     `-- Cancelled         the user asked to stop
 
@@ -65,6 +66,10 @@ class OutOfMemory(StudioError):
 
 class NoSpace(StudioError):
     """The disk has too little room left to keep something safely."""
+
+
+class Busy(StudioError):
+    """Another program holds a file that is needed: it is worth trying again."""
 
 
 class WorkerLost(StudioError):

@@ -12,12 +12,13 @@ import logging
 import queue as queues
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from controlnet_core.domain.errors import InputError, NoSpace, StudioError
+from controlnet_core.domain.errors import Busy, InputError, NoSpace, StudioError
 from controlnet_core.domain.job import Event, Job, State
 from controlnet_core.execution.port import Broken, Lost, Said, WorkerPort
 from controlnet_core.execution.queue import Queue
@@ -26,6 +27,8 @@ CANCEL_MAX_S = 15.0
 STOP_MAX_S = 8.0
 FULL_S = 5.0
 """When the queue cannot note down that a job begins, it is asked again after this time."""
+BUSY_S = 1.0
+"""So does what became of a job, and a finished picture, while another program holds the queue's or the gallery's file."""
 LENT_S = 2.0
 """How often it is looked whether a device that somebody borrowed is given back."""
 PAUSES_S = (0.0, 1.0, 2.0, 5.0, 15.0, 30.0)
@@ -106,11 +109,12 @@ class Dispatcher:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._full_until = 0.0
+        self._notes: deque[Callable[[], object]] = deque()  # what could not be noted down yet, in its order
 
     def start(self) -> None:
         """Start the workers in the background and return at once. Jobs of an earlier life are queued again."""
         if self._thread is None:
-            self.queue.recover()
+            self._note(self.queue.recover)
             for worker in self._workers:
                 worker.now(state="starting")
             self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
@@ -150,6 +154,7 @@ class Dispatcher:
         while not self._stopping:
             try:
                 self._look_after_workers()
+                self._note_all()
                 self._hand_out()
                 self._hear_all(self._patience_s())
                 self._lose_patience()
@@ -207,11 +212,11 @@ class Dispatcher:
 
     def _claim(self) -> Job | None:
         """The next job; none for a while on a disk so full that its beginning cannot be noted down: it waits on."""
-        if time.monotonic() < self._full_until:
+        if time.monotonic() < self._full_until or self._notes:
             return None
         try:
             return self.queue.claim()
-        except NoSpace as error:
+        except (NoSpace, Busy) as error:
             self._full_until = time.monotonic() + FULL_S
             _log.error("the next job has to wait: %s", error)
             return None
@@ -251,31 +256,58 @@ class Dispatcher:
         if job is None or event.job != job.id:
             return
         if event.over:
-            self._note_end(event)
             worker.job, worker.asked = None, None
             worker.now()
-        self._say(job.session, event)
+            self._note(lambda: self._end_job(job.session, event))
+        else:
+            self._say(job.session, event)
 
-    def _note_end(self, event: Event) -> None:
+    def _end_job(self, session: str, event: Event) -> None:
+        """Note down what became of a job, then tell it."""
         if event.kind == "done":
             self.queue.done(event.job, event.kept)
         elif event.kind == "failed":
             self.queue.fail(event.job, StudioError(event.text, event.hint))
         else:
             self.queue.cancelled(event.job)
+        self._say(session, event)
+
+    def _note(self, write: Callable[[], object]) -> None:
+        """Do what changes the queue; for as long as its file can be written by others only, it waits, in its order."""
+        self._notes.append(write)
+        self._note_all()
+
+    def _note_all(self) -> None:
+        while self._notes:
+            try:
+                self._notes[0]()
+            except (Busy, NoSpace) as error:
+                _log.error("what became of a job has to wait: %s", error)
+                return
+            except Exception:
+                _log.exception("what became of a job could not be noted down")
+            self._notes.popleft()
 
     def _stop_job(self, id: str) -> None:
         """Tell the worker of a job that runs to stop it."""
         worker = next((one for one in self._workers if one.job is not None and one.job.id == id), None)
         if worker is None:
-            with suppress(InputError):
-                if self.queue.get(id).state == "queued":  # its worker died meanwhile
-                    self.cancel(id)
+            self._note(lambda: self._stop_stray(id))
         elif worker.asked is None:
             worker.asked = time.monotonic()
             worker.port.cancel(id)
             if not worker.up:  # it has not begun: nobody has to wait for the engine to hear about it
                 self._hear_event(worker, Event(id, "cancelled"))
+
+    def _stop_stray(self, id: str) -> None:
+        """Stop a job that no worker has: it waits again since its worker died, or nobody knows of it."""
+        with suppress(InputError):
+            entry = self.queue.get(id)
+            if entry.state == "queued":
+                self.cancel(id)
+            elif entry.state == "running":
+                self.queue.cancelled(id)
+                self._say(entry.session, Event(id, "cancelled"))
 
     def _lose_patience(self) -> None:
         """Kill workers whose job has not answered a cancel for too long."""
@@ -297,6 +329,8 @@ class Dispatcher:
                 until.append(worker.start_at)
         if self._full_until > now:
             until.append(self._full_until)
+        if self._notes:
+            until.append(now + BUSY_S)
         return max(0.0, min(until) - now + 0.05) if until else None
 
     def _worker_died(self, worker: _Worker, lost: Lost) -> None:
@@ -310,10 +344,12 @@ class Dispatcher:
         if job is None:
             return
         if asked is not None:
-            self.queue.cancelled(job.id)
-            self._say(job.session, Event(job.id, "cancelled"))
+            self._note(lambda: self._end_job(job.session, Event(job.id, "cancelled")))
             return
         _log.warning("the worker died (%s) during job %s", lost.reason, job.id)
+        self._note(lambda: self._lose_job(job))
+
+    def _lose_job(self, job: Job) -> None:
         entry = self.queue.lost(job.id)
         if entry.state == "failed":
             self._say(job.session, Event(job.id, "failed", text=entry.text, hint=entry.hint))
@@ -325,7 +361,8 @@ class Dispatcher:
         """Put jobs that run back, and end every worker."""
         for worker in self._workers:
             if worker.job is not None:
-                self.queue.put_back(worker.job.id)
+                with suppress(Busy, NoSpace):  # then the next start finds it
+                    self.queue.put_back(worker.job.id)
                 worker.job = None
             worker.port.stop()
         end = time.monotonic() + STOP_MAX_S
@@ -350,12 +387,30 @@ class Dispatcher:
         """What a worker says. A result is kept here: the other workers' jobs need not wait for the disk."""
         job = worker.job
         if isinstance(said, Event) and said.kind == "done" and job is not None and said.job == job.id:
-            said = self._kept(job, said)
+            kept = self._kept(worker, job, said)
+            if kept is None:
+                return
+            said = kept
         self._inbox.put((worker, said))
 
-    def _kept(self, job: Job, event: Event) -> Event:
+    def _kept(self, worker: _Worker, job: Job, event: Event) -> Event | None:
+        """The last event of a job, whose result is kept as soon as the gallery can be written; none when the program ends
+        before that: then the job is done again."""
+        while not self._stopping:
+            try:
+                return self._kept_now(job, event)
+            except Busy as error:
+                _log.error("the result of job %s has to wait: %s", job.id, error)
+                if worker.asked is not None:
+                    return Event(job.id, "cancelled", seconds=event.seconds)
+                time.sleep(BUSY_S)
+        return None
+
+    def _kept_now(self, job: Job, event: Event) -> Event:
         try:
             kept = (self.queue.blobs.put(event.found),) if event.found else self._keep(job, event.pictures)
+        except Busy:
+            raise
         except StudioError as error:
             return Event(job.id, "failed", text=error.message, hint=error.hint, seconds=event.seconds)
         except Exception:
@@ -373,7 +428,7 @@ class Dispatcher:
 
     def _say_places(self) -> None:
         """Tell everybody who waits how many are ahead now."""
-        with self._telling:  # else a job cancelled meanwhile would hear of its place after its end
+        with self._telling, suppress(Busy):  # else a job cancelled meanwhile would hear of its place after its end
             for entry in self.queue.open():
                 if entry.state == "queued":
                     self._say(entry.session, Event(entry.id, "queued", ahead=entry.ahead))

@@ -12,6 +12,7 @@ who has waited for longer than a round.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 import time
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from controlnet_core.domain import picture
-from controlnet_core.domain.errors import InputError, NoSpace, QueueFull, RecipeError, StudioError, WorkerLost
+from controlnet_core.domain.errors import Busy, InputError, NoSpace, QueueFull, RecipeError, StudioError, WorkerLost
 from controlnet_core.domain.job import Job, Kind, Lifetime, State, read_work
 from controlnet_core.storage import store
 from controlnet_core.storage.store import Blobs
@@ -30,6 +31,8 @@ from controlnet_core.storage.store import Blobs
 QUEUED_MAX = 64
 SESSION_MAX = 4
 RUNS_MAX = 2
+BUSY_S = 5.0
+"""How long another program may hold the file before it is said."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS job (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -66,6 +69,7 @@ _EARLIER = {
     "lifetime": "ALTER TABLE job ADD COLUMN lifetime TEXT NOT NULL DEFAULT 'attached';",
 }
 """What brings an older file up to date, by the column that it lacks, in the order in which they came."""
+_log = logging.getLogger("studio.queue")
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,11 @@ class Entry:
 
 
 class Queue:
-    """The jobs of one data folder. Safe across threads; one process owns it."""
+    """The jobs of one data folder. Safe across threads; one process owns it.
+
+    A damaged file is put aside at the start, and a new one begins. Everything here raises Busy for as long as another
+    program holds the file, and NoSpace when nothing can be written.
+    """
 
     def __init__(
         self, path: Path, blobs: Blobs, *, queued_max: int = QUEUED_MAX, session_max: int = SESSION_MAX
@@ -112,20 +120,41 @@ class Queue:
         self.queued_max = queued_max
         self.session_max = session_max
         self._lock = threading.RLock()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode = WAL")
-        # FULL: an accepted job survives a power cut too; a job takes seconds, the flush milliseconds.
-        self._db.execute("PRAGMA synchronous = FULL")
-        columns = {row["name"] for row in self._db.execute("PRAGMA table_info(job)")}
-        for column, script in _EARLIER.items():
-            if columns and column not in columns:
-                self._db.executescript(script)
-        self._db.executescript(_SCHEMA)
+        self.path = path
         self._folder = path.parent
-        with suppress(NoSpace):  # what is here can be read all the same
+        self.put_aside: Path | None = None
+        """Where a damaged file was put at the start: its jobs are lost, their pictures are not."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = self._connect()
+        except OSError as error:
+            raise store.unwritable(path.parent, error.strerror or str(error)) from error
+        except sqlite3.Error as error:
+            if not store.is_damaged(error):
+                raise store.refusal(path, error) from error
+            self.put_aside = store.put_aside(path)
+            _log.error("the list of jobs was damaged (%s): it lies at %s, and a new one begins", error, self.put_aside)
+            self._db = self._connect()
+        with suppress(NoSpace, Busy):  # what is here can be read all the same
             self._keep_room()
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, BUSY_S, check_same_thread=False, isolation_level=None)
+        try:
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA journal_mode = WAL")
+            # FULL: an accepted job survives a power cut too; a job takes seconds, the flush milliseconds.
+            db.execute("PRAGMA synchronous = FULL")
+            store.check_whole(db)
+            columns = {row["name"] for row in db.execute("PRAGMA table_info(job)")}
+            for column, script in _EARLIER.items():
+                if columns and column not in columns:
+                    db.executescript(script)
+            db.executescript(_SCHEMA)
+        except BaseException:
+            db.close()
+            raise
+        return db
 
     def submit(self, job: Job) -> Entry:
         """Queue a job; its pictures become blobs. The same id again changes nothing.
@@ -231,7 +260,7 @@ class Queue:
 
     def get(self, id: str) -> Entry:
         """What is known about a job. Raises InputError when there is none of that id."""
-        with self._lock:
+        with self._asking():
             row = self._row(id)
             if row is None:
                 raise _unknown()
@@ -239,26 +268,26 @@ class Queue:
 
     def of(self, who: str, n: int = 20) -> list[Entry]:
         """The newest `n` jobs of a session or an owner, newest first."""
-        with self._lock:
+        with self._asking():
             query = "SELECT * FROM job WHERE session = ? OR owner = ? ORDER BY number DESC LIMIT ?"
             return [self._entry(row) for row in self._db.execute(query, (who, who, n)).fetchall()]
 
     def open(self, session: str | None = None) -> list[Entry]:
         """The jobs that run or wait, in the order in which they will run; of one session when it is given."""
-        with self._lock:
+        with self._asking():
             query = "SELECT * FROM job WHERE state IN ('running', 'queued') ORDER BY state = 'queued', tag, number"
             rows = self._db.execute(query).fetchall()
             return [self._entry(row) for row in rows if session is None or row["session"] == session]
 
     def ended(self, n: int = 40) -> list[Entry]:
         """The last `n` jobs that ended well, of everybody, newest first: how long work takes here."""
-        with self._lock:
+        with self._asking():
             query = "SELECT * FROM job WHERE state = 'done' AND started IS NOT NULL ORDER BY number DESC LIMIT ?"
             return [self._entry(row) for row in self._db.execute(query, (n,)).fetchall()]
 
     def works(self, since: float) -> list[str]:
         """Work and outcome, as JSON, of every job that is open or was submitted after `since` (seconds since 1970)."""
-        with self._lock:
+        with self._asking():
             query = "SELECT work, kept FROM job WHERE state IN ('queued', 'running') OR created > ?"
             return [f"{row[0]} {row[1]}" for row in self._db.execute(query, (since,)).fetchall()]
 
@@ -274,8 +303,17 @@ class Queue:
             self._db.close()
 
     @contextmanager
-    def _transaction(self) -> Generator[None]:
+    def _asking(self) -> Generator[None]:
+        """One at a time; what SQLite refuses becomes a sentence."""
         with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise (_full() if store.is_full(error) else store.refusal(self.path, error)) from error
+
+    @contextmanager
+    def _transaction(self) -> Generator[None]:
+        with self._asking():
             if self._db.in_transaction:  # part of a larger one
                 yield
                 return
@@ -283,24 +321,16 @@ class Queue:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield
                 self._db.execute("COMMIT")
-            except BaseException as error:
+            except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error) and store.is_full(error):
-                    raise _full() from error
                 raise
 
     def _keep_room(self) -> None:
         """Room for what becomes of the jobs that are here, however full the disk gets."""
-        with self._lock:
-            if self._db.in_transaction:
-                return
-            try:
+        with self._asking():
+            if not self._db.in_transaction:
                 store.keep_room(self._db)
-            except sqlite3.OperationalError as error:
-                if store.is_full(error):
-                    raise _full() from error
-                raise
 
     def _check_room(self, session: str) -> None:
         waiting = self._count("state = 'queued'")

@@ -74,7 +74,10 @@ class Gallery:
         self.folder = folder
         self.free_min_bytes = free_min_bytes
         self._lock = threading.Lock()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise store.unwritable(folder, error.strerror or str(error)) from error
         self._index = Index(folder.with_name(f"{folder.name}.sqlite"), folder)
 
     def add(self, job: Job, pictures: Sequence[bytes]) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ from controlnet_core.domain.errors import NoSpace
 from controlnet_core.storage import store
 
 Shelf = Literal["all", "starred", "bin"]
+BUSY_S = 5.0
+"""How long another program may hold the index before it is said."""
 WORDS_MAX = 16
 """More words than this in a search narrow nothing down."""
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -62,7 +64,10 @@ class Query:
 
 
 class Index:
-    """The index at `path` of the records in `folder`. Safe across threads; one process owns it."""
+    """The index at `path` of the records in `folder`. Safe across threads; one process owns it.
+
+    Everything here raises Busy for as long as another program holds the file.
+    """
 
     def __init__(self, path: Path, folder: Path) -> None:
         self.path = path
@@ -73,8 +78,11 @@ class Index:
             try:
                 self._open()
                 self._compare()
-            except sqlite3.DatabaseError:
-                self._renew()
+            except sqlite3.DatabaseError as error:
+                if store.is_busy(error):  # nothing depends on it yet, and a new one costs seconds
+                    self._renew()
+                else:
+                    self._heal(error)
 
     def find(self, query: Query, n: int, before: str = "") -> list[str]:
         """The newest `n` records that fit, newest first, as JSON; older than the result `before` when it is given."""
@@ -112,17 +120,20 @@ class Index:
             try:
                 self._read(ids)
             except sqlite3.OperationalError as error:
-                if not store.is_full(error):
-                    raise
-                raise NoSpace(
-                    f"The disk of {self.folder} has too little space left to keep this.", "Free some space."
-                ) from error
+                if store.is_full(error):
+                    raise NoSpace(
+                        f"The disk of {self.folder} has too little space left to keep this.", "Free some space."
+                    ) from error
+                raise store.refusal(self.path, error) from error
 
     def drop(self, ids: Iterable[str]) -> None:
         """Forget results whose files were removed. That takes no space that is not there."""
         with self._lock:
             self._ask("SELECT 1")
-            self._read(ids)
+            try:
+                self._read(ids)
+            except sqlite3.OperationalError as error:
+                raise store.refusal(self.path, error) from error
 
     def of_job(self, job: str) -> list[str]:
         """The ids of a job's results, oldest first."""
@@ -144,24 +155,30 @@ class Index:
         with self._lock:
             try:
                 return self._open().execute(statement, values).fetchall()
-            except sqlite3.DatabaseError:
-                self._renew()
+            except sqlite3.DatabaseError as error:
+                self._heal(error)
                 return self._open().execute(statement, values).fetchall()
 
     def _open(self) -> sqlite3.Connection:
         if self._db is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+            self._db = sqlite3.connect(self.path, BUSY_S, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             # Nothing here that the files do not know: no flush is worth waiting for.
             self._db.execute("PRAGMA synchronous = OFF")
-            if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("damaged")
+            store.check_whole(self._db)
             if self._db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
                 self._db.execute("DROP TABLE IF EXISTS result")
                 self._db.execute(f"PRAGMA user_version = {_VERSION}")
             self._db.executescript(_SCHEMA)
         return self._db
+
+    def _heal(self, error: sqlite3.DatabaseError) -> None:
+        """Make a damaged index anew. One that another program holds, or that may not be written, is not damaged."""
+        if store.is_busy(error) or store.is_full(error) or store.is_shut(error):
+            self.close()  # it may be half open
+            raise store.refusal(self.path, error) from error
+        self._renew()
 
     def _renew(self) -> None:
         log.warning("the index of the gallery is damaged and is made anew from the files")

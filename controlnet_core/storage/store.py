@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from controlnet_core.domain.errors import InputError, NoSpace
+from controlnet_core.domain.errors import Busy, InputError, NoSpace, StudioError
 
 FREE_MIN_BYTES = 2 * 1024**3
 """Below this much free space nothing more is written: other programs need a disk too."""
@@ -37,13 +37,12 @@ def write(path: Path, data: bytes, *, free_min_bytes: int = FREE_MIN_BYTES) -> N
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         check_room(path.parent, free_min_bytes + len(data), free_min_bytes)
-        handle, name = tempfile.mkstemp(prefix=_TEMP, dir=path.parent)
-        temp = Path(name)
+        handle, temp = open_temp(path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temp.replace(path)
+            temp.replace(path)
     except BaseException as error:
         if temp is not None:
             temp.unlink(missing_ok=True)
@@ -51,6 +50,17 @@ def write(path: Path, data: bytes, *, free_min_bytes: int = FREE_MIN_BYTES) -> N
             raise _unwritten(path.parent, free_min_bytes, error) from error
         raise
     flush_folder(path.parent)
+
+
+def open_temp(folder: Path) -> tuple[int, Path]:
+    """A new file for half of something, to be renamed once it is whole; `sweep` leaves it alone while it is open."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=_TEMP, dir=folder)
+        with suppress(OSError):  # a file system without locks: then it is only young
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if Path(name).exists():  # else it was swept away before it was held
+            return handle, Path(name)
+        os.close(handle)
 
 
 def check_room(folder: Path, wanted_bytes: int, free_min_bytes: int = 0) -> None:
@@ -86,9 +96,63 @@ def is_full(error: sqlite3.Error) -> bool:
     return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE)
 
 
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether SQLite failed because another program holds the file."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_shut(error: sqlite3.Error) -> bool:
+    """Whether SQLite failed because a file or its folder may not be written, or not even opened."""
+    codes = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in codes
+
+
+def is_damaged(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that a file is no database, or not a whole one."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def check_whole(db: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError, as `is_damaged` knows it, when a file is not whole."""
+    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        error = sqlite3.DatabaseError(found)
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+
+def refusal(path: Path, error: sqlite3.Error) -> StudioError:
+    """What SQLite's failure at the file `path` means for a user."""
+    if is_full(error):
+        return NoSpace("The disk has too little space left to note this down.", "Free some space and try again.")
+    if is_busy(error):
+        return Busy(f"Another program holds {path.name}.", "Close it (a backup, a database browser), then try again.")
+    if is_damaged(error):
+        return StudioError(f"{path} is damaged.", "Start the studio again: it is put aside then, and a new one begins.")
+    return unwritable(path.parent, str(error))
+
+
+def unwritable(folder: Path, reason: str) -> NoSpace:
+    """The sentence about a folder in which nothing can be written."""
+    return NoSpace(f"Nothing can be written to {folder}: {reason}.", "Look at the disk, and at who may write to it.")
+
+
+def put_aside(path: Path) -> Path:
+    """Rename a damaged file, with what SQLite keeps beside it, so that a new one can begin; returns its new place."""
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**6:06d}")
+    for end in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + end).replace(aside.with_name(aside.name + end))
+    return aside
+
+
 def sweep(folder: Path) -> int:
-    """Remove what interrupted writes left under `folder`; returns how many files. For the start of a program."""
-    left = [path for path in folder.rglob(f"{_TEMP}*") if path.is_file()] if folder.is_dir() else []
+    """Remove what interrupted writes left under `folder`; returns how many files. For the start of a program.
+
+    What another process writes now (a training, an annotation of photos) stays.
+    """
+    found = [path for path in folder.rglob(f"{_TEMP}*") if path.is_file()] if folder.is_dir() else []
+    left = [path for path in found if not is_locked(path)]
     for path in left:
         path.unlink(missing_ok=True)
     return len(left)
@@ -187,9 +251,7 @@ def flush_folder(folder: Path) -> None:
 def _unwritten(folder: Path, free_min_bytes: int, error: OSError) -> NoSpace:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return _no_space(folder, free_min_bytes)
-    return NoSpace(
-        f"Nothing can be written to {folder}: {error.strerror}.", "Look at the disk, and at who may write to it."
-    )
+    return unwritable(folder, error.strerror or str(error))
 
 
 def _no_space(folder: Path, free_min_bytes: int) -> NoSpace:

@@ -35,6 +35,14 @@ def test_a_full_disk(tmp_path: Path) -> None:
     passed(disk.check(tmp_path / "disk", jobs=9))
 
 
+def test_drawing_on_a_full_disk(tmp_path: Path) -> None:
+    passed(disk.check_drawings(tmp_path / "disk", strokes=12))
+
+
+def test_files_that_another_program_holds(tmp_path: Path) -> None:
+    passed(disk.check_locked(tmp_path, jobs=6))
+
+
 def test_bad_model_files(tmp_path: Path) -> None:
     passed(*files.check(tmp_path, 20))
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from controlnet_core.domain.document import Raster
-from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.errors import InputError, NoSpace
 from controlnet_core.storage import store
+from tests.core.test_worker import until
 from tests.webapp.conftest import WORKSPACE, container, mask
+from webapp.application import document_store
 from webapp.application.document_store import DocumentStore
 from webapp.application.open_documents import OpenDocuments, Stale
 from webapp.application.tokens import Unknown
@@ -95,20 +97,62 @@ def test_writing_is_late_but_within_a_second(tmp_path: Path, monkeypatch: pytest
     assert documents.store.get(WORKSPACE, "scribble") == (30, container(29))
 
 
-def test_a_full_disk_loses_no_live_drawing(tmp_path: Path) -> None:
-    documents = OpenDocuments(DocumentStore(tmp_path, delay_s=0.01, free_min_bytes=2**60))
+def test_a_full_disk_refuses_a_drawing_and_keeps_the_last_that_was_accepted(tmp_path: Path) -> None:
+    store = DocumentStore(tmp_path, delay_s=0.01, free_min_bytes=0)
+    documents = OpenDocuments(store)
+    token = documents.open(WORKSPACE, "s", "scribble", container(0))
+    assert documents.write(token, container(1), 1) == 2
+    store.flush()
+    store.free_min_bytes = 2**60
+    with pytest.raises(NoSpace, match="too little space"):
+        documents.write(token, container(2), 2)
+    assert documents.read(token) == (2, container(1)), "what was refused is not there, so that nobody counts on it"
+    store.free_min_bytes = 0
+    assert documents.write(token, container(2), 2) == 3
+    documents.close()
+    assert DocumentStore(tmp_path).get(WORKSPACE, "scribble") == (3, container(2))
+
+
+def test_a_full_disk_loses_no_live_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fills up between the answer and the write: it is written when there is room, without another stroke."""
+    monkeypatch.setattr(document_store, "AGAIN_S", 0.05)
+    store = DocumentStore(tmp_path, delay_s=0.2, free_min_bytes=0)
+    documents = OpenDocuments(store)
     token = documents.open(WORKSPACE, "s", "scribble", container(0))
     documents.write(token, container(1), 1)
-    time.sleep(0.1)
-    documents.write(token, container(2), 2)
-    assert documents.read(token) == (3, container(2))
+    store.free_min_bytes = 2**60
+    store.flush()
+    assert documents.read(token) == (2, container(1))
+    assert not (tmp_path / WORKSPACE / "scribble.doc").exists()
+    with pytest.raises(NoSpace):
+        documents.write(token, container(2), 2)
+    store.free_min_bytes = 0
+    until(lambda: DocumentStore(tmp_path).get(WORKSPACE, "scribble") == (2, container(1)))
 
 
-def test_a_damaged_file_is_replaced_by_the_first_document(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_refuses_a_drawing_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / WORKSPACE).write_text("a file where a folder should be")
+    documents = OpenDocuments(DocumentStore(tmp_path, free_min_bytes=0))
+    token = documents.open(WORKSPACE, "s", "scribble", container(0))
+    with pytest.raises(NoSpace, match="Nothing can be written to"):
+        documents.write(token, container(1), 1)
+    assert documents.read(token) == (1, container(0))
+
+
+@pytest.mark.parametrize("kept", [b"12345678garbage", b"", b"1234", b"12345678"])
+def test_a_damaged_drawing_is_put_aside_and_said(tmp_path: Path, kept: bytes) -> None:
     (tmp_path / WORKSPACE).mkdir()
-    (tmp_path / WORKSPACE / "scribble.doc").write_bytes(b"12345678garbage")
+    (tmp_path / WORKSPACE / "scribble.doc").write_bytes(kept)
     documents = opened(tmp_path)
-    assert documents.read(documents.open(WORKSPACE, "s", "scribble", container(0))) == (1, container(0))
+    assert documents.stored(WORKSPACE, "scribble") is None
+    token = documents.open(WORKSPACE, "s", "scribble", container(0))
+    assert documents.read(token) == (1, container(0))
+    documents.write(token, container(1), 1)
+    documents.close()
+    aside = documents.damage(token)
+    assert aside is not None and aside.read_bytes() == kept
+    assert documents.damage(token) is None, "said once"
+    assert DocumentStore(tmp_path).get(WORKSPACE, "scribble") == (2, container(1))
 
 
 def test_garbage_is_no_document_and_changes_nothing(tmp_path: Path) -> None:

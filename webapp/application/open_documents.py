@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.document import Document, decode
@@ -68,6 +69,7 @@ class OpenDocuments:
         self._tokens: dict[_Place, str] = {}
         self._views: dict[str, View] = {}
         self._held: dict[tuple[str, str], _Held] = {}
+        self._damaged: dict[tuple[str, str], Path] = {}
 
     def open(self, workspace: str, session: str, slot: str, document: bytes) -> str:
         """The token of a slot for one session; asking again gives the same one.
@@ -120,7 +122,8 @@ class OpenDocuments:
     def write(self, token: str, data: bytes, rev: int) -> int:
         """Replace the document, which builds upon revision `rev`; returns the new revision.
 
-        Raises InputError for an unknown token or a damaged document, and Stale when `rev` is not the present revision.
+        Raises InputError for an unknown token or a damaged document, Stale when `rev` is not the present revision, and NoSpace
+        when it cannot be kept: then nothing has changed.
         """
         decode(data)
         return self._store(token, data, rev)
@@ -154,8 +157,8 @@ class OpenDocuments:
             held = self._held.get((workspace, slot))
             if held is not None:
                 return held.rev
-        found = self.store.get(workspace, slot)
-        return found[0] if found else 0
+            found = self._kept(workspace, slot)
+            return found.rev if found else 0
 
     def stored(self, workspace: str, slot: str) -> bytes | None:
         """The container that a workspace has in a slot, live or on disk."""
@@ -163,31 +166,45 @@ class OpenDocuments:
             held = self._held.get((workspace, slot))
             if held is not None:
                 return held.data
-        found = self.store.get(workspace, slot)
-        return found[1] if found else None
+            found = self._kept(workspace, slot)
+            return found.data if found else None
+
+    def damage(self, token: str) -> Path | None:
+        """Where the damaged file lies that was found in a token's slot; said once."""
+        with self._lock:
+            place = self._place(token)
+            return self._damaged.pop((place.workspace, place.slot), None)
 
     def close(self) -> None:
         """Write what waits; for the end of the program."""
         self.store.close()
 
     def _first(self, workspace: str, slot: str, document: bytes) -> _Held:
+        found = self._kept(workspace, slot)
+        if found is None:
+            decode(document)
+        return found or _Held(1, document)
+
+    def _kept(self, workspace: str, slot: str) -> _Held | None:
+        """What the store has in a slot; a damaged document is put aside. Raises InputError when that cannot be done."""
         found = self.store.get(workspace, slot)
-        if found is not None:
-            try:
-                decode(found[1])
-                return _Held(*found)
-            except InputError:
-                log.warning("the kept document %s of a workspace is damaged and was replaced", slot)
-        decode(document)
-        return _Held(1, document)
+        if found is None:
+            return None
+        try:
+            decode(found[1])
+            return _Held(*found)
+        except InputError as error:
+            self._damaged[workspace, slot] = aside = self.store.put_aside(workspace, slot)
+            log.error("a drawing was damaged (%s): it lies at %s, and a new one begins", error, aside)
+            return None
 
     def _store(self, token: str, data: bytes, rev: int | None) -> int:
         with self._lock:
             place, held = self._place(token), self._document(token)
             if rev is not None and rev != held.rev:
                 raise Stale(held.rev)
+            self.store.put(place.workspace, place.slot, held.rev + 1, data)
             held.rev, held.data = held.rev + 1, data
-            self.store.put(place.workspace, place.slot, held.rev, data)
             return held.rev
 
     def _document(self, token: str) -> _Held:

@@ -147,10 +147,13 @@ class Studio:
         if self._claim is not None:
             return
         _ = self.devices
-        self.settings.data.mkdir(parents=True, exist_ok=True)
-        with suppress(OSError):  # drawings and pictures are their owner's; a disk without such rights has none to give
-            self.settings.data.chmod(0o700)
-        claim = (self.settings.data / "studio.lock").open("a+", encoding="utf-8")
+        try:
+            self.settings.data.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):  # drawings and pictures are their owner's; a disk without such rights has none to give
+                self.settings.data.chmod(0o700)
+            claim = (self.settings.data / "studio.lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise store.unwritable(self.settings.data, error.strerror or str(error)) from error
         try:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -266,7 +269,10 @@ class Studio:
 
     def _tell(self, session: str, event: Event) -> None:
         if event.found:
-            self._land(event)
+            try:
+                self._land(event)
+            except StudioError as error:  # the document is kept, only not in the drawing
+                event = Event(event.job, "failed", text=error.message, hint=error.hint, seconds=event.seconds)
         pictures = [] if event.found else self.pictures(event.kept)
         self.events.publish(session, event.job, views.Event.of(event, pictures))
 

@@ -114,6 +114,8 @@ def _announce(host: str, port: int, base: str, browser: bool, here: Studio) -> N
     print(f"ready at {url} in {time.perf_counter() - _BEGUN:.1f} s", flush=True)
     if browser:
         webbrowser.open(url)
+    if here.queue.put_aside is not None:
+        print(f"The list of jobs was damaged: it lies at {here.queue.put_aside}, and a new one begins.", flush=True)
     waiting = list(range(len(here.devices)))
     while waiting:
         statuses = here.dispatcher.statuses()

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from controlnet_core.domain.errors import InputError, NoSpace, QueueFull, StudioError
+from controlnet_core.domain.errors import Busy, InputError, NoSpace, QueueFull, StudioError
 from webapp.application.tokens import Unknown
 from webapp.application.views import View
 from webapp.routes.origin import is_own
@@ -78,6 +78,7 @@ _STATUS: list[tuple[type[StudioError], int]] = [
     (Late, 408),
     (QueueFull, 429),
     (NoSpace, 507),
+    (Busy, 503),
     (InputError, 400),
 ]
 

@@ -6,11 +6,13 @@ Knows no page: whoever keeps something says how to read it back. What cannot be 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from controlnet_core.domain.errors import NoSpace
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.session import remembered
@@ -36,8 +38,9 @@ def keep(studio: Studio, name: str, value: object) -> None:
     data = _adapter(type(value)).dump_json(value)
     last: dict[str, bytes] = remembered("kept", {})
     if last.get(name) != data:
-        last[name] = data
-        studio.pages.put(visitor.workspace(), name, 1, data)
+        with suppress(NoSpace):  # said where something is drawn or made; it is tried again with the next run
+            studio.pages.put(visitor.workspace(), name, 1, data)
+            last[name] = data
 
 
 @lru_cache(maxsize=16)

@@ -7,6 +7,7 @@ import sys
 
 from controlnet_core.domain.errors import StudioError
 from webapp.application import validation
+from webapp.application.studio import Studio
 
 
 def session() -> str:
@@ -34,3 +35,16 @@ def connected(session: str) -> bool:
     """Whether Streamlit holds a live connection to a session's tab; where no page was ever drawn, it holds none."""
     runtime = sys.modules.get("streamlit.runtime")
     return bool(runtime and runtime.exists() and runtime.get_instance().is_active_session(session))
+
+
+def open_document(studio: Studio, slot: str, document: bytes) -> str:
+    """The token of this browser's drawing in a slot; `document` (a container) is its first. A damaged one is said."""
+    import streamlit as st
+
+    token = studio.documents.open(workspace(), session(), slot, document)
+    if (aside := studio.documents.damage(token)) is not None:
+        st.warning(
+            f"The drawing that was kept here is damaged. Its file is kept as {aside.name} in {aside.parent}; "
+            "what this browser still has of it comes back, else a new one begins."
+        )
+    return token

@@ -143,7 +143,7 @@ def token(studio: Studio, layer: Layer, frame: tuple[int, int], *, mask: bool = 
     """The token of a layer's drawing, or of its mask; made empty when there is none."""
     slot = f"{layer.slot}.mask" if mask else layer.slot
     kind = "mask" if mask else studio.control(layer.control).document
-    return studio.documents.open(visitor.workspace(), visitor.session(), slot, _empty(kind, *frame))
+    return visitor.open_document(studio, slot, _empty(kind, *frame))
 
 
 def put(studio: Studio, layer: Layer, document: Document) -> None:

@@ -264,7 +264,7 @@ def _map(studio: Studio, source: str, pairs: Editable, index: int, control: Cont
     place = (source, index, control.key)
     given = values(reader.params, {"light": True} if any(one.key == "light" for one in reader.params) else {})
     container = documents.encode(reader.run(rgb, given))
-    token = studio.documents.open(visitor.workspace(), visitor.session(), slot, container)
+    token = visitor.open_document(studio, slot, container)
     if remembered("pairs.place", None) != place:
         studio.documents.replace(token, container)
         remember("pairs.place", place)

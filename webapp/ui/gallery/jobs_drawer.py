@@ -13,11 +13,18 @@ from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.gallery import reopen
 from webapp.ui.messages import told
+from webapp.ui.session import remember, remembered
 
 
 def show(studio: Studio, page: str) -> None:
     """Put the drawer on the page at the path `page`, before the page itself: what it wants may change the page or leave it."""
     workspace = visitor.workspace()
+    if studio.queue.put_aside is not None and not remembered("queue.damage", []):
+        remember("queue.damage", [True])
+        st.warning(
+            f"The list of jobs was damaged: it is kept as {studio.queue.put_aside.name}, and a new one begins. "
+            "Finished pictures are in the gallery."
+        )
     stream = studio.events.stream(visitor.session(), workspace)
     with st.container(key="drawer"), told():
         wanted = components.drawer(

@@ -188,7 +188,7 @@ def source(studio: Studio, at: Wish, canvas: tuple[int, int]) -> Source | None:
 def _mask(studio: Studio, at: Wish, canvas: tuple[int, int]) -> str:
     """The token of the mask's drawing, brought to the canvas's size."""
     blank = Raster("mask", np.zeros(canvas[::-1], np.uint8))
-    token = studio.documents.open(visitor.workspace(), visitor.session(), f"{at.key}.change", documents.encode(blank))
+    token = visitor.open_document(studio, f"{at.key}.change", documents.encode(blank))
     document = studio.documents.latest(token)[1]
     if (document.width, document.height) != canvas:
         studio.documents.replace(token, documents.encode(placed(document, *canvas, "stretch")))

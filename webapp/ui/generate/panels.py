@@ -49,7 +49,7 @@ def open_desk(studio: Studio, control_key: str) -> Desk:
 
     def make() -> Desk:
         document, prompt = first_document(studio.controls[control_key], CANVAS_PX, CANVAS_PX)
-        token = studio.documents.open(visitor.workspace(), visitor.session(), control_key, documents.encode(document))
+        token = visitor.open_document(studio, control_key, documents.encode(document))
         left = page_state_store.recall(studio, control_key, Wish) or Wish(control_key, prompt, Choices())
         return Desk(**{one.name: getattr(left, one.name) for one in fields(Wish)}, token=token)
 
