@@ -62,8 +62,9 @@ def _drawing(entry: dict[str, Any]) -> Callable[[int, int], Document]:
 
 
 def _rendered(control: str) -> Iterator[Example]:
-    for seed in POSES if control == "pose" else SCENES:
-        yield scene(seed, control)
+    if control == "pose":
+        return (_told(seed, control, alone=True) for seed in POSES)
+    return (scene(seed, control) for seed in SCENES)
 
 
 def photos() -> dict[int, str]:
@@ -79,24 +80,26 @@ def photo(seed: int) -> bytes:
 
 @lru_cache(maxsize=64)
 def scene(seed: int, control: str) -> Example:
-    """The truth of a rendered scene for a condition; the same seed is the same scene for every condition but pose, whose people
-    are alone."""
-    caption = paperworld.caption(_composed(seed, control), np.random.default_rng(seed))
-    return Example(caption.split(",")[0].capitalize(), caption, _scene(seed, control))
+    """The truth of a rendered scene for a condition; the same seed is the same scene for every condition."""
+    return _told(seed, control, alone=False)
 
 
-def _composed(seed: int, control: str) -> paperworld.Scene:
-    return compose_people(seed) if control == "pose" else paperworld.compose(seed)
-
-
-def _scene(seed: int, control: str) -> Callable[[int, int], Document]:
+def _told(seed: int, control: str, *, alone: bool) -> Example:
+    """What a condition shows of a scene, or of people `alone` before a stage; its words are the prompt."""
+    caption = paperworld.caption(_composed(seed, alone), np.random.default_rng(seed))
     truth = annotator.control(control).truth
-    return lambda width, height: truth(_world(seed, width, height, control == "pose"))
+    return Example(
+        caption.split(",")[0].capitalize(), caption, lambda width, height: truth(_world(seed, width, height, alone))
+    )
+
+
+def _composed(seed: int, alone: bool) -> paperworld.Scene:
+    return compose_people(seed) if alone else paperworld.compose(seed)
 
 
 @lru_cache(maxsize=8)
-def _world(seed: int, width: int, height: int, people: bool = False) -> Truth:
-    return paperworld.render(_composed(seed, "pose" if people else ""), width, height)
+def _world(seed: int, width: int, height: int, alone: bool = False) -> Truth:
+    return paperworld.render(_composed(seed, alone), width, height)
 
 
 def _fixed(points: list[list[float]], width: int, height: int) -> np.ndarray:

@@ -149,7 +149,9 @@ class Studio:
         _ = self.devices
         try:
             self.settings.data.mkdir(parents=True, exist_ok=True)
-            with suppress(OSError):  # drawings and pictures are their owner's; a disk without such rights has none to give
+            with suppress(
+                OSError
+            ):  # drawings and pictures are their owner's; a disk without such rights has none to give
                 self.settings.data.chmod(0o700)
             claim = (self.settings.data / "studio.lock").open("a+", encoding="utf-8")
         except OSError as error:
