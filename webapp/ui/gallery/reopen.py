@@ -18,7 +18,7 @@ from controlnet_core.domain.control import Value, values
 from controlnet_core.domain.document import Raster
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import ControlUnit, Recipe, Source, parse
-from controlnet_core.storage.metadata import read_parameters
+from controlnet_core.storage import foreign_settings
 from webapp.application import validation
 from webapp.application.choices import Choices, Start
 from webapp.application.studio import Studio
@@ -71,9 +71,11 @@ def recipe(studio: Studio, made: Recipe, page: str) -> None:
 
 def parameters(studio: Studio, text: str, page: str) -> None:
     """Fill what the settings of another program say into the page that is shown, else into the first. Raises InputError."""
-    found = read_parameters(text)
-    if not found:
-        raise InputError("There are no settings in this picture that can be read.")
+    settings = foreign_settings.read(text)
+    if settings is None or not settings.fields:
+        held = f" It holds {', '.join(settings.left_out)}." if settings else ""
+        raise InputError(f"There are no settings in this picture that can be read.{held}")
+    found = settings.fields
     path = page if page in studio.controls or page == state.KEY else FIRST
     at = layers_panel.open_composition(studio) if path == state.KEY else panels.open_desk(studio, path)
     _words(at, found.get("prompt", at.prompt))
@@ -83,7 +85,8 @@ def parameters(studio: Studio, text: str, page: str) -> None:
         size["size"] = max(settings_panel.SIZES[0], size["size"])
     settings_panel.adopt(at, replace(at.choices, **shared, **size))
     names = [name for name in ("prompt", "negative", "steps", "sampler", "guidance", "seed") if name in found]
-    _go(path, page, f"Taken over from another program: {', '.join([*names, *size])}.")
+    lost = f" Left out: {'; '.join(settings.left_out)}." if settings.left_out else ""
+    _go(path, page, f"Taken over from {settings.program}: {', '.join([*names, *size])}.{lost}")
 
 
 def tell_notice() -> None:
