@@ -47,7 +47,6 @@ CONTROL = ControlType(
     editor="scribble",
     render=ink.render_hard,
     truth=_truth,
-    networks={"paperworld": "paperworld-control", "sd15": "sd15-canny-v11"},
     detectors=(
         Detector("canny", "Canny", _canny, "Two thresholds decide which edges stay.", THRESHOLDS),
         Detector("auto", "Canny, automatic", _auto, "Thresholds from the median brightness.", (SPREAD,)),

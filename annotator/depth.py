@@ -68,7 +68,6 @@ CONTROL = ControlType(
     editor="view",
     render=render,
     truth=_truth,
-    networks={"paperworld": "paperworld-control", "sd15": "sd15-depth-v11"},
     detectors=(
         Detector("dpt", "MiDaS (DPT hybrid)", _dpt, "The original's network.", (RESOLUTION,), ("depth-dpt-hybrid",)),
         Detector(

@@ -39,7 +39,6 @@ CONTROL = ControlType(
     editor="scribble",
     render=ink.render_soft,
     truth=ink.outlines_truth,
-    networks={"paperworld": "paperworld-control", "sd15": "sd15-lineart-v11"},
     detectors=(
         Detector("fine", "Line art, fine", _fine, "The 1.1 network, detailed.", (ink.RESOLUTION,), ("lineart-fine",)),
         Detector(

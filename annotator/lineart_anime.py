@@ -33,7 +33,6 @@ CONTROL = ControlType(
     editor="scribble",
     render=ink.render_soft,
     truth=ink.outlines_truth,
-    networks={"paperworld": "paperworld-control", "sd15": "sd15-lineart_anime-v11"},
     detectors=(
         Detector("anime", "Anime line art", _network, "The 1.1 network.", (ink.RESOLUTION,), ("lineart-anime",)),
         Detector(

@@ -64,7 +64,6 @@ CONTROL = ControlType(
     editor="scribble",
     render=ink.render_hard,
     truth=_truth,
-    networks={"paperworld": "paperworld-control", "sd15": "sd15-lines-v11"},
     detectors=(
         Detector(
             "mlsd",

@@ -83,7 +83,6 @@ CONTROL = ControlType(
     options=lambda: {"adjust": []},
     render=depth.render,
     truth=_truth,
-    networks={"paperworld": "paperworld-control", "sd15": "sd15-normal-v11"},
     detectors=(
         Detector(
             "dpt",
@@ -111,6 +110,5 @@ CONTROL = ControlType(
             reads="map",
         ),
     ),
-    feed={"sd15-normal-v10": "bgr", "paperworld-control": "opposed"},
     placeholder="a plaster head of a young man",
 )

@@ -78,7 +78,6 @@ CONTROL = ControlType(
     editor="pose",
     render=render,
     truth=_truth,
-    networks={"paperworld": "paperworld-control", "sd15": "sd15-pose-v11"},
     params=(STYLE, HANDS, FACES),
     detectors=(
         Detector(

@@ -58,7 +58,6 @@ CONTROL = ControlType(
     editor="scribble",
     render=ink.render_hard,
     truth=ink.outlines_truth,
-    networks={"paperworld": "paperworld-control", "sd15": "sd15-scribble-v11"},
     detectors=(
         Detector(
             "hed",
@@ -76,7 +75,13 @@ CONTROL = ControlType(
             (ink.RESOLUTION, *CONTOUR_PARAMS),
         ),
         Detector(
-            "drawing", "A drawing", _from_drawing, "Takes the ink of a drawing on paper.", DRAWING_PARAMS, reads="map"
+            "drawing",
+            "A drawing",
+            _from_drawing,
+            "Takes the ink of a drawing on paper.",
+            DRAWING_PARAMS,
+            reads="map",
+            reading={"light": True},
         ),
         Detector(
             "soft_edge_map",

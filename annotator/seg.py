@@ -198,7 +198,6 @@ CONTROL = ControlType(
     options=lambda: {"classes": [asdict(one) for one in classes()]},
     render=render,
     truth=_truth,
-    networks={"paperworld": "paperworld-control", "sd15": "sd15-seg-v11"},
     detectors=(
         Detector(
             "upernet", "UperNet", _upernet, "As the original, with a newer backbone.", (RESOLUTION,),

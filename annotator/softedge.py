@@ -44,7 +44,6 @@ CONTROL = ControlType(
     editor="scribble",
     render=ink.render_soft,
     truth=_truth,
-    networks={"paperworld": "paperworld-control", "sd15": "sd15-softedge-v11"},
     detectors=(
         Detector("hed", "HED", _hed, "The edge network of the original.", (ink.RESOLUTION,), ("hed",)),
         Detector(

@@ -18,7 +18,6 @@ This package knows nothing of conditions, jobs or models, and only `components.m
 """
 
 from components.mount import (
-    EditorKind,
     EditResult,
     ResultAction,
     ResultPicture,
@@ -35,7 +34,6 @@ __all__ = [
     "ASSETS",
     "BUNDLE",
     "EditResult",
-    "EditorKind",
     "ResultAction",
     "ResultPicture",
     "Wanted",

@@ -19,8 +19,8 @@ import streamlit as st
 from streamlit.components.v2 import component
 
 from components.version import BUNDLE, assets_version
+from controlnet_core.domain.control import EditorKind
 
-EditorKind = Literal["scribble", "pose", "seg", "view"]
 ActionKind = Literal["keep", "vary", "reopen", "photo", "open", "finished", "cancelled"]
 ACTIONS: tuple[ActionKind, ...] = ("keep", "vary", "reopen", "photo", "open", "finished", "cancelled")
 REV_MAX = 2**53 - 1

@@ -20,7 +20,7 @@ interface Plane {
 
 /** Coverage 0..255, class indices, or red, green and blue (three bytes a pixel). */
 interface RasterDocument extends Plane {
-  kind: "mask" | "classes" | "rgb";
+  kind: "mask" | "classes" | "rgb" | "rgba";
 }
 
 interface SkeletonDocument {
@@ -194,7 +194,7 @@ interface Component<D> {
   setTriggerValue: Trigger;
 }
 
-type EditorKind = "scribble" | "pose" | "seg" | "view";
+type EditorKind = "scribble" | "pose" | "seg" | "view" | "inpaint";
 
 /** What components.mount.edit packs before the document. */
 interface EditorProps {

@@ -102,7 +102,7 @@ class LocalEngine:
         self._check(recipe, card)
         units = self._wiring.check(recipe, pictures)
         request = _Request(recipe, card, units, pictures, on_step, on_load)
-        first = preflight.chosen(recipe, self.catalog, self.controls, self.device.type, cache.room(self.device))
+        first = preflight.chosen(recipe, self.catalog, self.device.type, cache.room(self.device))
         self._models.begin()
         for plan in cache.plans(self.device, first):
             spared = True
@@ -281,7 +281,9 @@ class LocalEngine:
     def _network(self, card: ModelCard, base: Base, announce: OnLoad) -> ControlNetModel:
         def load() -> ControlNetModel:
             announce(f"Loading {card.title} ...")
-            network = _quicken(load_control(self.catalog.locate(card), base.unet.dtype), self.device)
+            network = _quicken(
+                load_control(self.catalog.locate(card), base.unet.dtype, Hints(pooled=card.pooled)), self.device
+            )
             cuda_graphs.prepared(network)
             return network
 

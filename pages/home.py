@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import streamlit as st
 
 import components
-from controlnet_core.domain.control import ControlType
+from controlnet_core.domain.control import ControlType, Group
 from pages import compose, datasets, gallery, maps, models, training
 from pages import studio as condition
 from webapp.application.studio import Studio
 from webapp.root import studio as studio_of_process
 from webapp.ui import theme
 from webapp.ui.gallery import jobs_drawer
-from webapp.ui.session import know_pages
+from webapp.ui.session import first_page, know_pages
+
+TITLES: dict[Group, str] = {"draw": "Draw", "photo": "Photo", "rework": "Rework"}
 
 
 def navigation(studio: Studio) -> Any:
@@ -25,8 +27,10 @@ def navigation(studio: Studio) -> Any:
     st.logo(theme.ICON, size="medium")
     st.html(theme.CSS)
     controls = studio.controls.values()
-    drawn = [_condition(studio, control) for control in controls if control.group == "draw"]
-    found = [_condition(studio, control) for control in controls if control.group == "photo"]
+    groups = {
+        group: [_condition(studio, control) for control in controls if control.group == group]
+        for group in get_args(Group)
+    }
     shelves = [
         _page(partial(compose.page, studio), "Compose", ":material/layers:", "compose"),
         _page(partial(gallery.page, studio), "Gallery", ":material/photo_library:", "gallery"),
@@ -34,15 +38,16 @@ def navigation(studio: Studio) -> Any:
         _page(partial(training.page, studio), "Train", ":material/model_training:", "train"),
         _page(partial(models.page, studio), "Models", ":material/deployed_code:", "models"),
     ]
-    found.append(_page(partial(maps.page, studio), "All maps", ":material/grid_view:", "maps"))
+    groups["photo"].append(_page(partial(maps.page, studio), "All maps", ":material/grid_view:", "maps"))
+    know_pages([*(page for pages in groups.values() for page in pages), *shelves])
     # Pages under "" stand in the bar by themselves: drawing is one click away, the rest folds.
-    know_pages([*drawn, *found, *shelves])
-    return st.navigation({"": [*drawn, *shelves], "Photo": found}, position="top")
+    folded = {TITLES[group]: pages for group, pages in groups.items() if group != "draw"}
+    return st.navigation({"": [*groups["draw"], *shelves], **folded}, position="top")
 
 
 def _condition(studio: Studio, control: ControlType) -> Any:
     page = partial(condition.page, studio, control.key)
-    return _page(page, control.title, control.icon, control.key, default=control.key == "scribble")
+    return _page(page, control.title, control.icon, control.key, default=control.key == first_page())
 
 
 def _page(page: Callable[[], None], title: str, icon: str, path: str, *, default: bool = False) -> Any:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from controlnet_core.diffusion import vae
 from controlnet_core.diffusion.denoiser import Control, embed_hint, level_scales, levels_of
-from controlnet_core.domain.control import ControlType, Rgb
+from controlnet_core.domain.control import HOLE_BELOW, ControlType, Rgb, fed
 from controlnet_core.domain.errors import RecipeError
+from controlnet_core.domain.picture import hwc3
 from controlnet_core.domain.recipe import ControlUnit, Recipe
 from controlnet_core.domain.resize import fit
 from controlnet_core.models.catalog import Catalog, ModelCard
@@ -41,12 +42,13 @@ class Wired:
     def control(self, device: torch.device) -> Control:
         """The control as the loop takes it; the network has to be on the device."""
         unit, network = self.unit, self.network
-        hint = embed_hint(network, vae.from_rgb(self.picture).to(device))
+        hint = embed_hint(network, hint_of(self.picture).to(device))
         return Control(
             network=network,
             hint=hint,
             scales=level_scales(unit.weight, unit.mode, levels_of(network)),
-            conditional_only=unit.mode == "control",
+            # What is averaged over the picture says what it is about, not where: as text, it guides by what it adds.
+            conditional_only=unit.mode == "control" or bool(network.config["global_pool_conditions"]),
             start=unit.start,
             end=unit.end,
             mask=None if self.mask is None else _mask_of(self.mask, hint),
@@ -86,28 +88,36 @@ class Wiring:
         """Find the unit's network for the base model and bring its pictures to size. Raises RecipeError, ModelError."""
         control = self._controls[unit.control]
         family = card.family or base.family.key
-        network_card = self._network_card(unit, control, card, family)
+        network_card = self._catalog.network(control.key, family, unit.network)
+        if network_card is None:
+            raise RecipeError(
+                f"{card.title} has no ControlNet for {control.title}.", "Choose another model or another control."
+            )
         network = load(network_card)
         if not _fits(network, base):
             raise RecipeError(
                 f"{network_card.title} was made for another kind of model than {card.title}.",
                 "Choose a ControlNet of the same family.",
             )
-        picture = fit(pictures[unit.picture], recipe.width, recipe.height, unit.resize, control.nearest)
-        picture = control.fed(picture, network_card.id, family)
+        picture = pictures[unit.picture]
+        if control.document != "rgba":
+            picture = hwc3(picture)
+        picture = fit(picture, recipe.width, recipe.height, unit.resize, control.nearest)
+        picture = fed(picture, network_card.feed.get(control.key, "rgb"))
         mask = None if unit.mask is None else fit(pictures[unit.mask], recipe.width, recipe.height, unit.resize)
         return Wired(unit, network_card, network, picture, mask)
 
-    def _network_card(self, unit: ControlUnit, control: ControlType, card: ModelCard, family: str) -> ModelCard:
-        name = unit.network or control.networks.get(family)
-        if name is None:
-            raise RecipeError(
-                f"{card.title} has no ControlNet for {control.title}.", "Choose another model or another control."
-            )
-        found = self._catalog.card(name)
-        if found.kind != "controlnet":
-            raise RecipeError(f"{found.title} is not a ControlNet.", "Choose a ControlNet for the control.")
-        return found
+
+def hint_of(picture: Rgb) -> Tensor:
+    """A control picture as a ControlNet takes it: (1, 3, H, W), RGB in [0, 1], and -1 in every channel of a hole.
+
+    The picture is uint8 H,W,3, or H,W,4 with holes (`HOLE_BELOW`). The -1 is what the inpaint network of ControlNet 1.1 was
+    trained on.
+    """
+    hint = vae.from_rgb(picture[..., :3])
+    if picture.shape[2] == 4:
+        hint[:, :, torch.from_numpy(picture[..., 3] < HOLE_BELOW)] = -1.0
+    return hint
 
 
 def _mask_of(mask: Rgb, like: Tensor) -> Tensor:

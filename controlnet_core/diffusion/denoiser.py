@@ -144,7 +144,7 @@ def residuals(
     outputs = [project(level) for project, level in zip(network.controlnet_down_blocks, levels, strict=True)]
     outputs.append(network.controlnet_mid_block(state))
     if network.config["global_pool_conditions"]:
-        return [output.mean(dim=(2, 3), keepdim=True) for output in outputs]
+        return [output.mean(dim=(2, 3), keepdim=True).expand_as(output) for output in outputs]
     return outputs
 
 

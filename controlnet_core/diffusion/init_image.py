@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from controlnet_core.diffusion import vae
 from controlnet_core.diffusion.denoiser import Kept
 from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.picture import hwc3
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.domain.resize import fit
 from controlnet_core.models.loading import Base
@@ -52,7 +53,7 @@ def prepare(recipe: Recipe, base: Base, pictures: Mapping[str, Rgb], device: tor
     if source is None:
         # An inpainting model paints all of an empty picture.
         return Start(beside=_beside(base, torch.ones(1, 1, *shape), None, recipe, device) if base.inpaints else None)
-    picture = fit(pictures[source.picture], recipe.width, recipe.height, source.resize)
+    picture = fit(hwc3(pictures[source.picture]), recipe.width, recipe.height, source.resize)
     mask, cells = None, None
     if source.mask is not None:
         mask = soft_mask(fit(pictures[source.mask], recipe.width, recipe.height, source.resize), source.blur_px)

@@ -73,7 +73,8 @@ class Detector:
     `run(picture, values)` gets a uint8 RGB picture at the detection size and the completed values of `params`, and
     returns the document in the coordinates of that picture; heavy imports happen inside it. `weights` names the cards it
     needs; with none it is instant and runs in the web process. It raises InputError when it finds nothing. `reads` says
-    what it wants: a photo, or a map or drawing that somebody has made already.
+    what it wants: a photo, or a map or drawing that somebody has made already. With `alpha` the picture has four channels,
+    its transparency as the last. `reading` are the values with which it reads what the condition's own renderer drew.
     """
 
     key: str
@@ -83,6 +84,8 @@ class Detector:
     params: tuple[Param, ...] = ()
     weights: tuple[str, ...] = ()
     reads: Literal["photo", "map"] = "photo"
+    alpha: bool = False
+    reading: Mapping[str, Value] = field(default_factory=dict[str, Value])
 
 
 class Truth(Protocol):
@@ -129,13 +132,27 @@ class Truth(Protocol):
         ...
 
 
-Group = Literal["draw", "photo"]
-EditorKind = Literal["scribble", "pose", "seg", "view"]
+Group = Literal["draw", "photo", "rework"]
+"""What a condition begins with: an empty canvas, what is found in a photo, or a picture that becomes another one."""
+EditorKind = Literal["scribble", "pose", "seg", "view", "inpaint"]
+"""The editors by the names of their modules in components/assets."""
 
+HOLE_BELOW = 128
+"""A pixel of less alpha is a hole in a control picture: nothing is known of it there."""
 
 Feed = Literal["rgb", "bgr", "opposed"]
 """How colours go into a network: as they are, channels reversed (the 1.0 normal model), or with red and green as their
-opposites (normals whose axes point right and down)."""
+opposites (normals whose axes point right and down). What a network wants stands on its card."""
+
+
+def fed(picture: Rgb, feed: Feed) -> Rgb:
+    """A control picture as a network learnt to read it."""
+    if feed == "bgr":
+        return np.ascontiguousarray(picture[:, :, ::-1])
+    if feed == "opposed":
+        # Black is no direction: nothing is said there, to any network.
+        return np.where(picture.any(axis=2, keepdims=True), picture ^ np.array([255, 255, 0], np.uint8), picture)
+    return picture
 
 
 @dataclass(frozen=True)
@@ -143,9 +160,9 @@ class ControlType:
     """Everything about one condition.
 
     `render(document, values)` turns a document into the control picture that the network sees (uint8 H,W,3 at the
-    document's size, lines white on black); `params` are its parameters. `networks` names the ControlNet card for each
-    model family. `feed` says which networks (or families) want other colours than the document's (`fed`).
-    `truth(world)` is the document of a rendered scene. `nearest` resizes without inventing new colours.
+    document's size, lines white on black; H,W,4 where it may have holes, see `HOLE_BELOW`); `params` are its parameters.
+    `truth(world)` is the document of a rendered scene; None where a scene has none to tell. `nearest` resizes without
+    inventing new colours. Which ControlNets read it stands on their cards (`controlnet_core/models/cards`).
     """
 
     key: str
@@ -157,23 +174,40 @@ class ControlType:
     document: DocumentKind
     editor: EditorKind
     render: Callable[[Document, Values], Rgb]
-    truth: Callable[[Truth], Document]
-    networks: Mapping[str, str]
+    truth: Callable[[Truth], Document] | None = None
     params: tuple[Param, ...] = ()
     detectors: tuple[Detector, ...] = ()
-    feed: Mapping[str, Feed] = field(default_factory=dict[str, Feed])
     nearest: bool = False
     placeholder: str = ""
     """An example prompt that suits the condition."""
     options: Callable[[], Mapping[str, object]] = dict[str, object]
     """What its editor needs to know besides the document, as JSON: a class table, which adjustments make sense."""
 
-    def fed(self, picture: Rgb, network: str, family: str = "") -> Rgb:
-        """The control picture as `network` of a model family learnt to read it."""
-        kind = self.feed.get(network, self.feed.get(family, "rgb"))
-        if kind == "bgr":
-            return np.ascontiguousarray(picture[:, :, ::-1])
-        if kind == "opposed":
-            # Black is no direction: nothing is said there, to any network.
-            return np.where(picture.any(axis=2, keepdims=True), picture ^ np.array([255, 255, 0], np.uint8), picture)
-        return picture
+    @property
+    def wants_hand(self) -> bool:
+        """Whether what is found in a photo is only where a hand begins."""
+        return self.group == "draw" or self.document == "rgba"
+
+    @property
+    def trains(self) -> bool:
+        """Whether a ControlNet can be trained here to read it: pairs of files say nothing of holes."""
+        return self.document != "rgba"
+
+    @property
+    def teaches(self) -> bool:
+        """Whether photos and what is found in them are pairs to learn from: not where that is the photo itself."""
+        return self.truth is not None
+
+    def truth_of(self, world: Truth) -> Document:
+        """The document of a rendered scene. Raises InputError where a scene has none to tell."""
+        if self.truth is None:
+            raise InputError(*self.no_pairs)
+        return self.truth(world)
+
+    @property
+    def no_pairs(self) -> tuple[str, str]:
+        """Why there is nothing to learn from where it does not teach, and what to do, in two sentences."""
+        return (
+            f"{self.title} is no map of a picture: the picture itself would be its own answer.",
+            "Choose another control, or bring pairs that you have.",
+        )

@@ -35,6 +35,10 @@ class Detection(Strict):
         """The digests of the pictures that are needed to run this."""
         return (self.picture,)
 
+    def keeps_alpha(self, digest: str) -> bool:
+        """Networks look at pictures without transparency."""
+        return False
+
     def role(self, digest: str) -> str:
         """What a picture of `pictures` is to the detection, in words."""
         return "photo"

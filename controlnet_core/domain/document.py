@@ -28,8 +28,8 @@ SIDE_MAX_PX = 2048
 HEADER_MAX_BYTES = 1 << 20
 PEOPLE_MAX = 64
 
-RasterKind = Literal["mask", "classes", "rgb"]
-_CHANNELS: dict[str, int] = {"mask": 1, "classes": 1, "rgb": 3}
+RasterKind = Literal["mask", "classes", "rgb", "rgba"]
+_CHANNELS: dict[str, int] = {"mask": 1, "classes": 1, "rgb": 3, "rgba": 4}
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,20 @@ class Raster:
     """A document of pixels.
 
     kind "mask": uint8 H,W, coverage of a stroke, 0 = paper, 255 = ink. kind "classes": uint8 H,W, one class index per
-    pixel (ADE20K, 0-based). kind "rgb": uint8 H,W,3 in RGB order.
+    pixel (ADE20K, 0-based). kind "rgb": uint8 H,W,3 in RGB order. kind "rgba": uint8 H,W,4, a picture with holes: alpha 255
+    where it stays, 0 where it is made anew; colours lie under holes too.
     """
 
     kind: RasterKind
     pixels: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        wanted = 2 if _CHANNELS[self.kind] == 1 else 3
+        channels = _CHANNELS[self.kind]
+        wanted = 2 if channels == 1 else 3
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != wanted:
             raise InputError(f"A {self.kind} document needs a uint8 array of {wanted} dimensions.")
+        if channels > 1 and self.pixels.shape[2] != channels:
+            raise InputError(f"A {self.kind} document needs {channels} channels.")
 
     @property
     def width(self) -> int:
@@ -109,7 +113,7 @@ class Skeleton(BaseModel):
 
 
 Document = Raster | Skeleton
-DocumentKind = Literal["mask", "classes", "rgb", "skeleton"]
+DocumentKind = Literal["mask", "classes", "rgb", "rgba", "skeleton"]
 
 
 def encode(document: Document) -> bytes:
@@ -157,7 +161,7 @@ def _skeleton(header: bytes) -> Skeleton:
 
 def _raster(header: dict[str, object], packed: bytes) -> Raster:
     kind, width, height = header["kind"], header["width"], header["height"]
-    if kind not in ("mask", "classes", "rgb") or type(width) is not int or type(height) is not int:
+    if not isinstance(kind, str) or kind not in _CHANNELS or type(width) is not int or type(height) is not int:
         raise ValueError("unknown kind or size")
     if not (1 <= width <= SIDE_MAX_PX and 1 <= height <= SIDE_MAX_PX):
         raise ValueError("size out of range")
@@ -167,5 +171,5 @@ def _raster(header: dict[str, object], packed: bytes) -> Raster:
     raw = inflate.decompress(packed, size + 1)
     if len(raw) != size or not inflate.eof:
         raise ValueError("pixel count differs")
-    pixels = np.frombuffer(raw, np.uint8).reshape((height, width, 3) if kind == "rgb" else (height, width))
-    return Raster(kind, pixels)
+    shape = (height, width) if _CHANNELS[kind] == 1 else (height, width, _CHANNELS[kind])
+    return Raster(cast("RasterKind", kind), np.frombuffer(raw, np.uint8).reshape(shape))

@@ -114,12 +114,13 @@ def resize_to(
     return np.asarray(cv2.resize(picture, (width, height), interpolation=interpolation), np.uint8)
 
 
-def open_picture(data: bytes, *, pixels_max: int = PIXELS_MAX, longest: int = 0) -> Rgb:
+def open_picture(data: bytes, *, pixels_max: int = PIXELS_MAX, longest: int = 0, alpha: bool = False) -> Rgb:
     """Decode an uploaded PNG, JPEG or WebP, upright as its EXIF data says, transparency over white.
 
-    Grey, palette, 16-bit and CMYK pictures come out as 8-bit RGB. With `longest`, a picture whose longer side has more
-    pixels comes out with that many. Takes 11 bytes a pixel at most. Raises InputError, in one sentence, for everything
-    else: over 25 MB, over `pixels_max` pixels, truncated, empty, damaged, a JPEG of very many scans, no picture at all.
+    With `alpha`, a picture that is transparent anywhere comes as H,W,4 instead. Grey, palette, 16-bit and CMYK pictures
+    come out as 8-bit RGB. With `longest`, a picture whose longer side has more pixels comes out with that many. Takes 11
+    bytes a pixel at most. Raises InputError, in one sentence, for everything else: over 25 MB, over `pixels_max` pixels,
+    truncated, empty, damaged, a JPEG of very many scans, no picture at all.
     """
     if not data:
         raise InputError("The file is empty.", "Choose a PNG, JPEG or WebP picture.")
@@ -130,12 +131,16 @@ def open_picture(data: bytes, *, pixels_max: int = PIXELS_MAX, longest: int = 0)
         raise _too_large(pixels_max)
     try:
         rgb, turned = (
-            _webp(data, size) if size is not None and data[:4] == b"RIFF" else _by_pillow(data, longest, pixels_max)
+            _webp(data, size, alpha=alpha)
+            if size is not None and data[:4] == b"RIFF"
+            else _by_pillow(data, longest, pixels_max, alpha=alpha)
         )
     except _TOO_LARGE as error:
         raise _too_large(pixels_max) from error
     except _DAMAGED as error:
         raise InputError("The picture is cut off or damaged.", "Save it again or choose another one.") from error
+    if rgb.shape[2] == 4 and rgb[..., 3].min() == 255:
+        rgb = np.ascontiguousarray(rgb[..., :3])
     side = max(rgb.shape[:2])
     if longest and side > longest:
         height, width = (max(1, round(one * longest / side)) for one in rgb.shape[:2])
@@ -216,7 +221,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _by_pillow(data: bytes, longest: int, pixels_max: int) -> tuple[Rgb, int]:
+def _by_pillow(data: bytes, longest: int, pixels_max: int, *, alpha: bool = False) -> tuple[Rgb, int]:
     """The pixels as they lie in the file, and the number that says how they are turned."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -235,21 +240,22 @@ def _by_pillow(data: bytes, longest: int, pixels_max: int) -> tuple[Rgb, int]:
     elif image.format == "WEBP" and image.width * image.height > ANIMATED_PIXELS_MAX:
         raise InputError("The picture is a large animation.", "Save one picture of it.")
     image.load()
-    out = np.empty((image.height, image.width, 3), np.uint8)
+    alpha = alpha and _is_transparent(image)
+    out = np.empty((image.height, image.width, 4 if alpha else 3), np.uint8)
     rows = max(1, _STRIP_PX // image.width)
     for top in range(0, image.height, rows):
         end = min(top + rows, image.height)
         strip = image.crop((0, top, image.width, end))
         strip.info = image.info
-        out[top:end] = _rgb(strip)
+        out[top:end] = np.asarray(strip.convert("RGBA"), np.uint8) if alpha else _rgb(strip)
     return out, _orientation(image)
 
 
-def _webp(data: bytes, size: tuple[int, int]) -> tuple[Rgb, int]:
+def _webp(data: bytes, size: tuple[int, int], *, alpha: bool = False) -> tuple[Rgb, int]:
     """OpenCV's reader holds a WebP once; Pillow's holds it four times, as it does for animations."""
     flags = data[20] if data[12:16] == b"VP8X" else 0
     if flags & 0x02:
-        return _by_pillow(data, 0, ANIMATED_PIXELS_MAX)
+        return _by_pillow(data, 0, ANIMATED_PIXELS_MAX, alpha=alpha)
     try:
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -261,7 +267,8 @@ def _webp(data: bytes, size: tuple[int, int]) -> tuple[Rgb, int]:
     turned = _webp_orientation(data) if flags & 0x08 else 1
     if found.shape[2] == 4:
         cv2.cvtColor(found, cv2.COLOR_BGRA2RGBA, dst=found)  # in place
-        return hwc3(np.asarray(found, np.uint8)), turned
+        whole = np.asarray(found, np.uint8)
+        return whole if alpha else hwc3(whole), turned
     return np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB, dst=found), np.uint8), turned
 
 
@@ -307,11 +314,15 @@ def _orientation(image: Image.Image) -> int:
         return 1  # damaged EXIF data says nothing about the picture itself
 
 
+def _is_transparent(image: Image.Image) -> bool:
+    return "A" in image.getbands() or "transparency" in image.info
+
+
 def _rgb(image: Image.Image) -> Rgb:
     if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip instead of scale
         wide: NDArray[Any] = np.asarray(image).astype(np.int64)
         return hwc3(np.clip((wide + 128) // 257, 0, 255).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
+    if _is_transparent(image):
         return hwc3(np.array(image.convert("RGBA"), np.uint8))
     return np.array(image.convert("RGB"), np.uint8)
 

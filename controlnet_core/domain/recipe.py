@@ -160,6 +160,10 @@ class Recipe(Strict):
         wanted += [self.source.picture, self.source.mask] if self.source else []
         return tuple(dict.fromkeys(digest for digest in wanted if digest is not None))
 
+    def keeps_alpha(self, digest: str) -> bool:
+        """Whether the transparency of a picture of `pictures` says something: that of a control's holes does."""
+        return any(digest == unit.picture for unit in self.controls)
+
     def role(self, digest: str) -> str:
         """What a picture of `pictures` is to the recipe, in words."""
         for unit in self.controls:

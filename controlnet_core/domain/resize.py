@@ -37,7 +37,7 @@ def fit(picture: Rgb, width: int, height: int, resize: Resize = "stretch", neare
     if resize == "crop":
         top, left = (inner_height - height) // 2, (inner_width - width) // 2
         return np.ascontiguousarray(inner[top : top + height, left : left + width])
-    full = np.empty((height, width, 3), np.uint8)
+    full = np.empty((height, width, picture.shape[2]), np.uint8)
     full[:] = _border_colour(picture)
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
     full[top : top + inner_height, left : left + inner_width] = inner

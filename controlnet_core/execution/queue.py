@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from controlnet_core.domain import picture
+from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import Busy, InputError, NoSpace, QueueFull, RecipeError, StudioError, WorkerLost
-from controlnet_core.domain.job import Job, Kind, Lifetime, State, read_work
+from controlnet_core.domain.job import Job, Kind, Lifetime, State, Work, read_work
 from controlnet_core.storage import store
 from controlnet_core.storage.store import Blobs
 
@@ -58,6 +59,11 @@ CREATE INDEX IF NOT EXISTS job_session ON job (session, tag);
 CREATE INDEX IF NOT EXISTS job_owner ON job (owner);
 CREATE INDEX IF NOT EXISTS job_tag ON job (tag) WHERE runs > 0;
 """
+
+
+def pictures_of(work: Work, blobs: Blobs) -> dict[str, Rgb]:
+    """The pictures that a work names, decoded, by their digests. Raises InputError where one is gone."""
+    return {digest: picture.open_picture(blobs.get(digest), alpha=work.keeps_alpha(digest)) for digest in work.pictures}
 
 
 _EARLIER = {
@@ -202,7 +208,7 @@ class Queue:
                 )
             try:
                 work = read_work(row["kind"], row["work"])
-                pictures = {digest: picture.open_picture(self.blobs.get(digest)) for digest in work.pictures}
+                pictures = pictures_of(work, self.blobs)
                 return Job(row["id"], row["session"], work, pictures, row["owner"], row["slot"], row["lifetime"])
             except StudioError as error:
                 self.fail(row["id"], error)

@@ -18,7 +18,6 @@ from typing import Any, Literal
 import psutil
 
 from controlnet_core.checkpoints.safetensors_header import read_header
-from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.execution.devices import free_gpu_bytes
@@ -210,17 +209,15 @@ def room(device: str) -> int:
     return int(psutil.virtual_memory().available) if device == "cpu" else free_gpu_bytes(device)
 
 
-def facts_of(recipe: Recipe, catalog: Catalog, controls: Mapping[str, ControlType]) -> Facts:
+def facts_of(recipe: Recipe, catalog: Catalog) -> Facts:
     """What the files of a recipe's models say. Raises ModelMissing and ModelError."""
     card = catalog.card(recipe.model)
     facts = _base_facts(catalog.locate(card))
-    family = card.family
     networks: dict[str, int] = {}
     for unit in recipe.controls:
-        kind = controls.get(unit.control)
-        name = unit.network or (kind.networks.get(family) if kind else None)
-        if name and unit.weight > 0:
-            networks[name] = _control_parameters(catalog.locate(catalog.card(name)))
+        network = catalog.network(unit.control, card.family, unit.network) if unit.weight > 0 else None
+        if network is not None:
+            networks[network.id] = _control_parameters(catalog.locate(network))
     if recipe.vae:
         facts = _with_vae(facts, catalog.locate(catalog.card(recipe.vae)))
     changed: dict[str, int] = {}
@@ -343,11 +340,11 @@ def _by_level(shapes: Shapes, pattern: str) -> tuple[int, ...]:
     return tuple(found[level] for level in sorted(found))
 
 
-def chosen(recipe: Recipe, catalog: Catalog, controls: Mapping[str, ControlType], device: str, room_bytes: int) -> str:
+def chosen(recipe: Recipe, catalog: Catalog, device: str, room_bytes: int) -> str:
     """The name of the plan that the engine should begin with: STUDIO_PLAN where it is set, else by the estimate."""
     asked = os.environ.get("STUDIO_PLAN", "")
     try:
-        found = estimate(recipe, facts_of(recipe, catalog, controls), device, room_bytes, asked)
+        found = estimate(recipe, facts_of(recipe, catalog), device, room_bytes, asked)
     except (StudioError, OSError, KeyError, IndexError, ValueError, TypeError):
         return asked  # loading says it better
     return found.plan.name if found.plan else ladder(device, asked)[-1].name

@@ -11,14 +11,16 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from controlnet_core.checkpoints.probe import Kind, Verdict, check
-from controlnet_core.domain.errors import InputError, ModelMissing
+from controlnet_core.domain.control import Feed
+from controlnet_core.domain.errors import InputError, ModelMissing, RecipeError
 from controlnet_core.domain.recipe import Key, Sampler
 from controlnet_core.families import Family, family
 from controlnet_core.storage import store
@@ -59,6 +61,11 @@ class Defaults(BaseModel):
     )
 
 
+def _listed(given: object) -> object:
+    """One condition may stand by itself."""
+    return ((given,) if given else ()) if isinstance(given, str) else given
+
+
 class ModelCard(BaseModel):
     """One model: what it is, where it lies here and where it comes from.
 
@@ -86,8 +93,15 @@ class ModelCard(BaseModel):
     prediction: Prediction | None = None
     """What the network predicts, where a single file cannot tell."""
     defaults: Defaults = Defaults()
-    control: str = ""
-    """The condition that a ControlNet reads; "" when it reads several, or when nobody has said."""
+    controls: Annotated[tuple[Key, ...], BeforeValidator(_listed)] = Field(
+        default=(), validation_alias=AliasChoices("controls", "control")
+    )
+    """The conditions that a ControlNet reads; none when nobody has said."""
+    feed: dict[Key, Feed] = {}
+    """How a ControlNet wants the colours of a condition, where that is not as they are."""
+    pooled: bool = False
+    """Whether what a ControlNet says is averaged over the picture and kept off the unconditional half of the guidance:
+    the shuffle network's way. A folder's own configuration says so too."""
     trouble: str = ""
     """Why a file of the user's cannot be used; "" when it can, or when nobody has looked inside (pickles)."""
     own: bool = False
@@ -189,6 +203,45 @@ class Catalog:
         except ModelMissing:
             return False
 
+    def networks(self, control: str, family: str) -> list[ModelCard]:
+        """The ControlNets that may carry a condition for base models of a family, here or not, the best first.
+
+        Those that are known to read it, as their cards come; then those of which nobody has said what they read. A family
+        that cannot be told may fit. What cannot be used at all is left out.
+        """
+        found = [
+            card
+            for card in self.cards()
+            if card.kind == "controlnet"
+            and card.family in ("", family)
+            and (not card.controls or control in card.controls)
+            and not card.trouble
+        ]
+        return sorted(found, key=lambda card: (not card.controls, card.family != family))
+
+    def network(self, control: str, family: str, name: str | None = None) -> ModelCard | None:
+        """The ControlNet that carries a condition for a family: the one called `name`, else the usual one, None without any.
+
+        The usual one is the first whose card names both, here or not. Raises ModelMissing for a name that is not known,
+        RecipeError for that of something else.
+        """
+        if name is None:
+            fits = (card for card in self.networks(control, family) if control in card.controls)
+            return next((card for card in fits if card.family == family), None)
+        card = self.card(name)
+        if card.kind != "controlnet":
+            raise RecipeError(f"{card.title} is not a ControlNet.", "Choose a ControlNet for the control.")
+        return card
+
+    def carriers(self, control: str) -> list[tuple[ModelCard, ModelCard]]:
+        """The base models with a ControlNet for a condition, each with its usual one: those that are all here come first."""
+        pairs = [
+            (base, network)
+            for base in self.cards()
+            if base.kind == "base" and not base.trouble and (network := self.network(control, base.family))
+        ]
+        return sorted(pairs, key=lambda pair: sum(not self.installed(card) for card in pair))
+
     def locate(self, card: ModelCard) -> Path:
         """The folder or file of a model. Raises ModelMissing with a sentence that says where to get it and put it."""
         found = self._find(card)
@@ -274,6 +327,7 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
     about, found = _about(path), _verdict(path)
     if found.kind not in (None, "detector") and not (kind == "controlnet" and found.control):
         kind = found.kind  # a full checkpoint among the ControlNets serves as one
+    twin = _published(path.name) if kind == "controlnet" else None
     return ModelCard(
         id=id,
         title=about.get("title") or (path.stem if path.is_file() else path.name),
@@ -285,17 +339,19 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
         note=about.get("note", ""),
         words=about.get("words", ""),
         prediction=next((one for one in get_args(Prediction) if one == about.get("prediction")), None),
-        control=(about.get("control") or _named_control(path.name)) if kind == "controlnet" else "",
+        controls=(about.get("controls") or (twin.controls if twin else ())) if kind == "controlnet" else (),
+        feed=about.get("feed") or (twin.feed if twin else {}),
+        pooled=bool(twin and twin.pooled),
         defaults=_defaults(about.get("defaults")),
         trouble="" if found.ok else f"{found.sentence} {found.hint}".strip(),
         own=True,
     )
 
 
-def _named_control(name: str) -> str:
-    """The condition of a published ControlNet in another file, as control_v11p_sd15_scribble_fp16; "" for other names."""
-    published = (card for card in shipped().values() if card.kind == "controlnet" and card.control)
-    return next((card.control for card in published if name.startswith(Path(card.path).name)), "")
+def _published(name: str) -> ModelCard | None:
+    """The published ControlNet that a file is by its name, as control_v11p_sd15_scribble_fp16; None for other names."""
+    fits = [card for card in shipped().values() if card.hub and card.controls and name.startswith(Path(card.path).name)]
+    return max(fits, key=lambda card: len(card.path), default=None)
 
 
 def size_of(path: Path) -> int:
@@ -343,7 +399,7 @@ def _about_file(path: Path) -> Path:
 
 
 def _about(path: Path) -> dict[str, Any]:
-    """What a model's own `card.toml` says of it: texts, and `defaults`. A damaged one says nothing."""
+    """What a model's own `card.toml` says of it: texts, `controls`, `feed` and `defaults`. A damaged one says nothing."""
     try:
         with _about_file(path).open("rb") as file:
             found = tomllib.loads(file.read(_CARD_MAX_BYTES).decode())
@@ -352,7 +408,19 @@ def _about(path: Path) -> dict[str, Any]:
     texts = {key: value for key, value in found.items() if isinstance(value, str) and len(value) <= 1000}
     if Path(texts.get("words", "")).name != texts.get("words", ""):
         texts.pop("words", None)
-    return {**texts, "defaults": found.get("defaults")}
+    return {**texts, "controls": _keys(found), "feed": _feeds(found.get("feed")), "defaults": found.get("defaults")}
+
+
+def _keys(found: dict[str, Any]) -> tuple[str, ...]:
+    """The conditions that a `card.toml` names: `control = "canny"` or `controls = ["canny", "lines"]`."""
+    given = _listed(found.get("controls") or found.get("control") or ())
+    keys = cast("Sequence[object]", given) if isinstance(given, (list, tuple)) else ()
+    return tuple(key for key in keys if isinstance(key, str) and re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", key))
+
+
+def _feeds(given: object) -> dict[str, Any]:
+    pairs = cast("dict[str, object]", given) if isinstance(given, dict) else {}
+    return {key: feed for key, feed in pairs.items() if feed in get_args(Feed)}
 
 
 def _defaults(given: object) -> Defaults:

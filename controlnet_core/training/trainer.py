@@ -247,7 +247,7 @@ def _publish(config: Config, base: Base, lesson: Lesson, catalog: Catalog) -> st
     family = card.family or base.family.key
     title = config.title or config.name
     name = config.name
-    about = {"title": title, "family": family, "control": config.control, "licence": "your own work"}
+    about = {"title": title, "family": family, "controls": [config.control], "licence": "your own work"}
     if not config.training.locked:
         words = catalog.words(card)
         decoded: dict[str, object] = {"title": f"{title} (base)", "family": family, "licence": card.licence}

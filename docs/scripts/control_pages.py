@@ -23,6 +23,7 @@ WAYS = {
     "pose": "a skeleton whose joints you drag",
     "seg": "a painter with ADE20K's 150 classes",
     "view": "a viewer that adjusts the map",
+    "inpaint": "a brush for the holes",
 }
 
 
@@ -71,7 +72,7 @@ def page(control: ControlType, picture: str) -> str:
             needs = f" Needs {', '.join(_card(one) for one in cards)}." if cards else " Needs no download."
             lines += [f"**{detector.title}** (`{detector.key}`). {detector.help}{needs}".strip(), ""]
             lines += [*_params(detector.params), ""] if detector.params else []
-    networks = [card for card in shipped().values() if card.kind == "controlnet" and card.control == control.key]
+    networks = [card for card in shipped().values() if card.kind == "controlnet" and control.key in card.controls]
     if networks:
         lines += ["## ControlNets that read it", ""]
         lines += [f"- {_card(card)}: `studio models download {card.id}`" for card in networks]

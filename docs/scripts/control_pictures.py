@@ -33,7 +33,7 @@ def main(keys: list[str]) -> None:
     catalog = Catalog(ROOT / "models")
     engine, defaults = LocalEngine(catalog, annotator.controls(), "cpu"), catalog.card(MODEL).defaults
     OUT.mkdir(exist_ok=True)
-    for key in keys or list(annotator.controls()):
+    for key in keys or [key for key in annotator.controls() if catalog.network(key, MODEL)]:
         control = annotator.control(key)
         example = examples(key)[0]
         drawn = control.render(example.make(SIDE, SIDE), values(control.params, {}))

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 import paperworld
 from annotator import controls
-from controlnet_core.domain.control import Rgb, values
+from controlnet_core.domain.control import Rgb, fed, values
+from controlnet_core.models.catalog import shipped
 from paperworld.world import freehand
 from paperworld.world.freeform import compose_free
 from paperworld.world.layouts import compose_layout
@@ -92,12 +93,13 @@ def control_of(scene: Scene, truth: Rendering, key: str, rng: np.random.Generato
     if key == PROMPT:
         return np.zeros_like(truth.picture)
     control = controls()[key]
-    document = control.truth(truth)
+    document = control.truth_of(truth)
     if rng is not None and key == "scribble":
         document = freehand.scribble(scene, truth, rng)
     elif rng is not None and key == "pose":
         document = freehand.pose(truth.skeleton, rng)
-    return control.fed(control.render(document, values(control.params, {})), control.networks["paperworld"])
+    card = shipped()["paperworld-control"]
+    return fed(control.render(document, values(control.params, {})), card.feed.get(key, "rgb"))
 
 
 def scene_of(seed: int) -> tuple[Scene, Rendering]:

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from annotator import canny, controls, depth, detection, ink, normal, pose, scribble, seg, skeleton_drawing
-from controlnet_core.domain.control import values
+from controlnet_core.domain.control import fed, values
 from controlnet_core.domain.document import MISSING, Person, Point, Raster, Skeleton
 from controlnet_core.domain.errors import InputError
+from controlnet_core.models.catalog import shipped
 
 NAMES = ("dog", "room", "human")
 
@@ -78,11 +79,11 @@ def test_the_worlds_normals_say_what_detected_ones_say_and_its_network_hears_wha
     said = normal.CONTROL.truth(truth).pixels
     rightwards, downwards = truth.normal[..., 0] > 0.3, truth.normal[..., 1] > 0.3
     assert (said[rightwards, 0] < 127).all() and (said[downwards, 1] < 127).all()
-    fed = normal.CONTROL.fed(said, "paperworld-control", "paperworld").astype(int)
-    assert np.abs(fed - normal.shown(truth.normal)).max() <= 1
+    heard = fed(said, shipped()["paperworld-control"].feed["normal"]).astype(int)
+    assert np.abs(heard - normal.shown(truth.normal)).max() <= 1
     black = np.zeros((2, 2, 3), np.uint8)
-    assert not normal.CONTROL.fed(black, "paperworld-control").any()
-    assert normal.CONTROL.fed(said, "sd15-normal-v11") is said
+    assert not fed(black, "opposed").any()
+    assert "normal" not in shipped()["sd15-normal-v11"].feed and fed(said, "rgb") is said
 
 
 def skeleton(entry, width, height):

@@ -82,9 +82,7 @@ def compare(models: Path, steps: int, name: str) -> None:
     report("load control", model=name, **quickest([Timed(lambda: load_control(folder / "controlnet"))]))
 
     canvas = picture()
-    engine = LocalEngine(
-        Catalog(models), {"scribble": control_type("scribble", networks={"paperworld": "paperworld-control"})}
-    )
+    engine = LocalEngine(Catalog(models), {"scribble": control_type("scribble")})
     unit = ControlUnit(control="scribble", picture=digest(canvas))
     recipe = Recipe(
         model="paperworld", prompt="a red house by the sea", negative="", controls=(unit,), width=SIDE, height=SIDE,

@@ -118,7 +118,7 @@ def measure(models: Path, name: str) -> None:
     side, count = int(row["side"]), int(row.get("controls", 0))
     canvas = np.full((side, side, 3), 255, np.uint8)
     source = Source(picture=digest(canvas), mask=digest(canvas) if "mask" in row else None) if "source" in row else None
-    controls = {"scribble": control_type("scribble", networks={})}
+    controls = {"scribble": control_type("scribble")}
     units = tuple(
         ControlUnit(control="scribble", picture=digest(canvas), network=f"control{number}") for number in range(count)
     )
@@ -137,7 +137,7 @@ def measure(models: Path, name: str) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     engine.run(recipe, {digest(canvas): canvas}, lambda step: None)
     measured = resident("VmHWM") - before
-    facts = preflight.facts_of(recipe, engine.catalog, controls)
+    facts = preflight.facts_of(recipe, engine.catalog)
     if "alone" in row:
         facts = replace(facts, vae_widths=(1,))
     plan = cache.plans(engine.device, str(row.get("plan", "")))[0]

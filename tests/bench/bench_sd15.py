@@ -254,7 +254,7 @@ def _ours(row: Row, scale: Scale, models: Path):
     from tests.core.small import control_type, digest
 
     canvas = _canvas(scale.side)
-    engine = LocalEngine(Catalog(models), {"scribble": control_type("scribble", networks={})})
+    engine = LocalEngine(Catalog(models), {"scribble": control_type("scribble")})
     units = tuple(
         ControlUnit(control="scribble", picture=digest(canvas), network=f"control{number}", end=row.end)
         for number in range(row.controls)

@@ -66,8 +66,7 @@ def test_an_action_is_read() -> None:
 
 
 def test_every_kind_of_editor_is_the_same_everywhere() -> None:
-    kinds = set(get_args(components.EditorKind))
-    assert kinds == set(get_args(control.EditorKind))
+    kinds = set(get_args(control.EditorKind))
     folders = {
         path.parent.name for path in (components.ASSETS / "editors").glob("*/*.js") if path.stem == path.parent.name
     }

@@ -9,6 +9,8 @@ from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.document import Raster
 
 TOKENS = ["<s>", "</s>", "a", "house", "tree", "red", "blue", ",", "sea"]
+CARD = 'controls = ["scribble", "normal", "seg"]\nfeed = { normal = "bgr" }\n'
+"""What the small ControlNet says of itself."""
 
 
 def digest(picture: np.ndarray) -> str:
@@ -124,4 +126,5 @@ def save_small_model(
     )  # fmt: skip
     pipeline.save_pretrained(folder)
     control.save_pretrained(folder / "controlnet")
+    (folder / "controlnet" / "card.toml").write_text(CARD, encoding="utf-8")
     return folder

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from controlnet_core.domain.errors import InputError, ModelMissing
+from controlnet_core.domain.errors import InputError, ModelMissing, RecipeError
 from controlnet_core.models.catalog import CARDS, TOKENIZER, Catalog, ModelCard, shipped
 
 CROSS = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
@@ -178,3 +178,74 @@ def test_the_words_of_the_card_are_a_tokenizer(tmp_path, monkeypatch):
     ids = tokenizer("a cat", padding="max_length", max_length=77)["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids[:4]) == ["<|startoftext|>", "a</w>", "cat</w>", "<|endoftext|>"]
     assert len(ids) == 77
+
+
+def control_file(folder, name):
+    """A ControlNet's file of SD 1.5's family."""
+    tensors = {CROSS.replace("model.diffusion_model", "control_model"): torch.zeros(8, 768)}
+    tensors["control_model.input_hint_block.0.weight"] = torch.zeros(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / f"{name}.safetensors")
+
+
+def test_the_first_card_that_names_a_condition_is_its_familys_usual_one(tmp_path):
+    catalog = Catalog(tmp_path)
+    for control, found in (("canny", "sd15-canny-v11"), ("normal", "sd15-normal-v11"), ("tile", "sd15-tile-v11")):
+        assert catalog.network(control, "sd15").id == found
+    assert catalog.network("canny", "paperworld").id == "paperworld-control"
+    assert catalog.network("tile", "paperworld") is None, "the embedded model never learnt it"
+    assert catalog.network("nothing", "sd15") is None
+    assert catalog.network("canny", "sd15", "sd15-canny-v10").id == "sd15-canny-v10"
+    with pytest.raises(RecipeError, match="not a ControlNet"):
+        catalog.network("canny", "sd15", "sd15")
+    with pytest.raises(ModelMissing):
+        catalog.network("canny", "sd15", "gone")
+
+
+def test_all_networks_that_may_carry_a_condition_the_known_ones_first(tmp_path):
+    catalog = Catalog(tmp_path)
+    control_file(tmp_path / "controlnet", "mine")
+    control_file(tmp_path / "controlnet", "control_v11p_sd15_canny_fp16")
+    names = [card.id for card in catalog.networks("canny", "sd15")]
+    assert names == ["sd15-canny-v11", "sd15-canny-v10", "control_v11p_sd15_canny_fp16", "mine"]
+    assert "mine" in [card.id for card in catalog.networks("tile", "sd15")], "nobody has said what it reads"
+    assert "mine" not in [card.id for card in catalog.networks("canny", "paperworld")]
+
+
+def test_a_published_file_under_another_name_is_fed_as_the_published_one(tmp_path):
+    catalog = Catalog(tmp_path)
+    control_file(tmp_path / "controlnet", "control_sd15_normal_pruned")
+    control_file(tmp_path / "controlnet", "control_v11e_sd15_shuffle_fp16")
+    assert catalog.card("control_sd15_normal_pruned").feed == {"normal": "bgr"}
+    shuffle = catalog.card("control_v11e_sd15_shuffle_fp16")
+    assert shuffle.controls == ("shuffle",) and shuffle.pooled
+
+
+def test_a_folders_own_card_says_what_it_reads(tmp_path):
+    folder = tmp_path / "controlnet" / "mine"
+    control_file(folder, "diffusion_pytorch_model")
+    (folder / "config.json").write_text("{}")
+    said = {
+        'control = "tile"': (("tile",), {}),
+        'controls = ["canny", "normal"]\nfeed = { normal = "bgr", canny = "sideways" }': (("canny", "normal"), {"normal": "bgr"}),
+        'controls = 7\nfeed = "bgr"': ((), {}),
+        "": ((), {}),
+    }  # fmt: skip
+    for text, (controls, feed) in said.items():
+        (folder / "card.toml").write_text(text)
+        card = Catalog(tmp_path).card("mine")
+        assert (card.controls, card.feed) == (controls, feed), text
+    (folder / "card.toml").write_text('control = "tile"\nfamily = "paperworld"')
+    assert Catalog(tmp_path).network("tile", "paperworld").id == "mine"
+
+
+def test_a_card_added_long_ago_still_says_its_condition(tmp_path):
+    place = tmp_path / "cards" / "theirs.json"
+    place.parent.mkdir()
+    place.write_text(
+        '{"id": "theirs", "title": "T", "kind": "controlnet", "family": "sd15", "path": "controlnet/t", "hub": "a/t",'
+        ' "control": "canny"}'
+    )
+    card = Catalog(tmp_path).card("theirs")
+    assert card.controls == ("canny",)
+    assert ModelCard.model_validate_json(card.model_dump_json(exclude_defaults=True)) == card

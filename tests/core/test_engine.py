@@ -19,10 +19,10 @@ SAMPLERS = ("ddim", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "unipc", 
 
 
 CONTROLS = {
-    "scribble": control_type("scribble", networks={"": "control"}),
-    "normal": control_type("normal", networks={"": "control"}, feed={"control": "bgr"}),
-    "depth": control_type("depth", networks={"sd15": "sd15-depth-v11"}),
-    "seg": control_type("seg", networks={"": "control"}, nearest=True),
+    "scribble": control_type("scribble"),
+    "normal": control_type("normal"),
+    "depth": control_type("depth"),
+    "seg": control_type("seg", nearest=True),
 }
 
 
@@ -292,7 +292,7 @@ def test_a_single_file_runs_with_the_vocabulary_of_clip(checkpoints, small_model
     (tmp_path / "checkpoints" / "own.safetensors").symlink_to(checkpoints["safetensors"])
     (tmp_path / "controlnet" / "control.pth").symlink_to(checkpoints["wrapped"])
     engine = LocalEngine(Catalog(tmp_path), CONTROLS, "cpu")
-    wanted = recipe(model="own", steps=2, controls=(unit(),))
+    wanted = recipe(model="own", steps=2, controls=(unit(network="control"),))
     with pytest.raises(ModelMissing, match=r"vocabulary of CLIP is not on this machine.*tokenizers/clip"):
         engine.run(wanted, PICTURES, quiet)
     (tmp_path / "tokenizers").mkdir()

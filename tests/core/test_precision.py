@@ -13,7 +13,7 @@ from controlnet_core.memory.plan import Facts, estimate, ladder, needed
 from controlnet_core.models.catalog import Catalog
 from tests.core.small import control_type, digest
 
-CONTROLS = {"scribble": control_type("scribble", networks={"": "control"})}
+CONTROLS = {"scribble": control_type("scribble")}
 PICTURE = np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)
 GB = 10**9
 
@@ -121,7 +121,7 @@ def test_the_engine_changes_precision_down_the_ladder_and_back(engine, able, mon
     whole = drawn(engine)
     plain = cache.room
     monkeypatch.setattr(cache, "room", lambda device: 1)
-    assert preflight.chosen(recipe(), engine.catalog, CONTROLS, "cpu", 1) == "bfloat16"
+    assert preflight.chosen(recipe(), engine.catalog, "cpu", 1) == "bfloat16"
     drawn(engine)
     assert loaded(engine) == {torch.bfloat16}
     monkeypatch.setattr(cache, "room", plain)

@@ -18,7 +18,7 @@ from controlnet_core.models.loading import load_base, load_control
 from controlnet_core.models.lora import Adapters
 from tests.core.small import control_type, digest
 
-CONTROLS = {"scribble": control_type("scribble", networks={"": "control"})}
+CONTROLS = {"scribble": control_type("scribble")}
 PICTURE = np.zeros((64, 64, 3), np.uint8)
 CONTROL = 361_279_120
 GB = 10**9
@@ -44,7 +44,7 @@ def catalog(small_model, tmp_path):
 def test_headers_say_what_loading_finds(catalog, small_model):
     unit = ControlUnit(control="scribble", picture=digest(PICTURE))
     off = unit.model_copy(update={"weight": 0.0})
-    facts = facts_of(recipe(controls=(unit, unit, off)), catalog, CONTROLS)
+    facts = facts_of(recipe(controls=(unit, unit, off)), catalog)
     base = load_base(small_model)
     assert facts.unet == parameters(base.unet)
     assert facts.vae == parameters(base.vae)
@@ -58,7 +58,7 @@ def test_single_files_too(checkpoints, hints, tmp_path):
     whole = load_file(checkpoints["safetensors"])
     save_file(whole, tmp_path / "checkpoints" / "own.safetensors")
     base = load_base(checkpoints["safetensors"], hints=hints)
-    facts = facts_of(recipe(model="own"), Catalog(tmp_path), CONTROLS)
+    facts = facts_of(recipe(model="own"), Catalog(tmp_path))
     assert facts.unet == parameters(base.unet)
     assert facts.vae == parameters(base.vae)
     # The file also holds the table of position numbers.
@@ -71,7 +71,7 @@ def test_single_files_too(checkpoints, hints, tmp_path):
 def test_a_pickle_counts_as_sd15(checkpoints, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "own.ckpt").symlink_to(checkpoints["wrapped"])
-    assert facts_of(recipe(model="own"), Catalog(tmp_path), CONTROLS).unet == Facts().unet
+    assert facts_of(recipe(model="own"), Catalog(tmp_path)).unet == Facts().unet
 
 
 def test_what_loras_change_is_kept_beside(catalog, small_model, tmp_path):
@@ -86,11 +86,11 @@ def test_what_loras_change_is_kept_beside(catalog, small_model, tmp_path):
     for name in ("one", "other"):
         save_file(tensors, tmp_path / "loras" / f"{name}.safetensors")
     asked = recipe(loras=(Lora(key="one"), Lora(key="other")))
-    facts = facts_of(asked, catalog, CONTROLS)
+    facts = facts_of(asked, catalog)
     adapters = Adapters(base)
     adapters.use([(tmp_path / "loras" / f"{name}.safetensors", 1.0) for name in ("one", "other")])
     assert facts.changed == sum(tensor.numel() for tensor in adapters._original.values()) > 0
-    without = facts_of(recipe(), catalog, CONTROLS)
+    without = facts_of(recipe(), catalog)
     more = [
         needed(asked, facts, kind, ladder(kind)[0]) - needed(asked, without, kind, ladder(kind)[0])
         for kind in ("cpu", "cuda")
@@ -154,12 +154,12 @@ def test_low_memory_mode_begins_further_down(monkeypatch, catalog):
     assert [plan.name for plan in ladder("cuda", "offload")] == ["offload", "controls", "layers", "fp8"]
     assert ladder("cuda", "unheard") == ladder("cuda")
     monkeypatch.setenv("STUDIO_PLAN", "offload")
-    assert preflight.chosen(recipe(), catalog, CONTROLS, "cuda", 80 * GB) == "offload"
+    assert preflight.chosen(recipe(), catalog, "cuda", 80 * GB) == "offload"
     monkeypatch.delenv("STUDIO_PLAN")
-    assert preflight.chosen(recipe(), catalog, CONTROLS, "cuda", 80 * GB) == "resident"
+    assert preflight.chosen(recipe(), catalog, "cuda", 80 * GB) == "resident"
     # The smallest plan that there is, rather than a refusal: the estimate may be wrong.
-    assert preflight.chosen(recipe(), catalog, CONTROLS, "cuda", 0) == "fp8"
-    assert preflight.chosen(recipe(model="nothing"), catalog, CONTROLS, "cuda", 0) == ""
+    assert preflight.chosen(recipe(), catalog, "cuda", 0) == "fp8"
+    assert preflight.chosen(recipe(model="nothing"), catalog, "cuda", 0) == ""
 
 
 def test_the_engine_begins_where_the_estimate_says(catalog, monkeypatch):

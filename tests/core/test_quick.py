@@ -142,7 +142,7 @@ def test_nothing_is_recorded_without_cuda_or_while_weights_move(base, network, l
         assert quickened is plain
 
 
-CONTROLS = {"scribble": control_type("scribble", networks={"": "control"})}
+CONTROLS = {"scribble": control_type("scribble")}
 PICTURE = np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)
 PLANS = (
     Plan(1, tiled=True, offload="model"),

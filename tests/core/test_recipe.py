@@ -14,7 +14,7 @@ from controlnet_core.models.catalog import Catalog
 from controlnet_core.storage import gallery
 from tests.core.small import control_type, digest
 
-CONTROLS = {"scribble": control_type("scribble", networks={"": "control"})}
+CONTROLS = {"scribble": control_type("scribble")}
 PICTURES = {
     digest(picture): picture
     for picture in (np.random.default_rng(n).integers(0, 256, (64, 64 + 16 * n, 3), np.uint8) for n in range(3))

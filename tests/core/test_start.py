@@ -14,7 +14,7 @@ from controlnet_core.models.diffusers_setup import ControlNetModel, UNet2DCondit
 from controlnet_core.models.loading import load_base
 from tests.core.small import control_type, digest, save_small_model
 
-CONTROLS = {"scribble": control_type("scribble", networks={"": "control"})}
+CONTROLS = {"scribble": control_type("scribble")}
 RANDOM = np.random.default_rng(5)
 CONTROL, PHOTO = (RANDOM.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(2))
 LEFT = np.zeros((64, 64, 3), np.uint8)

@@ -109,7 +109,7 @@ def small_run(folder: Path) -> Run:
         (folder / "models" / kind).mkdir(parents=True)
     (folder / "models" / "checkpoints" / "small").symlink_to(model)
     (folder / "models" / "controlnet" / "control").symlink_to(model / "controlnet")
-    controls = {"scribble": control_type("scribble", networks={"": "control"})}
+    controls = {"scribble": control_type("scribble")}
     engine = LocalEngine(Catalog(folder / "models"), controls, "cpu")
     picture = np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)
     name = digest(picture)

@@ -76,7 +76,12 @@ def test_what_is_published_is_a_card_at_once(models: Path, tmp_path: Path) -> No
         control, tmp_path / "controlnet" / "mine", {"title": 'My "own"', "family": "paperworld", "control": "scribble"}
     )
     card = catalog.card("mine")
-    assert (card.title, card.kind, card.family, card.control) == ('My "own"', "controlnet", "paperworld", "scribble")
+    assert (card.title, card.kind, card.family, card.controls) == (
+        'My "own"',
+        "controlnet",
+        "paperworld",
+        ("scribble",),
+    )
     equal(load_control(catalog.locate(card)), control)
 
 

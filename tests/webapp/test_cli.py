@@ -17,12 +17,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from annotator import tile
+from controlnet_core.domain.document import Raster
 from controlnet_core.domain.picture import open_picture, to_png
 from controlnet_core.storage.gallery import recipe_of
 from webapp import cli, root
 from webapp.application.recipe_builder import Draft
 from webapp.application.settings import ROOT, Settings
 from webapp.application.studio import Studio
+from webapp.cli.generate import _draft
 
 
 def studio(*args: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -63,6 +66,37 @@ def test_annotate_a_folder_makes_a_data_set_and_goes_on_after_a_bad_file(golden:
     assert "made in another way" in again.stderr
 
 
+def test_a_picture_is_reworked_and_its_holes_stay_holes(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tile shrinks and enlarges; inpaint takes a file's transparency, and a mask beside it."""
+    monkeypatch.setenv("STUDIO_DATA", str(tmp_path / "data"))
+    photo = open_picture((golden / "pictures" / "dog.jpg").read_bytes())
+    cutout = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
+    cutout[:64, :, 3] = 0
+    (tmp_path / "cutout.png").write_bytes(to_png(cutout))
+    for key, args in (("tile", ("--rate", "4")), ("inpaint", ())):
+        root.studio.cache_clear()
+        done = CliRunner().invoke(
+            cli.app, ["annotate", key, str(tmp_path / "cutout.png"), str(tmp_path / f"{key}.png"), *args]
+        )
+        assert done.exit_code == 0, done.stderr
+    coarse = open_picture((tmp_path / "tile.png").read_bytes())
+    assert np.array_equal(coarse, tile.coarser(open_picture((tmp_path / "cutout.png").read_bytes()), 4))
+    assert np.array_equal(open_picture((tmp_path / "inpaint.png").read_bytes(), alpha=True), cutout)
+    mask = np.zeros_like(photo)
+    mask[:, :64] = 255
+    (tmp_path / "mask.png").write_bytes(to_png(mask))
+    here = root.studio()
+    draft = _draft(
+        here, here.catalog.card("paperworld"), f"inpaint={tmp_path / 'cutout.png'},hole={tmp_path / 'mask.png'}"
+    )
+    root.studio.cache_clear()
+    assert isinstance(draft.given, Raster)
+    holes = draft.given.pixels[..., 3] == 0
+    assert holes[:64].all() and holes[:, :64].all() and not holes[64:, 64:].any()
+
+
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
@@ -79,6 +113,12 @@ def test_annotate_a_folder_makes_a_data_set_and_goes_on_after_a_bad_file(golden:
         (("annotate", "canny", "pyproject.toml", "y.png", "--loud", "3"), "There is no option '--loud' here."),
         (("annotate", "canny", "pyproject.toml", "y.png"), "This is not a picture that can be read."),
         (("annotate", "canny", "pyproject.toml", "y.png", "--detector", "x"), "canny has no detector called 'x'."),
+        (("annotate", "inpaint", "docs", "out"), "Inpaint is no map of a picture"),
+        (("generate", "--control", "scribble=webapp/ui/icon.png,hole=x.png"), "Scribble knows no hole."),
+        (
+            ("generate", "--control", "tile=webapp/ui/icon.png"),
+            "has no ControlNet for Tile: use Stable Diffusion 1.5",
+        ),
         (("generate", "--control", "scribble"), "'scribble' is not a control."),
         (("generate", "--control", "scribble=nothing.png"), "nothing.png cannot be read"),
         (("generate", "--size", "12"), "'12' is not a size."),

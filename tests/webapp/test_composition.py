@@ -375,9 +375,9 @@ def test_without_a_controlnet_nothing_is_queued(quiet: Studio, at: Composition, 
     seg.weight = 0.0
     assert [unit.network for unit in layers_panel.recipe(quiet, at).controls] == [None, None]
     base = dream.model_copy(update={"family": "sd21"})
-    assert "train one on the Train page" in offered(quiet, base).lack
+    assert "train one on the Train page" in offered(quiet, base, "pose").lack
     with pytest.raises(ModelMissing, match="put one into models/controlnet"):
-        offered(quiet, base).chosen(None)
+        offered(quiet, base, "pose").chosen(None)
 
 
 def test_the_usual_controlnet_is_named_when_it_is_here(quiet: Studio, at: Composition, dream: ModelCard) -> None:

@@ -126,6 +126,10 @@ class Networks:
     base: ModelCard
     usual: ModelCard | None
     titles: dict[str, str]
+    other: ModelCard | None = None
+    """Where no ControlNet of the base model's family reads the control: a base model of another one that has one."""
+    missing: tuple[ModelCard, ...] = ()
+    """What there is to download before anything can carry the control."""
 
     def chosen(self, wanted: str | None) -> str | None:
         """What a recipe names for the control: what is wanted where it is here, else the best one; None is the usual one.
@@ -141,10 +145,15 @@ class Networks:
         """What there is to do before anything can carry the control; "" where something can."""
         if self.titles:
             return ""
-        way = "put one into models/controlnet, or train one on the Train page"
         if self.usual is not None:
             way = f"download {self.usual.title} on the Models page"
-        return f"{self.control.title} needs a ControlNet for {self.base.title}: {way}."
+            return f"{self.control.title} needs a ControlNet for {self.base.title}: {way}."
+        ways = [f"use {self.other.title}"] if self.other else []
+        ways += ["put one into models/controlnet"]
+        ways += ["train one on the Train page"] if self.control.teaches else []
+        *first, last = ways
+        way = f"{', '.join(first)} or {last}" if first else last
+        return f"{self.base.title} has no ControlNet for {self.control.title}: {way}."
 
     @property
     def note(self) -> str:
@@ -159,21 +168,16 @@ def networks_for(catalog: Catalog, base: ModelCard, control: ControlType) -> Net
 
     First the usual one, then those that are known to read this condition, then those of which nobody knows what they read.
     """
-    name = control.networks.get(base.family)
-    usual = catalog.card(name) if name else None
-    others = [
-        card
-        for card in catalog.cards()
-        if card.kind == "controlnet"
-        and card.family in ("", base.family)
-        and card.control in ("", control.key)
-        and card.id != name
-        and not card.trouble
-        and catalog.installed(card)
-    ]
-    titles = {"": f"{usual.title} (the usual one)"} if usual and catalog.installed(usual) else {}
-    titles |= {card.id: card.title for card in sorted(others, key=lambda card: not card.control)}
-    return Networks(control, base, usual, titles)
+    usual = catalog.network(control.key, base.family)
+    usual = None if usual and usual.own else usual  # named in recipes, so that another file of the user's changes none
+    here = [card for card in catalog.networks(control.key, base.family) if catalog.installed(card)]
+    titles = {"": f"{usual.title} (the usual one)"} if usual in here else {}
+    titles |= {card.id: card.title for card in here if card != usual}
+    if titles or usual:
+        return Networks(control, base, usual, titles, missing=(usual,) if usual and not titles else ())
+    other, network = next(iter(catalog.carriers(control.key)), (None, None))
+    missing = tuple(card for card in (other, network) if card is not None and not catalog.installed(card))
+    return Networks(control, base, None, titles, other, missing)
 
 
 def called(text: str, embeddings: Sequence[ModelCard]) -> list[str]:

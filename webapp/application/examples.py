@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ import numpy as np
 
 import annotator
 import paperworld
+from annotator import detection
 from controlnet_core.domain import picture
-from controlnet_core.domain.control import Truth
+from controlnet_core.domain.control import ControlType, Truth
 from controlnet_core.domain.document import Document, Raster
 from paperworld.world.portraits import compose_people
 
@@ -87,14 +88,23 @@ def scene(seed: int, control: str) -> Example:
 def _told(seed: int, control: str, *, alone: bool) -> Example:
     """What a condition shows of a scene, or of people `alone` before a stage; its words are the prompt."""
     caption = paperworld.caption(_composed(seed, alone), np.random.default_rng(seed))
-    truth = annotator.control(control).truth
+    kind = annotator.control(control)
+    truth = kind.truth or partial(_found, kind)
+    prompt = caption if kind.truth else kind.placeholder  # the picture is what there is, not what is to come
     return Example(
-        caption.split(",")[0].capitalize(), caption, lambda width, height: truth(_world(seed, width, height, alone))
+        caption.split(",")[0].capitalize(), prompt, lambda width, height: truth(_world(seed, width, height, alone))
     )
 
 
 def _composed(seed: int, alone: bool) -> paperworld.Scene:
     return compose_people(seed) if alone else paperworld.compose(seed)
+
+
+def _found(control: ControlType, world: Truth) -> Document:
+    """What a condition without a truth finds in a scene's picture, without any weights."""
+    height, width = world.picture.shape[:2]
+    one = next(one for one in control.detectors if not one.weights)
+    return detection.detect(control, one, world.picture, {}, width, height)
 
 
 @lru_cache(maxsize=8)

@@ -15,7 +15,7 @@ from controlnet_core.domain.document import Document, DocumentKind, Person, Poin
 from controlnet_core.domain.picture import hwc3
 from controlnet_core.domain.recipe import Resize
 
-OPAQUE: tuple[DocumentKind, ...] = ("classes", "rgb")
+OPAQUE: tuple[DocumentKind, ...] = ("classes", "rgb", "rgba")
 """Kinds of documents that fill their frame: as layers they are shown whole, only fainter."""
 
 
@@ -25,8 +25,9 @@ def placed(document: Document, width: int, height: int, resize: Resize) -> Docum
         return document
     if isinstance(document, Skeleton):
         return _placed_people(document, width, height, resize)
-    whole = resizing.fit(hwc3(document.pixels), width, height, resize, nearest=document.kind == "classes")
-    pixels = whole if document.kind == "rgb" else np.ascontiguousarray(whole[:, :, 0])
+    given = document.pixels if document.pixels.ndim == 3 else hwc3(document.pixels)
+    whole = resizing.fit(given, width, height, resize, nearest=document.kind == "classes")
+    pixels = whole if document.pixels.ndim == 3 else np.ascontiguousarray(whole[:, :, 0])
     return Raster(document.kind, pixels)
 
 
@@ -59,7 +60,8 @@ def layer_png(rgb: Rgb, kind: DocumentKind, tint: tuple[int, int, int]) -> bytes
     Strokes (white on black) take the colour `tint` and are clear elsewhere, people keep their colours, maps are opaque.
     """
     if kind in OPAQUE:
-        return _png(rgb[:, :, ::-1])
+        order = cv2.COLOR_RGB2BGR if rgb.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+        return _png(np.asarray(cv2.cvtColor(rgb, order), np.uint8))
     alpha = rgb.max(axis=2)
     colour = np.broadcast_to(np.array(tint, np.uint8), rgb.shape) if kind == "mask" else rgb
     return _png(np.dstack([colour[:, :, ::-1], alpha]))

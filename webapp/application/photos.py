@@ -114,9 +114,15 @@ class Photos:
                 return self._found[key]
         if detecting.detector(annotator.control(detection.control), detection.detector).weights:
             return None
-        document = detecting.run(detection, self.photo(detection.picture))
+        document = detecting.run(detection, self._seen(detection))
         self.remember(detection, document)
         return document
+
+    def _seen(self, detection: Detection) -> Rgb:
+        """The photo as its detector wants it."""
+        if detecting.detector(annotator.control(detection.control), detection.detector).alpha:
+            return picture.open_picture(self._blobs.get(detection.picture), alpha=True)
+        return self.photo(detection.picture)
 
     def remember(self, detection: Detection, document: Document) -> None:
         """Keep in mind what was found elsewhere."""

@@ -42,10 +42,12 @@ def pairs_of(config: Config, settings: Settings, gallery: Sequence[str] | None =
     `gallery` are the ids of its pictures, where they are not those that it has now.
     """
     source, size = config.data.source, config.data.size
+    kind = annotator.control(config.control)
+    if not kind.trains:
+        raise InputError(f"{kind.title} cannot be trained here.", "Choose another control.")
     if source == "circles":
         return Circles(size), Circles(size, HELD_OUT_CIRCLES)
     if source == "world":
-        kind = annotator.control(config.control)
         return WorldPairs(kind, size), WorldPairs(kind, size, HELD_OUT)
     if source == "gallery":
         blobs = Blobs(settings.data / "blobs", free_min_bytes=settings.free_min_bytes)

@@ -43,6 +43,7 @@ def annotate(
         from annotator import detection as detecting
         from annotator.datasets.dataset import Plan
         from controlnet_core.domain.control import values
+        from controlnet_core.domain.errors import InputError
         from webapp.root import studio
 
         here = studio()
@@ -52,6 +53,8 @@ def annotate(
         drawn = values(kind.params, {key: one for key, one in given.items() if key in {p.key for p in kind.params}})
         own = values(found.params, {key: one for key, one in given.items() if key in {p.key for p in found.params}})
         if source.is_dir() or source.suffix.lower() in MANY:
+            if not kind.teaches:
+                raise InputError(*kind.no_pairs)
             plan = Plan(control, found.key, own, drawn, 512 if size < 0 else size, caption)
             _data_set(here, source, target, plan, found, machine)
         else:
@@ -157,7 +160,7 @@ def document_of(kind: ControlType, detector: Detector, path: Path, given: dict[s
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    picture = open_picture(data)
+    picture = open_picture(data, alpha=detector.alpha)
     if detector.weights:
         weights.provide(detector.weights, partial(_load, False))
     width, height = pair_size(picture.shape[0], picture.shape[1], size)

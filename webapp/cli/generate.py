@@ -39,7 +39,8 @@ def generate(
         list[str] | None,
         typer.Option(
             help="KEY[.DETECTOR]=PICTURE[:WEIGHT[:START-END]], and after commas mask=FILE (where it acts), "
-            "mode=balanced|prompt|control, resize=stretch|crop|fit, network=ID, and how it is drawn, as style=1.1. "
+            "hole=FILE (what inpaint makes anew), mode=balanced|prompt|control, resize=stretch|crop|fit, network=ID, "
+            "and how it is drawn, as style=1.1. "
             "A finished map is taken as it is, a photo is detected; DETECTOR map says that it is a map, "
             "ink=dark|light and numbers=0|1 how it is read. Up to four times."
         ),
@@ -115,20 +116,20 @@ def _loading(say: Callable[[str], None], text: str, done: int = 0, total: int = 
 
 def _make(here: Studio, recipe: Recipe, out: str) -> None:
     """Run a recipe and write its pictures."""
-    from controlnet_core.domain.picture import open_picture
     from controlnet_core.engine import LocalEngine
+    from controlnet_core.execution.queue import pictures_of
     from controlnet_core.memory import plan
     from controlnet_core.storage import gallery
     from webapp.cli.outputs import Output
 
     output = Output.of(out, recipe.images)
     say = partial(print, file=output.words, flush=True)
-    pictures = {digest: open_picture(here.blobs.get(digest)) for digest in recipe.pictures}
+    pictures = pictures_of(recipe, here.blobs)
     title = here.catalog.card(recipe.model).title
     say(f"{title}, {recipe.width} x {recipe.height} px, {recipe.steps} steps, seed {recipe.seed}")
     engine = LocalEngine(here.catalog, here.controls)
     device = engine.device.type
-    facts = plan.facts_of(recipe, here.catalog, here.controls)
+    facts = plan.facts_of(recipe, here.catalog)
     say(plan.estimate(recipe, facts, device, plan.room(device)).text)
     made = engine.run(recipe, pictures, partial(_progress, say), on_load=partial(_loading, say))
     for index, rgb in enumerate(made):
@@ -238,14 +239,20 @@ def _draft(here: Studio, base: ModelCard, given: str) -> Draft:
     if "mask" in more:
         more["mask"] = _kept_mask(here, Path(more["mask"]))
     kind = here.control(match["key"])
+    hole = more.pop("hole", "")
+    if hole and kind.document != "rgba":
+        raise InputError(f"{kind.title} knows no hole.", "Leave hole=... away; mask=... says where a control acts.")
     polarity, numbers = more.pop("ink", "auto"), more.pop("numbers", "auto")
     params = {name: str(more.pop(name)) for name in sorted(set(more) - {"mask", "mode", "resize", "network"})}
     offered = networks_for(here.catalog, base, kind)
     if offered.titles:  # else the run says what to download
         more.setdefault("network", offered.chosen(None))
+    given_picture = _given(here, kind, match["detector"], Path(match["path"]), polarity, numbers)
+    if hole:
+        given_picture = _with_hole(given_picture, Path(hole))
     return Draft(
         kind.key,
-        _given(here, kind, match["detector"], Path(match["path"]), polarity, numbers),
+        given_picture,
         values_of(params, kind.params),
         weight=float(match["weight"] or 1),
         start=float(match["start"] or 0),
@@ -268,7 +275,7 @@ def _given(
     for name, chosen, known in (("ink", polarity, finished.POLARITIES), ("numbers", numbers, finished.NUMBERS)):
         if chosen not in known:
             raise InputError(f"{name} must be one of {', '.join(known)}.")
-    if detector in (None, "map"):
+    if detector in (None, "map") and kind.group != "rework":  # a picture to rework is no map of anything
         # Where a drawing is what is meant, a photo would be one too.
         drawn = kind.document == "mask" and any(one.reads == "map" for one in kind.detectors)
         reading = finished.read(
@@ -289,6 +296,18 @@ def _given(
             return detecting.resized(document, width, height, kind.nearest)
     found = detecting.detector(kind, detector) if detector else _map_reader(here, kind)
     return document_of(kind, found, path, {})
+
+
+def _with_hole(given: Document | Finished, mask: Path) -> Document:
+    """A picture with a hole where a mask is white."""
+    import numpy as np
+
+    from controlnet_core.domain.document import Raster
+    from controlnet_core.domain.picture import open_picture, resize_to
+
+    assert isinstance(given, Raster), "a picture with holes is pixels"
+    white = resize_to(open_picture(_read(mask)).max(axis=2), given.width, given.height)
+    return Raster("rgba", np.dstack([given.pixels[..., :3], np.minimum(given.pixels[..., 3], 255 - white)]))
 
 
 def _map_reader(here: Studio, kind: ControlType) -> Detector:

@@ -14,10 +14,8 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+import annotator
 from webapp.application.choices import Choices, Start
-
-FIRST = "scribble"
-"""The path of the page that stands at the root."""
 
 W = TypeVar("W")
 
@@ -77,9 +75,14 @@ def remember(name: str, value: Any) -> None:
     st.session_state[f"remembered.{name}"] = value
 
 
+def first_page() -> str:
+    """The path of the page that stands at the root: that of the first condition."""
+    return next(iter(annotator.controls()))
+
+
 def know_pages(pages: Sequence[Any]) -> None:
     """The pages of this run (`st.Page`), so that one can be gone to by its path."""
-    remember("page_paths", {page.url_path or FIRST: page for page in pages})
+    remember("page_paths", {page.url_path or first_page(): page for page in pages})
 
 
 def go_to(path: str) -> None:

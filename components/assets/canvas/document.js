@@ -3,7 +3,7 @@
  *
  *     "CNSD1" | header length, uint32 little-endian | header, UTF-8 JSON | zlib-compressed pixels (rasters only)
  *
- * A raster is {kind: "mask" | "classes" | "rgb", width, height, pixels: Uint8Array}, a skeleton
+ * A raster is {kind: "mask" | "classes" | "rgb" | "rgba", width, height, pixels: Uint8Array}, a skeleton
  * {kind: "skeleton", width, height, people: [...]}. No DOM: runs in browsers and in node.
  */
 
@@ -15,7 +15,7 @@ const COMMA = utf8.encode(",");
 const TAIL = utf8.encode("]}");
 const packedPeople = new WeakMap(); // person -> the bytes of its JSON
 /** @type {Record<string, number>} */
-const CHANNELS = { mask: 1, classes: 1, rgb: 3 };
+const CHANNELS = { mask: 1, classes: 1, rgb: 3, rgba: 4 };
 const SIDE_MAX_PX = 2048;
 const HEADER_MAX_BYTES = 1 << 20;
 

@@ -8,7 +8,7 @@ import { element } from "../shared/controls.js";
 import { rgba } from "./stage.js";
 
 /** Strokes of a mask are a veil, so that one sees what they cover. */
-const VEIL = Uint32Array.from({ length: 256 }, (_, value) => rgba(228, 87, 46, Math.round(value * 0.6)));
+export const VEIL = Uint32Array.from({ length: 256 }, (_, value) => rgba(228, 87, 46, Math.round(value * 0.6)));
 const STYLE = `
 .paper > .layers { overflow: hidden; }
 .paper > .layers img { position: absolute; inset: 0; width: 100%; height: 100%; }
@@ -19,7 +19,7 @@ export function showLayers(shell) {
   const { layers = [], mask = false } = shell.options;
   const box = boxOf(shell, layers.length > 0);
   // A document that fills its canvas would hide them: they lie over it.
-  const over = ["classes", "rgb"].includes(shell.editor.kind);
+  const over = ["classes", "rgb", "rgba"].includes(shell.editor.kind);
   if (box) {
     box.style.zIndex = over ? 1 : "";
     const images = [...box.children];

@@ -30,6 +30,8 @@ class Hints:
     text_activation: str | None = None
     """"quick_gelu" or "gelu"."""
     prediction: Prediction | None = None
+    pooled: bool = False
+    """Whether a ControlNet's outputs are averaged over the picture."""
     scale_factor: float | None = None
     """Latents are the autoencoder's times this."""
 
@@ -77,6 +79,7 @@ def control(tensors: Tensors, hints: Hints) -> dict[str, Any]:
     return {
         **encoder(tensors, hints),
         "conditioning_channels": first.shape[1],
+        "global_pool_conditions": hints.pooled,
         "conditioning_embedding_out_channels": [
             first.shape[0],
             *(tensors[f"{hint}.blocks.{step}.weight"].shape[0] for step in steps),

@@ -114,7 +114,7 @@ def add(studio: Studio, at: Composition, control: str) -> Layer | None:
         return None
     taken = {layer.slot for layer in at.layers}
     slot = next(f"{KEY}.{control}.{n}" for n in range(1, LAYERS_MAX + 1) if f"{KEY}.{control}.{n}" not in taken)
-    photo = studio.control(control).group == "photo"
+    photo = studio.control(control).group != "draw"
     layer = Layer(control, slot, resize="crop" if photo else "fit")
     at.layers.insert(0, layer)
     at.chosen, at.view = slot, "draw"
@@ -218,7 +218,7 @@ def mask_of(studio: Studio, layer: Layer, frame: tuple[int, int]) -> str | None:
 def _empty(kind: documents.DocumentKind, width: int, height: int) -> bytes:
     if kind == "skeleton":
         return documents.encode(Skeleton(width=width, height=height))
-    shape = (height, width, 3) if kind == "rgb" else (height, width)
+    shape = {"rgb": (height, width, 3), "rgba": (height, width, 4)}.get(kind, (height, width))
     return documents.encode(Raster(kind, np.zeros(shape, np.uint8)))
 
 

@@ -88,7 +88,11 @@ def _new(studio: Studio) -> None:
 
 
 def _detector(studio: Studio) -> tuple[ControlType, Detector]:
-    controls = {key: one for key, one in studio.controls.items() if any(way.reads == "photo" for way in one.detectors)}
+    controls = {
+        key: one
+        for key, one in studio.controls.items()
+        if one.teaches and any(way.reads == "photo" for way in one.detectors)
+    }
     left, right = st.columns(2)
     key = left.selectbox("Control", list(controls), format_func=lambda key: controls[key].title, key="datasets.control")
     control = controls[validation.choice(key, tuple(controls), "The control")]

@@ -262,7 +262,7 @@ def _map(studio: Studio, source: str, pairs: Editable, index: int, control: Cont
     # A slot for each pair: tabs share what a workspace has in a slot, and each may look at another pair.
     slot = f"pair-{control.key}-{hashlib.sha256(f'{source} {index}'.encode()).hexdigest()[:16]}"
     place = (source, index, control.key)
-    given = values(reader.params, {"light": True} if any(one.key == "light" for one in reader.params) else {})
+    given = values(reader.params, reader.reading)
     container = documents.encode(reader.run(rgb, given))
     token = visitor.open_document(studio, slot, container)
     if remembered("pairs.place", None) != place:

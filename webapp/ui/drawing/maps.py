@@ -34,6 +34,7 @@ def show(studio: Studio) -> None:
                 "detectors": [described(studio, detector) for detector in one.detectors if detector.reads == "photo"],
             }
             for one in studio.controls.values()
+            if one.group != "rework"  # what a picture is made of is no map of it
         ],
         "photo_url": f"./studio/maps/{stream}",
         "events_url": f"./studio/events/{stream}",

@@ -33,7 +33,7 @@ def view(studio: Studio, at: Desk, height_px: int) -> bool:
         "control": control.key,
         "help": control.help,
         "detectors": [described(studio, one) for one in control.detectors],
-        "opens_editor": control.group == "draw",
+        "opens_editor": control.wants_hand,
         "look": shown(look),
         "size": size,
         "sizes": {"min": 256, "max": 1024, "step": 64},

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from controlnet_core.domain import document as documents
-from controlnet_core.domain.control import ControlType
+from controlnet_core.domain.control import ControlType, Group
 from controlnet_core.domain.document import Document, Raster
 from webapp.application.examples import Example, examples
 from webapp.application.studio import Studio
@@ -17,11 +17,17 @@ from webapp.ui.drawing import photo
 from webapp.ui.session import Desk, remember, remembered, set_widget, widget
 
 THUMB_PX = 160
-TITLES = {
+TITLES: dict[Group, dict[str, str]] = {
     "draw": {"Draw": "Draw", "Shapes": "Shapes", "Photo": "From a photo"},
     "photo": {"Photo": "Photo", "Draw": "Edit"},
+    "rework": {"Photo": "Picture", "Draw": "Edit"},
 }
 """The ways to a document by a condition's group, the usual one first."""
+
+
+def titles(control: ControlType) -> dict[str, str]:
+    """The ways to a condition's document, in words; over a picture one paints."""
+    return TITLES[control.group] | ({"Draw": "Paint"} if control.document == "rgba" else {})
 
 
 def first_document(control: ControlType, width: int, height: int) -> tuple[Document, str]:
@@ -33,7 +39,7 @@ def first_document(control: ControlType, width: int, height: int) -> tuple[Docum
 def source_bar(studio: Studio, at: Desk) -> str:
     """The row above the editor: the way to a document, and examples; returns "Draw", "Shapes" or "Photo"."""
     control = studio.controls[at.control]
-    ways = [way for way in TITLES[control.group] if way != "Shapes" or at.control == "scribble"]
+    ways = [way for way in TITLES[control.group] if way != "Shapes" or control.document == "mask"]
     key = widget(f"{at.key}.way", ways[0])
     if opened := remembered(f"{key}.next", ""):
         set_widget(key, opened)
@@ -42,7 +48,7 @@ def source_bar(studio: Studio, at: Desk) -> str:
         chosen = st.segmented_control(
             "Way",
             ways,
-            format_func=TITLES[control.group].__getitem__,
+            format_func=titles(control).__getitem__,
             key=key,
             label_visibility="collapsed",
             required=True,

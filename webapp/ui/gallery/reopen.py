@@ -28,7 +28,7 @@ from webapp.ui.compose.state import Composition, Layer
 from webapp.ui.drawing.sources import open_editor
 from webapp.ui.generate import panels, settings_panel
 from webapp.ui.messages import plain
-from webapp.ui.session import FIRST, Desk, Wish, go_to, remember, remembered, set_widget
+from webapp.ui.session import Desk, Wish, first_page, go_to, remember, remembered, set_widget
 
 _SHARED = ("steps", "guidance", "sampler", "eta", "added_prompt", "negative", "clip_skip", "vae")
 
@@ -60,7 +60,7 @@ def recipe(studio: Studio, made: Recipe, page: str) -> None:
     if len(made.controls) > 1:
         at, path = _composition(studio, made, missing), state.KEY
     else:
-        at, path = _desk(studio, made, missing), made.controls[0].control if made.controls else FIRST
+        at, path = _desk(studio, made, missing), made.controls[0].control if made.controls else first_page()
     at.job = None
     _words(at, made.prompt)
     settings_panel.adopt(at, _choices(studio, made, missing))
@@ -76,7 +76,7 @@ def parameters(studio: Studio, text: str, page: str) -> None:
         held = f" It holds {', '.join(settings.left_out)}." if settings else ""
         raise InputError(f"There are no settings in this picture that can be read.{held}")
     found = settings.fields
-    path = page if page in studio.controls or page == state.KEY else FIRST
+    path = page if page in studio.controls or page == state.KEY else first_page()
     at = layers_panel.open_composition(studio) if path == state.KEY else panels.open_desk(studio, path)
     _words(at, found.get("prompt", at.prompt))
     shared = {name: value for name, value in found.items() if name in (*_SHARED, "seed")}
@@ -99,7 +99,7 @@ def tell_notice() -> None:
 
 def _go(path: str, page: str, notice: str) -> None:
     remember("notice", notice)
-    if path != (page or FIRST):
+    if path != (page or first_page()):
         go_to(path)
 
 
@@ -117,7 +117,7 @@ def _desk(studio: Studio, made: Recipe, missing: list[str]) -> Desk:
     unit = made.controls[0] if made.controls else None
     if unit is not None and unit.control not in studio.controls:
         raise InputError(f"This picture was made with a control that is not known here: {unit.control}.")
-    at = panels.open_desk(studio, unit.control if unit else FIRST)
+    at = panels.open_desk(studio, unit.control if unit else first_page())
     if unit is not None and _land(studio, unit.control, unit, missing):
         open_editor(at.key)
         at.shapes = at.shapes_now = at.shapes_first = None  # they are part of the drawing now

@@ -133,7 +133,7 @@ def _memory(
 @lru_cache(maxsize=64)
 def _facts(studio: Studio, model: str, networks: tuple[Network, ...], vae: str | None) -> plan.Facts:
     shape = _shape(model, networks, (64, 64), 1, True).model_copy(update={"vae": vae})
-    return plan.facts_of(shape, studio.catalog, studio.controls)
+    return plan.facts_of(shape, studio.catalog)
 
 
 def _shape(model: str, networks: tuple[Network, ...], size: tuple[int, int], images: int, guided: bool) -> Recipe:

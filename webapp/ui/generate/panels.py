@@ -28,7 +28,7 @@ from webapp.ui.drawing.sources import first_document
 from webapp.ui.generate import estimate, init_image, settings_panel, sheet
 from webapp.ui.messages import places, plain, told
 from webapp.ui.models import choice
-from webapp.ui.session import Desk, Wish, page_state, set_widget, widget, widget_value
+from webapp.ui.session import Desk, Wish, go_to, page_state, set_widget, widget, widget_value
 
 EDITOR_HEIGHT_PX = 756
 RESULT_HEIGHT_PX = 484
@@ -262,9 +262,10 @@ def prospect(studio: Studio, at: Wish, canvas: tuple[int, int], carried: Sequenc
 
     `carried` are the controls that act: the ControlNets that may carry each of them, and the one that is wanted.
     """
-    lacking = next((offered.lack for offered, _ in carried if offered.lack), "")
+    lacking = next((offered for offered, _ in carried if offered.lack), None)
     if lacking:
-        st.caption(f":material/info: {plain(lacking)}")
+        st.caption(f":material/info: {plain(lacking.lack)}")
+        _offer(studio, at, lacking)
         return
     networks = [(offered.control.key, offered.chosen(wanted)) for offered, wanted in carried]
     card = model_card(studio)
@@ -274,6 +275,20 @@ def prospect(studio: Studio, at: Wish, canvas: tuple[int, int], carried: Sequenc
         if name is not None:  # not the usual one
             text += f" {offered.control.title} uses the ControlNet “{offered.titles[name]}”."
     st.caption(plain(text))
+
+
+def _offer(studio: Studio, at: Wish, lacking: Networks) -> None:
+    """The way to what a control needs: the Models page, with its downloads begun."""
+    size = sum(card.size_mib for card in lacking.missing)
+    wanted = " and ".join(card.title for card in lacking.missing)
+    words = f"Download {wanted} ({size / 953.7:.1f} GB)" if size else "Open Models"
+    icon = ":material/download:" if size else ":material/deployed_code:"
+    if st.button(words, key=f"{at.key}.offer", icon=icon, width="stretch"):
+        with told() as telling:
+            for card in lacking.missing:
+                studio.library.download(card.id)
+        if not telling.refused:
+            go_to("models")
 
 
 def model_line(studio: Studio) -> None:

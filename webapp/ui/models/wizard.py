@@ -236,8 +236,8 @@ def _made(studio: Studio, at: Bench, done: Making, work: Work) -> None:
 
 def _conditions(studio: Studio, control: str) -> dict[str, str]:
     """Conditions that the control may be for, its own first, with the prompt of their first example."""
-    own = studio.catalog.card(control).control
-    order = sorted(studio.controls.values(), key=lambda one: one.key != own and control not in one.networks.values())
+    own = studio.catalog.card(control).controls
+    order = sorted(studio.controls.values(), key=lambda one: one.key not in own)
     return {one.key: first_document(one, 512, 512)[1] for one in order}
 
 

@@ -119,7 +119,7 @@ def _new(studio: Studio) -> None:
         )  # fmt: skip
         one, two = st.columns(2, gap="medium")
         base_id = one.selectbox("Base model", list(bases), format_func=lambda id: bases[id].title, key="training.base")
-        controls = studio.controls
+        controls = {key: one for key, one in studio.controls.items() if one.trains}
         control = two.selectbox(
             "Control", list(controls), format_func=lambda key: controls[key].title, key="training.control",
             help="Whose page will offer the new ControlNet.",

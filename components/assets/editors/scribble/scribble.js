@@ -26,6 +26,7 @@ const TOOLS = [
   { id: "fill", label: "Fill", icon: "fill", keys: ["G"], hint: "Click inside a closed line." },
 ];
 const SIZE_MAX_PX = 64;
+const MASK_SIZE_MAX_PX = 200; // a mask covers things, where a pen draws their edges
 const FOUND = { "dark on light": "dark lines on light paper", "light on dark": "light lines on dark paper", transparent: "lines on a transparent ground" };
 
 /** Ink colours for each look: palette from coverage to colour over the paper's. */
@@ -38,13 +39,15 @@ export function createEditor(shell, options) {
   return new Scribble(shell, options);
 }
 
-class Scribble {
+export class Scribble {
   kind = "mask";
   imports = { accept: "image/png,image/jpeg,image/webp", label: "Open as drawing", run: (file) => this.#import(file) };
 
   constructor(shell, options) {
     this.shell = shell;
     this.name = options.name ?? "scribble";
+    this.masks = !!options.mask;
+    this.sizeMax = this.masks ? MASK_SIZE_MAX_PX : SIZE_MAX_PX;
     this.sizes = { brush: options.brush_px ?? 6, eraser: 24 };
     this.pressure = true;
     this.mirror = false;
@@ -214,7 +217,7 @@ class Scribble {
     const { shell } = this;
     shell.addTools(TOOLS);
     const brushes = () => shell.tool !== "fill" && shell.tool !== "hand";
-    this.sizeSlider = shell.addOption(slider({ id: "size-px", label: "Width", min: 1, max: SIZE_MAX_PX, value: this.sizes.brush,
+    this.sizeSlider = shell.addOption(slider({ id: "size-px", label: "Width", min: 1, max: this.sizeMax, value: this.sizes.brush,
       format: (value) => `${value} px`, onInput: (value) => this.#setSize(value) }), brushes);
     const toggle = (id, label, name, keys, field, when) => {
       const run = () => {
@@ -233,17 +236,17 @@ class Scribble {
     shell.shortcuts.add({ keys: ["]"], label: "Thicker", group: "Draw", run: () => this.#setSize(this.size + step(this.size)) });
     shell.shortcuts.add({ keys: ["Shift"], label: "Hold: straight line, square, circle", group: "Draw" });
     addPolygonKeys(shell, this.shapes, "Draw");
-    shell.addAction({ id: "look", label: "White on black", icon: "contrast", keys: ["K"], place: "top", spare: true, group: "View", pressed: () => this.look === "dark", run: () => this.#toggleLook() });
-    shell.addAction({ id: "invert", label: "Invert the drawing", icon: "invert", keys: ["Ctrl+I"], place: "menu", run: () => this.#change(invert) });
-    shell.addAction({ id: "clear", label: "Clear the canvas", icon: "trash", keys: ["Ctrl+Del"], place: "top", spare: true, run: () => this.#change((pixels) => pixels.fill(0)) });
-    shell.addAction({ id: "download", label: "Download as PNG", icon: "download", keys: ["Ctrl+S"], place: "menu", group: "Files", run: () => this.#download() });
+    if (!this.masks) shell.addAction({ id: "look", label: "White on black", icon: "contrast", keys: ["K"], place: "top", spare: true, group: "View", pressed: () => this.look === "dark", run: () => this.#toggleLook() });
+    shell.addAction({ id: "invert", label: this.masks ? "Invert what is painted" : "Invert the drawing", icon: "invert", keys: ["Ctrl+I"], place: "menu", run: () => this.#change(invert) });
+    shell.addAction({ id: "clear", label: this.masks ? "Clear what is painted" : "Clear the canvas", icon: "trash", keys: ["Ctrl+Del"], place: "top", spare: true, run: () => this.#change((pixels) => pixels.fill(0)) });
+    shell.addAction({ id: "download", label: "Download as PNG", icon: "download", keys: ["Ctrl+S"], place: "menu", group: "Files", run: () => this.download() });
     shell.addAction({ id: "pressure", label: "Pen pressure sets the width", icon: "brush", place: "menu", pressed: () => this.pressure, run: () => {
       this.pressure = !this.pressure;
     } });
   }
 
   #setSize(value) {
-    const size = Math.min(SIZE_MAX_PX, Math.max(1, Math.round(value)));
+    const size = Math.min(this.sizeMax, Math.max(1, Math.round(value)));
     this.sizes[this.shell.tool === "eraser" ? "eraser" : "brush"] = size;
     this.sizeSlider.show(size);
     this.shell.repaint();
@@ -266,7 +269,7 @@ class Scribble {
     this.shell.toast(`Opened: ${FOUND[found]}.`);
   }
 
-  async #download() {
+  async download() {
     const { width, height, pixels } = this.raster;
     const light = this.look === "light";
     const bytes = new Uint32Array(pixels.length);

@@ -1,7 +1,7 @@
 /**
  * PNG with a palette: written, and read without losing the indices (a canvas only gives colours). No DOM.
  *
- * Written: 8 bits a pixel, indexed or RGB. Read: indexed and grey of 1 to 8 bits, not interlaced; everything else is left
+ * Written: 8 bits a channel, indexed, RGB or RGBA. Read: indexed and grey of 1 to 8 bits, not interlaced; everything else is left
  * to the browser. Source: PNG specification, third edition.
  */
 
@@ -9,7 +9,7 @@ import { DocumentError } from "../../canvas/document.js";
 import { joined, through } from "../../canvas/streams.js";
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
-const [GREY, RGB, INDEXED] = [0, 2, 3];
+const [GREY, RGB, INDEXED, RGBA] = [0, 2, 3, 6];
 const PIXELS_MAX = 33e6;
 
 const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
@@ -17,16 +17,16 @@ const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
   return n;
 });
 
-/** {width, height, pixels} with `palette` (Uint8Array of RGB triples) as an indexed PNG, without as RGB; a Uint8Array. */
+/** {width, height, pixels} with `palette` (Uint8Array of RGB triples) as an indexed PNG, without as RGB or RGBA; a Uint8Array. */
 export async function encodePng({ width, height, pixels, palette = null }) {
-  const stride = width * (palette ? 1 : 3);
+  const stride = pixels.length / height;
   const rows = new Uint8Array((stride + 1) * height); // every row after a filter byte: 0, as it is
   for (let y = 0; y < height; y++) rows.set(pixels.subarray(y * stride, (y + 1) * stride), y * (stride + 1) + 1);
   const header = new Uint8Array(13);
   const view = new DataView(header.buffer);
   view.setUint32(0, width);
   view.setUint32(4, height);
-  header.set([8, palette ? INDEXED : RGB], 8);
+  header.set([8, palette ? INDEXED : stride === 4 * width ? RGBA : RGB], 8);
   const body = await through(new CompressionStream("deflate"), rows);
   const chunks = [chunk("IHDR", header), ...(palette ? [chunk("PLTE", palette)] : []), chunk("IDAT", body), chunk("IEND", new Uint8Array(0))];
   return joined([Uint8Array.from(SIGNATURE), ...chunks]);
