@@ -68,7 +68,8 @@ def take(page: Page, url: str, file: Path, draw: bool) -> None:
         expect(button).to_be_enabled(timeout=WAIT_MS)
         page.wait_for_timeout(3000)
         button.click()
-        page.wait_for_timeout(12_000)
+        expect(page.locator('img[src*="/studio/pictures/"]').first).to_be_visible(timeout=WAIT_MS)
+        page.mouse.move(0, 0)  # no tooltip over the words
     page.wait_for_timeout(2000)
     page.screenshot(path=file)
     print(file, flush=True)
