@@ -19,6 +19,10 @@ from controlnet_core.storage import store
 
 ASK_S = 5.0
 
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Added to the environment of whatever computes, before it imports torch: threads that have nothing to do sleep. Where a browser or
+anybody else uses the cores too, those that spin while they wait for each other cost several times what they compute."""
+
 
 @dataclass(frozen=True)
 class Device:

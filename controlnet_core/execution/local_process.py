@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from controlnet_core.domain.job import Job
-from controlnet_core.execution.devices import Device
+from controlnet_core.execution.devices import PATIENT, Device
 from controlnet_core.execution.port import Hear, Lost, Ready
 
 GONE_S = 2.0
@@ -95,7 +95,7 @@ class LocalProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             paths = [str(_ROOT), *filter(None, [self._env.get("PYTHONPATH"), os.environ.get("PYTHONPATH")])]
-            env = os.environ | self._env | self.device.environment | {"PYTHONPATH": os.pathsep.join(paths)}
+            env = PATIENT | os.environ | self._env | self.device.environment | {"PYTHONPATH": os.pathsep.join(paths)}
             self._log.parent.mkdir(parents=True, exist_ok=True)
             command = [
                 sys.executable,

@@ -9,6 +9,7 @@ import os
 
 import typer
 
+from controlnet_core.execution.devices import PATIENT
 from webapp.application.settings import Settings
 from webapp.cli import annotate, dataset, doctor, export, generate, keys, models, run, train
 
@@ -28,4 +29,6 @@ def main() -> None:
     """The entry point of `studio`."""
     # Detectors and processes of their own look into the same folder of models.
     os.environ.setdefault("STUDIO_MODELS", str(Settings.from_environment().models))
+    for name, value in PATIENT.items():
+        os.environ.setdefault(name, value)
     app()
