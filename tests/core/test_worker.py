@@ -459,3 +459,17 @@ def test_ten_sessions_lose_and_double_nothing(shop: Shop) -> None:
     assert shop.made() == 40
     done = [event.job for _, event in shop.events if event.kind == "done"]
     assert sorted(done) == sorted(entry.id for entry in entries)
+
+
+def test_a_workers_threads_sleep_while_they_wait_unless_somebody_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        if given is None:
+            monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        else:
+            monkeypatch.setenv("OMP_WAIT_POLICY", given)
+        with open_shop(tmp_path / expected) as shop:
+            shop.ready()
+            environment = psutil.Process(shop.statuses[0].pid).environ()
+        assert environment["OMP_WAIT_POLICY"] == expected
