@@ -106,7 +106,7 @@ def make(
         json.dumps({"file": name, "why": why}, ensure_ascii=False) + "\n" for name, why in progress.skipped
     )
     if skipped or (folder / SKIPPED).is_file():
-        store.write(folder / SKIPPED, skipped.encode(), free_min_bytes=free_min_bytes)
+        store.write(folder / SKIPPED, skipped.encode(), free_min_bytes=free_min_bytes, private=False)
     progress.name = ""
     on_progress(progress)
     return progress
@@ -124,8 +124,8 @@ def _pair(photo: Photo, where: Mapping[str, str], folder: Path, plan: Plan, find
     control = annotator.control(plan.control)
     mapped = control.render(find(rgb, width, height), values(control.params, plan.drawn))
     shown = rgb if rgb.shape[:2] == (height, width) else picture.resize_to(rgb, width, height)
-    store.write(folder / where["source"], picture.to_png(mapped), free_min_bytes=free_min_bytes)
-    store.write(folder / where["target"], picture.to_png(shown), free_min_bytes=free_min_bytes)
+    store.write(folder / where["source"], picture.to_png(mapped), free_min_bytes=free_min_bytes, private=False)
+    store.write(folder / where["target"], picture.to_png(shown), free_min_bytes=free_min_bytes, private=False)
 
 
 def _claim(folder: Path, plan: Plan, free_min_bytes: int) -> None:
@@ -144,7 +144,7 @@ def _claim(folder: Path, plan: Plan, free_min_bytes: int) -> None:
     elif (folder / PROMPTS).exists():
         raise InputError(f"{folder.name} holds another data set already.", "Choose another folder.")
     else:
-        store.write(path, json.dumps(made, indent=1).encode(), free_min_bytes=free_min_bytes)
+        store.write(path, json.dumps(made, indent=1).encode(), free_min_bytes=free_min_bytes, private=False)
 
 
 def _targets(folder: Path) -> set[str]:

@@ -101,9 +101,11 @@ class Circles:
             source, target, prompt = self.read(index)
             names = {"source": f"source/{index}.png", "target": f"target/{index}.png"}
             for key, rgb in (("source", source), ("target", target)):
-                store.write(folder / names[key], picture.to_png(rgb), free_min_bytes=free_min_bytes)
+                store.write(folder / names[key], picture.to_png(rgb), free_min_bytes=free_min_bytes, private=False)
             lines.append(json.dumps({**names, "prompt": prompt}))
-        store.write(folder / "prompt.json", ("\n".join(lines) + "\n").encode(), free_min_bytes=free_min_bytes)
+        store.write(
+            folder / "prompt.json", ("\n".join(lines) + "\n").encode(), free_min_bytes=free_min_bytes, private=False
+        )
 
 
 def verdict(rgb: Rgb, circle: Circle) -> Verdict:

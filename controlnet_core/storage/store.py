@@ -31,8 +31,11 @@ _TEMP = ".part-"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def write(path: Path, data: bytes, *, free_min_bytes: int = FREE_MIN_BYTES) -> None:
-    """Put `data` at `path`, all or nothing; the folder is made. Raises NoSpace when the disk is (nearly) full."""
+def write(path: Path, data: bytes, *, free_min_bytes: int = FREE_MIN_BYTES, private: bool = True) -> None:
+    """Put `data` at `path`, all or nothing; the folder is made. Raises NoSpace when the disk is (nearly) full.
+
+    What is not `private`, a person's own output, has the permissions that the umask leaves to all their files.
+    """
     temp: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +45,8 @@ def write(path: Path, data: bytes, *, free_min_bytes: int = FREE_MIN_BYTES) -> N
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+            if not private:
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
             temp.replace(path)
     except BaseException as error:
         if temp is not None:
@@ -50,6 +55,13 @@ def write(path: Path, data: bytes, *, free_min_bytes: int = FREE_MIN_BYTES) -> N
             raise _unwritten(path.parent, free_min_bytes, error) from error
         raise
     flush_folder(path.parent)
+
+
+def _umask() -> int:
+    """The process's umask; the only way to ask is to set it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def open_temp(folder: Path) -> tuple[int, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -54,10 +55,20 @@ def lines(out: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in (out / "prompt.json").read_text("utf-8").splitlines()]
 
 
+def usual(path: Path) -> bool:
+    """Whether a file has the permissions that the umask leaves to a person's own files."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return path.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
 def test_a_folder_becomes_the_layout_of_the_tutorial(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = make(photos(folder), out, PLAN, find, free_min_bytes=0)
     assert (done.total, done.done, [name for name, _ in done.skipped]) == (5, 4, ["bad.png"])
+    assert [
+        path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".") and not usual(path)
+    ] == []
     assert {line["target"]: line["prompt"] for line in lines(out)} == {
         "target/a-jpg.png": "a photo",
         "target/a-png.png": "a photo",

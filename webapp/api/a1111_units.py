@@ -142,7 +142,8 @@ def _unit(
         sliders = (float(shorter), *sliders[1:])
     looked = looked_at(studio, module, data, sliders)
     if isinstance(looked, Plain):
-        control = network.control if network and network.control else _type_of(unit)
+        alone = network.controls if network and len(network.controls) == 1 else ()
+        control = alone[0] if alone else _type_of(unit)
         control = control or _TYPES.get(str(unit.get("union_control_type") or ""), "")
         if not control:
             raise InputError(
@@ -214,7 +215,7 @@ def types(studio: Studio) -> dict[str, Any]:
     told = {"All": _type(list(MODULES), names, "none", "None")}
     for title, control in _TYPES.items():
         modules = [name for name, (one, _) in MODULES.items() if one in ("", control)]
-        models = ["None", *(shown(card) for card in cards if card.control in ("", control))]
+        models = ["None", *(shown(card) for card in cards if not card.controls or control in card.controls)]
         first = next((name for name in modules if MODULES[name][0]), "none")
         told[title] = _type(modules, models, first, models[1] if len(models) > 1 else "None")
     return told

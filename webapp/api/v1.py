@@ -197,7 +197,7 @@ class ModelView(views.View):
     title: str
     kind: str
     family: str
-    control: str
+    controls: list[str]
     licence: str
     note: str
     here: bool
@@ -282,7 +282,7 @@ async def models(studio: Studio, _request: Request, _caller: Caller) -> Response
                     title=card.title,
                     kind=card.kind,
                     family=card.family,
-                    control=card.control,
+                    controls=list(card.controls),
                     licence=card.licence,
                     note=card.note,
                     here=studio.catalog.installed(card),

@@ -91,9 +91,11 @@ class Work:
 class Library:
     """The models folder of `catalog`, and the work on it. Safe across threads."""
 
-    def __init__(self, catalog: Catalog, free_min_bytes: int) -> None:
+    def __init__(self, catalog: Catalog, free_min_bytes: int, data: Path | None = None) -> None:
+        """`data` is where drawings and pictures lie, for the page to say."""
         self.catalog = catalog
         self.free_min_bytes = free_min_bytes
+        self.data = data
         self._works: dict[str, Work] = {}
         self._lock = threading.Lock()
         self._slots = threading.Semaphore(AT_ONCE)
@@ -116,6 +118,7 @@ class Library:
         binned = self._binned()
         return {
             "folder": str(models),
+            "data": str(self.data) if self.data else "",
             "free": shutil.disk_usage(models).free,
             "bin": {"count": len(binned), "size": sum(size_of(path) for path in binned)},
         }

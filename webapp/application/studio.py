@@ -84,7 +84,7 @@ class Studio:
     @cached_property
     def library(self) -> Library:
         """The models of this machine, and what is being done with them."""
-        return Library(self.catalog, self.settings.free_min_bytes)
+        return Library(self.catalog, self.settings.free_min_bytes, self.settings.data)
 
     @cached_property
     def keys(self) -> Keys:

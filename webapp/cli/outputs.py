@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +48,7 @@ class Output:
             sys.stdout.buffer.flush()
             return "standard output"
         path = self._path(name, index)
-        store.write(path, data, free_min_bytes=free_min_bytes)
-        _usual_permissions(path)
+        store.write(path, data, free_min_bytes=free_min_bytes, private=False)
         return str(path)
 
     def _path(self, name: str, index: int) -> Path:
@@ -58,10 +56,3 @@ class Output:
         if place.suffix.lower() != SUFFIX or place.is_dir():
             return place / name
         return place if index == 0 else place.with_name(f"{place.stem}-{index + 1}{place.suffix}")
-
-
-def _usual_permissions(path: Path) -> None:
-    """What the user's umask leaves of reading and writing for all; files that are renamed into place begin as 0600."""
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)

@@ -164,7 +164,9 @@ def _card(library: Library, making: Making, place: Path) -> ModelCard:
         size_mib=size_of(place) >> 20,
         licence=source.licence,
         note=what,
-        control=source.control,
+        controls=source.controls,
+        feed=source.feed,
+        pooled=source.pooled,
     )
 
 

@@ -193,8 +193,9 @@ class Models {
 
   #showRoom() {
     if (!this.where) return;
-    const { folder, free, bin } = this.where;
+    const { folder, data, free, bin } = this.where;
     this.room.replaceChildren(element("span", {}, element("code", {}, folder), ` · ${sized(free)} free`));
+    if (data) this.room.append(element("span", {}, "Drawings and pictures: ", element("code", {}, data)));
     if (bin.count) {
       this.room.append(this.#button(`Empty the bin (${sized(bin.size)})`, "trash", () => this.#sure(
         `Remove ${bin.count === 1 ? "one model" : `${bin.count} models`} for good?`, "Remove", () => this.#do("/empty")), "quiet"));
