@@ -46,7 +46,10 @@ def test_what_a_hand_draws_is_where_the_picture_has_ink() -> None:
 
 def test_larger_examples_show_the_same() -> None:
     small, large = example("scribble", 9), example("scribble", 9, 512)
-    assert large.truth.picture.shape == (512, 512, 3) and large.caption == small.caption
+    assert large.truth.picture.shape == (512, 512, 3)
+    assert large.caption.split(",")[0] == small.caption.split(",")[0], (
+        "what it is about; how much is said of the rest may differ"
+    )
     half = cv2.resize(large.truth.picture, (256, 256), interpolation=cv2.INTER_AREA)
     assert np.abs(half.astype(int) - small.truth.picture).mean() < 6
 

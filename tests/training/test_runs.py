@@ -171,7 +171,7 @@ def test_wait_go_on_and_stop_and_keep(studio: Studio, tutorial: Path) -> None:
     run.want("stop")
     thread.join(PATIENCE_S)
     status = run.status()
-    assert status.state == "stopped" and studio.catalog.card(status.result).control == "scribble"
+    assert status.state == "stopped" and studio.catalog.card(status.result).controls == ("scribble",)
     assert read(run.checkpoint)["step"] == len(run.curve()) == status.step
     assert not run.alive()
 

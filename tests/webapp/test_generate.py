@@ -36,6 +36,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "left.png").write_bytes(to_png(mask))
     models = folder / "models"
     save_small_model(models / "checkpoints" / "small")
+    (models / "checkpoints" / "small" / "controlnet" / "card.toml").unlink()  # nobody says what it reads
     (models / "controlnet").mkdir()
     (models / "controlnet" / "control").symlink_to(models / "checkpoints" / "small" / "controlnet")
     layer = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"

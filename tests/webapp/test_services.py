@@ -137,7 +137,7 @@ def test_what_a_worker_found_lies_in_the_drawing_it_is_for(studio: Studio) -> No
     job = studio.submit("looker", work, owner="56" * 16, slot="lines")
     closed = studio.submit("looker", work, owner="34" * 16, slot="lines")
     end = time.monotonic() + 20
-    while not (studio.queue.get(job).over and studio.queue.get(closed).over) and time.monotonic() < end:
+    while studio.documents.stored("34" * 16, "lines") is None and time.monotonic() < end:
         time.sleep(0.02)
     rev, found = studio.documents.latest(token)
     assert isinstance(found, Raster)
