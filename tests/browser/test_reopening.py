@@ -110,7 +110,7 @@ def test_a_drawing_drawn_in_another_way_than_the_usual(page: Page, studio: Runni
     assert unit.weight == float(weight)
 
     page.get_by_test_id("stMain").locator("button", has_text="Reset to defaults").click()
-    take_example(page, "A person by the sea")
+    take_example(page, "A woman in a red dress on a meadow")
     assert made(page, studio)[1].controls[0].picture != unit.picture
 
     reopen(page, 1)
@@ -183,7 +183,7 @@ def test_several_controls_with_a_photo_under_them(page: Page, studio: Running) -
     assert found.values == {"low": int(low), "high": int(high)} != {"low": 100, "high": 200}
 
     page.get_by_role("button", name="Remove", exact=True).click()
-    take_example(page, "A person by the sea")
+    take_example(page, "A man in a pink shirt walking")
     write(page, "something else")
     assert len(made(page, studio)[1].controls) == 2
 

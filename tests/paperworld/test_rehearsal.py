@@ -72,8 +72,9 @@ def test_words_keep_their_meaning_when_the_vocabulary_changes(tmp_path: Path, mo
     assert checkpoints.carry(tmp_path, words, torch.full((len(new), SIZES["cpu"].text), 7.0))
     after = read(tmp_path / checkpoints.STUDIO)
     place = list(before["module"]).index(checkpoints.TABLE)
-    for word in ("red</w>", "house</w>", "<|endoftext|>"):
-        assert old[word] != new[word], "the test shows nothing"
+    words_kept = ("red</w>", "house</w>", "<|endoftext|>", "yellow</w>", "cat</w>")
+    assert any(old[word] != new[word] for word in words_kept), "the test shows nothing"
+    for word in words_kept:
         for part in ("module", "average"):
             assert torch.equal(before[part][checkpoints.TABLE][old[word]], after[part][checkpoints.TABLE][new[word]])
         moments = [state["optimizer"]["state"][place]["exp_avg_sq"] for state in (before, after)]

@@ -134,8 +134,8 @@ def test_what_a_worker_found_lies_in_the_drawing_it_is_for(studio: Studio) -> No
     token = studio.documents.open("56" * 16, "looker", "lines", encode(mask()))
     other = studio.documents.open("12" * 16, "somebody", "lines", encode(mask()))
     before = studio.documents.read(token)[0]
-    job = studio.submit("looker", work, owner="56" * 16, slot="lines")
-    closed = studio.submit("looker", work, owner="34" * 16, slot="lines")
+    studio.submit("looker", work, owner="56" * 16, slot="lines")
+    studio.submit("looker", work, owner="34" * 16, slot="lines")
     end = time.monotonic() + 20
     while studio.documents.stored("34" * 16, "lines") is None and time.monotonic() < end:
         time.sleep(0.02)
