@@ -34,9 +34,9 @@ LINE: list[Stroke] = [[(0.1, 0.2), (0.9, 0.2)]]
 BLOT: list[Stroke] = [[(0.3, 0.7), (0.5, 0.7)]]
 
 
-def blob(server: Server, digest: str | None) -> NDArray[np.uint8]:
+def blob(server: Server, digest: str | None, mode: str = "L") -> NDArray[np.uint8]:
     assert digest is not None
-    return np.asarray(Image.open(server.data / "blobs" / digest[:2] / digest).convert("L"))
+    return np.asarray(Image.open(server.data / "blobs" / digest[:2] / digest).convert(mode))
 
 
 def layer(page: Page, title: str) -> Locator:
