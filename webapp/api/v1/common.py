@@ -1,0 +1,46 @@
+"""What every resource of /api/v1 shares: how fields are checked, and JSON that may come with pictures in a form."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from controlnet_core.domain.errors import InputError
+from webapp.api.routing import BODY_MAX_BYTES, parsed, read
+
+V1 = "/api/v1"
+
+
+Picture = Annotated[str, Field(description="base64, a data-URL, the digest of what was sent before, or file:NAME")]
+
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Asked(BaseModel):
+    """The base of what is asked for: a field that is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+async def form(request: Request, model: type[Any]) -> tuple[Any, dict[str, bytes]]:
+    """JSON alone; or a multipart form with the JSON as `request`, and pictures that it names file:NAME."""
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return await read(request, model), {}
+    announced = request.headers.get("content-length", "")
+    if not announced.isdecimal() or len(announced) > 12 or int(announced) > BODY_MAX_BYTES:
+        raise InputError("The form is larger than 64 MB, or does not say how large it is.", "Send pictures one by one.")
+    files: dict[str, bytes] = {}
+    text = b"{}"
+    async with request.form(max_files=16, max_fields=4, max_part_size=1 << 20) as form:
+        for name, part in form.multi_items():
+            if isinstance(part, UploadFile):
+                files[name] = await part.read()
+            elif name == "request":
+                text = part.encode()
+            else:
+                raise InputError(f"The form has a field {name[:40]!r} that is not known.", "Name the JSON request.")
+    return parsed(model, text), files

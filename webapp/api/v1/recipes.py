@@ -1,0 +1,143 @@
+"""A recipe as a client of /api/v1 writes it, and how it becomes one of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from controlnet_core.domain import control as controls_of
+from controlnet_core.domain import document as documents
+from controlnet_core.domain.control import Value
+from controlnet_core.domain.errors import InputError, ModelMissing
+from controlnet_core.domain.recipe import Fill, Lora, Mode, Recipe, Resize, Sampler
+from webapp.api import pictures
+from webapp.api.routing import parsed
+from webapp.api.v1.common import Asked, Digest, Picture
+from webapp.application.recipe_builder import Draft, Finished, Photo, RecipeBuilder
+from webapp.application.studio import Studio
+
+
+class ControlRequest(Asked):
+    """One control. Exactly one of `document`, `picture` and `photo` says what it is given."""
+
+    control: str
+    document: Digest | None = None
+    picture: Picture | None = None
+    photo: Picture | None = None
+    detector: str = ""
+    detector_values: dict[str, Value] = Field({})
+    values: dict[str, Value] = Field({})
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    mode: Mode = "balanced"
+    network: str | None = None
+    resize: Resize = "stretch"
+    mask: Picture | None = None
+
+
+class StartRequest(Asked):
+    """The picture to start from, and what of it is made anew (white in the mask)."""
+
+    picture: Picture
+    strength: float = 0.75
+    mask: Picture | None = None
+    blur_px: int = 4
+    fill: Fill = "original"
+    resize: Resize = "crop"
+
+
+class LoraRequest(Asked):
+    """A LoRA of this machine and its weight."""
+
+    key: str
+    weight: float = 1.0
+
+
+class JobRequest(Asked):
+    """A recipe. What is left out is what the model's card suggests; `seed` -1 draws one; the same `id` again is the same job."""
+
+    id: str | None = None
+    model: str | None = None
+    prompt: str = ""
+    added_prompt: str | None = None
+    negative: str | None = None
+    controls: list[ControlRequest] = Field([], max_length=4)
+    start_from: StartRequest | None = None
+    width: int | None = None
+    height: int | None = None
+    images: int = 1
+    steps: int | None = None
+    guidance: float | None = None
+    sampler: Sampler | None = None
+    seed: int = -1
+    eta: float | None = None
+    loras: list[LoraRequest] = Field([], max_length=8)
+    embeddings: list[str] = Field([], max_length=16)
+    vae: str | None = None
+    clip_skip: int | None = None
+    variation_seed: int | None = None
+    variation_strength: float | None = None
+
+
+def recipe_of(studio: Studio, builder: RecipeBuilder, asked: JobRequest, files: Mapping[str, bytes]) -> Recipe:
+    """The recipe that a request describes. Raises StudioError."""
+    bases = studio.catalog.bases()
+    if asked.model is None and not bases:
+        raise ModelMissing("There is no base model on this machine.", "Download one: studio models list names them.")
+    base = studio.catalog.card(asked.model) if asked.model is not None else bases[0]
+    source = None
+    if asked.start_from is not None:
+        start = asked.start_from
+        source = builder.source(
+            pictures.kept(studio, start.picture, files),
+            strength=start.strength,
+            mask=None if start.mask is None else pictures.kept(studio, start.mask, files),
+            blur_px=start.blur_px,
+            fill=start.fill,
+            resize=start.resize,
+        )
+    plain = asked.model_dump(exclude={"id", "model", "controls", "start_from", "loras", "embeddings"})
+    return builder.for_base(
+        base,
+        [_draft(studio, one, files) for one in asked.controls],
+        source=source,
+        loras=tuple(_lora(one) for one in asked.loras),
+        embeddings=tuple(asked.embeddings),
+        **plain,
+    )
+
+
+def _draft(studio: Studio, asked: ControlRequest, files: Mapping[str, bytes]) -> Draft:
+    if sum(one is not None for one in (asked.document, asked.picture, asked.photo)) != 1:
+        raise InputError(f"The control {asked.control[:64]} needs one of document, picture and photo.")
+    control = studio.control(asked.control)
+    if asked.photo is None and (asked.detector or asked.detector_values):
+        raise InputError("A detector looks at a photo.", "Send the picture as photo, or leave the detector away.")
+    if asked.document is not None:
+        what: documents.Document | Finished | Photo = documents.decode(studio.blobs.get(asked.document))
+    elif asked.picture is not None:
+        what = Finished(pictures.rgb_of(studio, pictures.kept(studio, asked.picture, files)))
+    else:
+        what = Photo(pictures.kept(studio, asked.photo or "", files), asked.detector, asked.detector_values)
+    if asked.network is not None:
+        studio.catalog.card(asked.network)  # says so at once where there is none
+    return Draft(
+        control.key,
+        what,
+        controls_of.values(control.params, asked.values),
+        weight=asked.weight,
+        start=asked.start,
+        end=asked.end,
+        mode=asked.mode,
+        network=asked.network,
+        resize=asked.resize,
+        mask=None if asked.mask is None else pictures.kept(studio, asked.mask, files),
+    )
+
+
+def _lora(asked: LoraRequest) -> Lora:
+    if not -2 <= asked.weight <= 2:
+        raise InputError("The weight of a LoRA must lie between -2 and 2.")
+    return parsed(Lora, asked.model_dump_json().encode())
