@@ -171,6 +171,32 @@ def test_undo_reload_and_a_server_killed_and_started_empty(kind: str, tab: Calla
     assert editor.ready().shown() == last
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_undo_goes_on_after_a_reload_and_after_another_page(kind: str, tab: Callable[..., Tab]) -> None:
+    """What can be undone lies in the browser beside the drawing; what came in between is one step of it."""
+    editor = tab(kind)
+    blank = editor.shown()
+    states = []
+    for step in range(3):
+        editor.draw(step)
+        states.append(editor.shown())
+    editor.saved()
+    editor.page.reload()
+    editor.ready()
+    editor.js("root.focus()")
+    editor.page.keyboard.press("Control+z")
+    assert editor.shown() == states[1]
+    editor.saved()
+    editor.page.goto("about:blank")
+    editor.open().js("root.focus()")
+    assert editor.shown() == states[1]
+    editor.page.keyboard.press("Control+y")
+    assert editor.shown() == states[2]
+    while editor.js("history.canUndo"):
+        editor.page.keyboard.press("Control+z")
+    assert editor.shown() == blank
+
+
 @pytest.mark.parametrize("kind", ["seg", "pose"])
 def test_two_tabs_are_asked_and_overwrite_nothing(kind: str, tab: Callable[..., Tab]) -> None:
     one = tab(kind)

@@ -24,12 +24,24 @@ export class History {
     this.entries = [];
     this.position = 0; // entries before it can be undone, the others redone
     this.bytes = 0;
+    this.onChange = () => {}; // after every step that came, went back or forth
   }
 
   clear() {
-    this.entries = [];
-    this.position = 0;
-    this.bytes = 0;
+    this.fill([], 0);
+    this.onChange();
+  }
+
+  /**
+   * Steps of an earlier time in place of the present ones; those before `position` can be undone.
+   *
+   * @param {{patch: P, bytes: number}[]} entries
+   * @param {number} position
+   */
+  fill(entries, position) {
+    this.entries = [...entries];
+    this.position = position;
+    this.bytes = entries.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /**
@@ -46,6 +58,7 @@ export class History {
       this.bytes -= this.entries.shift()?.bytes ?? 0;
     }
     this.position = this.entries.length;
+    this.onChange();
   }
 
   get canUndo() {
@@ -61,6 +74,7 @@ export class History {
     if (!this.canUndo) return false;
     this.position -= 1;
     this.apply(this.entries[this.position].patch, -1);
+    this.onChange();
     return true;
   }
 
@@ -69,6 +83,7 @@ export class History {
     if (!this.canRedo) return false;
     this.apply(this.entries[this.position].patch, +1);
     this.position += 1;
+    this.onChange();
     return true;
   }
 }

@@ -1,6 +1,7 @@
 /** A drawing's way to browser and server, and what people are asked when two drawings claim one place. See sync.js. */
 
 import { decode, encode } from "./document.js";
+import { KeptHistory } from "./kept-history.js";
 import { Sync } from "./sync.js";
 
 const WORDS = { saved: "saved", saving: "saving…", offline: "not saved: reconnecting", conflict: "not saved: choose" };
@@ -18,14 +19,18 @@ export class Saving {
       onConflict: (conflict) => this.ask(conflict),
       onOtherTab: (other) => this.#askOtherTab(other),
     });
+    this.steps = new KeptHistory({ slot, store: shell.store, history: shell.history, document: () => shell.editor.document() });
     this.#retryWhenBack();
   }
 
-  /** Show what is newest: the server's document (`bytes`) or the browser's own copy of it. */
+  /** Show what is newest, the server's document (`bytes`) or the browser's own copy of it, with the history that led there. */
   async open(bytes) {
-    const begun = await this.sync.begin();
-    const restored = begun.source === "browser" ? await decoded(begun.bytes) : null;
-    this.shell.show(restored ?? (await decode(bytes)));
+    const [begun, steps] = await Promise.all([this.sync.begin(), this.steps.read()]);
+    const own = begun.bytes && (await decoded(begun.bytes));
+    const restored = begun.source === "browser" ? own : null;
+    const shown = this.shell.show(restored ?? (await decode(bytes)));
+    if (shown) this.steps.restore(steps, this.shell.editor.document(), begun.source === "server" ? own : null);
+    this.shell.refresh();
     if (restored) {
       this.shell.toast("Your drawing is back, as this browser kept it.");
       this.sync.changed();

@@ -1,5 +1,5 @@
 /**
- * The browser's own copy of drawings, in IndexedDB; in memory where the browser refuses (private windows, full disk).
+ * The browser's own copy of drawings, and the steps that led to them, in IndexedDB; in memory where the browser refuses (private windows, full disk).
  *
  * Records are plain objects under a text key. `persistent` says whether they outlive the page. Nothing here throws for
  * want of storage: losing the copy must not stop the drawing.
@@ -7,6 +7,7 @@
 
 const DATABASE = "controlnet-studio";
 const TABLE = "drawings";
+const STEPS = "steps"; // keys [slot, name]
 
 export class Store {
   /**
@@ -58,6 +59,45 @@ export class Store {
     return this.persistent;
   }
 
+  /**
+   * The records of a drawing's history by their names, see kept-history.js; none where the browser stores nothing.
+   *
+   * @param {string} slot
+   * @returns {Promise<Map<string, any>>}
+   */
+  async steps(slot) {
+    const database = await this.opened;
+    try {
+      if (!database) return new Map();
+      const [table, all] = [database.transaction(STEPS).objectStore(STEPS), IDBKeyRange.bound([slot], [slot, []])];
+      const [keys, records] = await Promise.all([finish(table.getAllKeys(all)), finish(table.getAll(all))]);
+      return new Map(keys.map((key, i) => [/** @type {string[]} */ (key)[1], records[i]]));
+    } catch {
+      return new Map();
+    }
+  }
+
+  /**
+   * Put records of a drawing's history and take others away, all or nothing. Returns whether they will outlive the page.
+   *
+   * @param {string} slot
+   * @param {Map<string, object>} put
+   * @param {string[]} gone
+   */
+  async keepSteps(slot, put, gone) {
+    const database = await this.opened;
+    try {
+      if (!database) return false;
+      const transaction = database.transaction(STEPS, "readwrite", { durability: "relaxed" });
+      const table = transaction.objectStore(STEPS);
+      const requests = [...gone.map((name) => table.delete([slot, name])), ...[...put].map(([name, record]) => table.put(record, [slot, name]))];
+      await Promise.all(requests.map((request) => finish(/** @type {IDBRequest} */ (request))));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   /** @param {string} key */
   async delete(key) {
     this.memory.delete(key);
@@ -72,8 +112,11 @@ export class Store {
 
 /** @param {() => IDBFactory} factory */
 async function open(factory) {
-  const request = factory().open(DATABASE, 1);
-  request.onupgradeneeded = () => request.result.createObjectStore(TABLE);
+  const request = factory().open(DATABASE, 2);
+  request.onupgradeneeded = () => {
+    const { result } = request;
+    for (const name of [TABLE, STEPS]) if (!result.objectStoreNames.contains(name)) result.createObjectStore(name);
+  };
   const database = await finish(request);
   database.onversionchange = () => database.close();
   return database;

@@ -78,17 +78,17 @@ export class Sync {
   }
 
   /**
-   * What to open, given what the server sent: {source: "server"}, {source: "browser", bytes} when the browser's copy
-   * is ahead of the server, or {source: "both", bytes} when each has something that the other lacks.
+   * What to open, given what the server sent: {source: "server"}, {source: "browser"} when the browser's copy is ahead of
+   * the server, or {source: "both"} when each has something that the other lacks; `bytes` are the browser's copy, if any.
    */
   async begin() {
     const local = await this.store.get(this.slot);
-    if (!local?.bytes) return { source: "server" };
+    if (!local?.bytes) return { source: "server", bytes: null };
     if (local.rev > this.rev || (local.dirty && local.rev === this.rev)) {
       this.rev = local.rev; // what it builds upon; a server that really knows less will say so
       return { source: "browser", bytes: local.bytes, time: local.time };
     }
-    return local.dirty ? { source: "both", bytes: local.bytes, time: local.time } : { source: "server" };
+    return { source: local.dirty ? "both" : "server", bytes: local.bytes, time: local.time };
   }
 
   /**

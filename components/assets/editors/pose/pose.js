@@ -90,7 +90,7 @@ class Pose {
   }
 
   apply(patch, direction) {
-    this.people = direction < 0 ? patch.before : patch.after;
+    this.people = patchedPeople(this.people, direction < 0 ? patch.before : patch.after);
     this.#peopleChanged();
   }
 
@@ -436,13 +436,22 @@ function css([red, green, blue]) {
   return `rgb(${red} ${green} ${blue})`;
 }
 
-/** People are never changed in place, so a patch is the two lists; it costs what they do not share. */
+/**
+ * People are never changed in place, so a patch is the two lists, and costs what they do not share: whoever is in the other list,
+ * too, is named by the place there.
+ */
 function peoplePatch(before, after) {
   const changed = after.filter((person) => !before.includes(person));
   const same = before.length === after.length && after.every((person, i) => person === before[i] || JSON.stringify(person) === JSON.stringify(before[i]));
   if (same) return null;
   const points = changed.reduce((sum, { left_hand, right_hand, face }) => sum + 18 + (left_hand ? 21 : 0) + (right_hand ? 21 : 0) + (face ? 70 : 0), 0);
-  return { type: "people", before, after, bytes: POINT_BYTES * points + 8 * after.length };
+  const among = (list, others) => list.map((person) => (others.includes(person) ? others.indexOf(person) : person));
+  return { type: "people", before: among(before, after), after: among(after, before), bytes: 2 * POINT_BYTES * points + 8 * after.length };
+}
+
+/** The list of people that one side of a patch describes, `present` being the other side. */
+function patchedPeople(present, side) {
+  return side.map((person) => (typeof person === "number" ? present[person] : person));
 }
 
 /** Whether two finds are the same joint, limb or handle; of what has no parts, the same kind. */
