@@ -226,9 +226,9 @@ def _sized(name: str, kind: Kind, what: str, config: dict[str, Any]) -> Verdict:
 
 
 def _without_weights(folder: Path) -> bool:
-    files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pth")]
+    files = [path for path in folder.iterdir() if path.suffix.lower() in (".safetensors", ".bin", ".pth")]
     for path in files:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             read_header(path)
         else:
             sniff(path)

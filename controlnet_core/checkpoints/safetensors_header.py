@@ -73,6 +73,6 @@ def sniff(path: Path) -> Literal["safetensors", "zip", "pickle"]:
         return "safetensors"
     if start.startswith(b"\x80"):
         return "pickle"
-    if path.suffix == ".safetensors" and size <= 8:
+    if path.suffix.lower() == ".safetensors" and size <= 8:
         raise ModelError(f"{path.name} is cut off.", AGAIN)
     raise ModelError(f"{path.name} is not a model file.", "Models end in .safetensors, .pth, .ckpt or .bin.")

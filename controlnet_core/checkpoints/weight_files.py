@@ -172,7 +172,7 @@ def _bytes_of(entry: Entry) -> Iterator[memoryview]:
 
 
 def _open(path: Path) -> Weights:
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         header = read_header(path)
         shapes = {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
         return Weights(path.name, shapes, _reader(path, header))

@@ -293,7 +293,7 @@ def _shapes(path: Path) -> dict[str, Sequence[int]]:
         files = [file for file in found if ".fp16." not in file.name] or found
     shapes: dict[str, Sequence[int]] = {}
     for file in files:
-        if file.suffix == ".safetensors":
+        if file.suffix.lower() == ".safetensors":
             shapes |= {name: entry["shape"] for name, entry in read_header(file).items() if name != "__metadata__"}
     return shapes
 

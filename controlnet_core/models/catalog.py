@@ -300,7 +300,8 @@ class Catalog:
             # Every model of the published families has the same words: a folder of one lends them.
             lent = sorted((self.models / "checkpoints").glob("*/tokenizer/vocab.json"))
             return next((file.parent for file in lent if (file.parent / "merges.txt").is_file()), None)
-        return next((file for suffix in SUFFIXES if (file := place.with_name(place.name + suffix)).is_file()), None)
+        written = (suffix for plain in SUFFIXES for suffix in (plain, plain.upper()))
+        return next((file for suffix in written if (file := place.with_name(place.name + suffix)).is_file()), None)
 
     def _known(self) -> dict[str, ModelCard]:
         known = dict(shipped())
@@ -390,7 +391,7 @@ def _is_model(path: Path) -> bool:
         return False  # being written
     if path.is_dir():
         return (path / "model_index.json").is_file() or (path / "config.json").is_file()
-    return path.suffix in SUFFIXES and path.is_file()  # a link may lead nowhere
+    return path.suffix.lower() in SUFFIXES and path.is_file()  # a link may lead nowhere
 
 
 def _about_file(path: Path) -> Path:
@@ -449,4 +450,4 @@ def _verdict(path: Path) -> Verdict:
 @lru_cache(maxsize=1024)
 def _verdict_at(path: Path, _stamps: tuple[tuple[int, int], ...]) -> Verdict:
     # Pickles need torch to be looked into: what they are shows when they are checked or loaded.
-    return Verdict(True, "") if path.is_file() and path.suffix != ".safetensors" else check(path)
+    return Verdict(True, "") if path.is_file() and path.suffix.lower() != ".safetensors" else check(path)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from controlnet_core.checkpoints.safetensors_header import ORDINARY
 from controlnet_core.domain.errors import DownloadError
@@ -27,6 +28,11 @@ TIMEOUT_S = 10.0
 CONFIG_MAX_BYTES = 1 << 20
 _NAMELESS = ("pytorch_lora_weights", "diffusion_pytorch_model", "pytorch_model", "model")
 """Names of files that say nothing about the model."""
+_ADDRESS = re.compile(
+    r"(?:https?://|(?=(?:www\.)?(?:huggingface\.co|hf\.co|civitai\.com|github\.com|modelscope\.cn)/))(?P<host>[^/]+)/?",
+    re.IGNORECASE,
+)
+"""An address, also one that was copied without its beginning."""
 
 
 @dataclass(frozen=True)
@@ -348,12 +354,24 @@ def describe(text: str, kind: Kind | None = None) -> ModelCard:
 
 def _parsed(text: str) -> tuple[str, str]:
     """Repository and file of what a user pasted."""
-    text = re.sub(r"^https?://[^/]+/", "", text.strip()).partition("?")[0].strip("/")
+    address = _ADDRESS.match(text.strip())
+    if address is not None and address["host"].lower() not in _own_hosts():
+        raise DownloadError(
+            f"{address['host'][:80]} is not the Hugging Face hub, and models are fetched from there alone.",
+            "Download the file in your browser, and put it into its place in the models folder: loras, checkpoints, vae...",
+        )
+    text = text.strip()[address.end() if address else 0 :].partition("?")[0].partition("#")[0].strip("/")
     parts = text.split("/")
     if len(parts) < 2 or not all(re.fullmatch(r"[\w.-]{1,96}", part) for part in parts[:2]):
         raise DownloadError(f"{text[:80]!r} is not a name of the hub.", "Names look like author/model.")
     rest = parts[4:] if len(parts) > 3 and parts[2] in ("blob", "resolve", "tree") else parts[2:]
     return "/".join(parts[:2]), "/".join(rest)
+
+
+def _own_hosts() -> set[str]:
+    """The names that the hub goes by: its own, and those of a mirror that somebody has set up."""
+    mirror = urlsplit(os.environ.get("HF_ENDPOINT", "")).netloc.lower()
+    return {"huggingface.co", "www.huggingface.co", "hf.co", "hf-mirror.com", *([mirror] if mirror else [])}
 
 
 def _kind_of(repository: Repository, hub: str, names: dict[str, int], kind: Kind | None) -> tuple[Kind | None, str]:

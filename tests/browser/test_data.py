@@ -60,3 +60,18 @@ def test_two_tabs_keep_the_maps_of_two_pairs(page: Page, server: Server) -> None
     assert abs(rows.mean() - 63.5) < 2, "the map of the other pair was kept"
     assert np.array_equal(np.asarray(Image.open(folder / "source" / "1.png")), lines(180))
     assert other.get_by_text("changed in another tab").count() == 0
+
+
+def test_pairs_without_words_by_choice(page: Page, own_server: Server) -> None:
+    folder = own_server.data / "datasets" / "silent"
+    for side in ("source", "target"):
+        (folder / side).mkdir(parents=True)
+        write(folder / side / "0.png", lines(60))
+    (folder / "target" / "0.txt").write_text("")
+    page.goto(f"{own_server.url}/datasets")
+    page.get_by_text("Look through").click()
+    page.get_by_role("button", name="Check every pair").click()
+    expect(page.get_by_text("1 of 1 pairs cannot be used")).to_be_visible()
+    page.get_by_text("Pairs without a prompt are wanted").click()
+    page.get_by_role("button", name="Check every pair").click()
+    expect(page.get_by_text("All 1 pairs can be used")).to_be_visible()

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from controlnet_core.domain.errors import InputError, ModelMissing, RecipeError
+from controlnet_core.domain.errors import DownloadError, InputError, ModelMissing, RecipeError
+from controlnet_core.models import hub
 from controlnet_core.models.catalog import CARDS, TOKENIZER, Catalog, ModelCard, shipped
 
 CROSS = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
@@ -69,6 +70,38 @@ def test_own_files_appear_without_a_restart_with_their_family(tmp_path):
     assert catalog.card("my-model-64-2").path == "checkpoints/my-model-64.ckpt"
     (tmp_path / "checkpoints" / "notes.txt").write_text("no model")
     assert len(catalog.bases()) == 4
+
+
+@pytest.mark.parametrize("suffix", [".SAFETENSORS", ".Safetensors"])
+def test_a_suffix_in_capitals_is_the_same(suffix, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "controlnet").mkdir()
+    save_file(base_tensors(768), tmp_path / "checkpoints" / f"mine{suffix}")
+    (tmp_path / "checkpoints" / "old.CKPT").write_bytes(b"x")
+    (tmp_path / "controlnet" / "control_v11p_sd15_canny.PTH").write_bytes(b"x")
+    catalog = Catalog(tmp_path)
+    card = catalog.card("mine")
+    assert (card.kind, card.family, card.trouble, card.title) == ("base", "sd15", "", "mine")
+    assert catalog.card("old").kind == "base"
+    assert catalog.installed(catalog.card("sd15-canny-v11"))
+    assert len([own for own in catalog.cards() if own.own]) == 2
+    (tmp_path / "checkpoints" / f"cut{suffix}").write_bytes(b"\xff" * 100)
+    assert catalog.card("cut").trouble
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://civitai.com/models/4384/dreamshaper",
+        "civitai.com/models/4384",
+        "https://github.com/lllyasviel/ControlNet",
+        "https://www.modelscope.cn/models/AI-ModelScope/stable-diffusion-v1-5",
+    ],
+)
+def test_addresses_of_other_hubs_are_refused_with_what_to_do(address):
+    with pytest.raises(DownloadError, match="is not the Hugging Face hub") as caught:
+        hub.describe(address)
+    assert "models folder" in caught.value.hint
 
 
 def test_own_files_lie_in_folders_too_and_say_what_they_are(tmp_path):

@@ -1,15 +1,17 @@
 """The engine on small random models: what a recipe asks for is what happens, and nothing else."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel
+from safetensors.torch import load_file, save_file
 
 from controlnet_core import engine as engine_module
 from controlnet_core.diffusion import denoiser
-from controlnet_core.domain.errors import Cancelled, ModelMissing, OutOfMemory, RecipeError
+from controlnet_core.domain.errors import Cancelled, ModelMissing, OutOfMemory, RecipeError, StudioError
 from controlnet_core.domain.recipe import ControlUnit, Recipe
 from controlnet_core.engine import LocalEngine
 from controlnet_core.models.catalog import Catalog
@@ -302,3 +304,16 @@ def test_a_single_file_runs_with_the_vocabulary_of_clip(checkpoints, small_model
     )
     assert before.shape == (64, 64, 3)
     assert not np.array_equal(before, after)
+
+
+def test_a_decoder_that_yields_no_numbers_is_an_error_and_no_black_picture(small_model, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(small_model, broken)
+    (weights,) = (broken / "vae").glob("*.safetensors")
+    tensors = load_file(weights)
+    name = next(name for name in tensors if name.startswith("decoder") and name.endswith("bias"))
+    save_file({**tensors, name: torch.full_like(tensors[name], torch.nan)}, weights)
+    engine = LocalEngine(Catalog(models_folder(tmp_path / "models", broken)), CONTROLS, "cpu")
+    with pytest.raises(StudioError, match="no number") as caught:
+        run(engine, steps=1)
+    assert "another VAE" in caught.value.hint

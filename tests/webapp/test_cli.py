@@ -148,6 +148,22 @@ def test_models_are_listed() -> None:
     assert re.search(r"^base +installed +paperworld +\d+ MB +Paperworld  \(Apache-2.0\)$", done.stdout, re.MULTILINE)
 
 
+def test_a_data_set_says_whether_empty_captions_are_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for side in ("source", "target"):
+        (tmp_path / "set" / side).mkdir(parents=True)
+        (tmp_path / "set" / side / "0.png").write_bytes(to_png(np.full((64, 64, 3), 90, np.uint8)))
+    (tmp_path / "set" / "target" / "0.txt").write_text("")
+    monkeypatch.setenv("STUDIO_DATA", str(tmp_path))
+
+    def check(*more: str) -> int:
+        return CliRunner().invoke(cli.app, ["dataset", "check", str(tmp_path / "set"), *more]).exit_code
+
+    assert check() == 1
+    assert check("--empty-captions") == 0
+    assert check() == 0, "the choice stays with the folder"
+    assert check("--no-empty-captions") == 1
+
+
 def wait_for(child: subprocess.Popen[str], pattern: str, seen: list[str]) -> re.Match[str]:
     assert child.stdout is not None
     end = time.monotonic() + 60

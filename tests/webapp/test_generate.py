@@ -94,6 +94,40 @@ def test_everything_a_recipe_can_say(files: Path, here: Studio, tmp_path: Path) 
     assert (tmp_path / "again" / "small-3-10.png").read_bytes() == png
 
 
+A1111 = "a red house\nby the sea\nNegative prompt: fog\nSteps: 3, Sampler: Euler a, CFG scale: 2.5, Seed: 77, Size: 64x64, Model: x"
+COMFY = {
+    "3": {"class_type": "KSampler", "inputs": {
+        "seed": 77, "steps": 3, "cfg": 2.5, "sampler_name": "euler_ancestral", "scheduler": "normal", "denoise": 1.0,
+        "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0]}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red house\nby the sea"}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "fog"}},
+    "8": {"class_type": "LoraLoader", "inputs": {"lora_name": "ink.safetensors"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("texts", "program", "left_out"),
+    [({"parameters": A1111}, "A1111", ""), ({"prompt": json.dumps(COMFY)}, "ComfyUI", "the LoRAs ink.safetensors")],
+)
+def test_settings_of_another_programs_picture_are_taken(
+    texts: dict[str, str], program: str, left_out: str, here: Studio, tmp_path: Path
+) -> None:
+    photo = tmp_path / "theirs.png"
+    photo.write_bytes(to_png(np.zeros((8, 8, 3), np.uint8), texts))
+    done = generate("--recipe", photo, "--model", "small", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert f"taken from {program}" in done.stderr and left_out in done.stderr
+    recipe = recipe_of((tmp_path / "small-77.png").read_bytes())
+    assert recipe is not None
+    assert (recipe.prompt, recipe.negative, recipe.seed) == ("a red house\nby the sea", "fog", 77)
+    assert (recipe.steps, recipe.sampler, recipe.guidance, recipe.width) == (3, "euler_a", 2.5, 64)
+    other = generate("--recipe", photo, "--model", "small", "--steps", 1, "--seed", 5, "--out", tmp_path)
+    assert other.exit_code == 0, other.output
+    recipe = recipe_of((tmp_path / "small-5.png").read_bytes())
+    assert recipe is not None and (recipe.steps, recipe.guidance) == (1, 2.5)
+
+
 def test_a_control_takes_the_controlnet_that_is_here(files: Path, here: Studio, tmp_path: Path) -> None:
     """A model of no published size has no usual one."""
     plain = ("--model", "small", "--size", "64x64", "--steps", 1, "--seed", 3, "--out", tmp_path)

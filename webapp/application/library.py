@@ -126,7 +126,7 @@ class Library:
     def check(self, card: ModelCard) -> Verdict:
         """What the model's files are. Pickles are looked into by another process: this one never imports torch."""
         path = self.catalog.locate(card)
-        if path.is_dir() or path.suffix == ".safetensors":
+        if path.is_dir() or path.suffix.lower() == ".safetensors":
             return check(path)
         return _checked_elsewhere(path)
 

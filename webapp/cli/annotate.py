@@ -44,11 +44,12 @@ def annotate(
         from annotator.datasets.dataset import Plan
         from controlnet_core.domain.control import values
         from controlnet_core.domain.errors import InputError
+        from webapp.application.recipe_builder import runnable
         from webapp.root import studio
 
         here = studio()
         kind = here.control(control)
-        found = detecting.detector(kind, detector) if detector else runnable(here, kind)
+        found = detecting.detector(kind, detector) if detector else runnable(here.catalog, kind)
         given = _values(context.args, (*found.params, *kind.params))
         drawn = values(kind.params, {key: one for key, one in given.items() if key in {p.key for p in kind.params}})
         own = values(found.params, {key: one for key, one in given.items() if key in {p.key for p in found.params}})
@@ -130,18 +131,6 @@ def _tell(machine: bool, progress: Progress) -> None:
     elif sys.stderr.isatty():
         end = "\n" if progress.seen == progress.total else ""
         print(f"\r\x1b[K{progress.seen} of {progress.total} {progress.name}", end=end, file=sys.stderr, flush=True)
-
-
-def runnable(here: Studio, kind: ControlType) -> Detector:
-    """The first detector of photos whose networks are on this machine; else the first, whose networks have to come."""
-    from controlnet_core.domain.errors import InputError
-
-    photos = [one for one in kind.detectors if one.reads == "photo"]
-    if not photos:
-        raise InputError(f"{kind.title} has no detector.", "Draw the map by hand.")
-    catalog = here.catalog
-    ready = (one for one in photos if all(catalog.installed(catalog.card(card)) for card in one.weights))
-    return next(ready, photos[0])
 
 
 def document_of(kind: ControlType, detector: Detector, path: Path, given: dict[str, Value], size: int = 0) -> Document:

@@ -17,12 +17,28 @@ app = typer.Typer(no_args_is_help=True, help="Data sets to train on.")
 def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set in any known layout.")],
     limit: Annotated[int, typer.Option(min=0, help="Only the first so many pairs.")] = 0,
+    empty_captions: Annotated[
+        bool | None,
+        typer.Option(
+            "--empty-captions/--no-empty-captions",
+            help="Pairs without words may be learnt from, or not; the choice stays with the folder.",
+        ),
+    ] = None,
 ) -> None:
     """Read every pair and name those that cannot be used; exit status 1 when there are any."""
     with told():
         from controlnet_core.datasets import checks, open_folder
+        from controlnet_core.datasets.layouts import Editable
+        from controlnet_core.domain.errors import InputError
+        from webapp.application.settings import Settings
 
         pairs = open_folder(folder)
+        if empty_captions is not None:
+            if not isinstance(pairs, Editable):
+                raise InputError(
+                    "The words of this data set cannot be changed.", "Unpack it into a folder of pictures."
+                )
+            pairs.allow_empty_prompts(empty_captions, free_min_bytes=Settings.from_environment().free_min_bytes)
         print(f"{pairs.title}: {len(pairs)} pairs", flush=True)
         report = checks.check(pairs, limit, _count)
         for line in checks.lines(report):

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from webapp.cli.annotate import document_of, runnable, values_of
+from webapp.cli.annotate import document_of, values_of
 from webapp.cli.words import told
 
 if TYPE_CHECKING:
     from annotator import finished
-    from controlnet_core.domain.control import ControlType, Detector, Rgb
+    from controlnet_core.domain.control import ControlType, Rgb
     from controlnet_core.domain.document import Document
     from controlnet_core.domain.job import Step
     from controlnet_core.domain.recipe import Lora, Recipe, Source
@@ -67,7 +67,13 @@ def generate(
     vae: Annotated[str, typer.Option(help="Another VAE of `studio models list`.")] = "",
     clip_skip: Annotated[int, typer.Option(min=1, max=12, help="2 leaves out the text encoder's last layer.")] = 1,
     variation: Annotated[str, typer.Option(help="SEED:STRENGTH, e.g. 7:0.2 for a picture near that of --seed.")] = "",
-    recipe: Annotated[Path | None, typer.Option(help="Make a picture again: a PNG or JSON of the studio.")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            help="Make a picture again: a PNG or JSON of the studio. Of a picture that another program made (A1111, ComfyUI, "
+            "InvokeAI, NovelAI) the prompt and the settings are taken; options beside it win."
+        ),
+    ] = None,
     out: Annotated[
         str,
         typer.Option(
@@ -77,34 +83,37 @@ def generate(
 ) -> None:
     """Make pictures without a browser; each PNG carries its recipe."""
     with told():
+        from controlnet_core.domain.recipe import Recipe
         from webapp.root import studio
 
         here = studio()
-        if recipe is not None:
-            _make(here, _recipe_in(recipe), out)
+        found = None if recipe is None else _recipe_in(recipe)
+        if isinstance(found, Recipe):
+            _make(here, found, out)
             return
+        taken = found or {}
         card = _base(here, model)
-        width, height = _size(size) if size else (None, None)
+        width, height = _size(size) if size else (taken.get("width"), taken.get("height"))
         variation_seed, variation_strength = _variation(variation)
         _make(here, here.builder.for_base(
             card,
             [_draft(here, card, given) for given in control or []],
-            prompt=prompt,
+            prompt=prompt or taken.get("prompt", ""),
             added_prompt=added,
-            negative=negative,
+            negative=taken.get("negative") if negative is None else negative,
             width=width,
             height=height,
             images=number,
-            steps=steps,
-            guidance=guidance,
-            sampler=sampler or None,
-            seed=seed,
-            eta=eta,
+            steps=steps or taken.get("steps"),
+            guidance=taken.get("guidance") if guidance is None else guidance,
+            sampler=sampler or taken.get("sampler"),
+            seed=taken.get("seed", seed) if seed == -1 else seed,
+            eta=eta or taken.get("eta", eta),
             source=_source(here, source, mask, strength, blur, fill),
             loras=tuple(_lora(given) for given in lora or []),
             embeddings=tuple(embedding or []),
             vae=vae or None,
-            clip_skip=clip_skip,
+            clip_skip=taken.get("clip_skip", 1) if clip_skip == 1 else clip_skip,
             variation_seed=variation_seed,
             variation_strength=variation_strength,
         ), out)  # fmt: skip
@@ -148,19 +157,33 @@ def _base(here: Studio, model: str) -> ModelCard:
     return here.catalog.card(model) if model else installed[0]
 
 
-def _recipe_in(path: Path) -> Recipe:
-    """The recipe of a PNG or a JSON file."""
+def _recipe_in(path: Path) -> Recipe | dict[str, Any]:
+    """The recipe of a PNG or a JSON file; of another program's picture the fields of one, and what they are is said."""
     from controlnet_core.domain.errors import RecipeError
     from controlnet_core.domain.recipe import parse
+    from controlnet_core.storage import foreign_settings
     from controlnet_core.storage.gallery import recipe_of
+    from controlnet_core.storage.metadata import parameters_of
 
     data = _read(path)
-    if not data.startswith(b"\x89PNG"):
+    if not data.startswith((b"\x89PNG", b"\xff\xd8", b"RIFF")):
         return parse(data)
     found = recipe_of(data)
-    if found is None:
-        raise RecipeError(f"{path} carries no recipe.", "Choose a picture that the studio made.")
-    return found
+    if found is not None:
+        return found
+    text = parameters_of(data)
+    settings = None if text is None else foreign_settings.read(text)
+    if settings is None or not settings.fields:
+        held = f" It holds {', '.join(settings.left_out)}." if settings else ""
+        raise RecipeError(
+            f"{path} carries no recipe.{held}",
+            "Choose a picture of the studio, or of a program that writes its settings.",
+        )
+    lost = f" Left out: {'; '.join(settings.left_out)}." if settings.left_out else ""
+    print(
+        f"{path.name}: taken from {settings.program}: {', '.join(settings.fields)}.{lost}", file=sys.stderr, flush=True
+    )
+    return settings.fields
 
 
 def _read(path: Path) -> bytes:
@@ -270,7 +293,7 @@ def _given(
     from annotator.datasets.dataset import pair_size
     from controlnet_core.domain.document import Raster
     from controlnet_core.domain.errors import InputError
-    from webapp.application.recipe_builder import Finished
+    from webapp.application.recipe_builder import Finished, map_reader
 
     for name, chosen, known in (("ink", polarity, finished.POLARITIES), ("numbers", numbers, finished.NUMBERS)):
         if chosen not in known:
@@ -294,7 +317,7 @@ def _given(
                 return document
             width, height = pair_size(document.height, document.width, 0)
             return detecting.resized(document, width, height, kind.nearest)
-    found = detecting.detector(kind, detector) if detector else _map_reader(here, kind)
+    found = detecting.detector(kind, detector) if detector else map_reader(here.catalog, kind)
     return document_of(kind, found, path, {})
 
 
@@ -308,14 +331,6 @@ def _with_hole(given: Document | Finished, mask: Path) -> Document:
     assert isinstance(given, Raster), "a picture with holes is pixels"
     white = resize_to(open_picture(_read(mask)).max(axis=2), given.width, given.height)
     return Raster("rgba", np.dstack([given.pixels[..., :3], np.minimum(given.pixels[..., 3], 255 - white)]))
-
-
-def _map_reader(here: Studio, kind: ControlType) -> Detector:
-    """What reads a picture that is drawn already; a detector when the condition has nothing of the kind."""
-    for one in kind.detectors:
-        if one.reads == "map":
-            return one
-    return runnable(here, kind)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -122,9 +122,23 @@ def show(studio: Studio) -> None:
     last = 999 if endless else (len(pairs) - 1) // SHOWN
     asked = right.number_input("Page" if endless else f"Page of {last + 1}", 1, last + 1, 1, key=f"pairs.page.{source}")
     page = validation.whole(asked, 1, last + 1, "The page") - 1
+    if isinstance(pairs, Editable):
+        with told():
+            _wordless(studio, source, pairs)
     if not endless:
         _found(_check_of(source, control.key), pairs)
     _many(source, pairs, range(page * SHOWN, min(len(pairs), (page + 1) * SHOWN)))
+
+
+def _wordless(studio: Studio, source: str, pairs: Editable) -> None:
+    """Whether pairs without words may be learnt from."""
+    allowed = st.toggle(
+        "Pairs without a prompt are wanted", pairs.empty_prompts, key=f"pairs.wordless.{source}",
+        help="Else a pair without words counts as damaged: usually its caption was forgotten.",
+    )  # fmt: skip
+    if validation.flag(allowed) != pairs.empty_prompts:
+        pairs.allow_empty_prompts(allowed, free_min_bytes=studio.settings.free_min_bytes)
+        _checks().forget(source)
 
 
 def _check_of(source: str, control: str) -> str:
