@@ -24,7 +24,7 @@ from controlnet_core.domain.control import EditorKind
 ActionKind = Literal["keep", "vary", "reopen", "photo", "open", "finished", "cancelled"]
 ACTIONS: tuple[ActionKind, ...] = ("keep", "vary", "reopen", "photo", "open", "finished", "cancelled")
 REV_MAX = 2**53 - 1
-TEXT_MAX = 64 * 1024
+TEXT_MAX = 1 << 20
 RUN_EVERY_S = 24 * 3600
 
 _BOOTSTRAP = """export default async function (component) {
@@ -231,9 +231,12 @@ def models(*, key: str, models_url: str, chosen: str) -> str | None:
     return told if isinstance(told, str) and len(told) <= 64 else None
 
 
-def drawer(*, key: str, jobs_url: str, events_url: str, open_jobs: Sequence[str]) -> Wanted | None:
-    """Put the Jobs drawer's button on the page, and have it take what is dropped there. `open_jobs` run or wait now."""
-    data = {"jobs_url": jobs_url, "events_url": events_url, "open": list(open_jobs)}
+def drawer(*, key: str, jobs_url: str, events_url: str, settings_url: str, open_jobs: Sequence[str]) -> Wanted | None:
+    """Put the Jobs drawer's button on the page, and have it take what is dropped there. `open_jobs` run or wait now.
+
+    A picture that is dropped is POSTed to `settings_url`, which answers with the `kind` and `text` of a `Wanted`.
+    """
+    data = {"jobs_url": jobs_url, "events_url": events_url, "settings_url": settings_url, "open": list(open_jobs)}
     mounted = _component("panels/jobs/drawer", assets_version())(
         key=key, data=data, height="content", on_action_change=_nothing
     )

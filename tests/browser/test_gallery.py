@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,6 +245,44 @@ def test_a_picture_of_another_program_fills_what_it_can(page: Page, studio: Runn
     dropped(page, a1111(), '[data-testid="stMain"]')
     filled(page)
     assert page.url.endswith("/compose") == (path == "compose")
+
+
+def jpeg_of_a1111() -> bytes:
+    """Settings as they stand in a JPEG: an EXIF user comment in UTF-16."""
+    text = "castle on a hill\nNegative prompt: fog\nSteps: 31, Sampler: Euler a, CFG scale: 6.5, Seed: 99, Size: 512x512, Model: x"
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + text.encode("utf-16-be")
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
+def comfy(graph: dict[str, object], name: str) -> bytes:
+    info = PngImagePlugin.PngInfo()
+    info.add_text(name, json.dumps(graph), zip=True)
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+COMFY = {
+    "3": {"class_type": "KSampler", "inputs": {
+        "seed": 99, "steps": 31, "cfg": 6.5, "sampler_name": "euler_ancestral", "scheduler": "normal", "denoise": 1.0,
+        "positive": ["6", 0], "negative": ["7", 0]}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "castle on a hill", "note": "x" * 100_000}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "fog"}},
+}  # fmt: skip
+
+
+def test_every_program_and_kind_of_file_is_read_as_the_command_line_reads_it(page: Page, studio: Running) -> None:
+    """A JPEG's EXIF, a compressed graph of 100 kB; and what cannot be read is said."""
+    for data, kind in ((jpeg_of_a1111(), "image/jpeg"), (comfy(COMFY, "prompt"), "image/png")):
+        page.goto(f"{studio.url}/compose")
+        page.get_by_role("button", name="Jobs").first.wait_for()
+        page.evaluate(DROP.replace("image/png", kind), ["picture", list(data), '[data-testid="stMain"]'])
+        filled(page)
+    dropped(page, comfy({"nodes": []}, "workflow"), '[data-testid="stMain"]')
+    expect(page.get_by_text("a workflow without the prompt that was run")).to_be_visible()
 
 
 def accessible(page: Page, where: str) -> None:

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { textOf } from "../../components/assets/shared/png-text.js";
 import { Collection } from "../../components/assets/panels/gallery/collection.js";
 import { between, below, dayOf, layOut } from "../../components/assets/panels/gallery/layout.js";
 
@@ -58,35 +57,6 @@ test("days by their names", () => {
   assert.equal(dayOf(at(2026, 4, 19, 23, 59), now), "Yesterday");
   assert.equal(dayOf(at(2026, 4, 3), now, "en-GB"), "Sunday 3 May");
   assert.equal(dayOf(at(2024, 4, 3), now, "en-GB"), "3 May 2024");
-});
-
-function png(...chunks) {
-  const parts = [Uint8Array.of(137, 80, 78, 71, 13, 10, 26, 10)];
-  for (const [kind, data] of chunks) {
-    const head = new Uint8Array(8);
-    new DataView(head.buffer).setUint32(0, data.length);
-    head.set(new TextEncoder().encode(kind), 4);
-    parts.push(head, data, new Uint8Array(4));
-  }
-  return Uint8Array.from(parts.flatMap((part) => [...part]));
-}
-const text = (words) => new TextEncoder().encode(words);
-
-test("texts of a PNG: ours first, whatever stands first", () => {
-  const both = png(["tEXt", text("parameters\0Steps: 20")], ["iTXt", text('studio\0\0\0en\0studio\0{"prompt": "é 🏠"}')]);
-  assert.deepEqual(textOf(both, ["studio", "parameters"]), { name: "studio", text: '{"prompt": "é 🏠"}' });
-  assert.deepEqual(textOf(png(["tEXt", Uint8Array.of(...text("parameters\0"), 0xe9)]), ["studio", "parameters"]), { name: "parameters", text: "é" });
-});
-
-test("damaged, compressed and foreign files have none", () => {
-  const names = ["studio", "parameters"];
-  assert.equal(textOf(png(["iTXt", text("studio\0\x01\0\0\0x")]), names), null);
-  assert.equal(textOf(png(["tEXt", text("comment\0studio")]), names), null);
-  assert.equal(textOf(text("GIF89a"), names), null);
-  assert.equal(textOf(new Uint8Array(), names), null);
-  const whole = png(["tEXt", text("studio\0{}")]);
-  for (let cut = 0; cut < whole.length; cut++) textOf(whole.subarray(0, cut), names);
-  assert.equal(textOf(png(["tEXt", new Uint8Array(200_000).fill(65)]), names), null);
 });
 
 test("a silent studio is a sentence, what was found stays, and the next question is asked", async (context) => {

@@ -207,3 +207,12 @@ def test_a_job_is_cancelled_from_another_tab_of_the_same_browser_only(
     assert client.post(f"/studio/jobs/{stranger}/cancel/{job}").status_code == 400
     assert studio.queue.get(job).state == "queued"
     assert client.post(f"/studio/jobs/{same}/cancel/{job}").json() == {"state": "cancelled"}
+
+
+def test_a_picture_is_asked_how_it_was_made(client: TestClient, shelf: tuple[Studio, list[str]], where: str) -> None:
+    studio, ids = shelf
+    own = client.post(f"{where}/settings", content=studio.gallery.get(ids[0]).png.read_bytes())
+    assert own.status_code == 200 and own.json()["kind"] == "studio" and '"boat' in own.json()["text"]
+    plain = client.post(f"{where}/settings", content=b"\xff\xd8 no picture")
+    assert plain.json() == {"kind": "", "text": ""}
+    assert client.post("/studio/gallery/nobody/settings", content=b"x").status_code == 404

@@ -2,6 +2,7 @@
 
     GET  gallery/{token}                  results, newest first: ?text= &control= &shelf=all|starred|bin &before=ID &n=60
     POST gallery/{token}/{deed}           {"ids": [...]}: star, unstar, delete, restore; returns the ids that it found
+    POST gallery/{token}/settings         body: a picture; {"kind", "text"}: how it was made, see `components.Wanted`
     POST gallery/{token}/empty            remove what is in the bin for good
     POST gallery/{token}/vary             {"id": ID, "images": N}: the same recipe from another seed; returns the job
     POST gallery/{token}/pictures.zip     a form with `ids`, separated by blanks, or the query's fields: PNGs in one file
@@ -28,9 +29,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.picture import UPLOAD_MAX_BYTES
 from controlnet_core.domain.recipe import SEED_MAX
+from controlnet_core.storage.embedded_text import decoded, png_text
 from controlnet_core.storage.gallery import Query, Result
 from controlnet_core.storage.gallery_index import Shelf
+from controlnet_core.storage.metadata import CHUNK, parameters_of
 from webapp.application import jobs, validation, views
 from webapp.application.recipe_words import described
 from webapp.application.studio import Studio
@@ -62,6 +66,7 @@ class _Endpoints:
     def table(self) -> list[tuple[str, str, Endpoint]]:
         return [
             ("GET", "/gallery/{token}", self.page),
+            ("POST", "/gallery/{token}/settings", self.settings),
             ("POST", "/gallery/{token}/empty", self.empty),
             ("POST", "/gallery/{token}/vary", self.vary),
             ("POST", "/gallery/{token}/pictures.zip", self.zip),
@@ -105,6 +110,13 @@ class _Endpoints:
             raise InputError("The gallery cannot do this.")
         ids = _ids((await json_body(request)).get("ids"))
         return JSONResponse({"ids": await to_thread.run_sync(deed, ids)}, headers=PRIVATE)
+
+    async def settings(self, request: Request) -> Response:
+        """What a picture says of how it was made: a recipe of ours, the settings of another program, or nothing."""
+        _, workspace = self._visitor(request)
+        self._pace.check(workspace)
+        data = await body(request, UPLOAD_MAX_BYTES, "picture", "Save it smaller.")
+        return JSONResponse(await to_thread.run_sync(_settings_in, data), headers=PRIVATE)
 
     async def empty(self, request: Request) -> Response:
         _, workspace = self._visitor(request)
@@ -207,6 +219,14 @@ class _Pipe(io.RawIOBase):
     def taken(self) -> bytes:
         data, self._held = bytes(self._held), bytearray()
         return data
+
+
+def _settings_in(data: bytes) -> dict[str, str]:
+    own = png_text(data, CHUNK)
+    if own is not None:
+        return {"kind": "studio", "text": decoded(own)}
+    text = parameters_of(data)
+    return {"kind": "parameters" if text else "", "text": text or ""}
 
 
 def _query(workspace: str, given: Any) -> Query:

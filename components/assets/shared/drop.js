@@ -3,16 +3,17 @@
  * one, and what is dropped where files are uploaded, go on to whoever wants them. On a canvas the person is asked.
  */
 
-import { textOf } from "./png-text.js";
-
-const NAMES = ["studio", "parameters"];
-const HEAD_BYTES = 1 << 20; // the texts stand before the pixels
+const PICTURES = ["image/png", "image/jpeg", "image/webp"];
+const FILE_MAX_BYTES = 25 << 20;
 const UPLOADS = '[data-testid="stFileUploaderDropzone"]';
 
 const passedOn = new WeakSet();
 
-/** Catch drops on the whole page. `found({kind, text, file}, onCanvas, goOn)` hears of recipes; returns what ends it. */
-export function catchDrops(found) {
+/**
+ * Catch drops on the whole page. The server, at `address()`, says what a picture holds; `found({kind, text, file}, onCanvas,
+ * goOn)` hears of it. Returns what ends it.
+ */
+export function catchDrops(address, found) {
   const over = (event) => {
     if (holdsFiles(event) && !aimed(event)) event.preventDefault(); // or the browser would open the file
   };
@@ -23,8 +24,8 @@ export function catchDrops(found) {
     event.preventDefault();
     event.stopImmediatePropagation();
     const goOn = () => again(target, files, { clientX, clientY });
-    const told = files.length === 1 && files[0].type === "image/png" ? await textIn(files[0]) : null;
-    if (told) found({ kind: told.name, text: told.text, file: files[0] }, onCanvas(target), goOn);
+    const told = files.length === 1 && PICTURES.includes(files[0].type) ? await settingsIn(files[0], address()) : null;
+    if (told?.kind) found({ kind: told.kind, text: told.text, file: files[0] }, onCanvas(target), goOn);
     else goOn();
   };
   window.addEventListener("dragover", over);
@@ -35,9 +36,15 @@ export function catchDrops(found) {
   };
 }
 
-async function textIn(file) {
-  const head = await file.slice(0, HEAD_BYTES).arrayBuffer().catch(() => new ArrayBuffer()); // gone meanwhile, or a folder
-  return textOf(new Uint8Array(head), NAMES);
+/** {kind, text}; null where nobody can tell: then the picture is only a picture. */
+async function settingsIn(file, address) {
+  if (file.size > FILE_MAX_BYTES) return null;
+  try {
+    const response = await fetch(new URL(address, document.baseURI), { method: "POST", body: file });
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
 }
 
 function holdsFiles(event) {

@@ -31,6 +31,7 @@ def show(studio: Studio, page: str) -> None:
             key="jobs",
             jobs_url=f"./studio/jobs/{stream}",
             events_url=f"./studio/events/{stream}",
+            settings_url=f"./studio/gallery/{stream}/settings",
             open_jobs=[entry.id for entry in studio.queue.open() if entry.owner == workspace],
         )
         if wanted is not None:

@@ -42,7 +42,7 @@ class Drawer {
     this.onCall = () => this.#show(true);
     window.addEventListener("keydown", this.onKey, true); // editors let no key of theirs go on to the page
     window.addEventListener("studio:jobs", this.onCall);
-    this.stopDrops = catchDrops((told, onCanvas, goOn) => this.#dropped(told, onCanvas, goOn));
+    this.stopDrops = catchDrops(() => this.data.settings_url, (told, onCanvas, goOn) => this.#dropped(told, onCanvas, goOn));
     this.#listen(false);
   }
 
