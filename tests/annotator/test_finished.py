@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +17,9 @@ from controlnet_core.domain.document import Raster, Skeleton
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.picture import open_layers, open_mask
 from tests.conftest import golden_folder
+from tests.js.test_node import node
+
+ROOT = Path(__file__).resolve().parents[2]
 
 STROKE = np.zeros((64, 64), np.uint8)
 cv2.line(STROKE, (8, 10), (50, 44), 255, 5)
@@ -207,3 +212,26 @@ def test_every_condition_takes_a_map_that_is_said_to_be_one() -> None:
     for kind in annotator.controls().values():
         reading = finished.read(kind, saved(skeleton_picture()), sure=True)
         assert reading is not None and (reading.document is None) != (reading.picture is None)
+
+
+@pytest.mark.parametrize("drawing", [*DRAWINGS, "a sky over the border, on nothing", "a cut-out photo"])
+def test_the_page_reads_ink_as_the_command_line_does(drawing: str, tmp_path: Path) -> None:
+    sky = np.zeros((64, 64), np.uint8)
+    sky[:40] = 255
+    more = {
+        "a sky over the border, on nothing": with_alpha((255, 255, 255), (255, 255, 255), sky),
+        "a cut-out photo": saved(np.dstack([PHOTO, np.where(sky[::-1] > 0, 255, 0).astype(np.uint8)])),
+    }
+    data = (DRAWINGS | more)[drawing]
+    rgba = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
+    (tmp_path / "rgba").write_bytes(rgba.tobytes())
+    script = f"""
+        import {{ readFileSync }} from "node:fs";
+        import {{ maskFromRgba }} from "{(ROOT / "components/assets/canvas/transform.js").as_uri()}";
+        const rgba = new Uint8Array(readFileSync(process.argv[1]));
+        process.stdout.write(Buffer.from(maskFromRgba(rgba, {rgba.shape[1]}, {rgba.shape[0]}).pixels));
+    """
+    command = [node(), "--input-type=module", "-e", script, str(tmp_path / "rgba")]
+    read_there = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, np.uint8)
+    wanted = ink_of(open_layers(data))[0]
+    assert np.abs(read_there.reshape(wanted.shape).astype(int) - wanted).max() <= 1

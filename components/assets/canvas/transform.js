@@ -68,9 +68,12 @@ function nearest(source, target) {
   return Array.from({ length: target }, (_, i) => [[Math.min(source - 1, Math.floor(((i + 0.5) * source) / target)), 1]]);
 }
 
+const COLOURLESS = 24;
+
 /**
- * Ink coverage of a picture of a drawing (RGBA bytes): dark on light or light on dark, told by the border, or pen
- * on a transparent ground. Returns {pixels, found: "dark on light" | "light on dark" | "transparent"}.
+ * Ink coverage of a picture of a drawing (RGBA bytes), read as `annotator.finished.ink_of` reads it: ink on a transparent ground is
+ * its alpha, whatever its colour; else the paper is told by the border, and of coloured ink the strongest channel counts.
+ * Returns {pixels, found: "dark on light" | "light on dark" | "transparent"}.
  *
  * @param {Bytes | Uint8ClampedArray} rgba  four bytes a pixel
  * @param {number} width
@@ -80,22 +83,41 @@ function nearest(source, target) {
 export function maskFromRgba(rgba, width, height) {
   const border = borderIndices(width, height);
   const pixels = new Uint8Array(width * height);
-  if (median(border.map((i) => rgba[4 * i + 3])) < 128) {
+  if (isGround(rgba, border)) {
     for (let i = 0; i < pixels.length; i++) pixels[i] = rgba[4 * i + 3];
     return { pixels, found: "transparent" };
   }
-  for (let i = 0; i < pixels.length; i++) {
-    const alpha = rgba[4 * i + 3] / 255;
-    const light = 0.299 * rgba[4 * i] + 0.587 * rgba[4 * i + 1] + 0.114 * rgba[4 * i + 2]; // ITU-R BT.601
-    pixels[i] = Math.round(light * alpha + 255 * (1 - alpha));
-  }
+  /** A colour over white paper. */
+  const over = (/** @type {number} */ i, /** @type {number} */ c) => Math.trunc((rgba[4 * i + c] * rgba[4 * i + 3]) / 255 + 255 - rgba[4 * i + 3]);
+  const luma = pixels.map((_, i) => Math.round(0.299 * over(i, 0) + 0.587 * over(i, 1) + 0.114 * over(i, 2))); // ITU-R BT.601
   // A frame drawn along the edge must not decide: where the border is half and half, the whole picture does.
-  const edge = median(border.map((i) => pixels[i]));
-  const whole = median(pixels);
-  const paper = edge > 96 && edge < 160 ? whole : edge;
-  if (paper < 128) return { pixels, found: "light on dark" };
-  for (let i = 0; i < pixels.length; i++) pixels[i] = 255 - pixels[i];
-  return { pixels, found: "dark on light" };
+  const edge = median(border.map((i) => luma[i]));
+  const paper = edge > 96 && edge < 160 ? median(luma) : edge;
+  const light = paper < 128;
+  for (let i = 0; i < pixels.length; i++) {
+    const channels = [over(i, 0), over(i, 1), over(i, 2)];
+    pixels[i] = light ? Math.max(...channels) : 255 - Math.min(...channels);
+  }
+  return { pixels, found: light ? "light on dark" : "dark on light" };
+}
+
+/**
+ * Whether the transparent part is what was drawn on, not the cut-out edge of a whole picture: it lies along the border, or what is
+ * opaque has one brightness.
+ *
+ * @param {Bytes | Uint8ClampedArray} rgba
+ * @param {number[]} border
+ */
+function isGround(rgba, border) {
+  if (median(border.map((i) => rgba[4 * i + 3])) < 128) return true;
+  let [low, high, whole] = [256, -1, true];
+  for (let i = 0; i < rgba.length; i += 4) {
+    whole &&= rgba[i + 3] === 255;
+    if (rgba[i + 3] < 128) continue;
+    const strongest = Math.max(rgba[i], rgba[i + 1], rgba[i + 2]);
+    [low, high] = [Math.min(low, strongest), Math.max(high, strongest)];
+  }
+  return !whole && high >= 0 && high - low <= 2 * COLOURLESS;
 }
 
 /**
