@@ -5,7 +5,7 @@ import { ClassTable } from "../../components/assets/editors/seg/classes.js";
 import { placeLabels } from "../../components/assets/editors/seg/labels.js";
 import { drawLayout, LAYOUTS } from "../../components/assets/editors/seg/layouts.js";
 import { decodePng, encodePng } from "../../components/assets/editors/seg/png.js";
-import { cleaned, growInto, mapFromNumbers, mapFromPng, mapFromRgba } from "../../components/assets/editors/seg/repair.js";
+import { cleaned, greyOf, growInto, mapFromNumbers, mapFromPng, mapFromRgba } from "../../components/assets/editors/seg/repair.js";
 import { canvasFor, fitExtended, stretch } from "../../components/assets/editors/seg/scale.js";
 
 const TABLE = new ClassTable(JSON.parse(readFileSync(new URL("../../annotator/ade20k.json", import.meta.url))).classes);
@@ -89,6 +89,18 @@ test("class numbers count from 0 or 1, and pixels of no class take the class bes
   assert.equal(map.changed, 4);
   assert.equal(mapFromPng(grey([140, 120, 230]), TABLE).changed, 0); // exact grey class colours are colours
   assert.ok(mapFromPng(grey([0, 255, 200]), TABLE).changed > 0); // and a photo is none of either
+});
+
+test("class numbers with 255 for nothing, in a grey palette and in three equal channels, are class numbers", () => {
+  const grey = (values) => ({ kind: "grey", width: values.length, height: 1, pixels: Uint8Array.from(values) });
+  assert.deepEqual(mapFromPng(grey([3, 255, 27]), TABLE), { numbers: [0] });
+  const map = mapFromNumbers(grey([3, 255, 27, 27]), 0);
+  assert.deepEqual([[...map.pixels].filter((value) => value === 3 || value === 27).length, map.changed], [4, 1]);
+  const palette = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
+  assert.deepEqual(mapFromPng({ ...grey([3, 27, 3]), kind: "indexed", palette }, TABLE), { numbers: [0, 1] });
+  const rgba = Uint8Array.of(3, 3, 3, 255, 27, 27, 27, 255);
+  assert.deepEqual(mapFromPng(greyOf({ rgba, width: 2, height: 1 }), TABLE), { numbers: [0, 1] });
+  assert.equal(greyOf({ rgba: Uint8Array.of(3, 4, 3, 255), width: 1, height: 1 }), null);
 });
 
 test("holes without any class beside them stay", () => {

@@ -2,7 +2,7 @@
 
 import { readPicture } from "../../canvas/files.js";
 import { decodePng, encodePng } from "./png.js";
-import { cleaned, mapFromNumbers, mapFromPng, mapFromRgba } from "./repair.js";
+import { cleaned, greyOf, mapFromNumbers, mapFromPng, mapFromRgba } from "./repair.js";
 import { canvasFor, stretch } from "./scale.js";
 
 const PHOTO_SHARE = 0.5; // more stray pixels than this, and farther away than
@@ -10,10 +10,12 @@ const PHOTO_DISTANCE = 24; // this on average: rather a photo than a map
 
 /** Opens `file` in the shell; show(map) puts a map on the canvas, recolour(from, to) corrects one class of it. */
 export async function openMap(shell, table, file, { show, recolour }) {
-  const png = await decodePng(new Uint8Array(await file.arrayBuffer()));
-  const found = png ? mapFromPng(png, table) : mapFromRgba(await readPicture(file), table);
+  const plain = await decodePng(new Uint8Array(await file.arrayBuffer()));
+  const picture = plain ? null : await readPicture(file);
+  const png = plain ?? greyOf(picture);
+  const found = png ? mapFromPng(png, table) : mapFromRgba(picture, table);
   const take = (map) => use(shell, table, map, { show, recolour });
-  if (found.numbers) return askNumbers(shell, png, found.numbers, take);
+  if (found.numbers) return askNumbers(shell, png.kind === "indexed" ? shadesOf(png) : png, found.numbers, take);
   if (found.changed <= PHOTO_SHARE * found.pixels.length || found.far < PHOTO_DISTANCE) return take(found);
   shell.toast("This looks like a photo rather than a colour map.", [
     ["Trace over it", () => shell.setUnderlay(file)],
@@ -21,6 +23,11 @@ export async function openMap(shell, table, file, { show, recolour }) {
     ["Cancel", () => {}],
   ]);
   return undefined;
+}
+
+/** An indexed picture of greys by its shades. */
+function shadesOf(png) {
+  return { ...png, pixels: png.pixels.map((value) => png.palette[3 * value]) };
 }
 
 function askNumbers(shell, png, firsts, take) {

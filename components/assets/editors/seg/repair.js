@@ -68,19 +68,34 @@ export function mapFromPng(png, table) {
   if (png.kind === "indexed") {
     const own = values.every((value) => value < table.size && keyOf(png.palette, value) === table.keys[value]);
     if (own) return { width: png.width, height: png.height, pixels: png.pixels, changed: 0, far: 0, unsure: null, shared: [] };
+    const shade = (value) => png.palette[3 * value];
+    if (values.every((value) => keyOf(png.palette, value) === 0x10101 * shade(value))) {
+      return mapFromPng({ ...png, kind: "grey", pixels: png.pixels.map(shade) }, table);
+    }
     return mapFromRgba(expanded(png, (value) => png.palette.subarray(3 * value, 3 * value + 3)), table);
   }
   const areColours = values.every((value) => table.byKey.has((value << 16) | (value << 8) | value));
-  const last = values.at(-1);
-  if (!areColours && last <= table.size) return { numbers: last === table.size ? [1] : [0, 1] };
+  const last = Math.max(...values.filter((value) => value !== 255)); // 255: nothing, in files that count from 0
+  if (!areColours && last > 0 && last <= table.size) return { numbers: last === table.size ? [1] : values.includes(255) ? [0] : [0, 1] };
   return mapFromRgba(expanded(png, (value) => [value, value, value]), table);
 }
 
-/** Class numbers that count from `first`; with 1 a zero means "no class", and such pixels take the class beside them. */
+/** Class numbers that count from `first`; "no class" is 0 where they count from 1, else 255, and takes the class beside it. */
 export function mapFromNumbers({ width, height, pixels }, first) {
-  const map = { width, height, pixels: pixels.map((value) => Math.max(0, value - first)), changed: 0, far: 0, unsure: null, shared: [] };
-  if (first === 1) map.changed = growInto(map, (i) => pixels[i] === 0);
+  const nothing = first === 1 ? 0 : 255;
+  const map = { width, height, pixels: pixels.map((value) => (value === nothing ? 0 : value - first)), changed: 0, far: 0, unsure: null, shared: [] };
+  map.changed = growInto(map, (i) => pixels[i] === nothing);
   return map;
+}
+
+/** A picture of three equal channels as a grey one, for `mapFromPng`; null for any other. */
+export function greyOf({ rgba, width, height }) {
+  const pixels = new Uint8Array(width * height);
+  for (let i = 0; i < pixels.length; i++) {
+    pixels[i] = rgba[4 * i];
+    if (rgba[4 * i + 1] !== pixels[i] || rgba[4 * i + 2] !== pixels[i]) return null;
+  }
+  return { kind: "grey", width, height, pixels, palette: null };
 }
 
 /** The map with every guessed pixel given the class of the nearest sure one: no threads of chance classes along edges. */
