@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from controlnet_core.diffusion import cuda_graphs, init_image, schedulers, winograd
 from controlnet_core.diffusion import vae as codec
-from controlnet_core.diffusion.conditioning import Conditioning, Reading, encode
+from controlnet_core.diffusion.conditioning import Conditioning, Reading, encode, encode_pair
 from controlnet_core.diffusion.control_inputs import Wired, Wiring
 from controlnet_core.diffusion.denoiser import Denoiser, Predicts, Progress, sample
 from controlnet_core.diffusion.schedulers import Noise
@@ -28,11 +28,11 @@ from controlnet_core.domain.control import ControlType, Rgb
 from controlnet_core.domain.errors import OutOfMemory, RecipeError
 from controlnet_core.domain.job import OnLoad, OnStep, Step
 from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Recipe
-from controlnet_core.families import Capability
 from controlnet_core.memory import cache
 from controlnet_core.memory import plan as preflight
 from controlnet_core.memory.placement import Places
 from controlnet_core.memory.precision import Precision
+from controlnet_core.models import fit
 from controlnet_core.models.catalog import Catalog, Kind, ModelCard, size_of, stamp_of
 from controlnet_core.models.diffusers_setup import ControlNetModel
 from controlnet_core.models.loading import Base, Hints, Vae, lend_vocabularies, load_base, load_control
@@ -40,7 +40,6 @@ from controlnet_core.models.loading.load_extras import load_embedding, load_vae
 from controlnet_core.models.lora import Adapters
 
 M = TypeVar("M", bound=nn.Module)
-_TITLES: dict[Kind, str] = {"lora": "LoRA", "embedding": "textual inversion", "vae": "VAE"}
 
 
 def _unheard(text: str, done: int = 0, total: int = 0) -> None:
@@ -99,7 +98,7 @@ class LocalEngine:
         and leaves the engine usable. `on_load` hears what is being loaded. Raises RecipeError, ModelError and OutOfMemory.
         """
         card = self._card(recipe.model, "base", "cannot make pictures by itself", "Choose a base model.")
-        self._check(recipe, card)
+        fit.check(recipe, self.catalog)
         units = self._wiring.check(recipe, pictures)
         request = _Request(recipe, card, units, pictures, on_step, on_load)
         first = preflight.chosen(recipe, self.catalog, self.device.type, cache.room(self.device))
@@ -127,17 +126,6 @@ class LocalEngine:
     def loaded(self) -> list[str]:
         """The ids of the models that are in memory."""
         return [name.partition("@")[0] for name in self._models.names()]
-
-    def _check(self, recipe: Recipe, card: ModelCard) -> None:
-        """Raise RecipeError for what the family of the base model does not do."""
-        family = self.catalog.family(card)
-        family.check_size(recipe.width, recipe.height)
-        asked: dict[Capability, object] = {
-            "lora": recipe.loras, "embedding": recipe.embeddings, "vae": recipe.vae, "clip_skip": recipe.clip_skip > 1,
-        }  # fmt: skip
-        for feature, wanted in asked.items():
-            if wanted and (why := family.refuses(feature)):
-                raise RecipeError(why, "Leave it out, or choose another model.")
 
     def make_room(self) -> None:
         """Forget every loaded model: the next run loads its own again."""
@@ -188,10 +176,11 @@ class LocalEngine:
             clip_skip=recipe.clip_skip,
             embeddings={key: load_embedding(self._file(key, "embedding")) for key in recipe.embeddings},
         )
-        texts = [recipe.text] if recipe.guidance == 1 else [recipe.text, recipe.negative]
+        size = (recipe.width, recipe.height)
         with places.present(*base.text_encoders):
-            conditional, *rest = encode(base, texts, reading, (recipe.width, recipe.height))
-        return conditional, rest[0] if rest else None
+            if recipe.guidance == 1:
+                return encode(base, [recipe.text], reading, size)[0], None
+            return encode_pair(base, recipe.text, recipe.negative, reading, size)
 
     def _latents(
         self, request: _Request, loaded: _Loaded, denoiser: Predicts, began: init_image.Start, which: range
@@ -236,7 +225,9 @@ class LocalEngine:
         return self.catalog.locate(self._addition(key, kind))
 
     def _addition(self, key: str, kind: Kind) -> ModelCard:
-        return self._card(key, kind, f"is not a {_TITLES[kind]}", f"Choose one of the installed {_TITLES[kind]}s.")
+        return self._card(
+            key, kind, f"is not a {fit.TITLES[kind]}", f"Choose one of the installed {fit.TITLES[kind]}s."
+        )
 
     def _wire(self, unit: ControlUnit, base: Base, request: _Request) -> Wired:
         def load(card: ModelCard) -> ControlNetModel:

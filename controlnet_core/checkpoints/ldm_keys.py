@@ -28,6 +28,8 @@ _RESNET = {
 _PLAIN = {
     "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2",
+    "label_emb.0.0": "add_embedding.linear_1",
+    "label_emb.0.2": "add_embedding.linear_2",
     "out.0": "conv_norm_out",
     "out.2": "conv_out",
     "input_blocks.0.0": "conv_in",
@@ -70,14 +72,22 @@ def vae(tensors: Tensors) -> dict[str, Tensor]:
     }
 
 
-def text(tensors: Tensors) -> dict[str, Tensor]:
+def is_open_clip(tensors: Tensors) -> bool:
+    """Whether a text encoder, without its prefix in the file, is in OpenCLIP's layout."""
+    return any(name.startswith("model.") for name in tensors)
+
+
+def text(tensors: Tensors, *, projected: bool = False) -> dict[str, Tensor]:
     """A text encoder under the names of transformers' CLIPTextModel, from CLIP's or from OpenCLIP's layout.
 
-    Of OpenCLIP the last block is left out: the models were trained on the output of the one before.
+    Of OpenCLIP the last block is left out: the models were trained on the output of the one before. `projected` takes all
+    of it, with the projection of its pooled output, as CLIPTextModelWithProjection.
     """
-    if any(name.startswith("model.") for name in tensors):
-        return _open_clip(part(tensors, "model."))
-    return clip(part(tensors, "transformer."))
+    if is_open_clip(tensors):
+        own = part(tensors, "model.")
+        return with_projection(_open_clip(own, whole=True)) if projected else _open_clip(own)
+    own = part(tensors, "transformer.")
+    return with_projection(own) if projected else clip(own)
 
 
 def clip(tensors: Tensors) -> dict[str, Tensor]:
@@ -87,6 +97,12 @@ def clip(tensors: Tensors) -> dict[str, Tensor]:
         for name, tensor in tensors.items()
         if not name.endswith("position_ids") and not name.startswith("text_projection")
     }
+
+
+def with_projection(tensors: Tensors) -> dict[str, Tensor]:
+    """CLIP's text part under the names of transformers' CLIPTextModelWithProjection."""
+    named = {f"text_model.{name}": tensor for name, tensor in clip(tensors).items()}
+    return {**named, **{name: tensor for name, tensor in tensors.items() if name.startswith("text_projection")}}
 
 
 def _renamed(tensors: Mapping[str, V], stem: Callable[[str], str]) -> dict[str, V]:
@@ -155,7 +171,7 @@ def vae_folder(tensors: Tensors) -> dict[str, Tensor]:
     return _renamed(tensors, vae_attention)
 
 
-def _open_clip(tensors: Tensors) -> dict[str, Tensor]:
+def _open_clip(tensors: Tensors, *, whole: bool = False) -> dict[str, Tensor]:
     blocks = 1 + max(int(found[1]) for name in tensors if (found := re.match(r"transformer\.resblocks\.(\d+)\.", name)))
     result = {
         "embeddings.token_embedding.weight": tensors["token_embedding.weight"],
@@ -163,9 +179,13 @@ def _open_clip(tensors: Tensors) -> dict[str, Tensor]:
         "final_layer_norm.weight": tensors["ln_final.weight"],
         "final_layer_norm.bias": tensors["ln_final.bias"],
     }
+    if whole and "text_projection" in tensors:  # there a matrix that stands on the right
+        result["text_projection.weight"] = tensors["text_projection"].T.contiguous()
+    elif whole and "text_projection.weight" in tensors:
+        result["text_projection.weight"] = tensors["text_projection.weight"]
     for name, tensor in tensors.items():
         found = re.match(r"transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)$", name)
-        if not found or int(found[1]) == blocks - 1:
+        if not found or (int(found[1]) == blocks - 1 and not whole):
             continue
         layer, stem, leaf = f"encoder.layers.{found[1]}", found[2], found[3]
         if stem == "attn.in_proj":

@@ -20,6 +20,7 @@ from controlnet_core.domain.errors import ModelError, StudioError
 from controlnet_core.families import Shapes, Traits, families, family, recognised, traits_of, traits_of_config
 
 Kind = Literal["base", "controlnet", "lora", "embedding", "vae", "detector", "tokenizer"]
+_MORE = "a network that is told more than a text, as SDXL's refiner is, which does not run here."
 _PRECISION = {"F32": "full precision", "F16": "half precision", "BF16": "half precision (bfloat16)"}
 _FOLDER = "Choose the folder that the whole model lies in."
 _WHOLE = "Use a whole ControlNet."
@@ -114,13 +115,9 @@ def _kind(shapes: Shapes, traits: Traits) -> tuple[Kind | None, str, str]:
     for mark, (what, instead) in _FOREIGN.items():
         if any(mark in name for name in shapes):
             raise ModelError(f"{what}, which does not run here.", instead)
-    if any(name.startswith("conditioner.embedders.") or "label_emb." in name for name in shapes):
-        raise ModelError("an SDXL model, which does not run here.", ORDINARY)
-    if any(name.startswith(("lora_te1_", "lora_te2_", "text_encoder_2.")) for name in shapes):
-        raise ModelError("a LoRA for SDXL, which does not run here.", ORDINARY)
-    if traits.context_width == 2048:
-        raise ModelError("made for SDXL, which does not run here.", ORDINARY)
     key = recognised(traits).key
+    if traits.text_time and not key:
+        raise ModelError(_MORE, ORDINARY)
     if any("lora" in name and ("down" in name or "_A." in name) for name in shapes):
         return "lora", "a LoRA", key
     if any(name.startswith("model.diffusion_model.") for name in shapes):
@@ -134,7 +131,8 @@ def _kind(shapes: Shapes, traits: Traits) -> tuple[Kind | None, str, str]:
     if any(name.removeprefix("first_stage_model.") == "decoder.conv_in.weight" for name in shapes):
         return "vae", "an autoencoder (VAE)", ""
     if len(shapes) <= 4 and (vectors := _embedding(shapes)) is not None:
-        return "embedding", f"a textual inversion of {vectors[0]} vectors", recognised(Traits(vectors[1])).key
+        known = key if traits.encoders else recognised(Traits(vectors[1])).key
+        return "embedding", f"a textual inversion of {vectors[0]} vectors", known
     return None, "", ""
 
 
@@ -154,13 +152,12 @@ def _refuse_adapter(shapes: Shapes) -> None:
 
 
 def _base(shapes: Shapes, key: str) -> tuple[Kind, str, str]:
-    missing = [
-        what
-        for prefix, what in (("first_stage_model.", "autoencoder"), ("cond_stage_model.", "text encoder"))
-        if not any(name.startswith(prefix) for name in shapes)
-    ]
+    parts = {"first_stage_model.": "autoencoder", **_encoders(key)}
+    missing = [what for prefix, what in parts.items() if not any(name.startswith(prefix) for name in shapes)]
     if missing:
-        raise ModelError(f"a base model without {' and '.join(missing)}.", "Choose a full checkpoint.")
+        *first, last = missing
+        words = f"{', '.join(first)} and {last}" if first else last
+        raise ModelError(f"a base model without {words}.", "Choose a full checkpoint.")
     channels = shapes.get("model.diffusion_model.input_blocks.0.0.weight", (0, 4))[1]
     latents = family(key).latent.channels
     if channels not in (latents, 2 * latents + 1) and key:
@@ -168,6 +165,13 @@ def _base(shapes: Shapes, key: str) -> tuple[Kind, str, str]:
     control = any(name.startswith("control_model.") for name in shapes)
     what = "a base model with a ControlNet in it" if control else "a base model"
     return "base", f"{what}, for inpainting," if channels == 2 * latents + 1 else what, key
+
+
+def _encoders(key: str) -> dict[str, str]:
+    """What a single file of a family has for reading texts, by the prefix of its tensors."""
+    text = family(key).text
+    counted = [""] if len(text) == 1 else ["first ", "second "]
+    return {one.ldm: f"{which}text encoder" for one, which in zip(text, counted, strict=True)}
 
 
 def _embedding(shapes: Shapes) -> tuple[int, int] | None:
@@ -207,20 +211,23 @@ def _folder(path: Path) -> Verdict:
 
 
 def _pipeline(path: Path) -> Verdict:
-    if (path / "text_encoder_2").is_dir():
-        return Verdict(False, f"{path.name} is an SDXL model, which does not run here.", ORDINARY)
-    for part in ("unet", "vae", "text_encoder"):
+    config: dict[str, Any] = {}
+    parts = ["unet", "vae"]
+    while parts:
+        part = parts.pop(0)
         if not (path / part / "config.json").is_file() or _without_weights(path / part):
             return Verdict(False, f"{path.name} is incomplete: {part} is missing.", "Download it again.")
-    config = _json(path / "unet" / "config.json")
+        if part == "unet":
+            config = _json(path / "unet" / "config.json")
+            parts += [one.part for one in recognised(traits_of_config(config)).text]
     return _sized(path.name, "base", "A base model", config)
 
 
 def _sized(name: str, kind: Kind, what: str, config: dict[str, Any]) -> Verdict:
     traits = traits_of_config(config)
-    if traits.context_width == 2048:
-        return Verdict(False, f"{name} is an SDXL model, which does not run here.", ORDINARY)
     known = recognised(traits)
+    if traits.text_time and not known.key:
+        return Verdict(False, f"{name} is {_MORE}", ORDINARY)
     where = f" for {known.title}" if known.key else ", of no published size"
     return Verdict(True, f"{what}{where}.", kind=kind, family=known.key)
 

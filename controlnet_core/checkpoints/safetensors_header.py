@@ -11,7 +11,7 @@ from controlnet_core.domain.errors import ModelError, ModelMissing
 
 HEADER_MAX_BYTES = 10 << 20
 AGAIN = "Download it again."
-ORDINARY = "Choose a model for SD 1.5 or 2.1."
+ORDINARY = "Choose a model for SD 1.5, SD 2.1 or SDXL."
 
 
 def read_header(path: Path) -> dict[str, Any]:

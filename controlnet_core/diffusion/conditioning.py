@@ -84,7 +84,7 @@ class Reading:
     """How texts become embeddings.
 
     `weighted` reads "(word:1.3)" and lets texts be of any length; else they are taken letter by letter and cut.
-    `clip_skip` 1 takes the last layer. `embeddings` are textual inversions by the word that calls them:
+    `clip_skip` 1 takes the layer that the family reads. `embeddings` are textual inversions by the word that calls them:
     vectors (count, width), or those of each encoder by its name in the file.
     """
 
@@ -153,6 +153,20 @@ def encode(base: Base, texts: Sequence[str], reading: Reading, size: Size = (0, 
     return result
 
 
+def encode_pair(
+    base: Base, text: str, negative: str, reading: Reading, size: Size = (0, 0)
+) -> tuple[Conditioning, Conditioning]:
+    """c and uc: a prompt and its negative one, which is zeros where it is empty and the model was trained so."""
+    if negative or not base.empty_is_zero:
+        conditional, unconditional = encode(base, [text, negative], reading, size)
+        return conditional, unconditional
+    conditional = encode(base, [text], reading, size)[0]
+    nothing = {
+        name: value if name == "time_ids" else torch.zeros_like(value) for name, value in conditional.added.items()
+    }
+    return conditional, Conditioning(torch.zeros_like(conditional.context), nothing)
+
+
 def _lengthened(states: Tensor, tokens: int) -> Tensor:
     """Encoders may part a text at different places: the shorter reading ends in its last row again."""
     missing = tokens - states.shape[1]
@@ -216,7 +230,8 @@ class _TextEncoder:
                 f"Clip skip {reading.clip_skip} is too much for {base.name}: its text encoder has {layers} layers.",
                 "Choose a smaller one.",
             )
-        self._layer = self._facts.layer + reading.clip_skip - 1
+        # Counted from the last one, whatever the family reads: so a clip skip means what it does in other programs.
+        self._layer = max(self._facts.layer, reading.clip_skip)
         vectors = {key: _vectors(found, self._facts) for key, found in reading.embeddings.items()}
         self._words = _Words(base.name, self._encoder, tokenizer, vectors, weighted=reading.weighted)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from controlnet_core.domain.document import SIDE_MAX_PX
 from controlnet_core.domain.errors import RecipeError
 
 RECIPE_MAX_BYTES = 64 * 1024
@@ -18,7 +19,9 @@ SEED_MAX = 2**32 - 1
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Side = Annotated[int, Field(ge=64, le=1024, multiple_of=64)]
+SIDE_STEP, SIDE_MIN, SIDE_MAX = 64, 64, SIDE_MAX_PX
+"""Sides of pictures in pixels: multiples of 64. A base model's family may make smaller ones only."""
+Side = Annotated[int, Field(ge=SIDE_MIN, le=SIDE_MAX, multiple_of=SIDE_STEP)]
 Text = Annotated[str, Field(max_length=4000)]
 
 Sampler = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "unipc", "lcm", "tcd"]
@@ -121,7 +124,8 @@ class Recipe(Strict):
 
     `version` 2 reads prompts with weights, as in "(red:1.3) house", and of any length; version 1 takes them letter by
     letter and cuts them after 75 tokens. `embeddings` are textual inversions of the catalog; the prompt calls each by its
-    key. `clip_skip` 1 takes the text encoder's last layer, 2 the one before it. `vae` None is the model's own.
+    key. `clip_skip` 1 takes the text encoder's layer that the model was made for, 2 the one before the last, and so on.
+    `vae` None is the model's own.
     """
 
     version: Literal[1, 2] = 2

@@ -53,7 +53,7 @@ class TextEncoder:
     normalised: bool = True
     """Whether the final layer norm is applied to it."""
     pooled: bool = False
-    """Whether its projected pooled output is the "text_embeds" of the family."""
+    """Whether its projected pooled output is the "text_embeds" of the family; its file then holds every block of it."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,13 @@ class Traits:
     """What shows of a model before it is loaded; 0 or False where nothing does.
 
     `context_width` is the width of the text that its cross attention reads, `channels` those of its latents, `text_time`
-    whether it takes pooled text and sizes beside that.
+    whether it takes pooled text and sizes beside that, `encoders` how many text encoders it has where there are several.
     """
 
     context_width: int = 0
     channels: int = 0
     text_time: bool = False
+    encoders: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,10 @@ class Family:
     latent: Latent = Latent()
     added: tuple[Added, ...] = ()
     supports: frozenset[Capability] = EVERYTHING
+    empty_is_zero: bool = False
+    """Whether an empty negative prompt is zeros, as in the training, and not what the encoders make of no words."""
+    guidance: float = 9.0
+    """The guidance scale that a model starts with whose card says none."""
     preview: str = ""
     """The card of the small decoder that shows its latents quickly; "" when there is none."""
     training: Mapping[str, float | int | bool] = field(
@@ -111,10 +116,12 @@ class Family:
 
     def matches(self, traits: Traits) -> bool:
         """Whether a model in which this is seen is one of the family."""
-        if traits.text_time:
-            return "time_ids" in self.added
-        fits = traits.channels in (0, self.latent.channels)
-        return bool(self.context_width) and traits.context_width == self.context_width and fits
+        if not self.context_width or traits.channels not in (0, self.latent.channels):
+            return False
+        if (traits.text_time and not self.added) or traits.encoders not in (0, len(self.text)):
+            return False
+        # A LoRA may be for the text alone: several encoders say as much as a width.
+        return traits.context_width == self.context_width or (not traits.context_width and traits.encoders > 1)
 
     def refuses(self, feature: Capability) -> str:
         """Why a recipe cannot ask for `feature`, as a sentence; "" when it can."""
@@ -135,7 +142,9 @@ _CROSS = re.compile(
     r"(?:input_blocks\.\d+\.1|down_blocks\.\d+\.attentions\.\d+|down_blocks_\d+_attentions_\d+|input_blocks_\d+_1)"
     r"[._]transformer_blocks[._]0[._]attn2[._](?:processor[._])?to_k(?:_lora)?[._](?:lora_down\.|lora_A\.|down\.)?weight$"
 )
-_SIZES = ("label_emb.", "add_embedding.")
+_SIZES = ("label_emb.", "add_embedding.linear_1.")
+_SECOND = ("conditioner.embedders.1.", "lora_te2_", "text_encoder_2.", "clip_g")
+"""What the tensors of a second text encoder begin with, of what changes it, and of what it reads."""
 _FIRST = ("model.diffusion_model.out.2.weight", "conv_out.weight")
 
 
@@ -143,7 +152,8 @@ def traits_of(shapes: Shapes) -> Traits:
     """What names and shapes of tensors show, in the original's layout or in that of diffusers, of a LoRA too."""
     width = next((shape[-1] for key, shape in shapes.items() if _CROSS.search(key) and len(shape) > 1), 0)
     channels = next((shapes[name][0] for name in _FIRST if shapes.get(name)), 0)
-    return Traits(width, channels, any(mark in name for name in shapes for mark in _SIZES))
+    sizes = any(mark in name for name in shapes for mark in _SIZES)
+    return Traits(width, channels, sizes, 2 if any(name.startswith(_SECOND) for name in shapes) else 0)
 
 
 def traits_of_config(config: Mapping[str, Any]) -> Traits:

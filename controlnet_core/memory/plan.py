@@ -21,6 +21,7 @@ from controlnet_core.checkpoints.safetensors_header import read_header
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.execution.devices import free_gpu_bytes
+from controlnet_core.families import families, recognised, traits_of, traits_of_config
 from controlnet_core.memory import precision
 from controlnet_core.memory.precision import BYTES, Precision
 from controlnet_core.models.catalog import Catalog
@@ -104,7 +105,8 @@ def ladder(device: str, first: str = "") -> tuple[Plan, ...]:
 class Facts:
     """What memory depends on: parameters of each network, and the widths of U-Net and autoencoder, level by level.
 
-    `changed` counts the parameters that LoRAs change: what they were before is kept, beside the processor.
+    `changed` counts the parameters that LoRAs change: what they were before is kept, beside the processor. `upcast` says
+    that the autoencoder stays in float32 where the rest is in float16.
     """
 
     unet: int = 859_520_964
@@ -117,11 +119,12 @@ class Facts:
     vae_widths: tuple[int, ...] = (128, 256, 512, 512)
     cell_px: int = 8
     file_bytes: int = 4 << 30
+    upcast: bool = False
 
     @property
     def weights(self) -> int:
-        """Parameters of everything."""
-        return self.unet + self.vae + self.text + sum(self.controls)
+        """Parameters of everything but the autoencoder."""
+        return self.unet + self.text + sum(self.controls)
 
 
 @dataclass(frozen=True)
@@ -159,10 +162,12 @@ def estimate(recipe: Recipe, facts: Facts, device: str, room_bytes: int, first: 
 
 def needed(recipe: Recipe, facts: Facts, device: str, plan: Plan) -> int:
     """Bytes at the peak of a run under a plan, on the device: weights and work; on a CPU what libraries take, too."""
-    size = BYTES[computes_in(plan, device, facts.file_bytes)]
+    bits = computes_in(plan, device, facts.file_bytes)
+    size = BYTES[bits]
+    vae_size = BYTES["float32"] if facts.upcast and bits == "float16" else size
     pictures = min(plan.batch, recipe.images)
     step = int(size * _step_values(recipe, facts, pictures))
-    decode = int(size * _decode_values(recipe, facts, pictures, plan))
+    decode = int(vae_size * _decode_values(recipe, facts, pictures, plan))
     two_layers = 2 * size * _largest_layer(facts)
     if plan.offload == "layer":
         return max(max(step, decode) + two_layers, size * facts.text)
@@ -170,12 +175,13 @@ def needed(recipe: Recipe, facts: Facts, device: str, plan: Plan) -> int:
         controls = size * sum(facts.controls)
         if plan.offload == "control":
             controls = min(controls, two_layers)
-        return max(size * facts.unet + controls + step, size * facts.vae + decode, size * facts.text)
+        return max(size * facts.unet + controls + step, vae_size * facts.vae + decode, size * facts.text)
+    weights = size * facts.weights + vae_size * facts.vae
     if device == "cpu":
-        return size * facts.weights + max(step, decode) + size * facts.changed + _LIBRARIES_BYTES
+        return weights + max(step, decode) + size * facts.changed + _LIBRARIES_BYTES
     # A recorded step keeps its memory, for it is replayed there; decoding takes its own beside it.
     work = step + decode if plan.still and records(device) else max(step, decode)
-    return size * facts.weights + work
+    return weights + work
 
 
 def _step_values(recipe: Recipe, facts: Facts, pictures: int) -> float:
@@ -231,21 +237,26 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 def _base_facts(path: Path) -> Facts:
+    texts = [encoder for known in families().values() for encoder in known.text]
     if path.is_dir():
-        parts = {name: _shapes(path / name) for name in ("unet", "vae", "text_encoder")}
+        unet, vae = _shapes(path / "unet"), _shapes(path / "vae")
+        text = sum(_count(_shapes(path / part)) for part in {encoder.part for encoder in texts})
         total = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        known = recognised(traits_of_config(_configuration(path / "unet")))
     else:
         whole, total = _shapes(path), path.stat().st_size
-        prefixes = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text_encoder": "cond_stage_model."}
-        parts = {name: _part(whole, prefix) for name, prefix in prefixes.items()}
-    if not parts["unet"]:  # a pickle tells nothing before it is loaded: nearly all of them are SD 1.5
+        unet, vae = _part(whole, "model.diffusion_model."), _part(whole, "first_stage_model.")
+        text = sum(_count(_part(whole, prefix)) for prefix in {encoder.ldm for encoder in texts})
+        known = recognised(traits_of({name: tuple(shape) for name, shape in whole.items()}))
+    if not unet:  # a pickle tells nothing before it is loaded: nearly all of them are SD 1.5
         return replace(Facts(), file_bytes=total)
-    unet = parts["unet"]
-    vae_widths = _configured(path / "vae", "decoder_block_out_channels") or _vae_widths(parts["vae"])
+    said = _configuration(path / "vae")
+    vae_widths = _configured(said, "decoder_block_out_channels") or _vae_widths(vae)
     return Facts(
         unet=_count(unet),
-        vae=_count(parts["vae"]),
-        text=_count(parts["text_encoder"]),
+        vae=_count(vae),
+        text=text,
+        upcast=bool(said.get("force_upcast", known.latent.force_upcast)),
         widths=_widths(unet),
         layers=_layers(unet),
         vae_widths=vae_widths,
@@ -254,19 +265,27 @@ def _base_facts(path: Path) -> Facts:
     )
 
 
-def _configured(folder: Path, key: str) -> tuple[int, ...]:
-    """A list of widths in a folder's configuration; empty when it says nothing."""
+def _configuration(folder: Path) -> dict[str, Any]:
+    """A folder's configuration; empty where there is none that can be read."""
     try:
-        found: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return tuple(int(width) for width in found[key])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return {}
+
+
+def _configured(said: Mapping[str, Any], key: str) -> tuple[int, ...]:
+    """A list of widths in a configuration; empty when it says nothing."""
+    try:
+        return tuple(int(width) for width in said[key])
+    except (ValueError, KeyError, TypeError):
         return ()
 
 
 def _with_vae(facts: Facts, path: Path) -> Facts:
     shapes = _shapes(path)
     shapes = _part(shapes, "first_stage_model.") or shapes
-    return replace(facts, vae=_count(shapes), vae_widths=_vae_widths(shapes)) if shapes else facts
+    upcast = bool(_configuration(path).get("force_upcast", facts.upcast))
+    return replace(facts, vae=_count(shapes), vae_widths=_vae_widths(shapes), upcast=upcast) if shapes else facts
 
 
 def _control_parameters(path: Path) -> int:

@@ -22,7 +22,7 @@ from controlnet_core.checkpoints.probe import Kind, Verdict, check
 from controlnet_core.domain.control import Feed
 from controlnet_core.domain.errors import InputError, ModelMissing, RecipeError
 from controlnet_core.domain.recipe import Key, Sampler
-from controlnet_core.families import Family, family
+from controlnet_core.families import Family, families, family
 from controlnet_core.storage import store
 
 __all__ = ["Catalog", "Defaults", "Kind", "ModelCard", "shipped"]
@@ -308,8 +308,17 @@ class Catalog:
         for path in sorted((self.models / "cards").glob("*.json")):
             card = _read_card(path, path.stat().st_mtime_ns)
             if card is not None and card.id == path.stem and (card.hub or self.installed(card)):
-                known.setdefault(card.id, card)
+                known.setdefault(card.id, self._recognised(card))
         return known
+
+    def _recognised(self, card: ModelCard) -> ModelCard:
+        """A card that was added by its name alone, with the family that its files show once they are here."""
+        place = None if card.family else self._find(card)
+        key = _verdict(place).family if place is not None else ""
+        if not key:
+            return card
+        told = card.defaults.model_dump(exclude_unset=True)
+        return card.model_copy(update={"family": key, "defaults": _defaults(told, family(key))})
 
     def _own(self, known: dict[str, ModelCard]) -> list[ModelCard]:
         taken = {card.path for card in known.values()}
@@ -343,7 +352,7 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
         controls=(about.get("controls") or (twin.controls if twin else ())) if kind == "controlnet" else (),
         feed=about.get("feed") or (twin.feed if twin else {}),
         pooled=bool(twin and twin.pooled),
-        defaults=_defaults(about.get("defaults")),
+        defaults=_defaults(about.get("defaults"), family(about.get("family") or found.family)),
         trouble="" if found.ok else f"{found.sentence} {found.hint}".strip(),
         own=True,
     )
@@ -424,11 +433,14 @@ def _feeds(given: object) -> dict[str, Any]:
     return {key: feed for key, feed in pairs.items() if feed in get_args(Feed)}
 
 
-def _defaults(given: object) -> Defaults:
+def _defaults(given: object, known: Family) -> Defaults:
+    """What a model starts with: as its family does, and what is said of it itself."""
+    usual = Defaults(width=known.native[0], height=known.native[1], guidance=known.guidance)
+    told = cast("dict[str, object]", given) if isinstance(given, dict) else {}
     try:
-        return Defaults.model_validate(given or {})
+        return Defaults.model_validate({**usual.model_dump(), **told})
     except ValueError:
-        return Defaults()
+        return usual
 
 
 def _free_id(name: str, taken: set[str]) -> str:
@@ -442,9 +454,15 @@ def _free_id(name: str, taken: set[str]) -> str:
 def _verdict(path: Path) -> Verdict:
     stamps = [
         path.stat(),
-        *((path / part).stat() for part in ("unet", "vae", "text_encoder") if (path / part).is_dir()),
+        *((path / part).stat() for part in ("unet", "vae", *_encoders()) if (path / part).is_dir()),
     ]
     return _verdict_at(path, tuple((stamp.st_mtime_ns, stamp.st_size) for stamp in stamps))
+
+
+@cache
+def _encoders() -> tuple[str, ...]:
+    """The folders in which text encoders lie, of every family."""
+    return tuple(dict.fromkeys(one.part for known in families().values() for one in known.text))
 
 
 @lru_cache(maxsize=1024)

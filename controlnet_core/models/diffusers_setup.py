@@ -29,7 +29,7 @@ _asked.is_scipy_available = lambda: False
 
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel  # noqa: E402
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0  # noqa: E402
-from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection  # noqa: E402
 
 _asked.is_scipy_available = _is_scipy_available
 
@@ -48,6 +48,7 @@ __all__ = [
     "AutoencoderTiny",
     "CLIPTextConfig",
     "CLIPTextModel",
+    "CLIPTextModelWithProjection",
     "ControlNetModel",
     "UNet2DConditionModel",
     "scheduler",

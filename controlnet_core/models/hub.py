@@ -260,8 +260,8 @@ def wanted(names: Sequence[str]) -> list[str]:
     for folder in sorted({str(PurePosixPath(name).parent) for name in names}):
         inside = [name for name in names if str(PurePosixPath(name).parent) == folder]
         whole = folder == "." or (diffusers and "/" not in folder)
-        if not whole or folder in ("safety_checker", "feature_extractor"):
-            continue
+        if not whole or folder in ("safety_checker", "feature_extractor") or folder.startswith("vae_"):
+            continue  # some keep an older autoencoder beside the one in use
         chosen += [name for name in inside if name.endswith((".json", ".txt", ".model")) and not _is_index(name)]
         if not (diffusers and folder == "."):
             chosen += _weights(inside)
@@ -324,8 +324,6 @@ def describe(text: str, kind: Kind | None = None) -> ModelCard:
     except Cut as cut:
         raise DownloadError(f"The hub cannot be asked: {cut}.", "Look at the connection and try again.") from cut
     names = {one.rfilename: one.size or 0 for one in info.siblings or [] if _is_inside(one.rfilename)}
-    if any(name.startswith("text_encoder_2/") for name in names):
-        raise DownloadError(f"{hub} is an SDXL model, which does not run here.", ORDINARY)
     if file and file not in names:
         raise DownloadError(f"{file} is not in {hub}.", f"It has {_listed(names)}.")
     if not file:

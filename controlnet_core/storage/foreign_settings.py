@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from controlnet_core.domain.recipe import SAMPLER_TITLES, Recipe, Sampler
+from controlnet_core.domain.recipe import SAMPLER_TITLES, SIDE_MAX, SIDE_MIN, SIDE_STEP, Recipe, Sampler
 from controlnet_core.storage.embedded_text import EXIF, TEXT_MAX_BYTES, as_json
 
 PARAMETERS_MAX = 64 * 1024
@@ -97,7 +97,7 @@ def _is_object(text: str) -> bool:
 def read(text: str) -> Settings | None:
     """The settings in a text that `text_in` found, or that a person has pasted; None when it says nothing.
 
-    Sizes are brought to multiples of 64 from 64 to 1024 px, in proportion.
+    Sizes are brought to multiples of 64 from 64 to 2048 px, in proportion.
     """
     text = text[:TEXT_MAX_BYTES].strip()
     content: Any = as_json(text) if _is_object(text) else None
@@ -291,7 +291,7 @@ def _settings(raw: _Raw) -> Settings | None:
         raw.left_out.append(f"the sampler {sampler[:40]}")
     size = _SIZE.fullmatch(str(raw.values.get("size") or "").strip())
     if size is not None:
-        found["width"], found["height"] = _sides(int(size[1]), int(size[2]))
+        found["width"], found["height"] = sides_within(SIDE_MAX, int(size[1]), int(size[2]))
     kept = {name: value for name, value in found.items() if value not in (None, "")}
     return Settings(raw.program, kept, tuple(raw.left_out)) if kept or raw.left_out else None
 
@@ -336,12 +336,11 @@ def _sampler(name: str, schedule: str) -> Sampler | None:
     return None
 
 
-def _sides(width: int, height: int) -> tuple[int, int]:
-    scale = min(1.0, 1024 / max(width, height, 1))
-    return (
-        min(1024, max(64, round(width * scale / 64) * 64)),
-        min(1024, max(64, round(height * scale / 64) * 64)),
-    )
+def sides_within(side_max: int, width: int, height: int) -> tuple[int, int]:
+    """Width and height as a recipe may have them, of at most `side_max` pixels, in proportion."""
+    scale = min(1.0, side_max / max(width, height, 1))
+    wide, tall = (min(side_max, max(SIDE_MIN, round(side * scale / SIDE_STEP) * SIDE_STEP)) for side in (width, height))
+    return wide, tall
 
 
 def _fits(field: str, value: object) -> bool:

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import ROOT, Server
 from tests.core.hub_server import Hub, serve
-from tests.webapp.test_library import CONTROL, SDXL
+from tests.webapp.test_library import CONTROL, FLUX
 
 pytestmark = pytest.mark.browser
 
@@ -82,9 +82,9 @@ def test_files_in_the_folder_appear_by_themselves_and_say_what_they_are(
     expect(page.locator('[data-model="paperworld"]')).to_be_visible()
     (models / "controlnet").mkdir(exist_ok=True)
     (models / "controlnet" / "from a friend.safetensors").write_bytes(CONTROL)
-    (models / "controlnet" / "large.safetensors").write_bytes(SDXL)
+    (models / "controlnet" / "large.safetensors").write_bytes(FLUX)
     expect(page.locator('[data-model="from-a-friend"]')).to_contain_text("SD 1.5")
-    expect(page.locator('[data-model="large"]')).to_contain_text("SDXL")
+    expect(page.locator('[data-model="large"]')).to_contain_text("Flux")
     page.get_by_label("Find a model").fill("friend")
     expect(page.locator("[data-model]")).to_have_count(1)
     page.get_by_label("Find a model").fill("")

@@ -105,7 +105,7 @@ def test_addresses_of_other_hubs_are_refused_with_what_to_do(address):
 
 
 def test_own_files_lie_in_folders_too_and_say_what_they_are(tmp_path):
-    """A ControlNet among checkpoints is a ControlNet; a model for SDXL says why it cannot be used."""
+    """A ControlNet among checkpoints is a ControlNet; half a model says what it lacks."""
     deep = tmp_path / "checkpoints" / "from a friend" / "2024"
     deep.mkdir(parents=True)
     hint = {"control_model.input_hint_block.0.weight": torch.zeros(1)}
@@ -116,7 +116,8 @@ def test_own_files_lie_in_folders_too_and_say_what_they_are(tmp_path):
     catalog = Catalog(tmp_path)
     control, large = catalog.card("a"), catalog.card("b")
     assert (control.kind, control.family, control.trouble) == ("controlnet", "sd15", "")
-    assert "SDXL" in large.trouble
+    assert (large.kind, large.family) == ("base", "sdxl")
+    assert "without autoencoder, first text encoder and second text encoder" in large.trouble
     assert catalog.bases() == []
 
 

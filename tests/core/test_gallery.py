@@ -352,7 +352,7 @@ def test_our_own_parameters_come_back() -> None:
         ),
         (
             "Steps: 20, Sampler: Euler a, Size: 4096x2048",
-            {"steps": 20, "sampler": "euler_a", "width": 1024, "height": 512},
+            {"steps": 20, "sampler": "euler_a", "width": 2048, "height": 1024},
         ),
     ],
 )

@@ -15,6 +15,12 @@ from tests.core.small import save_small_model
 
 UNET = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 WHOLE = {"first_stage_model.decoder.conv_in.weight": (8, 4, 3, 3), "cond_stage_model.x.weight": (1,)}
+PAIR = {
+    "first_stage_model.decoder.conv_in.weight": (8, 4, 3, 3),
+    "conditioner.embedders.0.x": (1,),
+    "conditioner.embedders.1.x": (1,),
+    "model.diffusion_model.label_emb.0.0.weight": (1280, 2816),
+}
 LORA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight"
 CONTROL = {
     "control_model.input_hint_block.0.weight": (16, 3, 3, 3),
@@ -41,6 +47,11 @@ DIFFUSERS = {
         ({LORA: (8, 768)}, "lora", "sd15", "A LoRA for SD 1.5."),
         ({"decoder.conv_in.weight": (8, 4, 3, 3)}, "vae", "", "autoencoder"),
         ({"emb_params": (4, 768)}, "embedding", "sd15", "4 vectors"),
+        ({UNET: (320, 2048), **PAIR}, "base", "sdxl", "A base model for SDXL."),
+        ({LORA: (8, 2048)}, "lora", "sdxl", "A LoRA for SDXL."),
+        ({"lora_te2_x.lora_down.weight": (1, 2)}, "lora", "sdxl", "A LoRA for SDXL."),
+        ({"text_encoder_2.x.lora_A.weight": (1, 2)}, "lora", "sdxl", "A LoRA for SDXL."),
+        ({"clip_l": (4, 768), "clip_g": (4, 1280)}, "embedding", "sdxl", "4 vectors"),
     ],
 )  # fmt: skip
 def test_usable_files_by_kind_and_family(shapes, kind, family, words):
@@ -53,10 +64,9 @@ def test_usable_files_by_kind_and_family(shapes, kind, family, words):
 @pytest.mark.parametrize(
     ("shapes", "words"),
     [
-        ({UNET: (320, 2048), **WHOLE}, "SDXL"),
-        ({"conditioner.embedders.0.x": (1,)}, "SDXL"),
-        ({LORA: (8, 2048)}, "SDXL"),
-        ({"lora_te2_x.lora_down.weight": (1, 2)}, "SDXL"),
+        ({UNET: (320, 2048), **WHOLE}, "without first text encoder and second text encoder"),
+        ({UNET: (320, 1280), **WHOLE, "model.diffusion_model.label_emb.0.0.weight": (8, 8)}, "SDXL's refiner"),
+        ({"conditioner.embedders.0.x": (1,)}, "nothing that is known"),
         ({"lllite_unet_x": (1,)}, "in the style of a LoRA"),
         ({"lora_controlnet": (0,), "x": (1,)}, "in the style of a LoRA"),
         ({"ip_adapter.1.to_k": (1,)}, "IP-Adapter"),
@@ -132,8 +142,6 @@ def test_real_files_and_folders(tmp_path, checkpoints):
     assert not check(folder).ok
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     assert "incomplete" in check(folder).sentence
-    (folder / "text_encoder_2").mkdir()
-    assert "SDXL" in check(folder).sentence
     assert not check(tmp_path).ok
 
 

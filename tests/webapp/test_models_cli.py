@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from controlnet_core.checkpoints.safetensors_header import read_header
 from tests.core.hub_server import Hub, serve
-from tests.webapp.test_library import CONTROL, SDXL, safetensors
+from tests.webapp.test_library import CONTROL, FLUX, safetensors
 from webapp import root
 from webapp.cli import app
 
@@ -61,14 +61,14 @@ def test_add_download_list_delete_undo(studio: Studio, models: Path) -> None:
 
 def test_check_says_a_sentence_for_each_and_fails_for_bad_ones(studio: Studio, tmp_path: Path) -> None:
     (tmp_path / "good.safetensors").write_bytes(CONTROL)
-    (tmp_path / "bad.safetensors").write_bytes(SDXL)
+    (tmp_path / "bad.safetensors").write_bytes(FLUX)
     good = studio("check", tmp_path / "good.safetensors")
     assert good.exit_code == 0
     assert "A ControlNet for SD 1.5" in good.stdout
     both = studio("check", tmp_path / "good.safetensors", tmp_path / "bad.safetensors")
     assert both.exit_code == 1
     assert len(both.stdout.splitlines()) == 2
-    assert "SDXL" in both.stdout
+    assert "Flux" in both.stdout
 
 
 def test_transfer_extract_and_fresh_controls(studio: Studio, tmp_path: Path) -> None:

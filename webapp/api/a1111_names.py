@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.recipe import SIDE_MAX, SIDE_MIN, SIDE_STEP
 from controlnet_core.models.catalog import ModelCard
 from webapp.application.tokens import Unknown
 
-SIDE_STEP, SIDE_MIN, SIDE_MAX = 64, 64, 1024
 _HASH = re.compile(r"\s*\[[0-9a-fA-F]{4,64}\]\s*$")
 
 

@@ -34,6 +34,7 @@ from controlnet_core.execution.devices import Device, devices, is_borrowed
 from controlnet_core.execution.dispatcher import Dispatcher
 from controlnet_core.execution.local_process import LocalProcess
 from controlnet_core.execution.queue import Entry, Queue
+from controlnet_core.models import fit
 from controlnet_core.storage import store
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
@@ -249,6 +250,8 @@ class Studio:
         `owner` (a workspace) in `slot`. An attached job ends with the last tab of its browser, a detached one with itself.
         Raises QueueFull, RecipeError.
         """
+        if isinstance(work, Recipe):
+            fit.check(work, self.catalog)
         name = validation.job_id(id) if id else secrets.token_hex(16)
         job = Job(name, session, work, pictures or {}, owner, slot, lifetime)
         entry = self.queue.submit(job)

@@ -84,6 +84,7 @@ def generate(
     """Make pictures without a browser; each PNG carries its recipe."""
     with told():
         from controlnet_core.domain.recipe import Recipe
+        from controlnet_core.storage.foreign_settings import sides_within
         from webapp.root import studio
 
         here = studio()
@@ -94,6 +95,8 @@ def generate(
         taken = found or {}
         card = _base(here, model)
         width, height = _size(size) if size else (taken.get("width"), taken.get("height"))
+        if width and height and not size:  # of another program's picture: as large as this model makes them
+            width, height = sides_within(here.catalog.family(card).side_max, width, height)
         variation_seed, variation_strength = _variation(variation)
         _make(here, here.builder.for_base(
             card,

@@ -33,6 +33,7 @@ from controlnet_core.models.diffusers_setup import (
     AutoencoderTiny,
     CLIPTextConfig,
     CLIPTextModel,
+    CLIPTextModelWithProjection,
     ControlNetModel,
     UNet2DConditionModel,
 )
@@ -46,6 +47,8 @@ __all__ = [
 Vae = AutoencoderKL | AutoencoderTiny | AutoencoderDC
 M = TypeVar("M", bound=nn.Module)
 _VAES: dict[str, type[Vae]] = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny, AutoencoderDC)}
+_OLD_END = 2
+"""What older configurations of CLIP call the number of the token that ends a text, which it is not."""
 _WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _SUFFIXES = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 
@@ -66,6 +69,10 @@ class Base:
     tokenizer: Any | None
     schedule: dict[str, Any]
     family: Family = UNKNOWN
+    text_encoder_2: CLIPTextModelWithProjection | None = None
+    tokenizer_2: Any | None = None
+    empty_is_zero: bool = False
+    """Whether an empty negative prompt is zeros: see `Family`; a folder says so itself."""
 
     @property
     def texts(self) -> list[tuple[TextEncoder, Any, Any | None]]:
@@ -169,12 +176,6 @@ def _is_control(tensors: Mapping[str, Tensor]) -> bool:
 def _refuse_others(path: Path, tensors: Mapping[str, Tensor]) -> None:
     if any("lora_" in name or name.startswith("lllite") for name in tensors):
         raise ModelError(f"{path.name} is a LoRA, not a whole model.", "Choose a checkpoint or a ControlNet file.")
-    if any(name.startswith("conditioner.embedders.") or "label_emb." in name for name in tensors):
-        raise _sdxl(path)
-
-
-def _sdxl(path: Path) -> ModelError:
-    return ModelError(f"{path.name} is an SDXL model, which does not run here.", ORDINARY)
 
 
 def _explained(path: Path, load: Callable[[], M | Base]) -> Any:
@@ -189,38 +190,68 @@ def _explained(path: Path, load: Callable[[], M | Base]) -> Any:
 
 def _base_file(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype, hints: Hints) -> Base:
     unet = ldm_keys.unet(ldm_keys.part(tensors, ldm_keys.UNET))
-    stage = ldm_keys.part(tensors, ldm_keys.TEXT)
-    openclip = any(name.startswith("model.") for name in stage)
-    text = ldm_keys.text(stage)
     unet_config = infer_config.unet(unet, hints)
-    text_config = infer_config.text(text, hints, openclip)
-    family = infer_config.family(unet_config)
+    family = _known(path, unet_config)
+    stages = {one.part: ldm_keys.part(tensors, one.ldm) for one in family.text}
+    encoders: dict[str, Any] = {}
+    for one in family.text:
+        text = ldm_keys.text(stages[one.part], projected=one.pooled)
+        config = infer_config.text(text, hints, ldm_keys.is_open_clip(stages[one.part]))
+        encoders[one.part] = _text_encoder(one, config, text, dtype, path.name)
+    openclip = all(map(ldm_keys.is_open_clip, stages.values()))
     return Base(
         name=path.stem,
         unet=_build(UNet2DConditionModel, unet_config, unet, dtype, path.name),
         vae=vae_of_file(path, ldm_keys.part(tensors, ldm_keys.VAE), dtype, hints, family),
-        text_encoder=_assemble(lambda: CLIPTextModel(CLIPTextConfig(**text_config)), text, dtype, path.name),
         tokenizer=None,
         schedule=infer_config.schedule(tensors, hints, openclip),
         family=family,
+        empty_is_zero=family.empty_is_zero,
+        **encoders,
     )
 
 
-def _base_folder(path: Path, dtype: torch.dtype) -> Base:
-    if (path / "text_encoder_2").is_dir():
-        raise _sdxl(path)
-    text = ldm_keys.clip(_weights(path / "text_encoder"))
-    text_config = CLIPTextConfig(**_config(path / "text_encoder"))
-    unet_config = _config(path / "unet")
+def _known(path: Path, unet_config: Mapping[str, Any]) -> Family:
+    """The family of a base model. Raises ModelError for one that wants more than is known to be given it."""
     family = infer_config.family(unet_config)
+    wanted = unet_config.get("addition_embed_type")
+    told = wanted in (None, "text") or (
+        wanted == "text_time" and bool(family.added)
+    )  # "text" is the text's own average
+    if not told or unet_config.get("encoder_hid_dim_type"):
+        raise ModelError(f"{path.name} is told more than a text, in a way that is not known here.", ORDINARY)
+    return family
+
+
+def _text_encoder(
+    facts: TextEncoder, config: Mapping[str, Any], tensors: Mapping[str, Tensor], dtype: torch.dtype, name: str
+) -> nn.Module:
+    kind = CLIPTextModelWithProjection if facts.pooled else CLIPTextModel
+    made = CLIPTextConfig(**config)
+    if made.eos_token_id == _OLD_END:
+        # transformers then takes the highest number for the end of a text, which the words of an inversion are.
+        made.eos_token_id = made.vocab_size - 1
+    return _assemble(lambda: kind(made), tensors, dtype, name)
+
+
+def _base_folder(path: Path, dtype: torch.dtype) -> Base:
+    unet_config = _config(path / "unet")
+    family = _known(path, unet_config)
+    parts: dict[str, Any] = {}
+    for one in family.text:
+        rename = ldm_keys.with_projection if one.pooled else ldm_keys.clip
+        text = rename(_weights(path / one.part))
+        parts[one.part] = _text_encoder(one, _config(path / one.part), text, dtype, path.name)
+        parts[one.tokenizer] = load_tokenizer(path / one.tokenizer)
+    said = _config(path, "model_index.json") if (path / "model_index.json").is_file() else {}
     return Base(
         name=path.name,
         unet=_build(UNet2DConditionModel, unet_config, _weights(path / "unet"), dtype, path.name),
         vae=vae_of_folder(path / "vae", dtype, family),
-        text_encoder=_assemble(lambda: CLIPTextModel(text_config), text, dtype, path.name),
-        tokenizer=load_tokenizer(path / "tokenizer"),
         schedule=_config(path / "scheduler", "scheduler_config.json"),
         family=family,
+        empty_is_zero=bool(said.get("force_zeros_for_empty_prompt", family.empty_is_zero)),
+        **parts,
     )
 
 

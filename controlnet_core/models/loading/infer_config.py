@@ -7,17 +7,19 @@ families do. Names are those of diffusers: `original` has been there before.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from controlnet_core.families import UNKNOWN, Family, recognised, traits_of_config
+from controlnet_core.families import UNKNOWN, Family, families, recognised, traits_of_config
 from controlnet_core.models.catalog import Prediction
 
 Tensors = Mapping[str, Tensor]
 HEAD_DIM = 64
+_TIME_IDS = 6
+"""Numbers of "time_ids": the original size, the corner of its crop and the target size, two each."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,42 @@ def encoder(tensors: Tensors, hints: Hints) -> dict[str, Any]:
         raise ValueError("this U-Net takes no text")
     linear = next(tensor for name, tensor in tensors.items() if name.endswith("proj_in.weight")).ndim == 2
     # diffusers calls the number of heads attention_head_dim.
-    heads = hints.heads or ([width // HEAD_DIM for width in widths] if linear else 8)
+    heads = hints.heads or ([max(1, width // HEAD_DIM) for width in widths] if linear else 8)
     return {
         "in_channels": tensors["conv_in.weight"].shape[1],
         "block_out_channels": widths,
         "layers_per_block": _count(tensors, r"down_blocks\.0\.resnets\.(\d+)\."),
         "down_block_types": ["CrossAttnDownBlock2D" if yes else "DownBlock2D" for yes in crossed],
         "cross_attention_dim": tensors[key].shape[1],
-        "transformer_layers_per_block": _count(tensors, r"mid_block\.attentions\.0\.transformer_blocks\.(\d+)\."),
+        "transformer_layers_per_block": _depths(tensors, crossed),
         "attention_head_dim": heads,
         "use_linear_projection": linear,
+        **_sizes(tensors),
+    }
+
+
+def _depths(tensors: Tensors, crossed: Sequence[bool]) -> int | list[int]:
+    """How many transformer blocks an attention has, on each level: one number where all agree."""
+    middle = _count(tensors, r"mid_block\.attentions\.0\.transformer_blocks\.(\d+)\.")
+    found = [
+        _count(tensors, rf"down_blocks\.{level}\.attentions\.0\.transformer_blocks\.(\d+)\.") if yes else 0
+        for level, yes in enumerate(crossed)
+    ]
+    # A level without attention says nothing; the last number is the middle's too.
+    depths = [depth or middle for depth in found]
+    return middle if set(depths) == {middle} else depths
+
+
+def _sizes(tensors: Tensors) -> dict[str, Any]:
+    """How pooled text and sizes are taken beside the text; nothing for networks that take none."""
+    first = tensors.get("add_embedding.linear_1.weight")
+    if first is None:
+        return {}
+    pooled = next((one.width for kind in families().values() for one in kind.text if one.pooled), 0)
+    return {
+        "addition_embed_type": "text_time",
+        "projection_class_embeddings_input_dim": first.shape[1],
+        "addition_time_embed_dim": (first.shape[1] - pooled) // _TIME_IDS,
     }
 
 
@@ -108,7 +136,9 @@ def vae(tensors: Tensors, hints: Hints, of: Family = UNKNOWN) -> dict[str, Any]:
 
 
 def text(tensors: Tensors, hints: Hints, openclip: bool) -> dict[str, Any]:
-    """The configuration of a CLIPTextModel."""
+    """The configuration of a CLIPTextModel, with a projection or without."""
+    projection = tensors.get("text_projection.weight")
+    tensors = {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
     vocabulary, width = tensors["embeddings.token_embedding.weight"].shape
     return {
         "vocab_size": vocabulary,
@@ -116,6 +146,7 @@ def text(tensors: Tensors, hints: Hints, openclip: bool) -> dict[str, Any]:
         "intermediate_size": tensors["encoder.layers.0.mlp.fc1.weight"].shape[0],
         "num_hidden_layers": _count(tensors, r"encoder\.layers\.(\d+)\."),
         "num_attention_heads": hints.text_heads or max(1, width // HEAD_DIM),
+        "projection_dim": projection.shape[0] if projection is not None else width,
         "max_position_embeddings": tensors["embeddings.position_embedding.weight"].shape[0],
         "hidden_act": hints.text_activation or ("gelu" if openclip else "quick_gelu"),
         "pad_token_id": 0 if openclip else vocabulary - 1,

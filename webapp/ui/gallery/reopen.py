@@ -81,8 +81,9 @@ def parameters(studio: Studio, text: str, page: str) -> None:
     _words(at, found.get("prompt", at.prompt))
     shared = {name: value for name, value in found.items() if name in (*_SHARED, "seed")}
     size = {"size": min(found["width"], found["height"])} if "width" in found else {}
-    if size and size["size"] not in settings_panel.SIZES:
-        size["size"] = max(settings_panel.SIZES[0], size["size"])
+    if size:
+        largest = studio.catalog.family(panels.model_card(studio)).side_max
+        size["size"] = min(largest, max(settings_panel.SIZE_MIN_PX, size["size"]))
     settings_panel.adopt(at, replace(at.choices, **shared, **size))
     names = [name for name in ("prompt", "negative", "steps", "sampler", "guidance", "seed") if name in found]
     lost = f" Left out: {'; '.join(settings.left_out)}." if settings.left_out else ""
@@ -218,7 +219,7 @@ def _choices(studio: Studio, made: Recipe, missing: list[str]) -> Choices:
         }
     if not made.controls:
         acting = {"weight": 0.0}
-    size = max(settings_panel.SIZES[0], min(made.width, made.height))
+    size = max(settings_panel.SIZE_MIN_PX, min(made.width, made.height))
     return Choices(
         size=size,
         images=made.images,

@@ -21,7 +21,7 @@ from webapp.application.studio import Studio
 from webapp.ui.messages import plain, told
 from webapp.ui.session import Wish, set_widget, widget, widget_value
 
-SIZES = tuple(range(256, 1025, 64))
+SIZE_MIN_PX = 256
 MODES: dict[Mode, str] = {
     "balanced": "Balanced",
     "prompt": "Prompt first",
@@ -53,7 +53,12 @@ def settings(studio: Studio, at: Wish, base: ModelCard, sections: tuple[Section,
     box = st.expander("Settings", key=f"{at.key}.settings", icon=":material/tune:", on_change="rerun")
     if not box.open:
         return
-    parts = [Section("Basics", lambda: _basics(at)), *sections, Section("Extras", lambda: _extras(studio, at, base))]
+    sizes = tuple(range(SIZE_MIN_PX, studio.catalog.family(base).side_max + 1, 64))
+    parts = [
+        Section("Basics", lambda: _basics(at, sizes)),
+        *sections,
+        Section("Extras", lambda: _extras(studio, at, base)),
+    ]
     with box:
         tabs = st.tabs([part.title for part in parts], key=f"{at.key}.tabs", on_change="rerun")
         for tab, part in zip(tabs, parts, strict=True):
@@ -141,14 +146,15 @@ def drawn(key: str, params: tuple[Param, ...], present: Mapping[str, Value]) -> 
     return chosen
 
 
-def _basics(at: Wish) -> None:
+def _basics(at: Wish, sizes: tuple[int, ...]) -> None:
     key, chosen = f"{at.key}.{at.round}", at.choices
+    nearest = min(sizes, key=lambda size: abs(size - chosen.size))
     left, right = st.columns(2, gap="medium")
     with left:
         size = st.select_slider(
             "Size",
-            SIZES,
-            key=widget(f"{key}.size", chosen.size),
+            sizes,
+            key=widget(f"{key}.size", nearest),
             help="The picture's shorter side in pixels; its shape is the canvas's.",
         )
         images = st.slider("Images", 1, 12, key=widget(f"{key}.images", chosen.images))
@@ -180,7 +186,7 @@ def _basics(at: Wish) -> None:
     negative = st.text_area("Negative prompt", height=68, key=widget(f"{key}.negative", chosen.negative))
     at.choices = replace(
         chosen,
-        size=validation.choice(size, SIZES, "The size"),
+        size=validation.choice(size, sizes, "The size"),
         images=validation.whole(images, 1, 12, "Images"),
         steps=validation.whole(steps, 1, 100, "Steps"),
         guidance=validation.number(guidance, 0, 30, "The guidance scale"),

@@ -1,0 +1,33 @@
+"""Stable Diffusion XL (Podell et al. 2023), and what was made of it: Illustrious, NoobAI, Pony, Animagine and many more."""
+
+from controlnet_core.families.base import Family, Latent, TextEncoder
+
+FAMILY = Family(
+    key="sdxl",
+    title="SDXL",
+    context_width=2048,
+    text=(
+        TextEncoder(ldm="conditioner.embedders.0.", lora="lora_te1_", layer=2, normalised=False),
+        TextEncoder(
+            part="text_encoder_2",
+            tokenizer="tokenizer_2",
+            ldm="conditioner.embedders.1.",
+            lora="lora_te2_",
+            inversion="clip_g",
+            width=1280,
+            layer=2,
+            normalised=False,
+            pooled=True,
+        ),
+    ),
+    native=(1024, 1024),
+    side_max=2048,
+    aspects=(
+        (1152, 896), (1216, 832), (1344, 768), (1536, 640),
+        (896, 1152), (832, 1216), (768, 1344), (640, 1536),
+    ),
+    latent=Latent(scale=0.13025, force_upcast=True),
+    added=("text_embeds", "time_ids"),
+    empty_is_zero=True,
+    guidance=6.0,
+)  # fmt: skip

@@ -1,0 +1,57 @@
+"""Whether what a recipe names goes together: sizes, what a family does, and additions made for another one. Loads nothing.
+
+Asked before a recipe is queued and again before it runs. A model that is not here is no matter of this module: looking for it
+says what to do.
+"""
+
+from __future__ import annotations
+
+from controlnet_core.domain.errors import ModelMissing, RecipeError
+from controlnet_core.domain.recipe import Recipe
+from controlnet_core.families import Capability, family
+from controlnet_core.models.catalog import Catalog, Kind, ModelCard
+
+TITLES: dict[Kind, str] = {
+    "lora": "LoRA", "embedding": "textual inversion", "vae": "VAE", "controlnet": "ControlNet",
+}  # fmt: skip
+
+
+def check(recipe: Recipe, catalog: Catalog) -> None:
+    """Raise RecipeError for what the base model of a recipe cannot do, and for what was made for another family."""
+    base = _card(catalog, recipe.model)
+    if base is None:
+        return
+    known = catalog.family(base)
+    known.check_size(recipe.width, recipe.height)
+    asked: dict[Capability, object] = {
+        "lora": recipe.loras, "embedding": recipe.embeddings, "vae": recipe.vae, "clip_skip": recipe.clip_skip > 1,
+    }  # fmt: skip
+    for feature, wanted in asked.items():
+        if wanted and (why := known.refuses(feature)):
+            raise RecipeError(why, "Leave it out, or choose another model.")
+    added = [lora.key for lora in recipe.loras if lora.weight] + list(recipe.embeddings)
+    added += [unit.network for unit in recipe.controls if unit.network and unit.weight > 0]
+    for key in added:
+        card = _card(catalog, key)
+        if card is not None and card.family and base.family and card.family != base.family:
+            raise _foreign(card, base)
+    decoder = _card(catalog, recipe.vae) if recipe.vae else None
+    if decoder is not None and decoder.family and base.family and family(decoder.family).latent != known.latent:
+        raise _foreign(decoder, base)
+
+
+def _card(catalog: Catalog, key: str) -> ModelCard | None:
+    try:
+        return catalog.card(key)
+    except ModelMissing:
+        return None
+
+
+def _foreign(card: ModelCard, base: ModelCard) -> RecipeError:
+    made = family(card.family).title or card.family
+    wanted = family(base.family).title or base.family
+    what = TITLES.get(card.kind, "model")
+    return RecipeError(
+        f"{card.title} is a {what} for {made}, and {base.title} is a model of {wanted}.",
+        f"Choose a {what} for {wanted}, or a model of {made}.",
+    )
