@@ -188,7 +188,7 @@ class LocalEngine:
         """The clean latents of the pictures numbered `which`."""
         recipe, base = request.recipe, loaded.base
         strength = recipe.source.strength if recipe.source else 1.0
-        sampler = schedulers.make(recipe.sampler, base.schedule, recipe.steps, self.device, strength)
+        sampler = schedulers.make(recipe.sampler, base.schedule, recipe.steps, self.device, strength, recipe.spacing)
         steps = sampler.steps - sampler.first
         noise = _noise(recipe, which, self.device)
         shape = (base.channels, recipe.height // base.vae_scale_factor, recipe.width // base.vae_scale_factor)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from controlnet_core.checkpoints.safetensors_header import ORDINARY, read_header, sniff
 from controlnet_core.domain.errors import ModelError, StudioError
@@ -71,6 +71,8 @@ class Verdict:
     family: str = ""
     control: bool = False
     """Whether there is a ControlNet in it, alone or beside a base model."""
+    called: str = ""
+    """The title that a file's metadata gives it."""
 
 
 def check(path: Path) -> Verdict:
@@ -83,7 +85,8 @@ def check(path: Path) -> Verdict:
             entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
             shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
             precision = Counter(entry.get("dtype") for entry in entries.values())
-            return judge(path.name, shapes, precision.most_common(1)[0][0] if precision else "")
+            found = judge(path.name, shapes, precision.most_common(1)[0][0] if precision else "")
+            return replace(found, called=_title(header.get("__metadata__")))
         return _pickle(path)
     except StudioError as error:
         return Verdict(False, error.message, error.hint)
@@ -91,6 +94,13 @@ def check(path: Path) -> Verdict:
         return Verdict(False, f"{path.name} is damaged: its table of contents cannot be read.", "Download it again.")
     except OSError as error:
         return Verdict(False, f"{path.name} cannot be read: {error.strerror}.")
+
+
+def _title(metadata: object) -> str:
+    """What whoever saved a file called it: as the model specification (modelspec.title) or kohya's trainer has it."""
+    texts = cast("dict[str, object]", metadata) if isinstance(metadata, dict) else {}
+    found = (texts.get(name) for name in ("modelspec.title", "ss_output_name"))
+    return next((text[:200] for text in found if isinstance(text, str) and text), "")
 
 
 def judge(name: str, shapes: Shapes, dtype: str = "") -> Verdict:

@@ -306,12 +306,15 @@ def sample(
     steps = sampler.steps - sampler.first
     for index in range(sampler.first, sampler.steps):
         seen = sampler.seen(index, latent)
-        output = denoiser.predict(seen, sampler.times[index], index - sampler.first, steps)
+        step = index - sampler.first
+        output = first = denoiser.predict(seen, sampler.times[index], step, steps)
+        if (halfway := sampler.halfway(index, output, latent, noise)) is not None:
+            latent, output = halfway.latent, denoiser.predict(halfway.seen, halfway.time, step, steps)
         latent = sampler.step(index, output, latent, eta, noise)
         if kept is not None:
             latent = kept.put_back(sampler, index, latent, drawn)
         if on_step is not None:
-            on_step(Progress(index - sampler.first, steps, latent, _clean(sampler, index, seen, output)))
+            on_step(Progress(step, steps, latent, _clean(sampler, index, seen, first)))
     return latent
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from controlnet_core.domain.document import SIDE_MAX_PX
 from controlnet_core.domain.errors import RecipeError
+from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACINGS, Sampler, Spacing
 
 RECIPE_MAX_BYTES = 64 * 1024
 SEED_MAX = 2**32 - 1
@@ -24,18 +25,6 @@ SIDE_STEP, SIDE_MIN, SIDE_MAX = 64, 64, SIDE_MAX_PX
 Side = Annotated[int, Field(ge=SIDE_MIN, le=SIDE_MAX, multiple_of=SIDE_STEP)]
 Text = Annotated[str, Field(max_length=4000)]
 
-Sampler = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "unipc", "lcm", "tcd"]
-SAMPLER_TITLES: dict[Sampler, str] = {
-    "ddim": "DDIM",
-    "euler": "Euler",
-    "euler_a": "Euler a",
-    "dpmpp_2m": "DPM++ 2M",
-    "dpmpp_2m_karras": "DPM++ 2M Karras",
-    "unipc": "UniPC",
-    "lcm": "LCM",
-    "tcd": "TCD",
-}
-"""The samplers as people know them; the A1111 form writes these names too."""
 Mode = Literal["balanced", "prompt", "control"]
 Resize = Literal["stretch", "crop", "fit"]
 Fill = Literal["original", "noise"]
@@ -125,7 +114,7 @@ class Recipe(Strict):
     `version` 2 reads prompts with weights, as in "(red:1.3) house", and of any length; version 1 takes them letter by
     letter and cuts them after 75 tokens. `embeddings` are textual inversions of the catalog; the prompt calls each by its
     key. `clip_skip` 1 takes the text encoder's layer that the model was made for, 2 the one before the last, and so on.
-    `vae` None is the model's own.
+    `vae` None is the model's own. `spacing` says where the noise levels of the sampler lie.
     """
 
     version: Literal[1, 2] = 2
@@ -140,6 +129,7 @@ class Recipe(Strict):
     steps: Annotated[int, Field(ge=1, le=100)] = 20
     guidance: Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)] = 9.0
     sampler: Sampler = "ddim"
+    spacing: Spacing = "model"
     seed: Annotated[int, Field(ge=0, le=SEED_MAX)] = 0
     eta: Unit = 0.0
     source: Source | None = None
@@ -155,6 +145,14 @@ class Recipe(Strict):
         for field, keys in (("loras", [lora.key for lora in self.loras]), ("embeddings", list(self.embeddings))):
             if len(set(keys)) < len(keys):
                 raise ValueError(f"{field} must name each one once")
+        return self
+
+    @model_validator(mode="after")
+    def _spaced(self) -> Recipe:
+        if self.spacing not in SPACINGS[self.sampler]:
+            raise ValueError(
+                f"{SAMPLER_TITLES[self.sampler]} takes no spacing {self.spacing!r}, only {', '.join(SPACINGS[self.sampler])}"
+            )
         return self
 
     @property

@@ -21,8 +21,10 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from controlnet_core.checkpoints.probe import Kind, Verdict, check
 from controlnet_core.domain.control import Feed
 from controlnet_core.domain.errors import InputError, ModelMissing, RecipeError
-from controlnet_core.domain.recipe import Key, Sampler
+from controlnet_core.domain.recipe import Key
+from controlnet_core.domain.samplers import Sampler, Spacing
 from controlnet_core.families import Family, families, family
+from controlnet_core.models import presets
 from controlnet_core.storage import store
 
 __all__ = ["Catalog", "Defaults", "Kind", "ModelCard", "shipped"]
@@ -54,6 +56,8 @@ class Defaults(BaseModel):
     steps: int = 20
     guidance: float = 9.0
     sampler: Sampler = "ddim"
+    spacing: Spacing = "model"
+    eta: float = 0.0
     added_prompt: str = "best quality, extremely detailed"
     negative: str = (
         "longbody, lowres, bad anatomy, bad hands, missing fingers, extra digit, fewer digits, cropped, "
@@ -102,6 +106,8 @@ class ModelCard(BaseModel):
     pooled: bool = False
     """Whether what a ControlNet says is averaged over the picture and kept off the unconditional half of the guidance:
     the shuffle network's way. A folder's own configuration says so too."""
+    preset: str = ""
+    """The preset (`presets`) that a base model or LoRA of few steps is made for."""
     trouble: str = ""
     """Why a file of the user's cannot be used; "" when it can, or when nobody has looked inside (pickles)."""
     own: bool = False
@@ -338,6 +344,7 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
     if found.kind not in (None, "detector") and not (kind == "controlnet" and found.control):
         kind = found.kind  # a full checkpoint among the ControlNets serves as one
     twin = _published(path.name) if kind == "controlnet" else None
+    preset = presets.recognised(f"{path.stem} {found.called}", kind) if kind in ("base", "lora") else None
     return ModelCard(
         id=id,
         title=about.get("title") or (path.stem if path.is_file() else path.name),
@@ -352,7 +359,10 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
         controls=(about.get("controls") or (twin.controls if twin else ())) if kind == "controlnet" else (),
         feed=about.get("feed") or (twin.feed if twin else {}),
         pooled=bool(twin and twin.pooled),
-        defaults=_defaults(about.get("defaults"), family(about.get("family") or found.family)),
+        defaults=_defaults(
+            about.get("defaults"), family(about.get("family") or found.family), preset if kind == "base" else None
+        ),
+        preset=preset.key if preset else "",
         trouble="" if found.ok else f"{found.sentence} {found.hint}".strip(),
         own=True,
     )
@@ -433,9 +443,10 @@ def _feeds(given: object) -> dict[str, Any]:
     return {key: feed for key, feed in pairs.items() if feed in get_args(Feed)}
 
 
-def _defaults(given: object, known: Family) -> Defaults:
-    """What a model starts with: as its family does, and what is said of it itself."""
+def _defaults(given: object, known: Family, preset: presets.Preset | None) -> Defaults:
+    """What a model starts with: as its family does, or as a model of few steps is run, and what is said of it itself."""
     usual = Defaults(width=known.native[0], height=known.native[1], guidance=known.guidance)
+    usual = usual.model_copy(update=preset.fields if preset else {})
     told = cast("dict[str, object]", given) if isinstance(given, dict) else {}
     try:
         return Defaults.model_validate({**usual.model_dump(), **told})

@@ -1,7 +1,7 @@
 """What other programs write into their pictures, as fields of a `Recipe`: A1111 and its kin, ComfyUI, InvokeAI, NovelAI, Fooocus.
 
     settings = read(text_in(texts(data)))
-    settings.fields["prompt"], settings.left_out    # {...}, ("the sampler DPM++ SDE",)
+    settings.fields["prompt"], settings.left_out    # {...}, ("the sampler DPM fast",)
 
 What is missing, unknown or out of range is left out and named. Models, networks and LoRAs are not looked up: their names mean
 other files elsewhere.
@@ -20,7 +20,8 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from controlnet_core.domain.recipe import SAMPLER_TITLES, SIDE_MAX, SIDE_MIN, SIDE_STEP, Recipe, Sampler
+from controlnet_core.domain.recipe import SIDE_MAX, SIDE_MIN, SIDE_STEP, Recipe
+from controlnet_core.domain.samplers import named
 from controlnet_core.storage.embedded_text import EXIF, TEXT_MAX_BYTES, as_json
 
 PARAMETERS_MAX = 64 * 1024
@@ -42,13 +43,6 @@ _NUMBERS: dict[str, tuple[str, type[int] | type[float]]] = {
     "clip skip": ("clip_skip", int),
     "eta": ("eta", float),
 }
-_SAMPLERS: dict[str, Sampler] = {
-    **{title.casefold(): key for key, title in SAMPLER_TITLES.items()},
-    **{key: key for key in SAMPLER_TITLES},
-    "euler ancestral": "euler_a", "euler_ancestral": "euler_a", "k_euler": "euler", "k_euler_a": "euler_a",
-    "k_euler_ancestral": "euler_a", "euler_cfg_pp": "euler", "k_dpmpp_2m": "dpmpp_2m", "dpmpp_2m_k": "dpmpp_2m_karras",
-    "dpmpp_2m_sde_karras": "dpmpp_2m_karras", "uni_pc": "unipc", "ddim_v3": "ddim", "plms": "ddim",
-}  # fmt: skip
 _SEEDS = ("seed", "noise_seed")
 _NODES_MAX = 5000
 
@@ -285,8 +279,12 @@ def _settings(raw: _Raw) -> Settings | None:
         elif given not in (None, ""):
             raw.left_out.append(f"{name.replace('_', ' ')} {str(given)[:40]}")
     sampler, schedule = (str(raw.values.get(name) or "").strip() for name in ("sampler", "schedule"))
-    if sampler and (known := _sampler(sampler, schedule)):
-        found["sampler"] = known
+    if sampler and (known := named(sampler, schedule)):
+        found["sampler"] = known.sampler
+        if known.spacing != "model":
+            found["spacing"] = known.spacing
+        if known.ignored:
+            raw.left_out.append(f"the schedule {known.ignored[:40]}")
     elif sampler:
         raw.left_out.append(f"the sampler {sampler[:40]}")
     size = _SIZE.fullmatch(str(raw.values.get("size") or "").strip())
@@ -320,20 +318,6 @@ def _number(given: object, kind: type[int] | type[float]) -> int | float | None:
 
 def _plain_number(given: object, default: float) -> float:
     return float(given) if isinstance(given, (int, float)) else default
-
-
-def _sampler(name: str, schedule: str) -> Sampler | None:
-    """Some programs write the schedule apart from the sampler's name; of those without a twin here the plain one is taken."""
-    plain = name.casefold()
-    for tried in (
-        f"{plain} {schedule.casefold()}",
-        f"{plain}_{schedule.casefold()}",
-        plain,
-        plain.replace(" karras", ""),
-    ):
-        if tried in _SAMPLERS:
-            return _SAMPLERS[tried]
-    return None
 
 
 def sides_within(side_max: int, width: int, height: int) -> tuple[int, int]:

@@ -11,7 +11,8 @@ from typing import Any
 from controlnet_core.domain import picture
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import RecipeError
-from controlnet_core.domain.recipe import RECIPE_MAX_BYTES, SAMPLER_TITLES, SEED_MAX, Recipe, parse
+from controlnet_core.domain.recipe import RECIPE_MAX_BYTES, SEED_MAX, Recipe, parse
+from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACING_TITLES
 from controlnet_core.storage import foreign_settings
 from controlnet_core.storage.embedded_text import png_text, texts
 
@@ -48,6 +49,8 @@ def parameters(recipe: Recipe) -> str:
         f"Size: {recipe.width}x{recipe.height}",
         f"Model: {recipe.model}",
     ]
+    if recipe.spacing != "model":
+        fields.insert(2, f"Schedule type: {SPACING_TITLES[recipe.spacing]}")
     if recipe.source:
         fields.append(f"Denoising strength: {recipe.source.strength:g}")
     if recipe.clip_skip > 1:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from controlnet_core.domain.recipe import Recipe
 from controlnet_core.storage import foreign_settings
 from controlnet_core.storage.embedded_text import texts
-from controlnet_core.storage.metadata import parameters_of, read_parameters
+from controlnet_core.storage.metadata import parameters, parameters_of, read_parameters
 
 RGB = np.full((8, 8, 3), 90, np.uint8)
 INFOTEXT = "a cat\nNegative prompt: ugly\nSteps: 28, Sampler: Euler a, CFG scale: 7.5, Seed: 5, Size: 512x768"
@@ -134,10 +135,10 @@ def test_a_negative_prompt_begins_a_line() -> None:
 
 
 def test_what_is_left_out_is_named() -> None:
-    found = read(f"{'a red house, ' * 400}<lora:ink:0.8>\nSteps: 900, Sampler: DPM++ SDE, Seed: 4")
+    found = read(f"{'a red house, ' * 400}<lora:ink:0.8>\nSteps: 900, Sampler: DPM fast, Seed: 4")
     assert found.fields["prompt"].endswith("a red house") and 3900 < len(found.fields["prompt"]) <= 4000
     told = "; ".join(found.left_out)
-    for word in ("LoRAs ink", "the end of a prompt of 5199 characters", "steps 900", "the sampler DPM++ SDE"):
+    for word in ("LoRAs ink", "the end of a prompt of 5199 characters", "steps 900", "the sampler DPM fast"):
         assert word in told
     assert found.fields["seed"] == 4 and "steps" not in found.fields
 
@@ -227,3 +228,37 @@ def test_any_json_gives_fields_that_a_recipe_takes(content: object) -> None:
     found = foreign_settings.read(json.dumps(content))
     for name, value in (found.fields if found else {}).items():
         assert foreign_settings._fits(name, value)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "found"),
+    [
+        ("DPM++ SDE Karras", "", ("dpmpp_sde", "karras")),
+        ("DPM++ 2M SDE", "Exponential", ("dpmpp_2m_sde", "exponential")),
+        ("DPM++ 2M", "Karras", ("dpmpp_2m_karras", "model")),
+        ("Euler", "SGM Uniform", ("euler", "sgm_uniform")),
+        ("Euler", "Beta", ("euler", "beta")),
+        ("dpmpp_2m_sde_gpu", "karras", ("dpmpp_2m_sde", "karras")),
+        ("DPM2 a", "", ("dpm2_a", "model")),
+        ("DPM2 a Karras", "", ("dpm2_a", "karras")),
+        ("dpm_2", "sgm_uniform", ("dpm2", "sgm_uniform")),
+        ("Heun", "Automatic", ("heun", "model")),
+        ("k_dpm_2_a", "", ("dpm2_a", "model")),
+    ],
+)
+def test_samplers_and_schedules_by_the_names_of_other_programs(sampler, schedule, found) -> None:
+    text = (
+        f"a house\nSteps: 20, Sampler: {sampler}, " + (f"Schedule type: {schedule}, " if schedule else "") + "Seed: 1"
+    )
+    fields = read_parameters(text)
+    assert (fields["sampler"], fields.get("spacing", "model")) == found
+    ours = Recipe(model="any", width=64, height=64, sampler=found[0], spacing=found[1])
+    again = read_parameters(parameters(ours))
+    assert (again["sampler"], again.get("spacing", "model")) == found
+
+
+def test_a_schedule_that_a_sampler_does_not_take_is_named() -> None:
+    found = read("a house\nSteps: 20, Sampler: Euler a, Schedule type: Karras, Seed: 1")
+    assert found is not None
+    assert found.fields["sampler"] == "euler_a" and "spacing" not in found.fields
+    assert found.left_out == ("the schedule Karras",)

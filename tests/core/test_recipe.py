@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controlnet_core.domain.errors import RecipeError
-from controlnet_core.domain.recipe import SAMPLER_TITLES, ControlUnit, Found, Lora, Recipe, Source, parse
+from controlnet_core.domain.recipe import ControlUnit, Found, Lora, Recipe, Source, parse
+from controlnet_core.domain.samplers import SPACINGS
 from controlnet_core.engine import LocalEngine
 from controlnet_core.models.catalog import Catalog
 from controlnet_core.storage import gallery
@@ -59,8 +60,10 @@ sources = st.builds(
     fill=st.sampled_from(["original", "noise"]),
     resize=st.sampled_from(["stretch", "crop", "fit"]),
 )
+paces = st.sampled_from([(sampler, spacing) for sampler, spacings in SPACINGS.items() for spacing in spacings])
 recipes = st.builds(
-    Recipe,
+    lambda pace, **more: Recipe(sampler=pace[0], spacing=pace[1], **more),
+    pace=paces,
     version=st.sampled_from([1, 2]),
     model=st.just("small"),
     prompt=st.text(alphabet="red house (sea:1.2), [tree] \\", max_size=200),
@@ -72,7 +75,6 @@ recipes = st.builds(
     images=st.integers(1, 2),
     steps=st.integers(1, 4),
     guidance=st.sampled_from([0.0, 1.0, 1.5, 30.0]),
-    sampler=st.sampled_from(sorted(SAMPLER_TITLES)),
     seed=st.integers(0, 2**32 - 1),
     eta=shares,
     source=st.none() | sources,
@@ -105,6 +107,7 @@ WRONG = {
     "steps": [0, 101],
     "guidance": [-1, 31, float("nan"), float("inf")],
     "sampler": ["plms", ""],
+    "spacing": ["karras", "uniform", 1],
     "seed": [-1, 2**32],
     "eta": [-0.1, 1.1],
     "loras": [[{"key": "a", "weight": 3}], [{"key": "a", "strength": 1}], [{"key": "a"}] * 9],

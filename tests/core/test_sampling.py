@@ -16,6 +16,7 @@ from controlnet_core.diffusion.denoiser import Control, Denoiser, level_scales, 
 from controlnet_core.diffusion.schedulers import Noise
 from controlnet_core.domain.errors import ModelError
 from controlnet_core.domain.resize import fit
+from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACINGS, looks
 from controlnet_core.models.loading import load_base
 
 SCHEDULE = {
@@ -34,7 +35,8 @@ ZERO_SNR = {
     "timestep_spacing": "trailing",
     "prediction_type": "v_prediction",
 }
-SAMPLERS = ("ddim", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "unipc", "lcm", "tcd")
+SAMPLERS = tuple(SAMPLER_TITLES)
+SPACED = [(sampler, spacing) for sampler, spacings in SPACINGS.items() for spacing in spacings if spacing != "model"]
 CLEAN = torch.linspace(-1, 1, 48).reshape(1, 3, 4, 4)
 
 
@@ -55,15 +57,23 @@ class Oracle:
         self.sampler = sampler
         alphas = getattr(sampler, "_alphas", None)
         self.all = alphas if len(alphas) == 1000 else None
+        self.asked = 0
 
     def predict(self, seen, time, index, steps):
-        alpha = self.sampler._alphas[index if self.all is None else int(time)]
+        self.asked += 1
+        alpha = self.sampler._alphas[index] if self.all is None else self.between(float(time))
         noise = (seen - alpha.sqrt() * CLEAN) / (1 - alpha).sqrt()
         if self.sampler.prediction == "epsilon":
             return noise
         if self.sampler.prediction == "sample":
             return CLEAN.expand_as(seen)
         return alpha.sqrt() * noise - (1 - alpha).sqrt() * CLEAN
+
+    def between(self, time):
+        """The share of the clean latent at a time that may lie between two of the training's: as k-diffusion has it."""
+        low = min(int(time), 998)
+        logs = [((1 - alpha) / alpha).sqrt().log() for alpha in self.all[low : low + 2]]
+        return 1 / (1 + torch.lerp(*logs, time - low).exp() ** 2) if time % 1 else self.all[int(time)]
 
 
 @pytest.mark.parametrize("schedule", [SCHEDULE, ZERO_SNR], ids=["leading", "zero-snr"])
@@ -94,6 +104,81 @@ def test_every_sampler_serves_every_prediction_in_any_number_of_steps(name, sche
     assert max(float((one - CLEAN).abs().max()) for one in seen) < 0.05
     if name != "ddim" or schedule is ZERO_SNR or steps > 1:  # the original's single step ends where it begins
         assert (latent - CLEAN).abs().max() < 0.15
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 20, 100])
+@pytest.mark.parametrize("prediction", schedulers.PREDICTIONS)
+@pytest.mark.parametrize("schedule", [SCHEDULE, ZERO_SNR], ids=["leading", "zero-snr"])
+@pytest.mark.parametrize(("name", "spacing"), SPACED)
+def test_every_spacing_serves_every_prediction_in_any_number_of_steps(name, spacing, schedule, prediction, steps):
+    if schedule is ZERO_SNR and prediction == "epsilon":
+        pytest.skip("the noise says nothing about a latent of noise alone: no such model can be")
+    sampler = schedulers.make(name, {**schedule, "prediction_type": prediction}, steps, spacing=spacing)
+    assert sampler.prediction == prediction and sampler.steps == steps
+    assert int(sampler.times[0]) >= 979  # every one begins where there is nothing but noise
+    noise, oracle, seen = Noise([3]), Oracle(sampler), []
+    latent = sample(oracle, sampler, noise, noise.draw((3, 4, 4)), on_step=lambda p: seen.append(p.clean()))  # type: ignore[arg-type]
+    assert oracle.asked == looks(name, steps)
+    assert max(float((one - CLEAN).abs().max()) for one in seen) < 0.05
+    assert (latent - CLEAN).abs().max() < 0.15
+
+
+def wavering(seen, time, index=0, steps=1):
+    """A network that is no oracle: what it says bends with the time and the latent."""
+    return torch.tanh(seen * (0.5 + float(time) / 2000)) + 0.1 * math.sin(float(time) / 90)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "spacing", "settings"),
+    [
+        ("heun", "HeunDiscreteScheduler", "model", {"timestep_spacing": "leading"}),
+        ("heun", "HeunDiscreteScheduler", "karras", {"timestep_spacing": "linspace", "use_karras_sigmas": True}),
+        ("dpm2", "KDPM2DiscreteScheduler", "model", {"timestep_spacing": "leading"}),
+        ("dpm2", "KDPM2DiscreteScheduler", "sgm_uniform", {"timestep_spacing": "trailing"}),
+    ],
+)
+def test_samplers_of_the_second_order_go_where_those_of_diffusers_go(name, kind, spacing, settings):
+    import diffusers
+
+    sampler = schedulers.make(name, SCHEDULE, 12, spacing=spacing)
+    noise = Noise([3])
+    drawn = noise.draw((3, 4, 4))
+    ours = sample(type("Net", (), {"predict": staticmethod(wavering)})(), sampler, noise, drawn)
+    made = getattr(diffusers, kind)
+    known = {key: value for key, value in {**SCHEDULE, **settings}.items() if key != "set_alpha_to_one"}
+    theirs = made(**known)
+    theirs.set_timesteps(12)
+    latent = sampler.start(drawn)
+    for time in theirs.timesteps:
+        output = wavering(theirs.scale_model_input(latent, time), time)
+        latent = theirs.step(output, time, latent, return_dict=False)[0]
+    assert (ours - latent).abs().max() < 2e-3
+
+
+@pytest.mark.parametrize("name", ["dpm2_a", "dpmpp_sde", "dpmpp_2m_sde", "euler_a"])
+def test_fresh_noise_depends_on_the_seed_of_its_picture_alone(name):
+    def made(seeds):
+        noise = Noise(seeds)
+        net = type("Net", (), {"predict": staticmethod(wavering)})()
+        return sample(net, schedulers.make(name, SCHEDULE, 6), noise, noise.draw((3, 4, 4)))
+
+    assert torch.allclose(made([5, 9])[1], made([9])[0], atol=1e-5)
+    assert not torch.allclose(made([5])[0], made([9])[0], atol=1e-2)
+
+
+def test_the_times_of_the_beta_spacing_are_close_at_both_ends_and_never_the_same():
+    for steps in (1, 2, 20, 100, 500):
+        times = schedulers.beta_times(steps)
+        assert len(times) == steps and times[0] == 999 and times[-1] >= 0
+        assert all(low < high for high, low in itertools.pairwise(times))
+    gaps = -np.diff(schedulers.beta_times(20))
+    assert gaps[0] < gaps[9] / 2 and gaps[-1] < gaps[9]
+
+
+def test_distilled_models_visit_the_times_of_their_makers():
+    assert schedulers.make("lcm", SCHEDULE, 4, spacing="sgm_uniform").times.tolist() == [999, 749, 499, 249]
+    assert schedulers.make("euler", SCHEDULE, 4, spacing="sgm_uniform").times.tolist() == [999, 749, 499, 249]
+    assert schedulers.make("lcm", SCHEDULE, 4).times.tolist() == [999, 759, 499, 259]
 
 
 @pytest.mark.parametrize("name", SAMPLERS[1:])

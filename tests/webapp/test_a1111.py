@@ -21,7 +21,9 @@ from starlette.middleware import Middleware
 
 from annotator.detection import detector
 from controlnet_core.domain.picture import open_picture, to_png
+from controlnet_core.domain.samplers import SAMPLER_TITLES
 from controlnet_core.storage.gallery import recipe_of
+from controlnet_core.storage.metadata import read_parameters
 from tests.webapp.conftest import mask
 from webapp.api import a1111, a1111_units, v1
 from webapp.api.door import Door
@@ -213,6 +215,30 @@ def test_info_is_whole_and_names_what_was_not_done(client: httpx.Client) -> None
         assert name in notes["Ignored"]
     assert "tiling" not in notes["Ignored"]
     assert "hr_upscaler" not in notes["Ignored"]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "found"),
+    [
+        ("DPM++ SDE", "Karras", ("dpmpp_sde", "karras")),
+        ("DPM++ 2M SDE", "exponential", ("dpmpp_2m_sde", "exponential")),
+        ("Euler", "SGM Uniform", ("euler", "sgm_uniform")),
+        ("DPM2 a", "Automatic", ("dpm2_a", "model")),
+        ("Heun", None, ("heun", "model")),
+        ("DPM++ 2M Karras", "Automatic", ("dpmpp_2m_karras", "model")),
+    ],
+)
+def test_samplers_and_schedulers_by_their_names(
+    client: httpx.Client, sampler: str, scheduler: str | None, found: tuple[str, str]
+) -> None:
+    asked = SMALL | {"prompt": "a house", "sampler_name": sampler, "scheduler": scheduler}
+    told = json.loads(client.post("/sdapi/v1/txt2img", json=asked).json()["info"])
+    assert told["extra_generation_params"] == {}
+    assert found[0] in SAMPLER_TITLES and told["sampler_name"] == dict(SAMPLER_TITLES)[found[0]]
+    fields = read_parameters(told["infotexts"][0])
+    assert (fields["sampler"], fields.get("spacing", "model")) == found
+    known = {one["name"] for one in client.get("/sdapi/v1/schedulers").json()}
+    assert {"automatic", "karras", "exponential", "sgm_uniform", "beta"} == known
 
 
 def test_the_same_recipe_makes_the_same_pixels_as_our_own_api(client: httpx.Client, studio: Studio) -> None:

@@ -45,6 +45,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {f"{layer}.lora_up.weight": torch.randn(32, 2), f"{layer}.lora_down.weight": torch.randn(2, 32)},
         models / "loras" / "style.safetensors",
     )
+    (models / "loras" / "tcd-lora.safetensors").write_bytes((models / "loras" / "style.safetensors").read_bytes())
     (models / "embeddings").mkdir()
     save_file({"emb_params": torch.randn(2, 32)}, models / "embeddings" / "calm.safetensors")
     return folder
@@ -126,6 +127,28 @@ def test_settings_of_another_programs_picture_are_taken(
     assert other.exit_code == 0, other.output
     recipe = recipe_of((tmp_path / "small-5.png").read_bytes())
     assert recipe is not None and (recipe.steps, recipe.guidance) == (1, 2.5)
+
+
+def test_a_preset_sets_what_is_not_given_and_adds_its_lora(here: Studio, tmp_path: Path) -> None:
+    plain = ("--model", "small", "--size", "64x64", "--seed", 3, "--out", tmp_path)
+    for number, (wanted, given, steps, guidance) in enumerate(
+        [("tcd", (), 4, 1.0), ("auto", ("--steps", 3, "--guidance", 1.5), 3, 1.5), ("tcd-lora", ("--steps", 1), 1, 1.0)]
+    ):
+        done = generate(*plain[:-1], tmp_path / str(number), "--preset", wanted, *given)
+        assert done.exit_code == 0, done.output
+        recipe = recipe_of((tmp_path / str(number) / "small-3.png").read_bytes())
+        assert recipe is not None
+        assert (recipe.sampler, recipe.steps, recipe.guidance, recipe.eta) == ("tcd", steps, guidance, 0.3)
+        assert [(lora.key, lora.weight) for lora in recipe.loras] == [("tcd-lora", 1.0)]
+    done = generate(*plain, "--preset", "tcd", "--sampler", "heun", "--spacing", "karras", "--steps", 2)
+    assert done.exit_code == 0, done.output
+    recipe = recipe_of((tmp_path / "small-3.png").read_bytes())
+    assert recipe is not None
+    assert (recipe.sampler, recipe.spacing) == ("heun", "karras")
+    for wanted, words in (("lightning", "Nothing here is made for Lightning"), ("warp", "no preset called")):
+        done = generate(*plain, "--preset", wanted)
+        assert done.exit_code == 1
+        assert words in done.output
 
 
 def test_a_control_takes_the_controlnet_that_is_here(files: Path, here: Studio, tmp_path: Path) -> None:

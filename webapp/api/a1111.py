@@ -20,7 +20,8 @@ from annotator.formats import openpose_json
 from controlnet_core.domain import document as documents
 from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError, ModelMissing, StudioError
-from controlnet_core.domain.recipe import SAMPLER_TITLES, Recipe, Sampler, Source
+from controlnet_core.domain.recipe import Recipe, Source
+from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACING_TITLES, Named, named
 from controlnet_core.execution.queue import Entry
 from controlnet_core.models.catalog import ModelCard
 from controlnet_core.storage.metadata import alone, parameters, parameters_of, read_parameters
@@ -37,11 +38,6 @@ from webapp.application.tokens import Unknown
 
 IMAGES_MAX = 12
 _LORA = re.compile(r"<lora:([^:<>]{1,120})(?::(-?\d{0,3}\.?\d{1,4}))?[^<>]{0,40}>")
-_SAMPLERS: dict[str, Sampler] = {
-    name: key for key, title in SAMPLER_TITLES.items() for name in (title.lower(), f"k_{key}")
-}
-_KARRAS: dict[Sampler, Sampler] = {"dpmpp_2m": "dpmpp_2m_karras", "dpmpp_2m_karras": "dpmpp_2m_karras"}
-_NO_SCHEDULER = ("", "automatic", "none", "uniform", "simple")
 _UNUSED = {
     "styles": None,
     "restore_faces": False,
@@ -172,6 +168,7 @@ def recipe_of(
     prompt, loras = _loras(studio, base, asked.prompt)
     used = units.read(studio, base, asked.alwayson_scripts or {}, source, min(width, height), notes)
     texts = f"{prompt} {asked.negative_prompt}"
+    sampler = _sampler(asked, notes)
     recipe = builder.for_base(
         base,
         [one.draft for one in used],
@@ -183,7 +180,8 @@ def recipe_of(
         images=asked.batch_size * asked.n_iter,
         steps=asked.steps,
         guidance=asked.cfg_scale,
-        sampler=_sampler(asked, notes),
+        sampler=sampler.sampler,
+        spacing=sampler.spacing if sampler.spacing != "model" else None,
         seed=asked.seed if asked.seed >= 0 else -1,
         eta=asked.eta,
         source=source,
@@ -211,17 +209,14 @@ def _overridden(asked: Txt2Img, name: str, default: Any) -> Any:
     return default if value is None else value
 
 
-def _sampler(asked: Txt2Img, notes: Notes) -> Sampler:
+def _sampler(asked: Txt2Img, notes: Notes) -> Named:
     name = asked.sampler_name or asked.sampler_index or "Euler"
-    sampler = _SAMPLERS.get(name.strip().lower())
-    if sampler is None:
+    found = named(name, asked.scheduler or "")
+    if found is None:
         raise Unknown("Sampler not found.", f"Nearest: {nearest(name, list(SAMPLER_TITLES.values()))}.")
-    scheduler = (asked.scheduler or "").strip().lower()
-    if scheduler == "karras" and sampler in _KARRAS:
-        return _KARRAS[sampler]
-    if scheduler not in _NO_SCHEDULER:
-        notes.ignored(f"scheduler {asked.scheduler}")
-    return sampler
+    if found.ignored:
+        notes.ignored(f"scheduler {found.ignored}")
+    return found
 
 
 def _loras(studio: Studio, base: ModelCard, prompt: str) -> tuple[str, list[Any]]:
@@ -429,7 +424,10 @@ async def samplers(_studio: Studio, _request: Request, _caller: Caller) -> Respo
 
 async def schedulers(_studio: Studio, _request: Request, _caller: Caller) -> Response:
     """The schedulers."""
-    known = [("automatic", "Automatic", -1.0), ("karras", "Karras", 7.0)]
+    spacings = (
+        (key, title, 7.0 if key == "karras" else -1.0) for key, title in SPACING_TITLES.items() if key != "model"
+    )
+    known = [("automatic", "Automatic", -1.0), *spacings]
     return JSONResponse(
         [
             {"name": name, "label": label, "aliases": None, "default_rho": rho, "need_inner_model": False}

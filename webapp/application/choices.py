@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from controlnet_core.domain.control import ControlType, Value
 from controlnet_core.domain.errors import ModelMissing
-from controlnet_core.domain.recipe import Fill, Lora, Mode, Sampler, Source
+from controlnet_core.domain.recipe import Fill, Lora, Mode, Source
+from controlnet_core.domain.samplers import SPACINGS, Sampler, Spacing
+from controlnet_core.models import presets
 from controlnet_core.models.catalog import Catalog, Defaults, Kind, ModelCard
+from controlnet_core.models.presets import Quick
 
 LORAS_MAX = 8
+AUTO = "auto"
+"""Whatever makes a base model quick, if anything here does."""
+_PACE = ("sampler", "spacing", "steps", "guidance", "eta")
 EMBEDDINGS_MAX = 16
 
 
@@ -26,7 +32,8 @@ class Choices:
     `size` is the shorter side of the picture in pixels; `seed` -1 draws a new one each time. weight, start, end and mode
     are those of a page's only control, `params` how it is drawn and `network` the ControlNet that carries it, where those are
     not the usual ones. `loras`
-    are weights by key; `variation` is the share of the way from the noise of the seed to that of `variation_seed`.
+    are weights by key; `variation` is the share of the way from the noise of the seed to that of `variation_seed`. `quick` is
+    the key of the preset of few steps that was chosen, "" for the model's own way.
     """
 
     size: int = 512
@@ -39,6 +46,8 @@ class Choices:
     mode: Mode = "balanced"
     seed: int = -1
     sampler: Sampler = "ddim"
+    spacing: Spacing = "model"
+    quick: str = ""
     eta: float = 0.0
     added_prompt: str = ""
     negative: str = ""
@@ -56,6 +65,14 @@ class Choices:
         shared = set(asdict(cls())) & set(type(start).model_fields)
         return cls(size=min(start.width, start.height), **{name: getattr(start, name) for name in shared})
 
+    def paced(self, wanted: Quick | None, start: Defaults) -> Choices:
+        """The same with a preset of few steps; None: with what the model's card suggests instead."""
+        fields = wanted.preset.fields if wanted else {name: getattr(start, name) for name in _PACE}
+        loras = {key: weight for key, weight in self.loras.items() if key != self.quick}
+        if wanted and wanted.lora:
+            loras[wanted.lora.id] = 1.0
+        return replace(self, **fields, loras=loras, quick=wanted.key if wanted else "")
+
     def fields(self, catalog: Catalog, base: ModelCard, prompt: str) -> dict[str, Any]:
         """The fields of a recipe for `base`: all but model, prompt, size and controls."""
         loras = {card.id for card in fitting(catalog, base, "lora")}
@@ -68,6 +85,7 @@ class Choices:
             "steps": self.steps,
             "guidance": self.guidance,
             "sampler": self.sampler,
+            "spacing": self.spacing if self.spacing in SPACINGS[self.sampler] else "model",
             "seed": self.seed,
             "eta": self.eta,
             "loras": tuple(
@@ -112,6 +130,36 @@ def fitting(catalog: Catalog, base: ModelCard, kind: Kind) -> list[ModelCard]:
         return []
     cards = (card for card in catalog.cards() if card.kind == kind and card.family in ("", base.family))
     return [card for card in cards if not card.trouble and catalog.installed(card)]
+
+
+def quick(catalog: Catalog, base: ModelCard) -> list[Quick]:
+    """The presets of few steps that a base model can be run with here, the best first."""
+    return presets.quick(base, fitting(catalog, base, "lora"))
+
+
+def quick_called(catalog: Catalog, base: ModelCard, wanted: str) -> Quick | None:
+    """The preset of few steps of this key, or of this LoRA; of "auto" the best one, None where there is none.
+
+    Raises RecipeError for a name that is not known, ModelMissing where nothing here is made for it.
+    """
+    offered = quick(catalog, base)
+    if wanted == AUTO:
+        return next(iter(offered), None)
+    found = next((one for one in offered if wanted in (one.key, one.preset.key)), None)
+    if found is not None:
+        return found
+    title = presets.preset(wanted).title
+    cards = [card for card in quick_missing(catalog, base) if card.preset == wanted]
+    way = f"Download {cards[0].title} on the Models page" if cards else "Put a LoRA that is into models/loras"
+    raise ModelMissing(f"Nothing here is made for {title} with {base.title}.", f"{way}, or leave the preset away.")
+
+
+def quick_missing(catalog: Catalog, base: ModelCard) -> list[ModelCard]:
+    """The LoRAs of few steps that could be downloaded for a base model."""
+    if "lora" not in catalog.family(base).supports:
+        return []
+    cards = (card for card in catalog.cards() if card.kind == "lora" and card.preset and card.family == base.family)
+    return [card for card in cards if not catalog.installed(card)]
 
 
 @dataclass(frozen=True)

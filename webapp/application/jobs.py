@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from controlnet_core.domain.samplers import looks
 from controlnet_core.execution.queue import Entry
 from webapp.application import views
 from webapp.application.studio import Studio
@@ -99,4 +100,5 @@ def _amount(entry: Entry) -> float:
         return 1.0
     recipe = json.loads(entry.recipe)
     pixels = recipe.get("width", 512) * recipe.get("height", 512)
-    return recipe.get("images", 1) * recipe.get("steps", 20) * pixels / 1e6
+    asked = looks(recipe.get("sampler", "ddim"), recipe.get("steps", 20))
+    return recipe.get("images", 1) * asked * pixels / 1e6

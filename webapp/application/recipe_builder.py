@@ -25,11 +25,23 @@ from controlnet_core.domain.control import ControlType, Detector, Rgb, Value
 from controlnet_core.domain.detection import Detection
 from controlnet_core.domain.document import Document
 from controlnet_core.domain.errors import InputError
-from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Fill, Found, Mode, Recipe, Resize, Source, refusal
+from controlnet_core.domain.recipe import (
+    SEED_MAX,
+    ControlUnit,
+    Fill,
+    Found,
+    Lora,
+    Mode,
+    Recipe,
+    Resize,
+    Source,
+    refusal,
+)
+from controlnet_core.domain.samplers import SPACINGS
 from controlnet_core.families import UNKNOWN
 from controlnet_core.models.catalog import Catalog, Defaults, ModelCard
 from controlnet_core.storage.store import Blobs
-from webapp.application.choices import networks_for
+from webapp.application.choices import networks_for, quick_called
 from webapp.application.photos import SHORTER_PX, Photos
 
 
@@ -104,14 +116,24 @@ class RecipeBuilder:
         except ValidationError as error:
             raise refusal(error) from error
 
-    def for_base(self, base: ModelCard, drafts: Sequence[Draft], **given: Any) -> Recipe:
+    def for_base(self, base: ModelCard, drafts: Sequence[Draft], *, preset: str | None = None, **given: Any) -> Recipe:
         """As `recipe`, for a base model: what is not given, or None, is what its card suggests.
 
-        A control that acts and names no ControlNet gets the best one that is here. Raises ModelMissing where there is none.
+        With a `preset` of few steps (its key, that of its LoRA, or "auto" for the best one here) it is what that suggests, its
+        LoRA included. A control that acts and names no ControlNet gets the best one that is here. Raises ModelMissing where
+        there is none, and for a preset that nothing here is made for.
         """
         carried = [replace(draft, network=self._network(base, draft)) for draft in drafts]
         told = {name: value for name, value in given.items() if value is not None}
-        return self.recipe(carried, **{"model": base.id, **suggested(base.defaults), **told})
+        wanted = quick_called(self._catalog, base, preset) if preset else None
+        fields = {"model": base.id, **suggested(base.defaults), **(wanted.preset.fields if wanted else {}), **told}
+        if wanted and wanted.lora:
+            loras: tuple[Lora, ...] = fields.get("loras", ())
+            named = wanted.lora.id in {lora.key for lora in loras}
+            fields["loras"] = loras if named else (*loras, Lora(key=wanted.lora.id))
+        if "spacing" not in told and fields["spacing"] not in SPACINGS.get(fields["sampler"], ()):
+            fields["spacing"] = "model"  # another sampler than the model's own was asked for
+        return self.recipe(carried, **fields)
 
     def unit(self, draft: Draft) -> ControlUnit:
         """A control of a recipe: its picture rendered and kept. Raises RecipeError, InputError, NoSpace."""

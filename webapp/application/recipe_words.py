@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from controlnet_core.domain.control import ControlType, Param
 from controlnet_core.domain.errors import StudioError
-from controlnet_core.domain.recipe import SAMPLER_TITLES, ControlUnit, Found, Recipe
+from controlnet_core.domain.recipe import ControlUnit, Found, Recipe
+from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACING_TITLES
 from webapp.application.studio import Studio
 
 MODES = {"balanced": "", "prompt": "prompt first", "control": "control first (guess mode)"}
@@ -25,6 +26,7 @@ def described(studio: Studio, recipe: Recipe) -> list[Pair]:
         ("Steps", str(recipe.steps)),
         ("Guidance scale", f"{recipe.guidance:g}"),
         ("Sampler", SAMPLER_TITLES[recipe.sampler]),
+        ("Spacing", SPACING_TITLES[recipe.spacing] if recipe.spacing != "model" else ""),
         ("Eta", f"{recipe.eta:g}" if recipe.eta else ""),
         (
             "Variation",

@@ -49,12 +49,22 @@ def generate(
     steps: Annotated[int | None, typer.Option(min=1, max=100)] = None,
     guidance: Annotated[float | None, typer.Option(min=0, max=30)] = None,
     sampler: Annotated[str, typer.Option(help="As on the page; the model's own by default.")] = "",
+    spacing: Annotated[
+        str, typer.Option(help="Where the noise levels lie: model, karras, exponential, beta or sgm_uniform.")
+    ] = "",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Few steps by a model or LoRA that is made for them: lcm, tcd, turbo, lightning, hyper, dmd2, or auto for "
+            "what is here. Sets sampler, spacing, steps and guidance; what you give yourself wins."
+        ),
+    ] = "",
     negative: Annotated[str | None, typer.Option(help="What the picture should not show.")] = None,
     added: Annotated[str | None, typer.Option(help="Added to the prompt; the model's own words by default.")] = None,
     seed: Annotated[int, typer.Option(min=-1, max=2**32 - 1, help="-1 draws one.")] = -1,
     number: Annotated[int, typer.Option("-n", min=1, max=12, help="How many pictures.")] = 1,
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in pixels, multiples of 64.")] = "",
-    eta: Annotated[float, typer.Option(min=0, max=1, help="Noise that DDIM adds in every step.")] = 0.0,
+    eta: Annotated[float | None, typer.Option(min=0, max=1, help="Noise that DDIM and TCD add in every step.")] = None,
     source: Annotated[Path | None, typer.Option(help="The picture to start from.")] = None,
     mask: Annotated[Path | None, typer.Option(help="What of the source is made anew: white.")] = None,
     strength: Annotated[float, typer.Option(min=0.01, max=1, help="How far to go from the source.")] = 0.75,
@@ -110,8 +120,10 @@ def generate(
             steps=steps or taken.get("steps"),
             guidance=taken.get("guidance") if guidance is None else guidance,
             sampler=sampler or taken.get("sampler"),
+            spacing=spacing or taken.get("spacing"),
+            preset=preset or None,
             seed=taken.get("seed", seed) if seed == -1 else seed,
-            eta=eta or taken.get("eta", eta),
+            eta=taken.get("eta") if eta is None else eta,
             source=_source(here, source, mask, strength, blur, fill),
             loras=tuple(_lora(given) for given in lora or []),
             embeddings=tuple(embedding or []),

@@ -14,7 +14,7 @@ from webapp.application.studio import Studio
 
 
 class ModelView(views.View):
-    """A model; `here` says whether it is on this machine."""
+    """A model; `here` says whether it is on this machine, `preset` which preset of few steps it is made for ("": none)."""
 
     id: str
     title: str
@@ -23,6 +23,7 @@ class ModelView(views.View):
     controls: list[str]
     licence: str
     note: str
+    preset: str
     here: bool
 
 
@@ -46,6 +47,7 @@ async def models(studio: Studio, _request: Request, _caller: Caller) -> Response
                     controls=list(card.controls),
                     licence=card.licence,
                     note=card.note,
+                    preset=card.preset,
                     here=studio.catalog.installed(card),
                 )
                 for card in studio.catalog.cards()

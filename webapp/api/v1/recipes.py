@@ -10,7 +10,8 @@ from controlnet_core.domain import control as controls_of
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.errors import InputError, ModelMissing
-from controlnet_core.domain.recipe import Fill, Lora, Mode, Recipe, Resize, Sampler
+from controlnet_core.domain.recipe import Fill, Lora, Mode, Recipe, Resize
+from controlnet_core.domain.samplers import Sampler, Spacing
 from webapp.api import pictures
 from webapp.api.routing import parsed
 from webapp.api.v1.common import Asked, Digest, Picture
@@ -56,7 +57,10 @@ class LoraRequest(Asked):
 
 
 class JobRequest(Asked):
-    """A recipe. What is left out is what the model's card suggests; `seed` -1 draws one; the same `id` again is the same job."""
+    """A recipe. What is left out is what the model's card suggests; `seed` -1 draws one; the same `id` again is the same job.
+
+    `preset` is one of few steps (that of a model or LoRA here, or "auto" for whatever is): it decides what is left out.
+    """
 
     id: str | None = None
     model: str | None = None
@@ -71,6 +75,8 @@ class JobRequest(Asked):
     steps: int | None = None
     guidance: float | None = None
     sampler: Sampler | None = None
+    spacing: Spacing | None = None
+    preset: str | None = None
     seed: int = -1
     eta: float | None = None
     loras: list[LoraRequest] = Field([], max_length=8)

@@ -20,7 +20,7 @@ from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import ControlUnit, Recipe, Source, parse
 from controlnet_core.storage import foreign_settings
 from webapp.application import validation
-from webapp.application.choices import Choices, Start
+from webapp.application.choices import Choices, Start, quick
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.compose import layers_panel, state
@@ -30,7 +30,7 @@ from webapp.ui.generate import panels, settings_panel
 from webapp.ui.messages import plain
 from webapp.ui.session import Desk, Wish, first_page, go_to, remember, remembered, set_widget
 
-_SHARED = ("steps", "guidance", "sampler", "eta", "added_prompt", "negative", "clip_skip", "vae")
+_SHARED = ("steps", "guidance", "sampler", "spacing", "eta", "added_prompt", "negative", "clip_skip", "vae")
 
 
 def take(studio: Studio, wanted: Wanted, page: str) -> None:
@@ -84,6 +84,8 @@ def parameters(studio: Studio, text: str, page: str) -> None:
     if size:
         largest = studio.catalog.family(panels.model_card(studio)).side_max
         size["size"] = min(largest, max(settings_panel.SIZE_MIN_PX, size["size"]))
+    if "sampler" in shared:
+        shared.setdefault("spacing", "model")
     settings_panel.adopt(at, replace(at.choices, **shared, **size))
     names = [name for name in ("prompt", "negative", "steps", "sampler", "guidance", "seed") if name in found]
     lost = f" Left out: {'; '.join(settings.left_out)}." if settings.left_out else ""
@@ -220,7 +222,9 @@ def _choices(studio: Studio, made: Recipe, missing: list[str]) -> Choices:
     if not made.controls:
         acting = {"weight": 0.0}
     size = max(settings_panel.SIZE_MIN_PX, min(made.width, made.height))
+    paced = quick(studio.catalog, studio.catalog.card(made.model)) if studio.catalog.has(made.model) else []
     return Choices(
+        quick=next((one.key for one in paced if one.key in {lora.key for lora in made.loras}), ""),
         size=size,
         images=made.images,
         seed=made.seed,

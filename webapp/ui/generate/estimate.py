@@ -17,6 +17,7 @@ import psutil
 
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.recipe import ControlUnit, Recipe, parse
+from controlnet_core.domain.samplers import looks
 from controlnet_core.execution.queue import Entry
 from controlnet_core.memory import plan
 from controlnet_core.models.catalog import ModelCard
@@ -38,7 +39,8 @@ def sentence(studio: Studio, at: Wish, base: ModelCard, size: tuple[int, int], n
     """What a run of the page's settings would take at `size` (width, height) with the controls whose networks are given."""
     chosen = at.choices
     share = at.begin.strength if at.begin else 1.0
-    work = chosen.images * max(1, round(chosen.steps * share)) * (1 if chosen.guidance == 1 else 2)
+    asked = looks(chosen.sampler, max(1, round(chosen.steps * share)))
+    work = chosen.images * asked * (1 if chosen.guidance == 1 else 2)
     each = _seconds_each(studio, base.id, size, len(networks))
     parts = [f"{size[0]} × {size[1]} px"]
     parts += [f"{chosen.images} pictures"] if chosen.images > 1 else []
@@ -67,7 +69,9 @@ def latest_picture_s(studio: Studio, model: str) -> float | None:
 def passes(recipe: Recipe) -> int:
     """How often the network runs for a recipe, in single pictures."""
     share = recipe.source.strength if recipe.source else 1.0
-    return recipe.images * max(1, round(recipe.steps * share)) * (1 if recipe.guidance == 1 else 2)
+    return (
+        recipe.images * looks(recipe.sampler, max(1, round(recipe.steps * share))) * (1 if recipe.guidance == 1 else 2)
+    )
 
 
 # ---- time

@@ -13,10 +13,11 @@ from typing import Any, Protocol, get_args
 import streamlit as st
 
 from controlnet_core.domain.control import Param, Value
-from controlnet_core.domain.recipe import SAMPLER_TITLES, SEED_MAX, Mode, Sampler
+from controlnet_core.domain.recipe import SEED_MAX, Mode
+from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACING_TITLES, SPACINGS, TAKES_ETA, Sampler
 from controlnet_core.models.catalog import ModelCard
 from webapp.application import validation
-from webapp.application.choices import LORAS_MAX, Choices, Networks, fitting
+from webapp.application.choices import LORAS_MAX, Choices, Networks, fitting, quick, quick_missing
 from webapp.application.studio import Studio
 from webapp.ui.messages import plain, told
 from webapp.ui.session import Wish, set_widget, widget, widget_value
@@ -55,7 +56,7 @@ def settings(studio: Studio, at: Wish, base: ModelCard, sections: tuple[Section,
         return
     sizes = tuple(range(SIZE_MIN_PX, studio.catalog.family(base).side_max + 1, 64))
     parts = [
-        Section("Basics", lambda: _basics(at, sizes)),
+        Section("Basics", lambda: _basics(studio, at, base, sizes)),
         *sections,
         Section("Extras", lambda: _extras(studio, at, base)),
     ]
@@ -146,7 +147,44 @@ def drawn(key: str, params: tuple[Param, ...], present: Mapping[str, Value]) -> 
     return chosen
 
 
-def _basics(at: Wish, sizes: tuple[int, ...]) -> None:
+def _pace(studio: Studio, at: Wish, base: ModelCard) -> None:
+    """The model's own way, or a preset of few steps: which sets sampler, steps and guidance, and adds its LoRA."""
+    start = base.defaults
+    offered = {one.key: one for one in quick(studio.catalog, base)}
+    if any(one.lora is None and vars(start).items() >= one.preset.fields.items() for one in offered.values()):
+        return  # the model's own way is a quick one
+    if not offered:
+        for card in quick_missing(studio.catalog, base)[:1]:
+            st.caption(plain(f"Pictures in a few steps: download {card.title} on the Models page."))
+        return
+    alike = {one.title for one in offered.values() if sum(one.title == other.title for other in offered.values()) > 1}
+    titles = {"": "The model's own"} | {
+        key: f"{one.title} ({one.lora.title})" if one.lora and one.title in alike else one.title
+        for key, one in offered.items()
+    }
+    chosen = offered.get(at.choices.quick)
+    present = chosen.key if chosen and (chosen.lora is None or chosen.key in at.choices.loras) else ""
+    key = f"{at.key}.{at.round}.quick"
+
+    def take() -> None:
+        wanted = widget_value(key)
+        if wanted in titles:
+            adopt(at, at.choices.paced(offered.get(wanted), start))
+
+    st.segmented_control(
+        "Quick",
+        list(titles),
+        format_func=titles.__getitem__,
+        key=widget(key, present),
+        help="Few steps, by a model or LoRA that was made for them. It sets sampler, steps and guidance as its makers do; "
+        "change them as you like.",
+        required=True,
+        on_change=take,
+    )
+
+
+def _basics(studio: Studio, at: Wish, base: ModelCard, sizes: tuple[int, ...]) -> None:
+    _pace(studio, at, base)
     key, chosen = f"{at.key}.{at.round}", at.choices
     nearest = min(sizes, key=lambda size: abs(size - chosen.size))
     left, right = st.columns(2, gap="medium")
@@ -173,8 +211,21 @@ def _basics(at: Wish, sizes: tuple[int, ...]) -> None:
             list(SAMPLER_TITLES),
             format_func=SAMPLER_TITLES.__getitem__,
             key=widget(f"{key}.sampler", chosen.sampler),
-            help="The way from noise to the picture. LCM and TCD suit models that were made for few steps.",
+            help="The way from noise to the picture. LCM and TCD suit models that were made for few steps; Heun, DPM2 and "
+            "DPM++ SDE ask the model twice a step.",
         )
+        sampler = validation.choice(sampler, get_args(Sampler), "The sampler")
+        spacings = SPACINGS[sampler]
+        spacing = "model"
+        if len(spacings) > 1:
+            spacing = st.selectbox(
+                "Spacing",
+                spacings,
+                format_func=SPACING_TITLES.__getitem__,
+                key=widget(f"{key}.spacing.{sampler}", chosen.spacing if chosen.spacing in spacings else "model"),
+                help="Where the noise levels of the steps lie; other programs call it the schedule.",
+            )
+    with left:
         seed = st.number_input(
             "Seed",
             -1,
@@ -190,7 +241,8 @@ def _basics(at: Wish, sizes: tuple[int, ...]) -> None:
         images=validation.whole(images, 1, 12, "Images"),
         steps=validation.whole(steps, 1, 100, "Steps"),
         guidance=validation.number(guidance, 0, 30, "The guidance scale"),
-        sampler=validation.choice(sampler, get_args(Sampler), "The sampler"),
+        sampler=sampler,
+        spacing=validation.choice(spacing, spacings, "The spacing"),
         seed=validation.whole(seed, -1, SEED_MAX, "The seed"),
         negative=validation.text(negative, 4000, "The negative prompt"),
     )
@@ -224,14 +276,14 @@ def _extras(studio: Studio, at: Wish, base: ModelCard) -> None:
         "variation": validation.number(variation, 0, 1, "The variation"),
         "variation_seed": validation.whole(variation_seed, 0, SEED_MAX, "The variation seed"),
     }
-    if chosen.sampler == "ddim":
+    if chosen.sampler in TAKES_ETA:
         eta = st.slider(
             "Eta",
             0.0,
             1.0,
             step=0.05,
             key=widget(f"{key}.eta", chosen.eta),
-            help="Noise that DDIM adds in every step; 0 adds none.",
+            help="Noise that DDIM and TCD add in every step; 0 adds none.",
         )
         values["eta"] = validation.number(eta, 0, 1, "Eta")
     at.choices = replace(chosen, **values)
