@@ -433,7 +433,8 @@ def beta_times(steps: int) -> list[int]:
 
     Lee et al. 2024, "Beta Sampling is All You Need", with the usual exponents of 0.6 on both sides.
     """
-    from scipy.special import betaincinv  # here, for loading it takes longer than most runs
+    # Here, for loading it takes longer than most runs; it publishes no types.
+    from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs]
 
     wanted = np.rint(betaincinv(_BETA, _BETA, 1 - np.arange(steps) / steps) * _TRAINED).astype(int).tolist()
     times: list[int] = []

@@ -318,13 +318,19 @@ class Catalog:
         return known
 
     def _recognised(self, card: ModelCard) -> ModelCard:
-        """A card that was added by its name alone, with the family that its files show once they are here."""
+        """A card that was added by its name alone, with what its name says, and the family that its files show once here."""
         place = None if card.family else self._find(card)
-        key = _verdict(place).family if place is not None else ""
-        if not key:
+        key = card.family or (_verdict(place).family if place is not None else "")
+        preset = None
+        if not card.preset and card.kind in ("base", "lora"):
+            preset = presets.recognised(f"{card.hub} {card.file} {card.title}", card.kind)
+        if key == card.family and preset is None:
             return card
         told = card.defaults.model_dump(exclude_unset=True)
-        return card.model_copy(update={"family": key, "defaults": _defaults(told, family(key))})
+        start = _defaults(told, family(key), preset if card.kind == "base" else None)
+        return card.model_copy(
+            update={"family": key, "defaults": start, "preset": preset.key if preset else card.preset}
+        )
 
     def _own(self, known: dict[str, ModelCard]) -> list[ModelCard]:
         taken = {card.path for card in known.values()}

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from controlnet_core.domain.errors import RecipeError
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.models import presets
-from controlnet_core.models.catalog import Catalog, shipped
+from controlnet_core.models.catalog import Catalog, ModelCard, shipped
 from tests.core.test_catalog import base_tensors
 
 LORA = {
@@ -109,3 +109,18 @@ def test_a_models_own_card_wins_over_the_preset(tmp_path: Path):
     (tmp_path / "checkpoints" / "my_turbo.card.toml").write_text("defaults = { steps = 3 }\n")
     start = Catalog(tmp_path).card("my_turbo").defaults
     assert (start.steps, start.sampler, start.guidance) == (3, "euler_a", 1.0)
+
+
+def test_what_was_added_from_the_hub_is_recognised_too(tmp_path: Path):
+    catalog = Catalog(tmp_path)
+    file = "sdxl_lightning_2step_lora.safetensors"
+    catalog.add(
+        ModelCard(id="fast", title="Fast", kind="lora", path="loras/fast.safetensors", hub="someone/x", file=file)
+    )
+    found = presets.made_for(catalog.card("fast"))
+    assert found is not None
+    assert (found.key, found.steps[0]) == ("lightning", 2)
+    turbo = ModelCard(id="quick-turbo", title="T", kind="base", path="checkpoints/t", hub="a/sdxl-turbo", family="sdxl")
+    catalog.add(turbo)
+    start = catalog.card("quick-turbo").defaults
+    assert (start.steps, start.sampler, start.width) == (1, "euler_a", 1024)
