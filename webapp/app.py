@@ -19,7 +19,7 @@ if str(ROOT) not in sys.path:  # `streamlit run` puts only this file's folder th
 from starlette.middleware import Middleware  # noqa: E402
 from streamlit.starlette import App  # noqa: E402
 
-from webapp.api import a1111, v1  # noqa: E402
+from webapp.api import a1111, openai, v1  # noqa: E402
 from webapp.api.door import Door  # noqa: E402
 from webapp.root import studio  # noqa: E402
 from webapp.routes.origin import option  # noqa: E402
@@ -53,9 +53,9 @@ app = App(
         Middleware(
             Door,
             studio=studio,
-            operations=[*v1.OPERATIONS, *a1111.OPERATIONS],
+            operations=[*v1.OPERATIONS, *a1111.OPERATIONS, *openai.OPERATIONS],
             base=lambda: option("server.baseUrlPath"),
-            words=a1111.WORDS,
+            words=[*a1111.WORDS, *openai.WORDS],
         ),
         *middleware(),
     ],

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
 from controlnet_core.domain.document import Raster, encode
-from webapp.application.settings import Settings
+from webapp.api import a1111, openai, v1
+from webapp.api.door import Door
+from webapp.application.settings import ROOT, Settings
 from webapp.application.studio import Studio
 
 WORKSPACE = "ab" * 16
@@ -38,4 +45,29 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     studio = Studio(Settings(data=folder / "data", models=folder / "models", engine="tests.core.strokes_engine:build"))
     studio.start()
     yield studio
+    studio.stop()
+
+
+@pytest.fixture(scope="package")
+def served_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio, int]]:
+    """A studio at work with the embedded model, and the port of its API, open for this machine's programs.
+
+    One for all modules that speak with it: each starts from an empty queue, and leaves one.
+    """
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "models").mkdir()
+    (folder / "models" / "paperworld").symlink_to(ROOT / "models" / "paperworld")
+    studio = Studio(Settings(data=folder / "data", models=folder / "models", api=True))
+    studio.start()
+    operations = [*v1.OPERATIONS, *a1111.OPERATIONS, *openai.OPERATIONS]
+    door = Middleware(Door, studio=lambda: studio, operations=operations, words=[*a1111.WORDS, *openai.WORDS])
+    server = uvicorn.Server(uvicorn.Config(Starlette(middleware=[door]), port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield studio, server.servers[0].sockets[0].getsockname()[1]
+    studio.close()
+    server.should_exit = True
+    thread.join(10)
     studio.stop()

@@ -13,11 +13,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 import webuiapi
 from PIL import Image
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
 
 from annotator.detection import detector
 from controlnet_core.domain.picture import open_picture, to_png
@@ -25,10 +22,8 @@ from controlnet_core.domain.samplers import SAMPLER_TITLES
 from controlnet_core.storage.gallery import recipe_of
 from controlnet_core.storage.metadata import read_parameters
 from tests.webapp.conftest import mask
-from webapp.api import a1111, a1111_units, v1
-from webapp.api.door import Door
+from webapp.api import a1111_units
 from webapp.application.recipe_builder import Draft
-from webapp.application.settings import ROOT, Settings
 from webapp.application.studio import Studio
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 2, "seed": 7, "cfg_scale": 1.5, "sampler_name": "DDIM"}
@@ -42,41 +37,20 @@ INFO = {
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio, int]]:
-    """A studio at work with the embedded model, open for this machine's programs."""
-    folder = tmp_path_factory.mktemp("a1111")
-    (folder / "models").mkdir()
-    (folder / "models" / "paperworld").symlink_to(ROOT / "models" / "paperworld")
-    studio = Studio(Settings(data=folder / "data", models=folder / "models", api=True))
-    studio.start()
-    door = Middleware(Door, studio=lambda: studio, operations=[*v1.OPERATIONS, *a1111.OPERATIONS], words=a1111.WORDS)
-    server = uvicorn.Server(uvicorn.Config(Starlette(middleware=[door]), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield studio, server.servers[0].sockets[0].getsockname()[1]
-    studio.close()
-    server.should_exit = True
-    thread.join(10)
-    studio.stop()
+def studio(served_api: tuple[Studio, int]) -> Studio:
+    return served_api[0]
 
 
 @pytest.fixture(scope="module")
-def studio(served: tuple[Studio, int]) -> Studio:
-    return served[0]
-
-
-@pytest.fixture(scope="module")
-def client(served: tuple[Studio, int]) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{served[1]}", timeout=180) as client:
+def client(served_api: tuple[Studio, int]) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://127.0.0.1:{served_api[1]}", timeout=180) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def api(served: tuple[Studio, int]) -> webuiapi.WebUIApi:
+def api(served_api: tuple[Studio, int]) -> webuiapi.WebUIApi:
     """The client that most scripts use."""
-    return webuiapi.WebUIApi(port=served[1])
+    return webuiapi.WebUIApi(port=served_api[1])
 
 
 def b64(rgb: np.ndarray) -> str:
@@ -164,8 +138,8 @@ def test_webuiapi_finds_edges_and_knows_what_there_is(api: webuiapi.WebUIApi) ->
     assert api.get_loras() == []
 
 
-def test_webuiapi_sends_a_key_as_its_password(served: tuple[Studio, int]) -> None:
-    studio, port = served
+def test_webuiapi_sends_a_key_as_its_password(served_api: tuple[Studio, int]) -> None:
+    studio, port = served_api
     _, secret = studio.keys.create("webuiapi")
     keyed = webuiapi.WebUIApi(port=port, username="anybody", password=secret)
     made = keyed.txt2img(prompt="a boat", **SMALL)
@@ -177,10 +151,10 @@ def test_webuiapi_sends_a_key_as_its_password(served: tuple[Studio, int]) -> Non
 # ---- sd-backend-client, unchanged: it checks every answer
 
 
-def test_sd_backend_client_takes_every_answer(served: tuple[Studio, int]) -> None:
+def test_sd_backend_client_takes_every_answer(served_api: tuple[Studio, int]) -> None:
     from sd_backend_client.api.a1111_webservice import A1111Webservice
 
-    service = A1111Webservice(f"http://127.0.0.1:{served[1]}")
+    service = A1111Webservice(f"http://127.0.0.1:{served_api[1]}")
     asked = [
         name
         for name in ("get_options", "get_models", "get_samplers", "get_vae", "get_upscalers", "get_latent_upscale_modes",

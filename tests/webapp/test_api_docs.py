@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from controlnet_core.domain.picture import open_picture
-from tests.webapp.test_a1111 import served  # noqa: F401 - the fixture
 from webapp.application.settings import ROOT
 from webapp.application.studio import Studio
 
@@ -24,7 +23,7 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_an_example_makes_its_picture(
-    served: tuple[Studio, int],  # noqa: F811
+    served_api: tuple[Studio, int],
     number: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -33,9 +32,9 @@ def test_an_example_makes_its_picture(
     cv2.rectangle(drawing, (70, 110), (190, 210), 0, 4)
     assert cv2.imwrite(str(tmp_path / "drawing.png"), drawing)
     assert cv2.imwrite(str(tmp_path / "photo.png"), cv2.GaussianBlur(drawing, (0, 0), 1))
-    _, secret = served[0].keys.create(f"example-{number}")
+    _, secret = served_api[0].keys.create(f"example-{number}")
     monkeypatch.chdir(tmp_path)
-    exec(EXAMPLES[number], {"URL": f"http://127.0.0.1:{served[1]}", "KEY": secret})
+    exec(EXAMPLES[number], {"URL": f"http://127.0.0.1:{served_api[1]}", "KEY": secret})
     made = open_picture((tmp_path / "made.png").read_bytes())
     assert made.shape == (256, 256, 3)
     assert made.std() > 5

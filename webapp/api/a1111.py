@@ -27,8 +27,8 @@ from controlnet_core.models.catalog import ModelCard
 from controlnet_core.storage.metadata import alone, parameters, parameters_of, read_parameters
 from webapp.api import a1111_units as units
 from webapp.api import pictures
-from webapp.api.a1111_names import Notes, nearest, pick, shown
 from webapp.api.guard import Caller, check_limits
+from webapp.api.names import Notes, nearest, pick, shown
 from webapp.api.routing import Operation, read
 from webapp.api.work import finished
 from webapp.application.choices import called, fitting
@@ -610,9 +610,10 @@ async def render_openpose(studio: Studio, request: Request, _caller: Caller) -> 
     return JSONResponse({"images": await to_thread.run_sync(draw), "info": "Success"})
 
 
-def words(error: StudioError, status: int) -> dict[str, object]:
+def words(error: StudioError, status: int) -> tuple[dict[str, object], int]:
     """A refusal as those clients read it."""
-    return {"error": "HTTPException", "detail": str(error), "body": "", "errors": "" if status < 500 else error.message}
+    errors = "" if status < 500 else error.message
+    return {"error": "HTTPException", "detail": str(error), "body": "", "errors": errors}, status
 
 
 _READ = {

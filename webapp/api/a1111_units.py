@@ -13,7 +13,7 @@ from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import Mode, Resize, Source
 from controlnet_core.models.catalog import ModelCard
 from webapp.api import pictures
-from webapp.api.a1111_names import Notes, nearest, pick, shown
+from webapp.api.names import Notes, nearest, pick, shown
 from webapp.application.choices import networks_for
 from webapp.application.recipe_builder import Draft, Finished, Photo
 from webapp.application.studio import Studio

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from controlnet_core.domain.errors import InputError, ModelMissing, NoSpace, QueueFull, StudioError
 from webapp.api import openapi
-from webapp.api.guard import Exhausted, NotAllowed, Unauthorised, caller_of
+from webapp.api.guard import NOBODY, Exhausted, NotAllowed, Unauthorised, caller_of
 from webapp.api.routing import Operation
 from webapp.api.work import ClientGone
 from webapp.application.studio import Studio
@@ -42,8 +42,8 @@ _STATUS: list[tuple[type[StudioError], int]] = [
 ]
 RETRY_QUEUE_S = 10
 log = logging.getLogger("studio.api")
-Words = Callable[[StudioError, int], dict[str, object]]
-"""How a family of routes writes a refusal."""
+Words = Callable[[StudioError, int], tuple[dict[str, object], int]]
+"""How a family of routes writes a refusal: its JSON and its status, for an error and the status that we would give."""
 
 
 class Door:
@@ -117,8 +117,10 @@ class Door:
         if isinstance(found, str):
             return self._described(request, found)
         try:
-            caller = caller_of(request, studio.keys, local=studio.settings.api, origins=origins)
-            caller.check(found.scope)
+            caller = NOBODY
+            if found.scope is not None:
+                caller = caller_of(request, studio.keys, local=studio.settings.api, origins=origins)
+                caller.check(found.scope)
             return await found.answer(studio, request, caller)
         except StudioError as error:
             return self._refusal(request, error)
@@ -141,7 +143,8 @@ class Door:
     def _refusal(self, request: Request, error: StudioError, status: int = 0) -> Response:
         status = status or next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
         words = next((words for prefix, words in self._words if request.scope["path"].startswith(prefix)), _own_words)
-        response = JSONResponse(words(error, status), status, PRIVATE)
+        told, status = words(error, status)
+        response = JSONResponse(told, status, PRIVATE)
         if status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         if status == 429:
@@ -157,12 +160,14 @@ class Door:
         if origin in self._studio().settings.api_origins:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Allow-Methods"] = METHODS
-            response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
+            # Clients add headers that say which program they are; what they mean to send is what they may.
+            asked = request.headers.get("access-control-request-headers", "")
+            response.headers["Access-Control-Allow-Headers"] = asked[:2000] or "Authorization, Content-Type"
             response.headers["Access-Control-Max-Age"] = "600"
 
 
-def _own_words(error: StudioError, _status: int) -> dict[str, object]:
-    return {"error": error.message, "hint": error.hint}
+def _own_words(error: StudioError, status: int) -> tuple[dict[str, object], int]:
+    return {"error": error.message, "hint": error.hint}, status
 
 
 async def _nothing(_request: Request) -> Response:

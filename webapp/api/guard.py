@@ -64,6 +64,8 @@ class Caller:
 
 LOCAL = Caller("api-local", hashlib.sha256(b"workspace of this machine's api").hexdigest()[:32], frozenset(SCOPES))
 """Whoever calls from this machine without a key, where the studio was started with --api."""
+NOBODY = Caller("api-nobody", "", frozenset())
+"""Whoever follows a link that says by itself what it opens."""
 
 
 def caller_of(request: Request, keys: Keys, *, local: bool, origins: Collection[str] = ()) -> Caller:

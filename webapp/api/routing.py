@@ -26,14 +26,14 @@ Answer = Callable[[Studio, Request, Caller], Awaitable[Response]]
 class Operation:
     """One operation. `takes` is the model of its JSON body, `gives` that of its answer, or `media` its type where it is no JSON.
 
-    `query` describes what stands after the question mark.
+    `query` describes what stands after the question mark. `scope` None lets everybody in: the address itself is the key.
     """
 
     method: str
     path: str
     answer: Answer
     summary: str
-    scope: Scope
+    scope: Scope | None
     takes: type[BaseModel] | None = None
     gives: type[BaseModel] | None = None
     media: str = "application/json"

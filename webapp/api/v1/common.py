@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
 from controlnet_core.domain.errors import InputError
@@ -26,21 +28,31 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+async def parts(request: Request) -> tuple[dict[str, str], list[tuple[str, bytes]]]:
+    """The fields of a multipart form, and its files by name. Raises InputError for a form that is too large or none."""
+    announced = request.headers.get("content-length", "")
+    if not announced.isdecimal() or len(announced) > 12 or int(announced) > BODY_MAX_BYTES:
+        raise InputError("The form is larger than 64 MB, or does not say how large it is.", "Send pictures one by one.")
+    fields: dict[str, str] = {}
+    files: list[tuple[str, bytes]] = []
+    try:
+        async with request.form(max_files=16, max_fields=32, max_part_size=1 << 20) as form:
+            for name, part in form.multi_items():
+                if isinstance(part, UploadFile):
+                    files.append((name, await part.read()))
+                else:
+                    fields[name] = part
+    except (HTTPException, MultiPartException) as error:
+        raise InputError("The form cannot be read: it is damaged, or has too many or too large parts.") from error
+    return fields, files
+
+
 async def form(request: Request, model: type[Any]) -> tuple[Any, dict[str, bytes]]:
     """JSON alone; or a multipart form with the JSON as `request`, and pictures that it names file:NAME."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         return await read(request, model), {}
-    announced = request.headers.get("content-length", "")
-    if not announced.isdecimal() or len(announced) > 12 or int(announced) > BODY_MAX_BYTES:
-        raise InputError("The form is larger than 64 MB, or does not say how large it is.", "Send pictures one by one.")
-    files: dict[str, bytes] = {}
-    text = b"{}"
-    async with request.form(max_files=16, max_fields=4, max_part_size=1 << 20) as form:
-        for name, part in form.multi_items():
-            if isinstance(part, UploadFile):
-                files[name] = await part.read()
-            elif name == "request":
-                text = part.encode()
-            else:
-                raise InputError(f"The form has a field {name[:40]!r} that is not known.", "Name the JSON request.")
-    return parsed(model, text), files
+    fields, files = await parts(request)
+    for name in fields:
+        if name != "request":
+            raise InputError(f"The form has a field {name[:40]!r} that is not known.", "Name the JSON request.")
+    return parsed(model, fields.get("request", "{}").encode()), dict(files)

@@ -1,4 +1,4 @@
-"""Names as A1111's clients write them, and the notes of what a request asked for and did not get."""
+"""Names as the clients of other programs write them, and the notes of what a request asked for and did not get."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HASH = re.compile(r"\s*\[[0-9a-fA-F]{4,64}\]\s*$")
 
 
 class Notes:
-    """What was ignored and what was corrected, for `extra_generation_params`."""
+    """What was ignored and what was corrected."""
 
     def __init__(self) -> None:
         self._ignored: list[str] = []
@@ -40,10 +40,14 @@ class Notes:
             self.corrected(f"size {width}x{height} to {wide}x{tall}")
         return wide, tall
 
+    def lists(self) -> dict[str, list[str]]:
+        """The notes one by one, as `ignored` and `corrected`; what is empty is left out."""
+        told = {"ignored": self._ignored[:40], "corrected": self._corrected[:40]}
+        return {name: notes for name, notes in told.items() if notes}
+
     def told(self) -> dict[str, str]:
-        """The notes."""
-        told = {"Ignored": "; ".join(self._ignored[:40]), "Corrected": "; ".join(self._corrected[:40])}
-        return {name: text for name, text in told.items() if text}
+        """The notes as texts, for `extra_generation_params`."""
+        return {name.capitalize(): "; ".join(notes) for name, notes in self.lists().items()}
 
 
 def shown(card: ModelCard) -> str:
