@@ -20,12 +20,13 @@ test: $(VENV)/.installed-dev  ## install what the tests need (a browser, too) an
 	echo "Two processes crowd a small machine. What failed is heard once more, alone:"; \
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
 
-check: $(VENV)/.installed-dev components/node_modules/.installed  ## ruff, pyright, tsc over the editors, and the forge's workflow files
+check: $(VENV)/.installed-dev components/node_modules/.installed  ## ruff, pyright, tsc over the editors, the forge's workflow files and deploy/
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 	@$(BIN)/python -m pytest tests/js/test_types.py
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 
 docs: $(VENV)/.installed-dev  ## the documentation as a site in site/; a dead link ends it
 	@$(BIN)/mkdocs build --strict --quiet

@@ -19,7 +19,7 @@ if str(ROOT) not in sys.path:  # `streamlit run` puts only this file's folder th
 from starlette.middleware import Middleware  # noqa: E402
 from streamlit.starlette import App  # noqa: E402
 
-from webapp.api import a1111, openai, v1  # noqa: E402
+from webapp.api import a1111, metrics, openai, v1  # noqa: E402
 from webapp.api.door import Door  # noqa: E402
 from webapp.root import studio  # noqa: E402
 from webapp.routes.origin import option  # noqa: E402
@@ -53,7 +53,7 @@ app = App(
         Middleware(
             Door,
             studio=studio,
-            operations=[*v1.OPERATIONS, *a1111.OPERATIONS, *openai.OPERATIONS],
+            operations=[*v1.OPERATIONS, *a1111.OPERATIONS, *openai.OPERATIONS, *metrics.OPERATIONS],
             base=lambda: option("server.baseUrlPath"),
             words=[*a1111.WORDS, *openai.WORDS],
         ),

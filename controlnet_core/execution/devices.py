@@ -106,6 +106,14 @@ def free_gpu_bytes(name: str, environ: Mapping[str, str] = os.environ) -> int:
     return int(told[0][0]) << 20 if told and told[0][0].isdecimal() else 0
 
 
+def gpu_memory(visible: str) -> tuple[int, int] | None:
+    """Bytes used and in all on the GPU that CUDA calls `visible`; None where nobody can tell."""
+    told = _ask_gpus("memory.used,memory.total", visible)
+    if not told or len(told[0]) != 2 or not all(word.isdecimal() for word in told[0]):
+        return None
+    return int(told[0][0]) << 20, int(told[0][1]) << 20
+
+
 def borrow(device: Device, folder: Path) -> IO[str] | None:
     """Take a device away from the workers until the file is closed, also in children that inherit it; None: it is taken."""
     return store.lock(_lock_file(device, folder))

@@ -43,7 +43,8 @@ Keep = Callable[[Job, tuple[bytes, ...]], tuple[str, ...]]
 class Status:
     """A worker as pages show it: `job` is the id of what it does, `text` says what is wrong when it is broken.
 
-    A worker that is "lent" has ended for as long as somebody else (a training) has its device.
+    A worker that is "lent" has ended for as long as somebody else (a training) has its device. `deaths` counts how often it
+    was lost.
     """
 
     state: Literal["stopped", "starting", "ready", "busy", "broken", "lent"]
@@ -51,6 +52,7 @@ class Status:
     text: str = ""
     pid: int = 0
     job: str = ""
+    deaths: int = 0
 
 
 class _Worker:
@@ -123,6 +125,11 @@ class Dispatcher:
     def statuses(self) -> tuple[Status, ...]:
         """How each worker is, in the order of the devices."""
         return tuple(worker.status for worker in self._workers)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether somebody hands out jobs."""
+        return self._thread is not None and self._thread.is_alive()
 
     def wake(self) -> None:
         """Something was submitted, or a device given back: look at the queue."""
@@ -340,7 +347,8 @@ class Dispatcher:
             worker.early += 1
         asked, worker.asked = worker.asked, None
         worker.start_at = time.monotonic() + PAUSES_S[min(worker.early, len(PAUSES_S) - 1)]
-        worker.now(state="lent" if was_lent else "starting", pid=0)
+        deaths = worker.status.deaths + (not was_lent)
+        worker.now(state="lent" if was_lent else "starting", pid=0, deaths=deaths)
         if job is None:
             return
         if asked is not None:

@@ -1,6 +1,7 @@
 """Where the API stands in the server: before the browser's gate, because it has its own guard, and closed until it is wanted.
 
-It is open when a key exists, or when the studio was started with --api. Closed, its addresses are the pages' as any other.
+It is open when a key exists, or when the studio was started with --api. Closed, its addresses are the pages' as any other, but
+for standing operations.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
-        if scope["type"] != "http" or not self._is_open():
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         base = self._base().strip("/")
@@ -81,7 +82,8 @@ class Door:
             return
         inner = dict(scope) | {"path": path[len(prefix) :], "root_path": prefix}
         found = self._found(inner)
-        if found is None:
+        standing = isinstance(found, Operation) and found.standing
+        if found is None or not (standing or self._is_open()):
             await self.app(scope, receive, send)
             return
         request = Request(inner, receive, send)
@@ -119,7 +121,8 @@ class Door:
         try:
             caller = NOBODY
             if found.scope is not None:
-                caller = caller_of(request, studio.keys, local=studio.settings.api, origins=origins)
+                local = found.standing or studio.settings.api
+                caller = caller_of(request, studio.keys, local=local, origins=origins)
                 caller.check(found.scope)
             return await found.answer(studio, request, caller)
         except StudioError as error:

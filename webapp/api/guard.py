@@ -29,6 +29,9 @@ ENTRIES_MAX = 10_000
 """Jobs of one key that are counted; whoever made more within a day has met every sensible limit."""
 
 
+_PROXIES = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "forwarded", "x-real-ip", "via")
+
+
 class Unauthorised(StudioError):
     """No key, or none that is known."""
 
@@ -150,7 +153,7 @@ def _own(origin: str, request: Request) -> bool:
 def _is_local(request: Request) -> bool:
     """Whether a program on this machine asks: by address and by name, through no proxy, and from no foreign page."""
     headers = request.headers
-    through = any(name in headers for name in ("x-forwarded-for", "x-forwarded-host", "forwarded", "x-real-ip"))
+    through = any(name in headers for name in _PROXIES)
     foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
     if through or foreign or request.client is None:
         return False

@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import Sequence
 from html import escape
-from importlib import metadata
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from webapp.api.routing import Operation
+from webapp.application.settings import version
 
 PAGE, DOCUMENT = "/api/docs", "/api/openapi.json"
 _REFS = "#/components/schemas/{model}"
@@ -44,7 +44,7 @@ def described(operations: Sequence[Operation]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "ControlNet Studio",
-            "version": _version(),
+            "version": version(),
             "description": "Pictures from drawings, poses, maps and photos. A picture is sent as base64, as a data-URL, as the "
             "digest of what was sent before, or beside the JSON of a multipart form as file:NAME.",
         },
@@ -125,13 +125,6 @@ def _section(path: str, method: str, one: dict[str, Any]) -> str:
 def _link(to: str) -> str:
     name = escape(to.rsplit("/", 1)[-1]) if to.startswith("#") else ""
     return f'<a href="#{name}">{name}</a>' if name else f"<code>{escape(to)}</code>"
-
-
-def _version() -> str:
-    try:
-        return metadata.version("controlnet-studio")
-    except metadata.PackageNotFoundError:
-        return "0"
 
 
 _STYLE = """

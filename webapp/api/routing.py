@@ -26,7 +26,8 @@ Answer = Callable[[Studio, Request, Caller], Awaitable[Response]]
 class Operation:
     """One operation. `takes` is the model of its JSON body, `gives` that of its answer, or `media` its type where it is no JSON.
 
-    `query` describes what stands after the question mark. `scope` None lets everybody in: the address itself is the key.
+    `query` describes what stands after the question mark. `scope` None lets everybody in: the address itself is the key. A
+    `standing` one answers where the rest of the API is closed, and this machine's own programs need no key for it.
     """
 
     method: str
@@ -39,6 +40,7 @@ class Operation:
     media: str = "application/json"
     query: tuple[tuple[str, str], ...] = ()
     group: str = ""
+    standing: bool = False
 
 
 async def read(request: Request, model: type[M]) -> M:

@@ -20,8 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.storage import store
 
-Scope = Literal["read", "make", "train"]
-"""read: models, conditions, own pictures and jobs. make: pictures, maps, documents. train: trainings."""
+Scope = Literal["read", "make", "train", "watch"]
+"""read: models, conditions, own pictures and jobs. make: pictures, maps, documents.
+train: trainings. watch: figures of the server."""
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 PREFIX = "studio_"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,47}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 import platformdirs
@@ -21,6 +22,14 @@ EMBEDDED = ROOT / "models"
 def home() -> Path:
     """Where drawings and models of the user go by default: the clone itself; installed, the platform's folder for data."""
     return ROOT if (ROOT / "pyproject.toml").is_file() else platformdirs.user_data_path("controlnet-studio", False)
+
+
+def version() -> str:
+    """The version of what is installed; "0" in a clone."""
+    try:
+        return metadata.version("controlnet-studio")
+    except metadata.PackageNotFoundError:
+        return "0"
 
 
 @dataclass(frozen=True)

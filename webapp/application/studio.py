@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from logging.handlers import RotatingFileHandler
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import annotator
 from controlnet_core.domain import control as controls_of
@@ -45,6 +45,7 @@ from webapp.application.events import Events
 from webapp.application.housekeeping import Housekeeping
 from webapp.application.keys import Keys, keys_file
 from webapp.application.library import Library
+from webapp.application.metrics import Metrics
 from webapp.application.open_documents import OpenDocuments
 from webapp.application.photo_detection import PhotoDetections
 from webapp.application.photos import Photos
@@ -126,6 +127,11 @@ class Studio:
         )
 
     @cached_property
+    def metrics(self) -> Metrics:
+        """How it does, in figures."""
+        return Metrics(self.queue, self.settings.data, self.devices, self.dispatcher.statuses)
+
+    @cached_property
     def housekeeping(self) -> Housekeeping:
         """What removes, once a day, what nobody needs."""
         return Housekeeping(self.gallery, self.queue, self.blobs, self.pages.folder)
@@ -139,6 +145,7 @@ class Studio:
         _log_to(self.settings)
         store.sweep(self.settings.data)
         _before_exit(self.close)
+        self.events.subscribe(self.metrics.hear)
         self.dispatcher.start()
         self.housekeeping.start()
 
@@ -182,6 +189,17 @@ class Studio:
         if self._claim is not None:
             self._claim.close()
             self._claim = None
+
+    def health(self) -> Literal["ok", "starting", "broken", "stopped"]:
+        """Whether pictures can be made: ok, not yet, or by no worker; "stopped" where nobody hands out jobs. Raises StudioError
+        where the queue cannot be read."""
+        self.queue.open("")
+        if not self.dispatcher.is_alive:
+            return "stopped"
+        states = {status.state for status in self.dispatcher.statuses()}
+        if states & {"ready", "busy", "lent"}:
+            return "ok"
+        return "starting" if "starting" in states else "broken"
 
     def control(self, key: str) -> ControlType:
         """The condition called `key`. Raises InputError that lists the known ones."""

@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Keys of the API: make, list and re
 def create(
     name: Annotated[str, typer.Argument(help="What it is for, such as bot or photoshop.")],
     scope: Annotated[
-        list[str] | None, typer.Option(help="read, make or train; may be repeated. By default read and make.")
+        list[str] | None, typer.Option(help="read, make, train or watch; may be repeated. By default read and make.")
     ] = None,
     pictures: Annotated[int | None, typer.Option(min=1, help="At most so many pictures an hour.")] = None,
     seconds: Annotated[int | None, typer.Option(min=1, help="At most so many seconds of the device a day.")] = None,

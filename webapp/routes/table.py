@@ -8,7 +8,8 @@
     GET  pictures/{id}.png           a picture of the gallery; ?thumb for the small WebP
     GET  control/{token}.png         what the model sees of a drawing
 
-and those of the other modules beside this one: `gallery`, `layers`, `models`, `photos`, `regions`, `training`.
+and those of the other modules beside this one: `gallery`, `layers`, `models`, `photos`, `regions`, `training`; `health` stands
+beside /studio/.
 
 Whoever knows a token or an id may use it; none can be guessed. Writing needs the page's own origin. Errors are JSON,
 {"error": sentence, "hint": sentence}. Decides nothing that the application could.
@@ -39,7 +40,7 @@ from webapp.application.events import Events
 from webapp.application.open_documents import OpenDocuments, Stale
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
-from webapp.routes import frontend, gallery, gate, layers, models, photos, regions, training
+from webapp.routes import frontend, gallery, gate, health, layers, models, photos, regions, training
 from webapp.routes.guard import PAGE, PRIVATE, Endpoint, Pace, body, guarded
 from webapp.routes.origin import is_secure, option
 
@@ -147,13 +148,18 @@ class _Below(BaseRoute):
 
     def __init__(self, endpoints: _Endpoints) -> None:
         self._endpoints = endpoints
-        self._mount: Mount | None = None
+        self._routes: list[BaseRoute] = []
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if self._mount is None:
+        if not self._routes:
             base = option("server.baseUrlPath").strip("/")
-            self._mount = Mount(f"/{base}/studio" if base else "/studio", routes=self._endpoints.routes())
-        return self._mount.matches(scope)
+            base = f"/{base}" if base else ""
+            self._routes = [Mount(f"{base}/studio", routes=self._endpoints.routes()), *self._endpoints.watched(base)]
+        for route in self._routes:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                return match, dict(child) | {"endpoint": route.handle}
+        return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         await scope["endpoint"](scope, receive, send)
@@ -179,6 +185,10 @@ class _Endpoints:
         for more in (gallery, layers, models, photos, regions, training):
             table += more.table(self._studio)
         return [guarded(method, path, endpoint) for method, path, endpoint in table]
+
+    def watched(self, base: str) -> list[Route]:
+        """The routes beside them, for what watches over servers."""
+        return [guarded(method, f"{base}{path}", endpoint) for method, path, endpoint in health.table(self._studio)]
 
     @property
     def _documents(self) -> OpenDocuments:

@@ -1,0 +1,95 @@
+"""What runs it elsewhere: the image's files are all there, and each file starts the studio with options that there are."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from webapp.cli import app
+
+ROOT = Path(__file__).resolve().parent.parent
+DEPLOY = ROOT / "deploy"
+
+
+def is_sent(path: str) -> bool:
+    """Whether .dockerignore lets a file into the build."""
+    sent = True
+    for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").split():
+        pattern = line.removeprefix("!")
+        below = any(fnmatch(part, pattern.removeprefix("**/")) for part in path.split("/"))
+        if path == pattern or path.startswith(pattern + "/") or pattern == "*" or (pattern.startswith("**/") and below):
+            sent = line.startswith("!")
+    return sent
+
+
+def test_the_image_is_built_from_everything_that_a_wheel_holds_and_nothing_else() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+    needed = [
+        *wheel,
+        project["project"]["readme"],
+        *project["project"]["license-files"],
+        "requirements.txt",
+        "pyproject.toml",
+    ]
+    assert [path for path in needed if not is_sent(path)] == []
+    for kept in (
+        "data/jobs.sqlite",
+        "models/checkpoints/mine.safetensors",
+        ".git/config",
+        "deploy/prometheus.key",
+        ".venv/bin/python",
+    ):
+        assert not is_sent(kept), kept
+
+
+def commands() -> dict[str, list[str]]:
+    """How each file of deploy/ starts the studio."""
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    unit = re.search(r"^ExecStart=\S+/studio (.*) \$OPTIONS$", (DEPLOY / "studio.service").read_text(), re.MULTILINE)
+    image = re.search(r"^CMD \[(.*)\]$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert unit and image
+    return {
+        "compose": compose["services"]["studio"]["command"],
+        "unit": unit[1].split(),
+        "image": re.findall(r'"([^"]*)"', image[1]),
+    }
+
+
+@pytest.mark.parametrize("file", ["compose", "unit", "image"])
+def test_it_is_started_with_options_that_there_are(file: str) -> None:
+    told = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}).output
+    command = commands()[file]
+    assert command[0] == "run"
+    options = [word for word in command if word.startswith("--")]
+    assert options
+    for option in options:
+        assert option in told, option
+
+
+def test_health_is_asked_for_where_it_is_answered() -> None:
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    assert "http://127.0.0.1:8501/healthz" in text
+    assert '"/healthz"' in (ROOT / "webapp" / "routes" / "health.py").read_text(encoding="utf-8")
+
+
+def test_the_unit_is_one(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not here")
+    # Its program lies where nobody has installed it here.
+    unit = tmp_path / "studio.service"
+    unit.write_text((DEPLOY / "studio.service").read_text().replace("/opt/studio/bin/studio", sys.executable))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "studio.service" not in done.stderr, done.stderr
