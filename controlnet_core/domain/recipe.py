@@ -162,6 +162,13 @@ class Recipe(Strict):
         wanted += [self.source.picture, self.source.mask] if self.source else []
         return tuple(dict.fromkeys(digest for digest in wanted if digest is not None))
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digests of everything that it names: `pictures`, drawings, and the photos that something was found in."""
+        drawn = [unit.document for unit in self.controls]
+        drawn += [unit.found.picture for unit in self.controls if unit.found]
+        return tuple(dict.fromkeys((*self.pictures, *(digest for digest in drawn if digest is not None))))
+
     def keeps_alpha(self, digest: str) -> bool:
         """Whether the transparency of a picture of `pictures` says something: that of a control's holes does."""
         return any(digest == unit.picture for unit in self.controls)

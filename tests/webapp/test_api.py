@@ -391,6 +391,22 @@ def test_a_key_sees_its_own_things_alone(served: tuple[Studio, str], client: htt
         refused(stranger.get(f"/api/v1/pictures/{picture}.png"), 404)
         refused(stranger.delete(f"/api/v1/jobs/{job}"), 404)
         assert stranger.get("/api/v1/gallery").json()["pictures"] == []
+        # A recipe names what it was made of by digests; they open nothing to others.
+        photo = client.post("/api/v1/pictures", content=to_png(square())).json()["digest"]
+        drawing = client.post("/api/v1/documents", content=container(5)).json()["digest"]
+        assert client.get(f"/api/v1/documents/{drawing}").content == container(5)
+        refused(stranger.get(f"/api/v1/documents/{drawing}"), 404)
+        refused(stranger.post("/api/v1/render", json={"control": "scribble", "document": drawing}), 404)
+        refused(stranger.post("/api/v1/detect", json={"control": "canny", "photo": photo}), 422)
+        for given in (
+            {"document": drawing},
+            {"picture": photo},
+            {"photo": photo},
+            {"picture": b64(255 - square()), "mask": photo},
+        ):
+            answer = stranger.post("/api/v1/jobs", json=SMALL | {"controls": [{"control": "scribble"} | given]})
+            refused(answer, 404 if "document" in given else 422)
+        refused(stranger.post("/api/v1/jobs", json=SMALL | {"start_from": {"picture": photo}}), 422)
         assert stranger.get("/api/v1/jobs").json() == {"open": [], "over": []}
 
 

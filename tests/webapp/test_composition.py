@@ -19,7 +19,7 @@ from controlnet_core.domain import document as documents
 from controlnet_core.domain.document import MISSING, Person, Point, Raster, Skeleton
 from controlnet_core.domain.errors import InputError, ModelMissing
 from controlnet_core.domain.picture import open_picture
-from controlnet_core.domain.recipe import Found, Lora, Recipe
+from controlnet_core.domain.recipe import Found, Lora, Recipe, Source
 from controlnet_core.models.catalog import ModelCard
 from tests.webapp.conftest import WORKSPACE, mask
 from tests.webapp.test_library import CONTROL, safetensors
@@ -182,6 +182,7 @@ def test_how_controls_were_found_and_drawn_comes_back(
     state.put(quiet, edges, mask(2, 512))
     assert studio.photo_detections.found(state.token(quiet, edges, at.frame)) is None  # drawn by hand now
     monkeypatch.setattr(layers_panel, "open_composition", lambda _studio: later)
+    quiet.submit("a-tab-of-the-tests", recipe, owner=WORKSPACE)
     missing: list[str] = []
     reopen._composition(quiet, recipe, missing)  # pyright: ignore[reportPrivateUsage]
     assert missing == []
@@ -196,6 +197,7 @@ def test_a_recipe_of_before_or_of_elsewhere_reopens_with_what_is_known(
 ) -> None:
     monkeypatch.setattr(layers_panel, "open_composition", lambda _studio: at)
     recipe = made_by(quiet, at)
+    quiet.submit("a-tab-of-the-tests", recipe, owner=WORKSPACE)
     strange = {
         "seg": {"values": {"gone": 3}, "found": Found(detector="gone", picture="a" * 64)},
         "pose": {"values": {"style": "9.9"}},
@@ -209,6 +211,29 @@ def test_a_recipe_of_before_or_of_elsewhere_reopens_with_what_is_known(
     reopen._composition(quiet, recipe.model_copy(update={"controls": tuple(units)}), missing)  # pyright: ignore[reportPrivateUsage]
     assert missing == ["how its drawing was drawn", "the photo that it was found in"]
     assert [unit.picture for unit in made_by(quiet, at).controls] == [unit.picture for unit in recipe.controls]
+
+
+def test_a_recipe_of_somebody_else_opens_none_of_their_pictures(
+    quiet: Studio, at: Composition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, photo = "e" * 32, cv2.imencode(".png", np.full((300, 300, 3), 70, np.uint8))[1].tobytes()
+    digest = quiet.photos.keep(photo, theirs)
+    recipe = made_by(quiet, at)
+    unit = recipe.controls[0].model_copy(
+        update={"found": Found(detector="canny", picture=digest), "mask": digest, "control": "canny"}
+    )
+    recipe = recipe.model_copy(update={"controls": (unit, recipe.controls[1]), "source": Source(picture=digest)})
+    quiet.submit("their-tab", recipe, owner=theirs)
+    monkeypatch.setattr(layers_panel, "open_composition", lambda _studio: at)
+    missing: list[str] = []
+    reopen._composition(quiet, recipe, missing)  # pyright: ignore[reportPrivateUsage]
+    assert at.photo is None
+    assert missing == ["its drawing", "a mask", "its drawing"]
+    assert reopen._start(quiet, recipe.source or Source(picture=digest), at, missing) is None  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(visitor, "workspace", lambda: theirs)
+    missing.clear()
+    reopen._composition(quiet, recipe, missing)  # pyright: ignore[reportPrivateUsage]
+    assert (at.photo, missing) == (digest, [])
 
 
 def test_models_that_are_not_here_any_more_are_named(quiet: Studio, at: Composition) -> None:

@@ -172,6 +172,8 @@ def test_vary_queues_siblings_for_this_session(client: TestClient, where: str, s
     assert {**recipe, "images": 1, "seed": 3} == before
     for wrong in ({"id": ids[3], "images": 99}, {"id": "x"}, {}):
         assert client.post(f"{where}/vary", json=wrong).status_code == 400
+    strangers = f"/studio/gallery/{studio.events.stream('theirs', OTHER)}"
+    assert client.post(f"{strangers}/vary", json={"id": ids[3], "images": 1}).status_code == 400
 
 
 def test_the_drawer_lists_what_waits_with_its_wait(

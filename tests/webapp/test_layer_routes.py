@@ -44,9 +44,10 @@ def test_a_layer_is_tinted_and_clear(client: TestClient, quiet: Studio) -> None:
 def test_a_photo_comes_in_any_frame(client: TestClient, quiet: Studio) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (200, 100), (200, 30, 30)).save(buffer, "PNG")
-    digest = quiet.photos.keep(buffer.getvalue())
+    digest = quiet.photos.keep(buffer.getvalue(), WORKSPACE)
+    stream = quiet.events.stream("tab", WORKSPACE)
     for how in ("crop", "fit", "stretch"):
-        answer = client.get(f"/studio/photos/{digest}/{how}-128x192.jpg")
+        answer = client.get(f"/studio/photos/{stream}/{digest}/{how}-128x192.jpg")
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
         assert seen(answer.content).shape == (192, 128, 3)
@@ -58,16 +59,17 @@ def test_a_photo_comes_in_any_frame(client: TestClient, quiet: Studio) -> None:
         ("layers/nobody/2f6fde.png", 404),
         ("layers/nobody/red.png", 400),
         ("layers/nobody/2F6FDE.png", 400),
-        (f"photos/{'0' * 64}/crop-64x64.jpg", 400),
-        ("photos/..%2f..%2fetc/crop-64x64.jpg", 404),
-        (f"photos/{'0' * 64}/crop-0x64.jpg", 400),
-        (f"photos/{'0' * 64}/crop-64x9000.jpg", 400),
-        (f"photos/{'0' * 64}/melt-64x64.jpg", 400),
-        (f"photos/{'0' * 64}/crop-64x-4.jpg", 404),
+        (f"photos/nobody/{'0' * 64}/crop-64x64.jpg", 404),
+        (f"photos/STREAM/{'0' * 64}/crop-64x64.jpg", 404),
+        ("photos/STREAM/..%2f..%2fetc/crop-64x64.jpg", 404),
+        (f"photos/STREAM/{'0' * 64}/crop-0x64.jpg", 400),
+        (f"photos/STREAM/{'0' * 64}/crop-64x9000.jpg", 400),
+        (f"photos/STREAM/{'0' * 64}/melt-64x64.jpg", 400),
+        (f"photos/STREAM/{'0' * 64}/crop-64x-4.jpg", 404),
     ],
 )
-def test_a_wrong_address_is_a_sentence(client: TestClient, path: str, status: int) -> None:
-    answer = client.get(f"/studio/{path}")
+def test_a_wrong_address_is_a_sentence(client: TestClient, quiet: Studio, path: str, status: int) -> None:
+    answer = client.get(f"/studio/{path.replace('STREAM', quiet.events.stream('tab', WORKSPACE))}")
     assert answer.status_code == status
     if answer.headers["content-type"] == "application/json":
         assert answer.json()["error"].endswith(".")
@@ -75,4 +77,7 @@ def test_a_wrong_address_is_a_sentence(client: TestClient, path: str, status: in
 
 def test_a_blob_that_is_no_picture_is_not_shown(client: TestClient, quiet: Studio) -> None:
     digest = quiet.blobs.put(b"CNSD1 a document of somebody's")
-    assert client.get(f"/studio/photos/{digest}/crop-64x64.jpg").status_code == 400
+    quiet.belongings.give(WORKSPACE, digest)
+    assert (
+        client.get(f"/studio/photos/{quiet.events.stream('tab', WORKSPACE)}/{digest}/crop-64x64.jpg").status_code == 400
+    )

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from controlnet_core.domain.document import Raster, decode, encode
 from controlnet_core.domain.picture import open_picture, to_png
-from tests.webapp.conftest import mask
+from tests.webapp.conftest import WORKSPACE, mask
 from webapp.application import examples
 from webapp.application.studio import Studio
 from webapp.routes import table
@@ -47,7 +47,7 @@ def test_a_photo_becomes_the_drawing_and_the_hands_work_comes_back(
 ) -> None:
     taken = client.post(f"/studio/photos/{token}", content=to_png(DARK)).json()
     assert (taken["width"], taken["height"]) == (768, 512)
-    shown = client.get(f"/studio/photos/{taken['photo']}/stretch-96x64.jpg")
+    shown = client.get(f"/studio/photos/{token}/{taken['photo']}/stretch-96x64.jpg")
     assert shown.headers["content-type"] == "image/jpeg"
     first = find(client, token).json()
     assert (first["width"], first["height"], first["job"], first["aside"]) == (384, 256, "", True)
@@ -91,17 +91,17 @@ def test_a_network_looks_in_the_worker_and_its_find_lands(client: TestClient, st
 
 
 def test_all_maps_of_a_photo(client: TestClient, studio: Studio) -> None:
-    stream = studio.events.stream("maps-tab")
+    stream = studio.events.stream("maps-tab", WORKSPACE)
     photo = client.post(f"/studio/maps/{stream}", content=to_png(DARK)).json()["photo"]
-    edges = open_picture(client.get(f"/studio/maps/{photo}/canny/canny.png").content)
+    edges = open_picture(client.get(f"/studio/maps/{stream}/{photo}/canny/canny.png").content)
     assert edges.shape == (512, 768, 3)
     assert set(np.unique(edges)) == {0, 255}
-    assert client.get(f"/studio/maps/{photo}/softedge/hed.png").status_code == 404
+    assert client.get(f"/studio/maps/{stream}/{photo}/softedge/hed.png").status_code == 404
     job = client.post(f"/studio/maps/{stream}/{photo}/softedge/hed").json()["job"]
     end = time.monotonic() + 30
     while not studio.queue.get(job).over and time.monotonic() < end:
         time.sleep(0.02)
-    soft = open_picture(client.get(f"/studio/maps/{photo}/softedge/hed.png").content)
+    soft = open_picture(client.get(f"/studio/maps/{stream}/{photo}/softedge/hed.png").content)
     assert soft.shape == (512, 768, 3)
     assert client.post(f"/studio/maps/{stream}/{photo}/softedge/hed").json()["job"] == ""
 
@@ -149,8 +149,30 @@ def test_strangers_bad_files_and_empty_photos_are_refused(client: TestClient, st
     answer = find(client, token)
     assert (answer.status_code, answer.json()["error"]) == (400, "No edge was found in the picture.")
     assert studio.documents.read(token)[0] == 1
-    assert client.get(f"/studio/maps/{'0' * 64}/canny/canny.png").status_code == 400
-    assert client.get("/studio/maps/x/canny/canny.png").status_code == 400
+    stream = studio.events.stream("maps-tab", WORKSPACE)
+    for photo in ("0" * 64, "x"):
+        assert client.get(f"/studio/maps/{stream}/{photo}/canny/canny.png").status_code == 404
+
+
+def test_a_photos_digest_opens_it_for_its_workspace_alone(client: TestClient, studio: Studio, token: str) -> None:
+    photo = client.post(f"/studio/photos/{token}", content=to_png(DARK)).json()["photo"]
+    assert find(client, token).status_code == 200
+    own = studio.events.stream("another-tab", studio.documents.place_of(token)[0])
+    theirs = studio.events.stream("a-stranger", "ef" * 16)
+    drawing = studio.documents.open("ef" * 16, "a-stranger", "canny", encode(mask(4)))
+    for opened in (token, own):
+        assert client.get(f"/studio/photos/{opened}/{photo}/crop-64x64.jpg").status_code == 200
+    assert client.get(f"/studio/maps/{own}/{photo}/canny/canny.png").status_code == 200
+    refused = [client.get(f"/studio/photos/{shut}/{photo}/crop-64x64.jpg") for shut in (theirs, drawing, "nobody")]
+    refused.append(client.get(f"/studio/maps/{theirs}/{photo}/canny/canny.png"))
+    refused.append(client.post(f"/studio/maps/{theirs}/{photo}/softedge/hed"))
+    assert [answer.status_code for answer in refused] == [404] * 5
+    assert refused[0].json() == client.get(f"/studio/photos/{theirs}/{'0' * 64}/crop-64x64.jpg").json(), (
+        "nor that it is here"
+    )
+    # Whoever sends the same photo has it anyway.
+    assert client.post(f"/studio/maps/{theirs}", content=to_png(DARK)).json()["photo"] == photo
+    assert client.get(f"/studio/photos/{theirs}/{photo}/crop-64x64.jpg").status_code == 200
 
 
 def picture_bytes(image: Image.Image, kind: str = "PNG", **more: Any) -> bytes:

@@ -110,7 +110,7 @@ async def _made(
         job = _job(_base(studio, asked.model), asked, start, notes)
         if caller.key is not None:
             check_limits(studio, caller.key, job.images)
-        recipe = recipe_of(studio, studio.builder_for(caller.session, caller.owner), job, start)
+        recipe = recipe_of(studio, studio.builder_for(caller.session, caller.owner), job, start, caller.owner)
         id = studio.submit(caller.session, recipe, owner=caller.owner, lifetime="detached")
         return id, recipe.width, recipe.height
 

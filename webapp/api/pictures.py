@@ -32,20 +32,21 @@ def data_of(text: object, name: str = "The picture") -> bytes:
         raise InputError(f"{name} is no base64.", "Send its bytes as base64 or as a data-URL, not a path.") from error
 
 
-def kept(studio: Studio, given: str, files: Mapping[str, bytes], name: str = "The picture") -> str:
-    """The blob of a picture: a digest that is here, `file:NAME` of the same request, base64, or a data-URL.
+def kept(studio: Studio, owner: str, given: str, files: Mapping[str, bytes], name: str = "The picture") -> str:
+    """The blob of a picture: the digest of what the workspace `owner` sent or made, `file:NAME` of the same request, base64,
+    or a data-URL.
 
     Raises InputError for what is no picture, NoSpace.
     """
     if _DIGEST.fullmatch(given):
-        if given not in studio.blobs:
+        if given not in studio.blobs or not studio.belongings.has(owner, given):
             raise InputError(f"{name} is not here any more.", "Send it again.")
         return given
     if given.startswith("file:"):
         if given[5:] not in files:
             raise InputError(f"There is no file called {given[5:80]!r} in this request.")
-        return studio.photos.keep(files[given[5:]])
-    return studio.photos.keep(data_of(given, name))
+        return studio.photos.keep(files[given[5:]], owner)
+    return studio.photos.keep(data_of(given, name), owner)
 
 
 def rgb_of(studio: Studio, digest: str) -> Rgb:

@@ -16,6 +16,7 @@ from pathlib import Path
 from controlnet_core.execution.queue import Queue
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
+from webapp.application.belongings import Belongings
 
 FIRST_S = 60.0
 PERIOD_S = 24 * 3600.0
@@ -39,11 +40,12 @@ class Removed:
 class Housekeeping:
     """The rounds through one data folder; `pages` holds what pages remember, as JSON files."""
 
-    def __init__(self, gallery: Gallery, queue: Queue, blobs: Blobs, pages: Path) -> None:
+    def __init__(self, gallery: Gallery, queue: Queue, blobs: Blobs, pages: Path, belongings: Belongings) -> None:
         self._gallery = gallery
         self._queue = queue
         self._blobs = blobs
         self._pages = pages
+        self._belongings = belongings
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -66,6 +68,7 @@ class Housekeeping:
         self._gallery.sweep()
         jobs = self._queue.forget(now - JOB_S)
         blobs, size = self._blobs.collect(self.named(now), BLOB_S)
+        self._belongings.forget(self._blobs)
         return Removed(pictures, jobs, blobs, size)
 
     def named(self, now: float) -> set[str]:

@@ -73,10 +73,5 @@ def photo_jpeg(rgb: Rgb, width: int, height: int, resize: Resize) -> bytes:
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
 
 
-def photo_url(digest: str, canvas: tuple[int, int], resize: Resize) -> str:
-    """Where a browser gets a photo in a frame of `canvas` (width, height) pixels, relative to a page."""
-    return f"./studio/photos/{digest}/{resize}-{canvas[0]}x{canvas[1]}.jpg"
-
-
 def _png(picture: NDArray[np.uint8]) -> bytes:
     return cv2.imencode(".png", np.ascontiguousarray(picture), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()

@@ -1,6 +1,6 @@
 """Photos, and what detectors find in them: remembered, at once beside the pages, or by a job in the worker.
 
-    digest = studio.photos.keep(upload)
+    digest = studio.photos.keep(upload, workspace)
     detection = studio.photos.detection("canny", "canny", digest, {"low": 50})
     document = studio.photos.find(detection)      # None: it needs a network, submit it
 
@@ -25,6 +25,7 @@ from controlnet_core.domain.detection import Detection, refused
 from controlnet_core.domain.document import Document
 from controlnet_core.execution import decoder
 from controlnet_core.storage.store import Blobs
+from webapp.application.belongings import Belongings
 
 T = TypeVar("T")
 DOCUMENTS_MAX = 64
@@ -40,14 +41,17 @@ SHORTER_PX = 512
 class Photos:
     """The photos of one data folder, and the last documents that were found in them. Safe across threads."""
 
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: Blobs, belongings: Belongings) -> None:
         self._blobs = blobs
+        self._belongings = belongings
         self._lock = threading.Lock()
         self._photos: OrderedDict[str, Rgb] = OrderedDict()
         self._found: OrderedDict[str, Document] = OrderedDict()
 
-    def keep(self, data: bytes) -> str:
-        """Keep a photo, encoded anew; returns its digest. Raises InputError for what is no picture, NoSpace.
+    def keep(self, data: bytes, owner: str = "") -> str:
+        """Keep a photo, encoded anew, for the workspace `owner` ("": for nobody to look at); returns its digest.
+
+        Raises InputError for what is no picture, NoSpace.
 
         What a camera wrote beside the picture (where it was taken, a smaller one, anything behind its end) is not kept. A
         photo comes out with at most 3072 pixels a side, more than any page or model takes. A JPEG stays one, of high quality.
@@ -56,6 +60,7 @@ class Photos:
         lossless = data[:2] != b"\xff\xd8" and rgb.shape[0] * rgb.shape[1] <= LOSSLESS_MAX_PX
         kept = picture.to_png(rgb) if lossless else picture.to_jpeg(rgb, QUALITY)
         digest = self._blobs.put(kept)
+        self._belongings.give(owner, digest)
         self._remember(self._photos, digest, rgb if lossless else picture.open_picture(kept), PHOTOS_MAX)
         return digest
 

@@ -40,6 +40,7 @@ from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
 from webapp.application import validation, views
 from webapp.application.annotations import Annotations
+from webapp.application.belongings import Belongings
 from webapp.application.document_store import DocumentStore
 from webapp.application.events import Events
 from webapp.application.housekeeping import Housekeeping
@@ -51,6 +52,7 @@ from webapp.application.photo_detection import PhotoDetections
 from webapp.application.photos import Photos
 from webapp.application.recipe_builder import Draft, RecipeBuilder
 from webapp.application.settings import Settings
+from webapp.application.tokens import Unknown
 from webapp.application.trainings import Trainings
 
 log = logging.getLogger("studio")
@@ -73,7 +75,8 @@ class Studio:
         self.events: Events[views.Event] = Events(on_gone=self._gone)
         self.pages = DocumentStore(settings.data / "pages", free_min_bytes=settings.free_min_bytes)
         """What pages remember over a restart; see `webapp.ui.page_state_store`."""
-        self.photos = Photos(self.blobs)
+        self.belongings = Belongings(settings.data / "belongings")
+        self.photos = Photos(self.blobs, self.belongings)
         self.photo_detections = PhotoDetections(self.documents, self.photos, self._detect)
         self._connected = connected
         self._claim: IO[str] | None = None
@@ -134,7 +137,7 @@ class Studio:
     @cached_property
     def housekeeping(self) -> Housekeeping:
         """What removes, once a day, what nobody needs."""
-        return Housekeeping(self.gallery, self.queue, self.blobs, self.pages.folder)
+        return Housekeeping(self.gallery, self.queue, self.blobs, self.pages.folder, self.belongings)
 
     def start(self) -> None:
         """Take the data folder, clean up after a crash and start the workers in the background.
@@ -273,6 +276,8 @@ class Studio:
         name = validation.job_id(id) if id else secrets.token_hex(16)
         job = Job(name, session, work, pictures or {}, owner, slot, lifetime)
         entry = self.queue.submit(job)
+        if isinstance(work, Recipe):
+            self.belongings.give(owner, *work.digests)
         if entry.state == "queued":
             self._tell(session, Event(job.id, "queued", ahead=entry.ahead))
             self.dispatcher.wake()
@@ -281,6 +286,13 @@ class Studio:
     def cancel(self, id: str, session: str | None = None) -> State:
         """Stop a job, of `session` when it is given; returns its state now."""
         return self.dispatcher.cancel(validation.job_id(id), session)
+
+    def workspace_of(self, token: str) -> str:
+        """The workspace that a drawing's token, or one of events, belongs to. Raises Unknown."""
+        try:
+            return self.documents.place_of(token)[0]
+        except Unknown:
+            return self.events.visitor(token)[1]
 
     def pictures(self, ids: Sequence[str]) -> list[views.Picture]:
         """Gallery pictures as views. Missing ones are left out."""
@@ -304,6 +316,7 @@ class Studio:
         entry, document = self.queue.get(event.job), documents.decode(event.found)
         made = detection.parse(entry.work)
         self.photos.remember(made, document)
+        self.belongings.give(entry.owner, *event.kept)
         if entry.slot:
             self.photo_detections.put(entry.owner, entry.slot, made, document)
 

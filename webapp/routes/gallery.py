@@ -133,9 +133,10 @@ class _Endpoints:
 
         def submit() -> str:
             studio = self._studio()
-            recipe = studio.gallery.get(id).recipe.model_copy(
-                update={"seed": secrets.randbelow(SEED_MAX + 1), "images": images}
-            )
+            result = studio.gallery.get(id)
+            if result.owner != workspace:
+                raise InputError("This picture is somebody else's.", "Open it, and make one of your own.")
+            recipe = result.recipe.model_copy(update={"seed": secrets.randbelow(SEED_MAX + 1), "images": images})
             return studio.submit(session, recipe, owner=workspace)
 
         return JSONResponse({"job": await to_thread.run_sync(submit)}, headers=PRIVATE)

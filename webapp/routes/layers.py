@@ -2,7 +2,8 @@
 
     GET  layers/{token}/{tint}.png                what the model sees of a drawing, see-through; tint: six hex digits
     GET  examples/{seed}.jpg                      a rendered scene to take as a photo
-    GET  photos/{digest}/{resize}-{w}x{h}.jpg     a photo in a frame of w x h pixels
+    GET  photos/{token}/{digest}/{resize}-{w}x{h}.jpg    a photo in a frame of w x h pixels; the token is that of a drawing
+                                                  or of events, of the workspace that the photo belongs to
 
 The checks before each route stand in `guard`.
 """
@@ -32,7 +33,7 @@ def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
     return [
         ("GET", "/layers/{token}/{tint}.png", answers.layer),
         ("GET", "/examples/{seed:int}.jpg", answers.example),
-        ("GET", "/photos/{digest}/{resize}-{width:int}x{height:int}.jpg", answers.photo),
+        ("GET", "/photos/{token}/{digest}/{resize}-{width:int}x{height:int}.jpg", answers.photo),
     ]
 
 
@@ -64,7 +65,9 @@ class _Answers:
         asked = request.path_params
         width, height = (validation.whole(asked[side], 1, SIDE_MAX_PX, "The size") for side in ("width", "height"))
         how = validation.choice(asked["resize"], get_args(Resize), "The way to resize")
-        content = await to_thread.run_sync(self._photo, asked["digest"], width, height, how)
+        workspace = self._studio().workspace_of(asked["token"])
+        digest = self._studio().belongings.check(workspace, asked["digest"], "photo")
+        content = await to_thread.run_sync(self._photo, digest, width, height, how)
         return Response(content, media_type="image/jpeg", headers=FOR_EVER)
 
     def _photo(self, digest: str, width: int, height: int, how: Resize) -> bytes:

@@ -5,7 +5,7 @@
     POST detections/{token}/undo    brings back what the detection replaced; {"rev", "width", "height"}
     POST maps/{stream}              body: a photo, for no drawing; {"photo", "width", "height"}
     POST maps/{stream}/{photo}/{control}/{detector}    asks for a map; {"job"}, "" when it is there already
-    GET  maps/{photo}/{control}/{detector}.png         a map, as the model sees it, where it is known or found at once
+    GET  maps/{stream}/{photo}/{control}/{detector}.png    a map, as the model sees it, where it is known or found at once
 
 `stream` is the token of a session's events. The checks before each route stand in `guard`.
 """
@@ -42,7 +42,7 @@ def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
         ("POST", "/detections/{token}/undo", answers.undo),
         ("POST", "/maps/{stream}", answers.keep),
         ("POST", "/maps/{stream}/{photo}/{control}/{detector}", answers.ask),
-        ("GET", "/maps/{photo}/{control}/{detector}.png", answers.map),
+        ("GET", "/maps/{stream}/{photo}/{control}/{detector}.png", answers.map),
     ]
 
 
@@ -67,20 +67,21 @@ class _Answers:
         data = await body(request, UPLOAD_MAX_BYTES, "photo", "Save it smaller or as JPEG.")
         photos = self._studio().photos
         async with TURNS.turn(visitor):
-            digest = await to_thread.run_sync(photos.keep, data, limiter=TURNS.limiter)
+            digest = await to_thread.run_sync(photos.keep, data, visitor, limiter=TURNS.limiter)
         width, height = photos.canvas(digest)
         return {"photo": digest, "width": width, "height": height}
 
     async def keep(self, request: Request) -> Response:
         """Keep a photo that is for no drawing yet."""
-        session = self._studio().events.session_of_stream(request.path_params["stream"])
-        return JSONResponse(await self._kept(request, session), headers=PRIVATE)
+        workspace = self._studio().workspace_of(request.path_params["stream"])
+        return JSONResponse(await self._kept(request, workspace), headers=PRIVATE)
 
     async def ask(self, request: Request) -> Response:
         """See to it that a map is found."""
         asked = request.path_params
-        session = self._studio().events.session_of_stream(asked["stream"])
+        session, workspace = self._studio().events.visitor(asked["stream"])
         self._pace.check(session)
+        self._studio().belongings.check(workspace, asked["photo"], "photo")
         job = await to_thread.run_sync(self._asked, session, asked["control"], asked["detector"], asked["photo"])
         return JSONResponse({"job": job}, headers=PRIVATE)
 
@@ -92,6 +93,7 @@ class _Answers:
     async def map(self, request: Request) -> Response:
         """A map as the model sees it."""
         asked = request.path_params
+        self._studio().belongings.check(self._studio().workspace_of(asked["stream"]), asked["photo"], "photo")
         content = await to_thread.run_sync(self._map, asked["control"], asked["detector"], asked["photo"])
         return Response(content, media_type="image/png", headers=PRIVATE)
 

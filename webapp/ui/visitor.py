@@ -6,6 +6,7 @@ import hashlib
 import sys
 
 from controlnet_core.domain.errors import StudioError
+from controlnet_core.domain.recipe import Resize
 from webapp.application import validation
 from webapp.application.studio import Studio
 
@@ -29,6 +30,16 @@ def workspace() -> str:
 
     found = validation.workspace(st.context.cookies.get(validation.COOKIE))
     return found or hashlib.sha256(session().encode()).hexdigest()[:32]
+
+
+def photo_url(studio: Studio, digest: str, canvas: tuple[int, int], resize: Resize) -> str:
+    """Where this browser gets a photo of its own in a frame of `canvas` (width, height) pixels, relative to a page.
+
+    What a page of a workspace shows is the workspace's: nothing comes into a page that was not.
+    """
+    studio.belongings.give(workspace(), digest)
+    stream = studio.events.stream(session(), workspace())
+    return f"./studio/photos/{stream}/{digest}/{resize}-{canvas[0]}x{canvas[1]}.jpg"
 
 
 def connected(session: str) -> bool:

@@ -17,7 +17,6 @@ from webapp.api.routing import Operation, given, read
 from webapp.api.v1.common import V1, Asked, Digest
 from webapp.application import views
 from webapp.application.studio import Studio
-from webapp.application.tokens import Unknown
 from webapp.routes.guard import body
 
 
@@ -38,7 +37,7 @@ class RenderRequest(Asked):
     values: dict[str, Value] = Field({})
 
 
-async def put_document(studio: Studio, request: Request, _caller: Caller) -> Response:
+async def put_document(studio: Studio, request: Request, caller: Caller) -> Response:
     """Keep a document: the body is a container as the editors store it, or people as OpenPose JSON."""
     data = await body(request, 8 << 20, "document", "Make it smaller.")
 
@@ -48,14 +47,16 @@ async def put_document(studio: Studio, request: Request, _caller: Caller) -> Res
         else:
             document = documents.decode(data)
         digest = studio.blobs.put(documents.encode(document))
+        studio.belongings.give(caller.owner, digest)
         return Document(digest=digest, kind=document.kind, width=document.width, height=document.height)
 
     return given(await to_thread.run_sync(keep))
 
 
-async def get_document(studio: Studio, request: Request, _caller: Caller) -> Response:
+async def get_document(studio: Studio, request: Request, caller: Caller) -> Response:
     """A document as it is stored; people as OpenPose JSON with ?form=openpose."""
-    data = await to_thread.run_sync(studio.blobs.get, _digest(request.path_params["digest"]))
+    digest = studio.belongings.check(caller.owner, request.path_params["digest"], "document")
+    data = await to_thread.run_sync(studio.blobs.get, digest)
     document = documents.decode(data)
     if request.query_params.get("form") == "openpose":
         if not isinstance(document, documents.Skeleton):
@@ -64,21 +65,15 @@ async def get_document(studio: Studio, request: Request, _caller: Caller) -> Res
     return Response(data, media_type="application/octet-stream")
 
 
-async def render(studio: Studio, request: Request, _caller: Caller) -> Response:
+async def render(studio: Studio, request: Request, caller: Caller) -> Response:
     """A document as a ControlNet sees it, PNG."""
     asked = await read(request, RenderRequest)
 
     def drawn() -> bytes:
-        document = documents.decode(studio.blobs.get(asked.document))
+        document = documents.decode(studio.blobs.get(studio.belongings.check(caller.owner, asked.document, "document")))
         return picture.to_png(studio.render(asked.control, document, asked.values))
 
     return Response(await to_thread.run_sync(drawn), media_type="image/png")
-
-
-def _digest(text: str) -> str:
-    if len(text) != 64 or set(text) - set("0123456789abcdef"):
-        raise Unknown("There is no such document.")
-    return text
 
 
 OPERATIONS: list[Operation] = [

@@ -54,7 +54,7 @@ def _submitted(studio: Studio, caller: Caller, asked: JobRequest, files: Mapping
             return _answer(studio, _own(studio, caller, validation.job_id(asked.id)))
     if caller.key is not None:
         check_limits(studio, caller.key, max(1, asked.images))
-    recipe = recipe_of(studio, studio.builder_for(caller.session, caller.owner), asked, files)
+    recipe = recipe_of(studio, studio.builder_for(caller.session, caller.owner), asked, files, caller.owner)
     job = studio.submit(
         caller.session, recipe, owner=caller.owner, id=asked.id or secrets.token_hex(16), lifetime="detached"
     )

@@ -52,10 +52,16 @@ async def detect(studio: Studio, request: Request, caller: Caller) -> Response:
     def find() -> Found:
         if caller.key is not None:
             check_limits(studio, caller.key, 0)
-        photo = Photo(pictures.kept(studio, asked.photo, files), asked.detector, asked.detector_values, asked.shorter)
+        photo = Photo(
+            pictures.kept(studio, caller.owner, asked.photo, files),
+            asked.detector,
+            asked.detector_values,
+            asked.shorter,
+        )
         values = controls_of.values(studio.control(asked.control).params, asked.values)
         unit = studio.builder_for(caller.session, caller.owner).unit(Draft(asked.control, photo, values))
         data = studio.blobs.get(unit.picture)
+        studio.belongings.give(caller.owner, unit.picture, *([unit.document] if unit.document else []))
         height, width = picture.open_picture(data).shape[:2]
         return Found(
             control=unit.control,

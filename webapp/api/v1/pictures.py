@@ -70,12 +70,12 @@ async def gallery(studio: Studio, request: Request, caller: Caller) -> Response:
     return given(await to_thread.run_sync(listed))
 
 
-async def put_picture(studio: Studio, request: Request, _caller: Caller) -> Response:
+async def put_picture(studio: Studio, request: Request, caller: Caller) -> Response:
     """Keep a picture: the body is a PNG, JPEG or WebP."""
     data = await body(request, picture.UPLOAD_MAX_BYTES, "picture", "Send it smaller or as JPEG.")
 
     def keep() -> Kept:
-        digest = studio.photos.keep(data)
+        digest = studio.photos.keep(data, caller.owner)
         height, width = studio.photos.photo(digest).shape[:2]
         return Kept(digest=digest, width=width, height=height)
 

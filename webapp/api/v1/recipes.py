@@ -87,8 +87,10 @@ class JobRequest(Asked):
     variation_strength: float | None = None
 
 
-def recipe_of(studio: Studio, builder: RecipeBuilder, asked: JobRequest, files: Mapping[str, bytes]) -> Recipe:
-    """The recipe that a request describes. Raises StudioError."""
+def recipe_of(
+    studio: Studio, builder: RecipeBuilder, asked: JobRequest, files: Mapping[str, bytes], owner: str
+) -> Recipe:
+    """The recipe that a request of the workspace `owner` describes. Raises StudioError."""
     bases = studio.catalog.bases()
     if asked.model is None and not bases:
         raise ModelMissing("There is no base model on this machine.", "Download one: studio models list names them.")
@@ -97,9 +99,9 @@ def recipe_of(studio: Studio, builder: RecipeBuilder, asked: JobRequest, files: 
     if asked.start_from is not None:
         start = asked.start_from
         source = builder.source(
-            pictures.kept(studio, start.picture, files),
+            pictures.kept(studio, owner, start.picture, files),
             strength=start.strength,
-            mask=None if start.mask is None else pictures.kept(studio, start.mask, files),
+            mask=None if start.mask is None else pictures.kept(studio, owner, start.mask, files),
             blur_px=start.blur_px,
             fill=start.fill,
             resize=start.resize,
@@ -107,7 +109,7 @@ def recipe_of(studio: Studio, builder: RecipeBuilder, asked: JobRequest, files: 
     plain = asked.model_dump(exclude={"id", "model", "controls", "start_from", "loras", "embeddings"})
     return builder.for_base(
         base,
-        [_draft(studio, one, files) for one in asked.controls],
+        [_draft(studio, one, files, owner) for one in asked.controls],
         source=source,
         loras=tuple(_lora(one) for one in asked.loras),
         embeddings=tuple(asked.embeddings),
@@ -115,18 +117,20 @@ def recipe_of(studio: Studio, builder: RecipeBuilder, asked: JobRequest, files: 
     )
 
 
-def _draft(studio: Studio, asked: ControlRequest, files: Mapping[str, bytes]) -> Draft:
+def _draft(studio: Studio, asked: ControlRequest, files: Mapping[str, bytes], owner: str) -> Draft:
     if sum(one is not None for one in (asked.document, asked.picture, asked.photo)) != 1:
         raise InputError(f"The control {asked.control[:64]} needs one of document, picture and photo.")
     control = studio.control(asked.control)
     if asked.photo is None and (asked.detector or asked.detector_values):
         raise InputError("A detector looks at a photo.", "Send the picture as photo, or leave the detector away.")
     if asked.document is not None:
-        what: documents.Document | Finished | Photo = documents.decode(studio.blobs.get(asked.document))
+        what: documents.Document | Finished | Photo = documents.decode(
+            studio.blobs.get(studio.belongings.check(owner, asked.document, "document"))
+        )
     elif asked.picture is not None:
-        what = Finished(pictures.rgb_of(studio, pictures.kept(studio, asked.picture, files)))
+        what = Finished(pictures.rgb_of(studio, pictures.kept(studio, owner, asked.picture, files)))
     else:
-        what = Photo(pictures.kept(studio, asked.photo or "", files), asked.detector, asked.detector_values)
+        what = Photo(pictures.kept(studio, owner, asked.photo or "", files), asked.detector, asked.detector_values)
     if asked.network is not None:
         studio.catalog.card(asked.network)  # says so at once where there is none
     return Draft(
@@ -139,7 +143,7 @@ def _draft(studio: Studio, asked: ControlRequest, files: Mapping[str, bytes]) ->
         mode=asked.mode,
         network=asked.network,
         resize=asked.resize,
-        mask=None if asked.mask is None else pictures.kept(studio, asked.mask, files),
+        mask=None if asked.mask is None else pictures.kept(studio, owner, asked.mask, files),
     )
 
 

@@ -16,7 +16,7 @@ from controlnet_core.domain.document import DocumentKind
 from controlnet_core.domain.recipe import Resize
 from webapp.application import validation
 from webapp.application.examples import scene
-from webapp.application.layers import OPAQUE, photo_url
+from webapp.application.layers import OPAQUE
 from webapp.application.recipe_builder import picture_size
 from webapp.application.studio import Studio
 from webapp.ui import visitor
@@ -107,7 +107,9 @@ def _beneath(studio: Studio, at: Composition, edited: Layer | None) -> list[dict
         edited is not None and _kind(studio, edited) in OPAQUE
     )  # the editor lays them over a drawing that would hide them
     if at.photo:
-        found.append({"url": photo_url(at.photo, at.frame, at.photo_resize), "opacity": 0.3 if over else 0.6})
+        found.append(
+            {"url": visitor.photo_url(studio, at.photo, at.frame, at.photo_resize), "opacity": 0.3 if over else 0.6}
+        )
     for index, layer in reversed(list(enumerate(at.layers))):
         if layer is edited or not layer.shown or state.is_empty(studio, layer, at.frame):
             continue
@@ -183,10 +185,12 @@ def _photo(studio: Studio, at: Composition) -> None:
         st.caption("One photo under all layers: trace it, or let a detector fill a layer from it.")
         file = st.file_uploader("Photo", type=KINDS, key=f"{KEY}.photo.file", label_visibility="collapsed")
         if file is not None:
-            at.photo = studio.photos.keep(file.getvalue())
+            at.photo = studio.photos.keep(file.getvalue(), visitor.workspace())
             st.rerun(scope="fragment")
         return
-    st.html(f'<img class="begin" alt="The photo" src="{photo_url(at.photo, at.frame, at.photo_resize)}">')
+    st.html(
+        f'<img class="begin" alt="The photo" src="{visitor.photo_url(studio, at.photo, at.frame, at.photo_resize)}">'
+    )
     how = st.selectbox(
         "In the frame", list(RESIZES), format_func=RESIZES.__getitem__, key=widget(f"{KEY}.photo.how", at.photo_resize)
     )

@@ -37,6 +37,7 @@ def show(studio: Studio) -> None:
             if one.group != "rework"  # what a picture is made of is no map of it
         ],
         "photo_url": f"./studio/maps/{stream}",
+        "shown_url": f"./studio/photos/{stream}",
         "events_url": f"./studio/events/{stream}",
         "gallery": gallery(studio),
         "examples": offered(),
@@ -49,7 +50,7 @@ def show(studio: Studio) -> None:
 def _do(studio: Studio, wanted: Mapping[str, Any]) -> None:
     kind = validation.choice(wanted.get("kind"), ("edit", "generate", "photo"), "The wish")
     digest = validation.text(wanted.get("photo"), 64, "The photo")
-    studio.photos.photo(digest)
+    studio.photos.photo(studio.belongings.check(visitor.workspace(), digest, "photo"))
     remember("maps.photo", digest)
     if kind == "photo":
         return

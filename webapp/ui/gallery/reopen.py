@@ -36,7 +36,10 @@ _SHARED = ("steps", "guidance", "sampler", "spacing", "eta", "added_prompt", "ne
 def take(studio: Studio, wanted: Wanted, page: str) -> None:
     """Do what the wall or the drawer wants while the page at the path `page` is shown. Raises StudioError."""
     if wanted.kind == "reopen":
-        recipe(studio, studio.gallery.get(wanted.id).recipe, page)
+        result = studio.gallery.get(wanted.id)
+        if result.owner == visitor.workspace():
+            _note_as_own(studio, result.recipe)
+        recipe(studio, result.recipe, page)
     elif wanted.kind == "job":
         recipe(studio, asked(studio, wanted.id), page)
     elif wanted.kind == "studio":
@@ -50,11 +53,16 @@ def asked(studio: Studio, job: str) -> Recipe:
     entry = studio.queue.get(validation.job_id(job))
     if entry.owner != visitor.workspace() or entry.kind != "recipe":
         raise InputError("There is no such job here.")
-    return parse(entry.work)
+    made = parse(entry.work)
+    _note_as_own(studio, made)
+    return made
 
 
 def recipe(studio: Studio, made: Recipe, page: str) -> None:
-    """Bring a recipe back and go to its page. Raises StudioError."""
+    """Bring a recipe back and go to its page, with what of its pictures belongs to this workspace. Raises StudioError.
+
+    A recipe is a text that anybody may write: that it names something does not open it.
+    """
     missing: list[str] = []
     _use_model(studio, made, missing)
     if len(made.controls) > 1:
@@ -65,7 +73,7 @@ def recipe(studio: Studio, made: Recipe, page: str) -> None:
     _words(at, made.prompt)
     settings_panel.adopt(at, _choices(studio, made, missing))
     at.begin = _start(studio, made.source, at, missing) if made.source else None
-    lost = f" Not here any more: {', '.join(missing)}." if missing else ""
+    lost = f" Not here, or not yours: {', '.join(missing)}." if missing else ""
     _go(path, page, f"Everything is back as it was made.{lost}" if not lost else f"Brought back.{lost}")
 
 
@@ -137,7 +145,7 @@ def _composition(studio: Studio, made: Recipe, missing: list[str]) -> Compositio
         number = 1 + sum(layer.control == unit.control for layer in layers)
         slot = f"{state.KEY}.{unit.control}.{number}"
         size = _land(studio, slot, unit, missing) or size
-        photo = photo or (unit.found.picture if unit.found and unit.found.picture in studio.blobs else None)
+        photo = photo or (unit.found.picture if unit.found and _is_here(studio, unit.found.picture) else None)
         if unit.mask is not None:
             _land_mask(studio, f"{slot}.mask", unit.mask, missing)
         layers.append(
@@ -164,7 +172,7 @@ def _land(studio: Studio, slot: str, unit: ControlUnit, missing: list[str]) -> t
     Returns the document's width and height, None when it is not here any more.
     """
     try:
-        data = studio.blobs.get(unit.document or "")
+        data = studio.blobs.get(_own(studio, unit.document or ""))
         document = documents.decode(data)
     except InputError:
         missing.append("its drawing")
@@ -181,7 +189,7 @@ def _note(studio: Studio, slot: str, unit: ControlUnit, size: tuple[int, int], m
             studio.photo_detections.leave(visitor.workspace(), slot)
             return
         made = studio.photos.detection(unit.control, found.detector, found.picture, found.values, size=size)
-        studio.photos.photo(found.picture)
+        studio.photos.photo(_own(studio, found.picture))
         studio.photo_detections.note(visitor.workspace(), slot, made)
     except InputError:
         missing.append("the photo that it was found in")
@@ -200,7 +208,7 @@ def _drawn(studio: Studio, unit: ControlUnit, missing: list[str]) -> dict[str, V
 
 def _land_mask(studio: Studio, slot: str, digest: str, missing: list[str]) -> None:
     try:
-        grey = picture.open_picture(studio.blobs.get(digest))[:, :, 0]
+        grey = picture.open_picture(studio.blobs.get(_own(studio, digest)))[:, :, 0]
     except InputError:
         missing.append("a mask")
         return
@@ -237,7 +245,7 @@ def _choices(studio: Studio, made: Recipe, missing: list[str]) -> Choices:
 
 
 def _start(studio: Studio, source: Source, at: Wish, missing: list[str]) -> Start | None:
-    if source.picture not in studio.blobs:
+    if not _is_here(studio, source.picture):
         missing.append("the picture that it started from")
         return None
     if source.mask is not None:
@@ -250,6 +258,19 @@ def _start(studio: Studio, source: Source, at: Wish, missing: list[str]) -> Star
         fill=source.fill,
         blur_px=source.blur_px,
     )
+
+
+def _note_as_own(studio: Studio, made: Recipe) -> None:
+    """What one's own recipe names is one's own, also where it was made before such things were noted."""
+    studio.belongings.give(visitor.workspace(), *made.digests)
+
+
+def _own(studio: Studio, digest: str) -> str:
+    return studio.belongings.check(visitor.workspace(), digest)
+
+
+def _is_here(studio: Studio, digest: str) -> bool:
+    return digest in studio.blobs and studio.belongings.has(visitor.workspace(), digest)
 
 
 def _words(at: Wish, prompt: str) -> None:

@@ -20,7 +20,7 @@ from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import Fill, Source
 from webapp.application import validation, views
 from webapp.application.choices import Start
-from webapp.application.layers import photo_url, placed
+from webapp.application.layers import placed
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.messages import told
@@ -40,7 +40,8 @@ def section(studio: Studio, at: Wish, canvas: tuple[int, int]) -> None:
     begin, key = at.begin, f"{at.key}.begin.{at.round}"
     left, right = st.columns([1, 2], gap="medium")
     with left:
-        st.html(f'<img class="begin" alt="The picture to start from" src="{photo_url(begin.picture, canvas, "crop")}">')
+        shown = visitor.photo_url(studio, begin.picture, canvas, "crop")
+        st.html(f'<img class="begin" alt="The picture to start from" src="{shown}">')
         st.button("Remove", key=f"{key}.remove", icon=":material/close:", type="tertiary", on_click=_drop, args=(at,))
     with right:
         strength = st.slider(
@@ -119,7 +120,7 @@ def _choose(studio: Studio, at: Wish) -> None:
 
 def begin_with(studio: Studio, at: Wish, data: bytes, title: str = "") -> None:
     """Start from a picture (the bytes of its file). Raises InputError, NoSpace."""
-    at.begin = Start(studio.photos.keep(data), title[:80])
+    at.begin = Start(studio.photos.keep(data, visitor.workspace()), title[:80])
     at.round += 1
 
 
@@ -163,7 +164,7 @@ def editor(studio: Studio, at: Wish, canvas: tuple[int, int], height_px: int) ->
             "sizes": {"min": 256, "max": 1024, "step": 64, "fixed": True},
             "brush_px": BRUSH_PX,
             "mask": True,
-            "layers": [{"url": photo_url(at.begin.picture, canvas, "crop"), "opacity": 1}],
+            "layers": [{"url": visitor.photo_url(studio, at.begin.picture, canvas, "crop"), "opacity": 1}],
         },
     )
     return edited.generate

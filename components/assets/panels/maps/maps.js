@@ -99,7 +99,7 @@ class Maps {
     this.words.textContent = `${width} × ${height} px. Every map opens in its editor, or makes a picture at once.`;
     this.root.style.setProperty("--ratio", String(width / height));
     const original = element("article", { class: "card" }, element("header", {}, element("strong", {}, "Photo")),
-      element("div", { class: "shown" }, element("img", { alt: "The photo", src: new URL(`./studio/photos/${photo}/stretch-${width}x${height}.jpg`, document.baseURI) })));
+      element("div", { class: "shown" }, element("img", { alt: "The photo", src: new URL(`${this.data.shown_url}/${photo}/stretch-${width}x${height}.jpg`, document.baseURI) })));
     this.cards = this.data.controls.map((control) => new Card(this, control, photo));
     this.grid.replaceChildren(original, ...this.cards.map((card) => card.node));
   }
@@ -144,7 +144,7 @@ class Card {
   }
 
   get url() {
-    return `maps/${this.photo}/${this.control.key}/${this.detector.key}`;
+    return `${this.page.data.photo_url}/${this.photo}/${this.control.key}/${this.detector.key}`;
   }
 
   #choose(key) {
@@ -167,7 +167,7 @@ class Card {
   async look() {
     const { detector } = this;
     const left = () => this.gone || detector !== this.detector;
-    const answer = await post(`${this.page.data.photo_url}/${this.photo}/${this.control.key}/${detector.key}`, "");
+    const answer = await post(this.url, "");
     if (this.gone) return null;
     if (answer.error) return left() ? null : this.#say(answer.error, answer.hint);
     if (answer.job) {
@@ -196,7 +196,7 @@ class Card {
 
   async #picture() {
     const { detector } = this;
-    const answer = await fetch(new URL(`./studio/${this.url}.png`, document.baseURI)).catch(() => null);
+    const answer = await fetch(new URL(`${this.url}.png`, document.baseURI)).catch(() => null);
     if (this.gone || detector !== this.detector) return;
     if (!answer) return this.#say("The studio does not answer.", "Is it still running?");
     if (!answer.ok) {

@@ -175,7 +175,7 @@ class PhotoView {
 
   #showPhoto() {
     const [width, height] = this.data.size;
-    this.compare.showPhoto(new URL(`./studio/photos/${this.photo}/stretch-${width}x${height}.jpg`, document.baseURI).href);
+    this.compare.showPhoto(new URL(`${this.data.photo_url}/${this.photo}/stretch-${width}x${height}.jpg`, document.baseURI).href);
     this.#show();
   }
 
