@@ -13,7 +13,17 @@ import sys
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+# Every profile opens a window of its own, and behind its address bar two hidden pages of the browser itself, which take longer
+# than most tests. Of several such lists Chromium heeds the last, so what Playwright's names and matters here stands in it, too.
+_WITHOUT = (
+    "WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "HttpsUpgrades", "HttpsFirstBalancedModeAutoEnable", "LensOverlay",
+    "MediaRouter", "PaintHolding", "ThirdPartyStoragePartitioning", "OptimizationHints", "AimEnabled", "PreconnectToSearch",
+)  # fmt: skip
+# Without a graphics card compositing by its emulation costs more than by the processor directly.
+ARGUMENTS = [
+    "--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run", "--disable-gpu",
+    f"--disable-features={','.join(_WITHOUT)}",
+]  # fmt: skip
 
 
 def find() -> str | None:
