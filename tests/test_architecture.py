@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ["controlnet_core", "annotator", "paperworld", "components", "webapp", "pages"]
+ROOMS = ["controlnet_core", "annotator", "paperworld", "components", "webapp", "pages", "controlnet_studio"]
 FLOORS = {
     "controlnet_core": [
         "domain",

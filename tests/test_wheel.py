@@ -60,6 +60,19 @@ def test_the_wheel_holds_one_package(wheel: Path) -> None:
     assert not [name for name in names if "__pycache__" in name or "node_modules" in name or "/tests/" in name]
 
 
+def test_installed_it_is_an_import(studio: Path, tmp_path: Path) -> None:
+    code = "from controlnet_studio import ROOT, Studio; import webapp; print(Studio.__name__, ROOT, webapp.__file__)"
+    command = [str(studio.parent / "python"), "-c", code]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=surroundings(tmp_path), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    name, root, file = done.stdout.split()
+    assert name == "Studio"
+    assert Path(root).name == "controlnet_studio"
+    assert Path(file).is_relative_to(root), "not a clone that lies about"
+
+
 def test_an_index_would_take_it(wheel: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "twine", "check", "--strict", str(wheel)], capture_output=True, text=True, check=False

@@ -18,12 +18,15 @@ from typing import Any
 from pydantic import ValidationError
 
 import annotator
+from annotator import detection as detecting
+from annotator import finished
+from annotator.finished import Numbers, Polarity
 from controlnet_core.domain import control as controls_of
 from controlnet_core.domain import document as documents
 from controlnet_core.domain import picture
 from controlnet_core.domain.control import ControlType, Detector, Rgb, Value
 from controlnet_core.domain.detection import Detection
-from controlnet_core.domain.document import Document
+from controlnet_core.domain.document import Document, Raster
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import (
     SEED_MAX,
@@ -199,6 +202,30 @@ class RecipeBuilder:
         if document is None:
             document = self._detect(asked)
         return document, Found(detector=asked.detector, picture=asked.picture, values=asked.values)
+
+
+def finished_map(
+    control: ControlType, data: bytes, *, sure: bool = False, polarity: Polarity = "auto", numbers: Numbers = "auto"
+) -> tuple[Document | Finished, str] | None:
+    """A picture file as the finished map that it is, and what it was taken for; None where a detector has to look at it.
+
+    `sure` says that it is a map, whatever it looks like; see `annotator.finished`. Raises InputError for what cannot be read.
+    """
+    if control.group == "rework":  # a picture to rework is no map of anything
+        return None
+    # Where a drawing is what is meant, a photo would be one too.
+    drawn = control.document == "mask" and any(one.reads == "map" for one in control.detectors)
+    reading = finished.read(control, data, polarity=polarity, numbers=numbers, sure=drawn or sure)
+    if reading is None:
+        return None
+    document = reading.document
+    if document is None:
+        assert reading.picture is not None
+        return Finished(reading.picture), reading.sentence
+    if isinstance(document, Raster):
+        width, height = detecting.photo_size(document.height, document.width)
+        document = detecting.resized(document, width, height, control.nearest)
+    return document, reading.sentence
 
 
 def runnable(catalog: Catalog, control: ControlType) -> Detector:

@@ -16,7 +16,7 @@ from webapp.cli.words import told
 
 if TYPE_CHECKING:
     from annotator import finished
-    from controlnet_core.domain.control import ControlType, Rgb
+    from controlnet_core.domain.control import ControlType
     from controlnet_core.domain.document import Document
     from controlnet_core.domain.job import Step
     from controlnet_core.domain.recipe import Lora, Recipe, Source
@@ -305,35 +305,25 @@ def _given(
     """A file as what a control is given: a finished map as it is, else what a detector finds in it."""
     from annotator import detection as detecting
     from annotator import finished
-    from annotator.datasets.dataset import pair_size
-    from controlnet_core.domain.document import Raster
     from controlnet_core.domain.errors import InputError
-    from webapp.application.recipe_builder import Finished, map_reader
+    from webapp.application.recipe_builder import finished_map, map_reader
 
     for name, chosen, known in (("ink", polarity, finished.POLARITIES), ("numbers", numbers, finished.NUMBERS)):
         if chosen not in known:
             raise InputError(f"{name} must be one of {', '.join(known)}.")
-    if detector in (None, "map") and kind.group != "rework":  # a picture to rework is no map of anything
-        # Where a drawing is what is meant, a photo would be one too.
-        drawn = kind.document == "mask" and any(one.reads == "map" for one in kind.detectors)
-        reading = finished.read(
+    if detector in (None, "map"):
+        found = finished_map(
             kind,
             _read(path),
             polarity=cast("finished.Polarity", polarity),
             numbers=cast("finished.Numbers", numbers),
-            sure=drawn or detector == "map",
+            sure=detector == "map",
         )
-        if reading is not None:
-            print(f"{path.name}: {reading.sentence}", file=sys.stderr, flush=True)
-            if reading.document is None:
-                return Finished(cast("Rgb", reading.picture))
-            document = reading.document
-            if not isinstance(document, Raster):
-                return document
-            width, height = pair_size(document.height, document.width, 0)
-            return detecting.resized(document, width, height, kind.nearest)
-    found = detecting.detector(kind, detector) if detector else map_reader(here.catalog, kind)
-    return document_of(kind, found, path, {})
+        if found is not None:
+            print(f"{path.name}: {found[1]}", file=sys.stderr, flush=True)
+            return found[0]
+    looks = detecting.detector(kind, detector) if detector else map_reader(here.catalog, kind)
+    return document_of(kind, looks, path, {})
 
 
 def _with_hole(given: Document | Finished, mask: Path) -> Document:
