@@ -11,13 +11,24 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from controlnet_core.checkpoints.safetensors_header import ORDINARY, read_header, sniff
+from controlnet_core.checkpoints import lora_keys
+from controlnet_core.checkpoints.safetensors_header import AGAIN, ORDINARY, read_header, sniff
 from controlnet_core.domain.errors import ModelError, StudioError
-from controlnet_core.families import Shapes, Traits, families, family, recognised, traits_of, traits_of_config
+from controlnet_core.families import (
+    Shapes,
+    Traits,
+    families,
+    family,
+    named,
+    recognised,
+    traits_of,
+    traits_of_config,
+)
 
 Kind = Literal["base", "controlnet", "lora", "embedding", "vae", "detector", "tokenizer"]
 _MORE = "a network that is told more than a text, as SDXL's refiner is, which does not run here."
@@ -31,24 +42,39 @@ _FOREIGN = {
     "lllite_": ("a ControlNet-LLLite (a control in the style of a LoRA)", _WHOLE),
     "lora_controlnet": ("a Control-LoRA (a control in the style of a LoRA)", _WHOLE),
     "joint_blocks.": ("a model of the SD 3 kind", ORDINARY),
+    "distilled_guidance_layer.": ("a model of the Chroma kind", ORDINARY),
+    "individual_token_refiner.": ("a model of the HunyuanVideo kind", ORDINARY),
+    "double_stream_modulation_img.": ("a model of the Flux.2 kind", ORDINARY),
     "double_blocks.": ("a model of the Flux kind", ORDINARY),
+    "single_transformer_blocks.": ("a model of the Flux kind", ORDINARY),
+    ".img_mod.1.": ("a model of the Qwen-Image kind", ORDINARY),
+    "all_x_embedder.": ("a model of the Z-Image kind", ORDINARY),
+    "noise_refiner.": ("a model of the Z-Image or Lumina kind", ORDINARY),
+    "double_layers.": ("a model of the AuraFlow kind", ORDINARY),
+    "double_stream_blocks.": ("a model of the HiDream kind", ORDINARY),
+    "blocks.0.cross_attn.norm_k.": ("a model of the Wan kind, for videos,", ORDINARY),
+    ".SelfAttention.q.": ("a text encoder of the T5 kind", ORDINARY),
     "adapter.body.": ("a T2I-Adapter", _WHOLE),
     "motion_modules.": ("a motion module for videos", ORDINARY),
 }
+_PIPELINES = {
+    "Flux2": "Flux.2", "Flux": "Flux", "StableDiffusion3": "SD 3", "ZImage": "Z-Image", "QwenImage": "Qwen-Image",
+    "Lumina": "Lumina", "Chroma": "Chroma", "AuraFlow": "AuraFlow", "HiDream": "HiDream", "PixArt": "PixArt", "Sana": "Sana",
+    "Hunyuan": "Hunyuan", "Wan": "Wan", "LTX": "LTX", "Kandinsky": "Kandinsky", "StableCascade": "Stable Cascade",
+}  # fmt: skip
+"""Models of other kinds by what the class of their pipeline of diffusers begins with."""
 _RELATIVES = {
     re.compile(pattern): what
     for pattern, what in (
-        (r"\.hada_w", "a LoHa"),
-        (r"\.lokr_w", "a LoKr"),
-        (r"\.dora_scale$|\.lora_magnitude_vector", "a DoRA"),
         (r"\.oft_", "an OFT"),
         (r"\.ia3_l|\.on_input$", "an IA3"),
         (r"\.diff(?:_b)?$", "a full difference"),
     )
 }
-"""Relatives of LoRA by the names of their tensors; none of them runs here."""
+"""Relatives of LoRA by the names of their tensors that do not run here."""
 _ADAPTED = {
     "Flux": ("double_blocks", "single_blocks", "single_transformer_blocks"),
+    "Qwen-Image": ("img_mod", "img_mlp", "txt_mlp"),
     "SD 3": ("joint_blocks",),
     "Z-Image": ("noise_refiner", "context_refiner", "diffusion_model.layers.", "diffusion_model_layers_", "lora_unet_layers_",
                 "transformer.layers."),
@@ -86,7 +112,7 @@ def check(path: Path) -> Verdict:
             shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
             precision = Counter(entry.get("dtype") for entry in entries.values())
             found = judge(path.name, shapes, precision.most_common(1)[0][0] if precision else "")
-            return replace(found, called=_title(header.get("__metadata__")))
+            return _told(found, header.get("__metadata__"))
         return _pickle(path)
     except StudioError as error:
         return Verdict(False, error.message, error.hint)
@@ -96,11 +122,15 @@ def check(path: Path) -> Verdict:
         return Verdict(False, f"{path.name} cannot be read: {error.strerror}.")
 
 
-def _title(metadata: object) -> str:
-    """What whoever saved a file called it: as the model specification (modelspec.title) or kohya's trainer has it."""
-    texts = cast("dict[str, object]", metadata) if isinstance(metadata, dict) else {}
-    found = (texts.get(name) for name in ("modelspec.title", "ss_output_name"))
-    return next((text[:200] for text in found if isinstance(text, str) and text), "")
+def _told(found: Verdict, metadata: object) -> Verdict:
+    """A verdict with what whoever saved the file says of it, in the model specification's words or kohya's trainer's."""
+    given = cast("dict[str, object]", metadata) if isinstance(metadata, dict) else {}
+    texts = {name: text[:200] for name, text in given.items() if isinstance(text, str) and text}
+    found = replace(found, called=texts.get("modelspec.title", texts.get("ss_output_name", "")))
+    base = texts.get("modelspec.architecture", texts.get("ss_base_model_version", ""))
+    if found.kind not in ("lora", "embedding") or found.family or not (key := named(base)):
+        return found
+    return replace(found, family=key, sentence=found.sentence.replace(", ", f" for {family(key).title}, ", 1))
 
 
 def judge(name: str, shapes: Shapes, dtype: str = "") -> Verdict:
@@ -128,8 +158,12 @@ def _kind(shapes: Shapes, traits: Traits) -> tuple[Kind | None, str, str]:
     key = recognised(traits).key
     if traits.text_time and not key:
         raise ModelError(_MORE, ORDINARY)
-    if any("lora" in name and ("down" in name or "_A." in name) for name in shapes):
-        return "lora", "a LoRA", key
+    adapted = lora_keys.layers(shapes)
+    if any(role != "alpha" for roles in adapted.values() for role in roles):
+        width = next((lora_keys.inward(one) for name, one in adapted.items() if name.endswith("attn2_to_k")), 0)
+        if width and not traits.context_width:
+            key = recognised(replace(traits, context_width=width)).key
+        return "lora", _lora(adapted), key
     if any(name.startswith("model.diffusion_model.") for name in shapes):
         return _base(shapes, key)
     if any(name.removeprefix(_CONTROL) in _HINTS for name in shapes):
@@ -141,9 +175,19 @@ def _kind(shapes: Shapes, traits: Traits) -> tuple[Kind | None, str, str]:
     if any(name.removeprefix("first_stage_model.") == "decoder.conv_in.weight" for name in shapes):
         return "vae", "an autoencoder (VAE)", ""
     if len(shapes) <= 4 and (vectors := _embedding(shapes)) is not None:
+        if traits.encoders and len(shapes) < traits.encoders:
+            raise ModelError("half a textual inversion: the vectors of one text encoder are missing.", AGAIN)
         known = key if traits.encoders else recognised(Traits(vectors[1])).key
         return "embedding", f"a textual inversion of {vectors[0]} vectors", known
     return None, "", ""
+
+
+def _lora(layers: Mapping[str, Mapping[str, object]]) -> str:
+    """What a LoRA or a relative of it is called, by the roles of its tensors."""
+    roles = {role for layer in layers.values() for role in layer}
+    if roles & {"dora_scale", "magnitude"}:
+        return "a DoRA"
+    return next((f"a {called}" for role, called in lora_keys.RELATIVES.items() if role in roles), "a LoRA")
 
 
 def _refuse_adapter(shapes: Shapes) -> None:
@@ -151,7 +195,11 @@ def _refuse_adapter(shapes: Shapes) -> None:
     for pattern, what in _RELATIVES.items():
         if any(pattern.search(name) for name in shapes):
             raise ModelError(f"{what}, a relative of LoRA which does not run here.", _LORA)
-    adapted = [name for name in shapes if "lora" in name and not name.startswith(("control", "lora_controlnet"))]
+    adapted = [
+        name
+        for name in shapes
+        if ("lora" in name and not name.startswith(("control", "lora_controlnet"))) or lora_keys.split(name)
+    ]
     if not adapted or len(adapted) < len(shapes) / 2 or any("lllite_" in name for name in shapes):
         return
     for model, marks in _ADAPTED.items():
@@ -222,6 +270,10 @@ def _folder(path: Path) -> Verdict:
 
 def _pipeline(path: Path) -> Verdict:
     config: dict[str, Any] = {}
+    called = str(_json(path / "model_index.json").get("_class_name", ""))
+    if not (path / "unet").is_dir() and (path / "transformer").is_dir():
+        known = next((title for mark, title in _PIPELINES.items() if called.startswith(mark)), called)
+        return Verdict(False, f"{path.name} is a model of the {known} kind, which does not run here.", ORDINARY)
     parts = ["unet", "vae"]
     while parts:
         part = parts.pop(0)

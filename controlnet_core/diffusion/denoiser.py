@@ -268,9 +268,13 @@ class Kept:
     mask: Tensor | None = None
     blank: bool = False
     """Whether the part that is made anew starts from noise alone."""
+    blends: bool = True
+    """Whether the rest is put back after every step; an inpainting U-Net sees it, and goes on by itself."""
 
     def start(self, sampler: Sampler, noise: Tensor) -> Tensor:
         """The latent that a run starts from."""
+        if not self.blends and sampler.first == 0:
+            return sampler.start(noise)  # all steps run: nothing of the picture is needed twice
         clean = self.clean.expand_as(noise)
         if self.blank:
             clean = torch.zeros_like(clean) if self.mask is None else clean * (1 - self.mask)
@@ -278,7 +282,7 @@ class Kept:
 
     def put_back(self, sampler: Sampler, after: int, latent: Tensor, noise: Tensor) -> Tensor:
         """The latent after step `after`, with the kept part at the noise level of the next step."""
-        if self.mask is None:
+        if self.mask is None or not self.blends:
             return latent
         rest = self.clean.expand_as(noise)
         if after + 1 < sampler.steps:

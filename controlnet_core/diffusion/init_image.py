@@ -64,7 +64,7 @@ def prepare(recipe: Recipe, base: Base, pictures: Mapping[str, Rgb], device: tor
     if base.inpaints:
         everywhere = torch.ones(1, 1, *shape)
         beside = _beside(base, everywhere if cells is None else cells, (picture, mask), recipe, device)
-    return Start(Kept(clean, cells, blank=source.fill == "noise"), beside, picture, mask)
+    return Start(Kept(clean, cells, blank=source.fill == "noise", blends=not base.inpaints), beside, picture, mask)
 
 
 def soft_mask(mask: Rgb, blur_px: int) -> Mask:

@@ -23,7 +23,7 @@ from controlnet_core.families.base import (
 )
 
 __all__ = [
-    "UNKNOWN", "Capability", "Family", "Latent", "Shapes", "TextEncoder", "Traits", "families", "family", "recognised",
+    "UNKNOWN", "Capability", "Family", "Latent", "Shapes", "TextEncoder", "Traits", "families", "family", "named", "recognised",
     "traits_of", "traits_of_config",
 ]  # fmt: skip
 
@@ -39,6 +39,11 @@ def families() -> dict[str, Family]:
 def family(key: str) -> Family:
     """The family called `key`; `UNKNOWN` for a name that a user gave to models of his own, and for ""."""
     return families().get(key, UNKNOWN)
+
+
+def named(base: str) -> str:
+    """The key of the family whose base models the metadata of a file calls so, as "sdxl_base_v1-0"; "" for other names."""
+    return next((one.key for one in families().values() if one.called and base.lower().startswith(one.called)), "")
 
 
 def recognised(traits: Traits) -> Family:

@@ -77,13 +77,15 @@ class Traits:
     """What shows of a model before it is loaded; 0 or False where nothing does.
 
     `context_width` is the width of the text that its cross attention reads, `channels` those of its latents, `text_time`
-    whether it takes pooled text and sizes beside that, `encoders` how many text encoders it has where there are several.
+    whether it takes pooled text and sizes beside that, `encoders` how many text encoders it has where there are several,
+    `depth` how many transformer blocks one attention has, as far as they are seen.
     """
 
     context_width: int = 0
     channels: int = 0
     text_time: bool = False
     encoders: int = 0
+    depth: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,10 @@ class Family:
     aspects: tuple[tuple[int, int], ...] = ()
     """Sizes that it was trained at, beside the native one."""
     latent: Latent = Latent()
+    depth: int = 1
+    """How many transformer blocks an attention has, where it has most."""
+    called: tuple[str, ...] = ()
+    """What the names of its base models begin with in the metadata of files made for it, lower case."""
     added: tuple[Added, ...] = ()
     supports: frozenset[Capability] = EVERYTHING
     empty_is_zero: bool = False
@@ -120,8 +126,10 @@ class Family:
             return False
         if (traits.text_time and not self.added) or traits.encoders not in (0, len(self.text)):
             return False
-        # A LoRA may be for the text alone: several encoders say as much as a width.
-        return traits.context_width == self.context_width or (not traits.context_width and traits.encoders > 1)
+        if traits.context_width:
+            return traits.context_width == self.context_width
+        # A LoRA may leave the cross attention alone: several encoders or blocks say as much as a width.
+        return traits.encoders > 1 or 1 < traits.depth <= self.depth
 
     def refuses(self, feature: Capability) -> str:
         """Why a recipe cannot ask for `feature`, as a sentence; "" when it can."""
@@ -145,6 +153,9 @@ _CROSS = re.compile(
 _SIZES = ("label_emb.", "add_embedding.linear_1.")
 _SECOND = ("conditioner.embedders.1.", "lora_te2_", "text_encoder_2.", "clip_g")
 """What the tensors of a second text encoder begin with, of what changes it, and of what it reads."""
+_DEPTH = re.compile(
+    r"(?:(?:input|output)_blocks[._]\d+[._]1|middle_block[._]1|attentions[._]\d+)[._]transformer_blocks[._](\d+)"
+)
 _FIRST = ("model.diffusion_model.out.2.weight", "conv_out.weight")
 
 
@@ -153,7 +164,9 @@ def traits_of(shapes: Shapes) -> Traits:
     width = next((shape[-1] for key, shape in shapes.items() if _CROSS.search(key) and len(shape) > 1), 0)
     channels = next((shapes[name][0] for name in _FIRST if shapes.get(name)), 0)
     sizes = any(mark in name for name in shapes for mark in _SIZES)
-    return Traits(width, channels, sizes, 2 if any(name.startswith(_SECOND) for name in shapes) else 0)
+    encoders = 2 if any(name.startswith(_SECOND) for name in shapes) else 0
+    depth = 1 + max((int(found[1]) for name in shapes if (found := _DEPTH.search(name))), default=-1)
+    return Traits(width, channels, sizes, encoders, depth)
 
 
 def traits_of_config(config: Mapping[str, Any]) -> Traits:

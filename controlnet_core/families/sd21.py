@@ -9,4 +9,5 @@ FAMILY = Family(
     text=(TextEncoder(width=1024),),
     native=(768, 768),
     preview="taesd",
+    called=("sd_v2", "stable-diffusion-v2"),
 )

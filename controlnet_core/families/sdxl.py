@@ -27,6 +27,8 @@ FAMILY = Family(
         (896, 1152), (832, 1216), (768, 1344), (640, 1536),
     ),
     latent=Latent(scale=0.13025, force_upcast=True),
+    depth=10,
+    called=("sdxl", "stable-diffusion-xl-v1"),
     added=("text_embeds", "time_ids"),
     empty_is_zero=True,
     guidance=6.0,

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import psutil
 
+from controlnet_core.checkpoints import lora_keys
 from controlnet_core.checkpoints.safetensors_header import read_header
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.recipe import Recipe
@@ -294,14 +295,8 @@ def _control_parameters(path: Path) -> int:
 
 
 def _changed_parameters(path: Path) -> dict[str, int]:
-    """How many parameters of each layer a LoRA changes: the two matrices of a layer say its size."""
-    sides: dict[str, dict[str, Sequence[int]]] = {}
-    for name, shape in _shapes(path).items():
-        if match := re.match(r"(.+?)[._]lora[._](down|up|A|B)\.weight$", name):
-            sides.setdefault(match[1], {})["inward" if match[2] in ("down", "A") else "outward"] = shape
-    return {
-        layer: side["outward"][0] * math.prod(side["inward"][1:]) for layer, side in sides.items() if len(side) == 2
-    }
+    """How many parameters of each layer a LoRA changes: the matrices of a layer say its size."""
+    return {name: lora_keys.numel(shapes) for name, shapes in lora_keys.layers(_shapes(path)).items()}
 
 
 def _shapes(path: Path) -> dict[str, Sequence[int]]:

@@ -1,6 +1,6 @@
 """Puts LoRAs into a base model's weights and takes them out again to the last bit.
 
-What a LoRA adds to a weight (Hu et al., "LoRA", 2021) is added once, before a run, so a step costs what it cost without.
+What a LoRA adds to a weight (`loading.load_lora`) is added once, before a run, so a step costs what it cost without.
 The weights as they were stay aside: taking a LoRA out restores them rather than subtracting.
 """
 # torch publishes partial types.
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from controlnet_core.domain.errors import ModelError
 from controlnet_core.models.catalog import stamp_of
 from controlnet_core.models.loading import Base
-from controlnet_core.models.loading.load_extras import load_lora
+from controlnet_core.models.loading.load_lora import FAMILY, load_lora
 
 Use = tuple[Path, float]
 
@@ -53,30 +53,34 @@ class Adapters:
         self._uses = ()
 
     def _add(self, path: Path, weight: float) -> None:
-        layers = _layers("lora_unet_", self._base.unet)
+        layers = _layers(("lora_unet_",), self._base.unet)
         for facts, encoder, _ in self._base.texts:
-            layers |= _layers(facts.lora, encoder)
-        for name, matrices in load_lora(path).items():
-            parameter, change = layers.get(name), matrices.change()
-            if parameter is None or parameter.numel() != change.numel():
-                raise ModelError(
-                    f"The LoRA {path.stem} was made for another kind of model than {self._base.name}.",
-                    "Choose one that was made for the family of the base model.",
-                )
-            with torch.no_grad():
-                self._original.setdefault(parameter, parameter.detach().to("cpu", copy=True))
+            layers |= _layers((facts.lora, f"{facts.part}_"), encoder)
+        for name, change in load_lora(path).items():
+            parameter = layers.get(name)
+            if parameter is None or parameter.numel() != change.numel:
+                raise self._foreign(path)
+            self._original.setdefault(parameter, parameter.detach().to("cpu", copy=True))
+            try:
                 # Linear layers and 1 x 1 convolutions stand for each other in shared files.
-                parameter.copy_(parameter.float() + weight * change.reshape(parameter.shape).to(parameter.device))
+                added = change.added(self._original[parameter])
+            except (RuntimeError, KeyError) as error:
+                raise self._foreign(path) from error
+            with torch.no_grad():
+                parameter.copy_(parameter.float() + weight * added.to(parameter.device))
+
+    def _foreign(self, path: Path) -> ModelError:
+        return ModelError(f"The LoRA {path.stem} was made for another kind of model than {self._base.name}.", FAMILY)
 
 
-def _layers(prefix: str, module: nn.Module) -> dict[str, nn.Parameter]:
+def _layers(prefixes: Sequence[str], module: nn.Module) -> dict[str, nn.Parameter]:
     """The weights of a module's layers by the names that LoRA files give them."""
     found: dict[str, nn.Parameter] = {}
     for name, layer in cast("Iterable[tuple[str, Any]]", cast("Any", module).named_modules()):
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             flat = name.removeprefix("text_model.").replace(".", "_")
-            weight = cast("nn.Parameter", layer.weight)
-            found[prefix + flat] = weight
-            if prefix.startswith("lora_te"):  # transformers called the encoder text_model until version 5
-                found[f"{prefix}text_model_{flat}"] = weight
+            for prefix in prefixes:
+                found[prefix + flat] = cast("nn.Parameter", layer.weight)
+                if not prefix.startswith("lora_unet"):  # transformers called the encoder text_model until version 5
+                    found[f"{prefix}text_model_{flat}"] = cast("nn.Parameter", layer.weight)
     return found

@@ -12,7 +12,8 @@ from controlnet_core.domain.recipe import Lora, Recipe
 from controlnet_core.engine import LocalEngine
 from controlnet_core.models.catalog import Catalog
 from controlnet_core.models.loading import load_base
-from controlnet_core.models.loading.load_extras import load_embedding, load_lora, load_vae
+from controlnet_core.models.loading.load_extras import load_embedding, load_vae
+from controlnet_core.models.loading.load_lora import load_lora
 from controlnet_core.models.lora import Adapters
 from tests.core.small import save_small_model
 
@@ -146,9 +147,10 @@ def test_what_does_not_fit_is_refused_and_leaves_no_trace(base, tmp_path):
         "another kind": {**good, "lora_unet_nowhere.lora_up.weight": torch.zeros(2, 1),
                          "lora_unet_nowhere.lora_down.weight": torch.zeros(1, 2)},
         "do not belong together": {key: value for key, value in good.items() if key != f"{name}.lora_up.weight"},
-        "SDXL": {"lora_te2_x.lora_up.weight": torch.zeros(2, 1)},
-        "LoHa": {"lora_unet_x.hada_w1_a": torch.zeros(2, 1)},
-        "DoRA": {**good, f"{name}.dora_scale": torch.zeros(2)},
+        "made for another": {"lora_te2_x.lora_up.weight": torch.zeros(2, 1),
+                             "lora_te2_x.lora_down.weight": torch.zeros(1, 2)},
+        "matrices do not belong": {"lora_unet_x.hada_w1_a": torch.zeros(2, 1)},
+        "was made for another": {**good, f"{name}.dora_scale": torch.zeros(2)},
         "not a LoRA": {"model.diffusion_model.out.2.weight": torch.zeros(2)},
     }  # fmt: skip
     for number, (words, tensors) in enumerate(cases.items()):

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from controlnet_core.checkpoints.probe import check, judge
-from controlnet_core.models.loading.load_extras import load_lora
+from controlnet_core.models.loading.load_lora import load_lora
 from tests.core.small import save_small_model
 
 UNET = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
@@ -22,6 +22,7 @@ PAIR = {
     "model.diffusion_model.label_emb.0.0.weight": (1280, 2816),
 }
 LORA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight"
+DIFFUSERS_TO_K = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
 CONTROL = {
     "control_model.input_hint_block.0.weight": (16, 3, 3, 3),
     "control_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
@@ -72,8 +73,15 @@ def test_usable_files_by_kind_and_family(shapes, kind, family, words):
         ({"ip_adapter.1.to_k": (1,)}, "IP-Adapter"),
         ({"adapter.body.0.x": (1,)}, "T2I-Adapter"),
         ({"model.diffusion_model.joint_blocks.0.x": (1,)}, "SD 3"),
-        ({"double_blocks.0.x": (1,)}, "Flux"),
-        ({"x.hada_w1_a": (1,)}, "LoHa"),
+        ({"double_blocks.0.x": (1,)}, "of the Flux kind"),
+        ({"single_transformer_blocks.0.attn.to_q.weight": (1,)}, "of the Flux kind"),
+        ({"double_blocks.0.x": (1,), "double_stream_modulation_img.lin.weight": (1,)}, "of the Flux.2 kind"),
+        ({"transformer_blocks.0.img_mod.1.weight": (1,)}, "of the Qwen-Image kind"),
+        ({"all_x_embedder.2-1.weight": (1,), "noise_refiner.0.x": (1,)}, "of the Z-Image kind"),
+        ({"model.diffusion_model.noise_refiner.0.x": (1,)}, "of the Z-Image or Lumina kind"),
+        ({"encoder.block.0.layer.0.SelfAttention.q.weight": (1,)}, "a text encoder of the T5 kind"),
+        ({"x.oft_blocks": (1,)}, "OFT"),
+        ({"clip_g": (4, 1280)}, "half a textual inversion"),
         ({**CONTROL, "difference": (0,)}, "difference"),
         ({UNET: (320, 768)}, "without autoencoder and text encoder"),
         ({UNET: (320, 768), **WHOLE, "model.diffusion_model.input_blocks.0.0.weight": (320, 8, 3, 3)}, "8 channels"),
@@ -85,7 +93,49 @@ def test_others_are_refused_with_the_reason(shapes, words):
     verdict = judge("x", shapes)
     assert not verdict.ok
     assert words in verdict.sentence
-    assert verdict.hint == "Use a LoRA." or words != "LoHa"
+    assert verdict.hint == "Use a LoRA." or words != "OFT"
+
+
+TO_K = LORA.removesuffix(".lora_down.weight")
+SELF = TO_K.replace("attn2", "attn1").replace("blocks_0_attn", "blocks_7_attn")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({f"{TO_K}.lora_down.weight": (4, 768), f"{TO_K}.dora_scale": (1, 768)}, "A DoRA for SD 1.5."),
+        ({f"unet.{DIFFUSERS_TO_K}.lora_A.weight": (4, 2048), f"unet.{DIFFUSERS_TO_K}.lora_magnitude_vector": (640,)},
+         "A DoRA for SDXL."),
+        ({f"{TO_K}.hada_w1_a": (640, 4), f"{TO_K}.hada_w1_b": (4, 2048)}, "A LoHa for SDXL."),
+        ({f"{TO_K}.lokr_w1": (16, 32), f"{TO_K}.lokr_w2_a": (40, 4), f"{TO_K}.lokr_w2_b": (4, 64)}, "A LoKr for SDXL."),
+        ({f"{SELF}.lora_down.weight": (4, 640)}, "A LoRA for SDXL."),
+        ({f"{SELF.replace('blocks_7_attn', 'blocks_0_attn')}.lora_down.weight": (4, 640)}, "A LoRA."),
+    ],
+)  # fmt: skip
+def test_loras_and_their_relatives_by_kind_and_family(shapes, words):
+    verdict = judge("x", shapes)
+    assert (verdict.ok, verdict.kind, verdict.sentence) == (True, "lora", words)
+
+
+def test_what_metadata_says_of_the_family_is_believed_where_nothing_else_shows(tmp_path):
+    name = f"{SELF.replace('blocks_7_attn', 'blocks_0_attn')}.lora_down.weight"
+    for said, family in (("sdxl_base_v1-0", "sdxl"), ("sd_v1", "sd15"), ("stable-diffusion-xl-v1-base/lora", "sdxl")):
+        key = "modelspec.architecture" if "/" in said else "ss_base_model_version"
+        save_file({name: torch.zeros(4, 8)}, tmp_path / "x.safetensors", {key: said})
+        found = check(tmp_path / "x.safetensors")
+        assert (found.family, found.kind) == (family, "lora")
+    assert found.sentence == "A LoRA for SDXL, full precision."
+
+
+def test_folders_of_other_kinds_are_called_by_their_names(tmp_path):
+    kinds = {"FluxPipeline": "Flux", "ZImagePipeline": "Z-Image", "QwenImagePipeline": "Qwen-Image",
+             "StableDiffusion3Pipeline": "SD 3", "Flux2Pipeline": "Flux.2", "NewPipeline": "NewPipeline"}  # fmt: skip
+    (tmp_path / "transformer").mkdir()
+    for called, words in kinds.items():
+        (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": called}))
+        found = check(tmp_path)
+        assert not found.ok
+        assert f"is a model of the {words} kind, which does not run here." in found.sentence
 
 
 class Evil:
@@ -148,20 +198,14 @@ def test_real_files_and_folders(tmp_path, checkpoints):
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ([LORA, LORA.replace("lora_down.weight", "dora_scale")], "a DoRA"),
-        (
-            ["unet.down_blocks.0.attn1.to_q.lora_A.weight", "unet.down_blocks.0.attn1.to_q.lora_magnitude_vector"],
-            "a DoRA",
-        ),
         (["lora_unet_down_blocks_0_x.oft_blocks", "lora_unet_down_blocks_0_x.alpha"], "an OFT"),
         (["lora_unet_down_blocks_0_x.weight", "lora_unet_down_blocks_0_x.on_input"], "an IA3"),
         (["base_model.model.down_blocks.0.to_k.ia3_l"], "an IA3"),
-        (["lora_unet_down_blocks_0_x.hada_w1_a"], "a LoHa"),
-        (["lora_unet_down_blocks_0_x.lokr_w2"], "a LoKr"),
         (["lora_unet_down_blocks_0_x.diff", "lora_unet_down_blocks_0_x.diff_b"], "a full difference"),
         (["lora_unet_double_blocks_0_img_attn_proj.lora_down.weight"], "a LoRA for Flux"),
         (["transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"], "a LoRA for Flux"),
         (["diffusion_model.layers.3.attention.to_q.lora_A.weight"], "a LoRA for Z-Image"),
+        (["transformer.transformer_blocks.3.img_mod.1.lora_A.weight"], "a LoRA for Qwen-Image"),
         (["diffusion_model.blocks.3.self_attn.q.lora_A.weight"], "a LoRA for a network that does not run here"),
     ],
 )

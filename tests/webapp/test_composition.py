@@ -343,9 +343,9 @@ def test_installed_loras_of_the_family_are_used(quiet: Studio) -> None:
     place = quiet.settings.models / "loras"
     place.mkdir(parents=True)
     (place / "ink.pt").write_bytes(b"x")
-    header = b'{"lora_unet_x.hada_w1_a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-    (place / "loha.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    assert [one.id for one in fitting(quiet.catalog, card("mine", "base"), "lora")] == ["ink"]  # a LoHa cannot be used
+    header = b'{"lora_unet_x.oft_blocks":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    (place / "oft.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    assert [one.id for one in fitting(quiet.catalog, card("mine", "base"), "lora")] == ["ink"]  # an OFT cannot be used
     chosen = Choices(loras={"ink": 0.5, "gone": 1.0})
     (lora,) = chosen.fields(quiet.catalog, card("mine", "base"), "")["loras"]
     assert (lora.key, lora.weight) == ("ink", 0.5)
