@@ -17,11 +17,11 @@ from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.models.catalog import Catalog, ModelCard
 from controlnet_core.models.hub import describe
 from tests.core.hub_server import Hub, serve
+from webapp.application import making
 from webapp.application.library import OVER, Library
+from webapp.application.making import Making
 from webapp.application.studio import Studio
 from webapp.routes import table
-from webapp.ui.models import making
-from webapp.ui.models.making import Making
 
 CROSS = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 HINT = "controlnet_cond_embedding.conv_in.weight"

@@ -5,8 +5,10 @@ field that is not known here is refused, never ignored.
 """
 
 from webapp.api.routing import Operation
-from webapp.api.v1 import conditions, documents, jobs, maps, models, pictures
+from webapp.api.v1 import conditions, documents, jobs, maps, models, pictures, trainings, transfers
 
 OPERATIONS: list[Operation] = [
-    operation for resource in (conditions, models, jobs, pictures, maps, documents) for operation in resource.OPERATIONS
+    operation
+    for resource in (conditions, models, jobs, pictures, maps, documents, transfers, trainings)
+    for operation in resource.OPERATIONS
 ]

@@ -13,15 +13,14 @@ import components
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import SEED_MAX
 from controlnet_core.models.catalog import Catalog, ModelCard
-from webapp.application import validation
+from webapp.application import making, validation
 from webapp.application.library import OVER, Work
+from webapp.application.making import Cost, Making, Tool
 from webapp.application.recipe_builder import Draft
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.drawing.sources import first_document
 from webapp.ui.messages import plain, told
-from webapp.ui.models import making
-from webapp.ui.models.making import Cost, Making, Tool
 from webapp.ui.session import page_state, widget
 
 TOOLS: dict[Tool, str] = {

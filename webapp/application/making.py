@@ -24,6 +24,8 @@ from webapp.application.library import Library, Work
 from webapp.application.settings import ROOT
 
 Tool = Literal["transfer", "extract", "add-control"]
+PREFIX = "making "
+"""What the works of the library are called that make something, before its name."""
 INSIDE = "inside"
 """Instead of an origin: the base model inside the control's own file."""
 START_S = 10
@@ -47,7 +49,7 @@ class Making:
     @property
     def id(self) -> str:
         """What its work is called."""
-        return f"making {self.name}"
+        return f"{PREFIX}{self.name}"
 
 
 @dataclass(frozen=True)
