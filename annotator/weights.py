@@ -12,7 +12,7 @@ from pathlib import Path
 
 from controlnet_core.domain.job import OnLoad
 from controlnet_core.models.catalog import Catalog, ModelCard
-from controlnet_core.models.download import Progress, fetch
+from controlnet_core.models.download import DownloadProgress, fetch
 from controlnet_core.storage.store import FREE_MIN_BYTES
 
 _ASK_EVERY_S = 0.25
@@ -41,9 +41,9 @@ def provide(cards: Iterable[str], on_load: OnLoad, free_min_bytes: int = FREE_MI
 
 
 def _fetch(card: ModelCard, models: Path, on_load: OnLoad, free_min_bytes: int) -> None:
-    told_at, known = 0.0, Progress(0, 0)
+    told_at, known = 0.0, DownloadProgress(0, 0)
 
-    def tell(progress: Progress) -> None:
+    def tell(progress: DownloadProgress) -> None:
         nonlocal told_at, known
         told_at, known = time.monotonic(), progress
         on_load(_words(card, progress), progress.done, progress.total)
@@ -57,7 +57,7 @@ def _fetch(card: ModelCard, models: Path, on_load: OnLoad, free_min_bytes: int) 
     fetch(card, models, tell, cancelled, free_min_bytes=free_min_bytes)
 
 
-def _words(card: ModelCard, progress: Progress) -> str:
+def _words(card: ModelCard, progress: DownloadProgress) -> str:
     if not progress.total:
         return f"Downloading {card.title}"
     return f"Downloading {card.title}: {progress.done / 2**20:.1f} of {progress.total / 2**20:.1f} MB"

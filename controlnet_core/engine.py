@@ -1,7 +1,7 @@
 """Runs recipes on one local device: from words and pictures to pictures.
 
 Holds the loaded models and walks down a ladder of cheaper plans when memory runs out. The loop itself is `sampling`,
-controls come from `wiring`, models from `catalog` and `loading`. One run at a time; not for use by two threads.
+controls come from `control_inputs`, models from `catalog` and `loading`. One run at a time; not for use by two threads.
 """
 # torch and diffusers publish partial types.
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
@@ -18,19 +18,18 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from controlnet_core.diffusion import cuda_graphs, init_image, schedulers, winograd
-from controlnet_core.diffusion import vae as codec
+from controlnet_core.diffusion import cuda_graphs, init_image, schedulers, vae, winograd
 from controlnet_core.diffusion.conditioning import Conditioning, Reading, encode, encode_pair
-from controlnet_core.diffusion.control_inputs import Wired, Wiring
-from controlnet_core.diffusion.denoiser import Denoiser, Predicts, Progress, sample
+from controlnet_core.diffusion.control_inputs import ControlInput, ControlInputs
+from controlnet_core.diffusion.denoiser import Denoiser, Predicts, StepProgress, sample
 from controlnet_core.diffusion.schedulers import Noise
 from controlnet_core.domain.control import ControlType, Rgb
 from controlnet_core.domain.errors import OutOfMemory, RecipeError
 from controlnet_core.domain.job import OnLoad, OnStep, Step
 from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Recipe
 from controlnet_core.memory import cache
-from controlnet_core.memory import plan as preflight
-from controlnet_core.memory.placement import Places
+from controlnet_core.memory import plan as memory_plan
+from controlnet_core.memory.placement import Placement
 from controlnet_core.memory.precision import Precision
 from controlnet_core.models import fit
 from controlnet_core.models.catalog import Catalog, Kind, ModelCard, size_of, stamp_of
@@ -83,7 +82,7 @@ class LocalEngine:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._models: cache.Cache[Any] = cache.Cache(cache.budget(self.device))
         self._precision: Precision | None = None
-        self._wiring = Wiring(catalog, controls)
+        self._inputs = ControlInputs(catalog, controls)
         self._graphs = cuda_graphs.Graphs(self.device)
         if self.device.type == "cuda":
             # TF32 convolutions would move float32 results away from those of other devices.
@@ -99,9 +98,9 @@ class LocalEngine:
         """
         card = self._card(recipe.model, "base", "cannot make pictures by itself", "Choose a base model.")
         fit.check(recipe, self.catalog)
-        units = self._wiring.check(recipe, pictures)
+        units = self._inputs.check(recipe, pictures)
         request = _Request(recipe, card, units, pictures, on_step, on_load)
-        first = preflight.chosen(recipe, self.catalog, self.device.type, cache.room(self.device))
+        first = memory_plan.chosen(recipe, self.catalog, self.device.type, cache.room(self.device))
         self._models.begin()
         for plan in cache.plans(self.device, first):
             spared = True
@@ -133,43 +132,47 @@ class LocalEngine:
         self._models.clear()
         cache.release(self.device)
 
-    def _attempt(self, request: _Request, plan: cache.Plan) -> list[Rgb]:
+    def _attempt(self, request: _Request, plan: cache.MemoryPlan) -> list[Rgb]:
         if plan.precision != self._precision:  # models are loaded in one precision at a time
             self.make_room()
             self._precision = plan.precision
         loaded = self._base(request, plan)
         loaded.adapters.use([(self._file(lora.key, "lora"), lora.weight) for lora in request.recipe.loras])
         loaded = self._with_vae(request, loaded)
-        wired = [self._wire(unit, loaded.base, request) for unit in request.units]
-        places = Places(self.device, plan)
+        inputs = [self._input(unit, loaded.base, request) for unit in request.units]
+        placement = Placement(self.device, plan)
         try:
-            return self._made(request, loaded, wired, places)
+            return self._made(request, loaded, inputs, placement)
         finally:
-            if places.changed:  # the weights are no longer those of the files
-                for card in (request.card, *(wire.card for wire in wired)):
+            if placement.changed:  # the weights are no longer those of the files
+                for card in (request.card, *(wire.card for wire in inputs)):
                     self._models.drop(self._stamped(card))
 
-    def _made(self, request: _Request, loaded: _Loaded, wired: Sequence[Wired], places: Places) -> list[Rgb]:
-        recipe, base, plan = request.recipe, loaded.base, places.plan
-        codec.tile(base.vae, plan.tiled)
+    def _made(
+        self, request: _Request, loaded: _Loaded, inputs: Sequence[ControlInput], placement: Placement
+    ) -> list[Rgb]:
+        recipe, base, plan = request.recipe, loaded.base, placement.plan
+        vae.tile(base.vae, plan.tiled)
         done: list[Rgb] = []
         with torch.inference_mode():
-            conditional, unconditional = self._texts(request, base, places)
-            with places.present(base.vae, when=recipe.source is not None or base.inpaints):
-                began = init_image.prepare(recipe, base, request.pictures, self.device)
+            conditional, unconditional = self._texts(request, base, placement)
+            with placement.present(base.vae, when=recipe.source is not None or base.inpaints):
+                initial = init_image.prepare(recipe, base, request.pictures, self.device)
             while len(done) < recipe.images:
-                with places.present(base.unet, *(wire.network for wire in wired)):
-                    controls = [wire.control(self.device) for wire in wired]
-                    denoiser = Denoiser(base.unet, conditional, unconditional, recipe.guidance, controls, began.beside)
+                with placement.present(base.unet, *(one.network for one in inputs)):
+                    controls = [one.control(self.device) for one in inputs]
+                    denoiser = Denoiser(
+                        base.unet, conditional, unconditional, recipe.guidance, controls, initial.inpaint_latents
+                    )
                     which = range(recipe.images)[len(done) :][: plan.batch]
                     with self._graphs.quickened(denoiser, still=plan.still) as quickened:
-                        latent = self._latents(request, loaded, quickened, began, which)
-                with places.present(base.vae):
-                    decoded = codec.finite(codec.decode(base.vae, latent))
-                    done += [began.finish(made) for made in codec.to_rgb(decoded)]
+                        latent = self._latents(request, loaded, quickened, initial, which)
+                with placement.present(base.vae):
+                    decoded = vae.finite(vae.decode(base.vae, latent))
+                    done += [initial.finish(made) for made in vae.to_rgb(decoded)]
         return done
 
-    def _texts(self, request: _Request, base: Base, places: Places) -> tuple[Conditioning, Conditioning | None]:
+    def _texts(self, request: _Request, base: Base, placement: Placement) -> tuple[Conditioning, Conditioning | None]:
         recipe = request.recipe
         reading = Reading(
             weighted=recipe.version > 1,
@@ -177,13 +180,13 @@ class LocalEngine:
             embeddings={key: load_embedding(self._file(key, "embedding")) for key in recipe.embeddings},
         )
         size = (recipe.width, recipe.height)
-        with places.present(*base.text_encoders):
+        with placement.present(*base.text_encoders):
             if recipe.guidance == 1:
                 return encode(base, [recipe.text], reading, size)[0], None
             return encode_pair(base, recipe.text, recipe.negative, reading, size)
 
     def _latents(
-        self, request: _Request, loaded: _Loaded, denoiser: Predicts, began: init_image.Start, which: range
+        self, request: _Request, loaded: _Loaded, denoiser: Predicts, initial: init_image.InitImage, which: range
     ) -> Tensor:
         """The clean latents of the pictures numbered `which`."""
         recipe, base = request.recipe, loaded.base
@@ -193,13 +196,13 @@ class LocalEngine:
         noise = _noise(recipe, which, self.device)
         shape = (base.channels, recipe.height // base.vae_scale_factor, recipe.width // base.vae_scale_factor)
 
-        def tell(progress: Progress) -> None:
+        def tell(progress: StepProgress) -> None:
             step = which.start * steps + (progress.index + 1) * len(which)
             request.on_step(Step(step, recipe.images * steps, partial(self._look, loaded, progress)))
 
-        return sample(denoiser, sampler, noise, noise.start(shape), eta=recipe.eta, kept=began.kept, on_step=tell)
+        return sample(denoiser, sampler, noise, noise.start(shape), eta=recipe.eta, kept=initial.kept, on_step=tell)
 
-    def _look(self, loaded: _Loaded, progress: Progress) -> Rgb:
+    def _look(self, loaded: _Loaded, progress: StepProgress) -> Rgb:
         """A rough picture of what a step aims at."""
         if loaded.vae not in loaded.previews:
             loaded.previews[loaded.vae] = self._preview(loaded.base)
@@ -212,8 +215,8 @@ class LocalEngine:
             if self.catalog.installed(card):
                 small = load_vae(self.catalog.locate(card), base.unet.dtype)
                 cast("Any", small).to(self.device)
-                return lambda latent: codec.to_rgb(codec.decode(small, latent[None]))[0]
-        return codec.Preview(base.vae, base.vae_scale_factor)
+                return lambda latent: vae.to_rgb(vae.decode(small, latent[None]))[0]
+        return vae.Preview(base.vae, base.vae_scale_factor)
 
     def _card(self, key: str, kind: Kind, otherwise: str, hint: str) -> ModelCard:
         card = self.catalog.card(key)
@@ -229,13 +232,13 @@ class LocalEngine:
             key, kind, f"is not a {fit.TITLES[kind]}", f"Choose one of the installed {fit.TITLES[kind]}s."
         )
 
-    def _wire(self, unit: ControlUnit, base: Base, request: _Request) -> Wired:
+    def _input(self, unit: ControlUnit, base: Base, request: _Request) -> ControlInput:
         def load(card: ModelCard) -> ControlNetModel:
             return self._network(card, base, request.announce)
 
-        return self._wiring.wire(unit, request.recipe, request.card, base, request.pictures, load)
+        return self._inputs.prepare(unit, request.recipe, request.card, base, request.pictures, load)
 
-    def _base(self, request: _Request, plan: cache.Plan) -> _Loaded:
+    def _base(self, request: _Request, plan: cache.MemoryPlan) -> _Loaded:
         card = request.card
 
         def load() -> _Loaded:
@@ -284,8 +287,8 @@ class LocalEngine:
         """What a model is called in the cache: trained further or replaced under the same name, it is another one."""
         return f"{card.id}@{stamp_of(self.catalog.locate(card))}{card.prediction or ''}"
 
-    def _dtype(self, path: Path, plan: cache.Plan) -> torch.dtype:
-        return getattr(torch, preflight.computes_in(plan, self.device.type, size_of(path)))
+    def _dtype(self, path: Path, plan: cache.MemoryPlan) -> torch.dtype:
+        return getattr(torch, memory_plan.computes_in(plan, self.device.type, size_of(path)))
 
 
 def _noise(recipe: Recipe, which: range, device: torch.device) -> Noise:

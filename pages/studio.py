@@ -10,7 +10,7 @@ from webapp.application.studio import Studio
 from webapp.ui.drawing import shapes, sources
 from webapp.ui.generate import init_image, panels, settings_panel
 from webapp.ui.messages import told
-from webapp.ui.session import Desk
+from webapp.ui.session import ConditionPage
 
 
 def page(studio: Studio, control_key: str) -> None:
@@ -20,7 +20,7 @@ def page(studio: Studio, control_key: str) -> None:
 
 
 @st.fragment
-def _body(studio: Studio, at: Desk) -> None:
+def _body(studio: Studio, at: ConditionPage) -> None:
     # One fragment: Generate reruns editor and result, not the frame around them.
     canvas = panels.canvas_of(studio, at.token)
     make = partial(panels.recipe, studio, at)

@@ -34,7 +34,7 @@ PROMPTS, PLAN, SKIPPED = "prompt.json", "annotation.json", "skipped.jsonl"
 
 
 @dataclass(frozen=True)
-class Plan:
+class AnnotationPlan:
     """How the maps are made. `size` is the shorter side of the pairs in pixels; 0 keeps the photos' own size.
 
     `values` are those of the detector, `drawn` those of the condition's renderer. `caption` is for photos without one.
@@ -49,7 +49,7 @@ class Plan:
 
 
 @dataclass
-class Progress:
+class AnnotationProgress:
     """How far a run is: photos in all, pairs that are there, photos that were skipped with the reason, the photo at work."""
 
     total: int
@@ -65,18 +65,18 @@ class Progress:
 
 Find = Callable[[Rgb, int, int], Document]
 """(photo, width, height) -> document of that size. Raises InputError for a photo in which there is nothing to find."""
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[AnnotationProgress], None]
 
 
 def make(
     photos: Sequence[Photo],
     folder: Path,
-    plan: Plan,
+    plan: AnnotationPlan,
     find: Find,
     on_progress: OnProgress = lambda _progress: None,
     *,
     free_min_bytes: int = store.FREE_MIN_BYTES,
-) -> Progress:
+) -> AnnotationProgress:
     """Make the pairs that are not there yet. `on_progress` hears of every photo; what it raises stops the run.
 
     A photo that cannot be used is skipped and reported. Raises InputError when the folder holds pairs made otherwise,
@@ -84,7 +84,7 @@ def make(
     """
     _claim(folder, plan, free_min_bytes)
     lined = _targets(folder)
-    progress = Progress(len(photos))
+    progress = AnnotationProgress(len(photos))
     with (folder / PROMPTS).open("ab") as lines:
         for photo in photos:
             progress.name = photo.where
@@ -117,7 +117,9 @@ def pair_size(height: int, width: int, shorter: int) -> tuple[int, int]:
     return detecting.canvas_size(height, width, shorter) if shorter else detecting.photo_size(height, width)
 
 
-def _pair(photo: Photo, where: Mapping[str, str], folder: Path, plan: Plan, find: Find, free_min_bytes: int) -> None:
+def _pair(
+    photo: Photo, where: Mapping[str, str], folder: Path, plan: AnnotationPlan, find: Find, free_min_bytes: int
+) -> None:
     data = photo.read()
     rgb = decoder.decode(data)
     width, height = pair_size(rgb.shape[0], rgb.shape[1], plan.size)
@@ -128,7 +130,7 @@ def _pair(photo: Photo, where: Mapping[str, str], folder: Path, plan: Plan, find
     store.write(folder / where["target"], picture.to_png(shown), free_min_bytes=free_min_bytes, private=False)
 
 
-def _claim(folder: Path, plan: Plan, free_min_bytes: int) -> None:
+def _claim(folder: Path, plan: AnnotationPlan, free_min_bytes: int) -> None:
     """Note the plan in a new folder; refuse a folder whose pairs were made with another one."""
     made = json.loads(json.dumps({key: value for key, value in asdict(plan).items() if key != "caption"}))
     path = folder / PLAN

@@ -87,7 +87,7 @@ _HINTS = ("input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ModelProbe:
     """What a file or folder is. `ok` says whether it can be used; `sentence` is for people, `hint` what to do if not."""
 
     ok: bool
@@ -101,7 +101,7 @@ class Verdict:
     """The title that a file's metadata gives it."""
 
 
-def check(path: Path) -> Verdict:
+def check(path: Path) -> ModelProbe:
     """Look at a model file or folder of diffusers. Never raises for what is inside: that is the verdict."""
     try:
         if path.is_dir():
@@ -115,14 +115,14 @@ def check(path: Path) -> Verdict:
             return _told(found, header.get("__metadata__"))
         return _pickle(path)
     except StudioError as error:
-        return Verdict(False, error.message, error.hint)
+        return ModelProbe(False, error.message, error.hint)
     except (ValueError, TypeError, AttributeError, KeyError, IndexError):
-        return Verdict(False, f"{path.name} is damaged: its table of contents cannot be read.", "Download it again.")
+        return ModelProbe(False, f"{path.name} is damaged: its table of contents cannot be read.", "Download it again.")
     except OSError as error:
-        return Verdict(False, f"{path.name} cannot be read: {error.strerror}.")
+        return ModelProbe(False, f"{path.name} cannot be read: {error.strerror}.")
 
 
-def _told(found: Verdict, metadata: object) -> Verdict:
+def _told(found: ModelProbe, metadata: object) -> ModelProbe:
     """A verdict with what whoever saved the file says of it, in the model specification's words or kohya's trainer's."""
     given = cast("dict[str, object]", metadata) if isinstance(metadata, dict) else {}
     texts = {name: text[:200] for name, text in given.items() if isinstance(text, str) and text}
@@ -133,20 +133,20 @@ def _told(found: Verdict, metadata: object) -> Verdict:
     return replace(found, family=key, sentence=found.sentence.replace(", ", f" for {family(key).title}, ", 1))
 
 
-def judge(name: str, shapes: Shapes, dtype: str = "") -> Verdict:
+def judge(name: str, shapes: Shapes, dtype: str = "") -> ModelProbe:
     """The verdict about a file called `name` by the names and shapes of its tensors; `dtype` as safetensors calls it."""
     traits = traits_of(shapes)
     try:
         kind, what, key = _kind(shapes, traits)
     except ModelError as error:
-        return Verdict(False, f"{name} is {error.message}", error.hint, family=recognised(traits).key)
+        return ModelProbe(False, f"{name} is {error.message}", error.hint, family=recognised(traits).key)
     if kind is None:
-        return Verdict(False, f"{name} holds nothing that is known here.", "Choose the file of a model.")
+        return ModelProbe(False, f"{name} holds nothing that is known here.", "Choose the file of a model.")
     known = family(key).title
     where = f" for {known}" if known else ", of no published size" if kind in ("base", "controlnet") else ""
     precision = f", {_PRECISION[dtype]}" if dtype in _PRECISION else ""
     control = any(key.removeprefix(_CONTROL) in _HINTS for key in shapes)
-    return Verdict(True, f"{what[0].upper()}{what[1:]}{where}{precision}.", kind=kind, family=key, control=control)
+    return ModelProbe(True, f"{what[0].upper()}{what[1:]}{where}{precision}.", kind=kind, family=key, control=control)
 
 
 def _kind(shapes: Shapes, traits: Traits) -> tuple[Kind | None, str, str]:
@@ -241,7 +241,7 @@ def _embedding(shapes: Shapes) -> tuple[int, int] | None:
     return None
 
 
-def _pickle(path: Path) -> Verdict:
+def _pickle(path: Path) -> ModelProbe:
     from controlnet_core.checkpoints.checkpoint_reader import read_tensors
 
     tensors = read_tensors(path)
@@ -251,47 +251,51 @@ def _pickle(path: Path) -> Verdict:
     return judge(path.name, shapes, dtype.get(dtypes.most_common(1)[0][0], ""))
 
 
-def _folder(path: Path) -> Verdict:
+def _folder(path: Path) -> ModelProbe:
     if (path / "model_index.json").is_file():
         return _pipeline(path)
     if not (path / "config.json").is_file():
-        return Verdict(False, f"{path.name} is not a model: it has neither model_index.json nor config.json.", _FOLDER)
+        return ModelProbe(
+            False, f"{path.name} is not a model: it has neither model_index.json nor config.json.", _FOLDER
+        )
     config = _json(path / "config.json")
     missing = _without_weights(path)
     if missing:
-        return Verdict(False, f"{path.name} has no weights.", "Download it again.")
+        return ModelProbe(False, f"{path.name} has no weights.", "Download it again.")
     name = str(config.get("_class_name") or (config.get("architectures") or [""])[0])
     if name == "ControlNetModel":
         return _sized(path.name, "controlnet", "A ControlNet", config)
     if name.startswith("Autoencoder"):
-        return Verdict(True, f"An autoencoder (VAE), {name}.", kind="vae")
-    return Verdict(True, f"A network of the transformers library, {name}." if name else "A network.", kind="detector")
+        return ModelProbe(True, f"An autoencoder (VAE), {name}.", kind="vae")
+    return ModelProbe(
+        True, f"A network of the transformers library, {name}." if name else "A network.", kind="detector"
+    )
 
 
-def _pipeline(path: Path) -> Verdict:
+def _pipeline(path: Path) -> ModelProbe:
     config: dict[str, Any] = {}
     called = str(_json(path / "model_index.json").get("_class_name", ""))
     if not (path / "unet").is_dir() and (path / "transformer").is_dir():
         known = next((title for mark, title in _PIPELINES.items() if called.startswith(mark)), called)
-        return Verdict(False, f"{path.name} is a model of the {known} kind, which does not run here.", ORDINARY)
+        return ModelProbe(False, f"{path.name} is a model of the {known} kind, which does not run here.", ORDINARY)
     parts = ["unet", "vae"]
     while parts:
         part = parts.pop(0)
         if not (path / part / "config.json").is_file() or _without_weights(path / part):
-            return Verdict(False, f"{path.name} is incomplete: {part} is missing.", "Download it again.")
+            return ModelProbe(False, f"{path.name} is incomplete: {part} is missing.", "Download it again.")
         if part == "unet":
             config = _json(path / "unet" / "config.json")
             parts += [one.part for one in recognised(traits_of_config(config)).text]
     return _sized(path.name, "base", "A base model", config)
 
 
-def _sized(name: str, kind: Kind, what: str, config: dict[str, Any]) -> Verdict:
+def _sized(name: str, kind: Kind, what: str, config: dict[str, Any]) -> ModelProbe:
     traits = traits_of_config(config)
     known = recognised(traits)
     if traits.text_time and not known.key:
-        return Verdict(False, f"{name} is {_MORE}", ORDINARY)
+        return ModelProbe(False, f"{name} is {_MORE}", ORDINARY)
     where = f" for {known.title}" if known.key else ", of no published size"
-    return Verdict(True, f"{what}{where}.", kind=kind, family=known.key)
+    return ModelProbe(True, f"{what}{where}.", kind=kind, family=known.key)
 
 
 def _without_weights(folder: Path) -> bool:

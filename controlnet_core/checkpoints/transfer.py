@@ -32,7 +32,7 @@ from torch import Tensor
 
 from controlnet_core.checkpoints import ldm_keys
 from controlnet_core.checkpoints.safetensors_header import ORDINARY
-from controlnet_core.checkpoints.weight_files import DTYPES, Entry, Weights, write
+from controlnet_core.checkpoints.weight_files import DTYPES, TensorEntry, Weights, write
 from controlnet_core.domain.errors import Cancelled, ModelError
 from controlnet_core.storage import store
 
@@ -55,7 +55,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Work:
+class TransferOptions:
     """How to work: half precision or that of the control, whom to tell (share done, 0 to 1), whether to stop."""
 
     half: bool = False
@@ -88,7 +88,13 @@ class _Part:
 
 
 def transfer(
-    control: Path, origin: Path | None, target: Path, output: Path, work: Work | None = None, *, full: bool = False
+    control: Path,
+    origin: Path | None,
+    target: Path,
+    output: Path,
+    work: TransferOptions | None = None,
+    *,
+    full: bool = False,
 ) -> Done:
     """Carry `control`, trained on the base model `origin`, over to the base model `target`; write it to `output`.
 
@@ -96,7 +102,7 @@ def transfer(
     in the original layout). Computes in float32, p + target - origin from left to right, as the original does. Raises
     ModelError when the three do not belong together, NoSpace, Cancelled.
     """
-    work = work or Work()
+    work = work or TransferOptions()
     given, aim = _control(control), _base(target)
     start = _base(origin) if origin else _base_inside(given)
     _check_twins(given, start, aim)
@@ -117,9 +123,9 @@ def transfer(
     return Done(output, len(entries), change.count, size, change.share)
 
 
-def extract(source: Path, output: Path, work: Work | None = None) -> Done:
+def extract(source: Path, output: Path, work: TransferOptions | None = None) -> Done:
     """Write the control part of a full checkpoint to `output`, under its names. Raises ModelError, NoSpace, Cancelled."""
-    work = work or Work()
+    work = work or TransferOptions()
     given = _control(source)
     if len(given.named) == len(given.whole.shapes) and not work.half and given.config is None:
         raise ModelError(f"{source.name} holds the control alone already.", "It can be used as it is.")
@@ -129,7 +135,13 @@ def extract(source: Path, output: Path, work: Work | None = None) -> Done:
 
 
 def add_control(
-    base: Path, output: Path, work: Work | None = None, *, full: bool = False, channels: int = 3, seed: int = 0
+    base: Path,
+    output: Path,
+    work: TransferOptions | None = None,
+    *,
+    full: bool = False,
+    channels: int = 3,
+    seed: int = 0,
 ) -> Done:
     """Write a fresh control for the base model `base` to `output`: what training starts from.
 
@@ -137,7 +149,7 @@ def add_control(
     (`channels` of it) begin as untrained convolutions do (He initialisation), the same ones for the same `seed`. `full`
     writes the base model (original layout) with it, as the original's tool does.
     """
-    work = work or Work()
+    work = work or TransferOptions()
     given = _base(base)
     if full and not given.original:
         raise ModelError(
@@ -151,7 +163,7 @@ def add_control(
     dtype, halvings = given.weights.dtype("conv_in.weight"), _halvings(base)
     for name, tensor in _fresh(given.weights, channels, halvings, seed).items():
         ready = tensor.to(torch.float16 if work.half else dtype)
-        entries.append(Entry(name_of(name), tuple(ready.shape), DTYPES[ready.dtype], lambda ready=ready: [ready]))
+        entries.append(TensorEntry(name_of(name), tuple(ready.shape), DTYPES[ready.dtype], lambda ready=ready: [ready]))
     if full:
         entries += [_entry(name, given.whole, name, work) for name in _beside_control(given.whole)]
     config = given.config and {
@@ -204,19 +216,23 @@ def _pieces(tensor: Tensor) -> Iterable[Tensor]:
 
 
 def _entry(
-    name: str, weights: Weights, key: str, work: Work, make: Callable[[str], Iterable[Tensor]] | None = None
-) -> Entry:
+    name: str, weights: Weights, key: str, work: TransferOptions, make: Callable[[str], Iterable[Tensor]] | None = None
+) -> TensorEntry:
     """A tensor of the output: named `name`, made by `make(key)` or as it is, in the dtype that `weights` has for it."""
     dtype = work.stored(weights.dtype(key))
 
     def pieces() -> Iterator[Tensor]:
         return (piece.to(dtype) for piece in (make(key) if make else _pieces(weights.get(key))))
 
-    return Entry(name, weights.shapes[key], DTYPES[dtype], pieces)
+    return TensorEntry(name, weights.shapes[key], DTYPES[dtype], pieces)
 
 
 def _write(
-    output: Path, entries: list[Entry], about: Mapping[str, str], work: Work, config: dict[str, Any] | None
+    output: Path,
+    entries: list[TensorEntry],
+    about: Mapping[str, str],
+    work: TransferOptions,
+    config: dict[str, Any] | None,
 ) -> int:
     total = sum(entry.size for entry in entries) or 1
     told = 0.0
@@ -249,7 +265,7 @@ def _write(
     return size
 
 
-def _rest(given: _Part, start: _Part, aim: _Part, work: Work) -> list[Entry]:
+def _rest(given: _Part, start: _Part, aim: _Part, work: TransferOptions) -> list[TensorEntry]:
     """Everything of the target beside the control. What a control checkpoint changed in its own base comes along."""
     if not (given.original and aim.original):
         raise ModelError(

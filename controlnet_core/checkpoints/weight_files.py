@@ -1,7 +1,7 @@
 """Model files tensor by tensor: read lazily from any container, written one after another as safetensors.
 
     weights = Weights.open(path)            # a file, or a folder of diffusers
-    write(output, [Entry("name", (3, 4), "F32", pieces), ...], {"made by": "..."})
+    write(output, [TensorEntry("name", (3, 4), "F32", pieces), ...], {"made by": "..."})
 
 A file of several GB costs a few megabytes of memory: inputs stay mapped, and of the output a piece exists while it is written.
 Does not know what tensors mean (`transfer`) and builds no networks (`loading`).
@@ -85,7 +85,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorEntry:
     """A tensor to be written: name, shape, dtype as safetensors calls it, and what makes it when its turn comes.
 
     It may come in pieces of any shape: their numbers in order, one piece after another, are those of the tensor.
@@ -104,7 +104,7 @@ class Entry:
 
 def write(
     path: Path,
-    entries: Iterable[Entry],
+    entries: Iterable[TensorEntry],
     about: Mapping[str, str],
     on_bytes: Callable[[int], None] = lambda _count: None,
     *,
@@ -144,7 +144,7 @@ def write(
     return size
 
 
-def _head(entries: Sequence[Entry], about: Mapping[str, str]) -> bytes:
+def _head(entries: Sequence[TensorEntry], about: Mapping[str, str]) -> bytes:
     table: dict[str, Any] = {"__metadata__": dict(about)}
     offset = 0
     for entry in entries:
@@ -156,7 +156,7 @@ def _head(entries: Sequence[Entry], about: Mapping[str, str]) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-def _bytes_of(entry: Entry) -> Iterator[memoryview]:
+def _bytes_of(entry: TensorEntry) -> Iterator[memoryview]:
     """The bytes of a tensor, piece by piece; exactly as many as the table of contents promises."""
     changed = ModelError(f"{entry.name} changed while it was read.", "Do not change model files while they are in use.")
     count = 0

@@ -11,6 +11,6 @@ Importing this needs no torch. Nothing here trains, and nothing resizes: `contro
 """
 
 from controlnet_core.datasets.layouts import open_folder
-from controlnet_core.datasets.pairs import Entry, Example, Pairs
+from controlnet_core.datasets.pairs import Example, PairFiles, Pairs
 
-__all__ = ["Entry", "Example", "Pairs", "open_folder"]
+__all__ = ["Example", "PairFiles", "Pairs", "open_folder"]

@@ -53,7 +53,7 @@ class Circle:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CircleScore:
     """How well a picture shows a circle: overlap with the true disc, and whether disc and ground have their colours."""
 
     iou: float
@@ -108,7 +108,7 @@ class Circles:
         )
 
 
-def verdict(rgb: Rgb, circle: Circle) -> Verdict:
+def verdict(rgb: Rgb, circle: Circle) -> CircleScore:
     """Judge a picture by its pixels.
 
     A pixel belongs to the disc if it is nearer to the asked colour than to the ground's. The colour of a region is the
@@ -121,7 +121,7 @@ def verdict(rgb: Rgb, circle: Circle) -> Verdict:
     kernel = np.ones((5, 5), np.uint8)
     core = cv2.erode(disc.astype(np.uint8), kernel) > 0
     outside = cv2.dilate(disc.astype(np.uint8), kernel) == 0
-    return Verdict(
+    return CircleScore(
         iou=float(np.count_nonzero(inside & disc) / max(1, union)),
         colour=_nearest(np.median(pixels[core], axis=0)) == circle.colour,
         ground=_nearest(np.median(pixels[outside], axis=0)) == circle.ground,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from controlnet_core.datasets.pairs import Entry, Listed, decoded
+from controlnet_core.datasets.pairs import Listed, PairFiles, decoded
 from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.resize import fit
@@ -38,7 +38,7 @@ class KeptPairs(Listed):
         """The picture's id."""
         return self.ids[index]
 
-    def entry(self, index: int) -> Entry:
+    def entry(self, index: int) -> PairFiles:
         """See `Listed.entry`. The control picture is brought to the size at which it was used."""
         result = self.gallery.get(self.ids[index])
         unit = next((unit for unit in result.recipe.controls if unit.control == self.control), None)
@@ -50,4 +50,4 @@ class KeptPairs(Listed):
             raise InputError("The picture is not in the gallery any more.") from error
         source = decoded(self.blobs.get(unit.picture), "control picture")
         fitted = fit(source, result.recipe.width, result.recipe.height, unit.resize)
-        return Entry(result.id, picture.to_png(fitted), target, result.recipe.prompt)
+        return PairFiles(result.id, picture.to_png(fitted), target, result.recipe.prompt)

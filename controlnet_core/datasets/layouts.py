@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from controlnet_core.datasets import tables
-from controlnet_core.datasets.pairs import PROMPT_MAX, Entry, Listed, checked_prompt
+from controlnet_core.datasets.pairs import PROMPT_MAX, Listed, PairFiles, checked_prompt
 from controlnet_core.domain.errors import InputError, NoSpace
 from controlnet_core.storage import store
 
@@ -121,7 +121,7 @@ class Editable(Listed):
         raise NotImplementedError
 
     def held_out(self) -> frozenset[str]:
-        """The names (`Entry.name`) of the pairs that were chosen to be held out. Raises InputError."""
+        """The names (`PairFiles.name`) of the pairs that were chosen to be held out. Raises InputError."""
         try:
             return frozenset((self.folder / HELD_OUT).read_text(encoding="utf-8").splitlines()) - {""}
         except FileNotFoundError:
@@ -153,14 +153,14 @@ class Lines(Editable):
         """The line's number: what it names may be unreadable."""
         return f"line {index + 1}"
 
-    def entry(self, index: int) -> Entry:
+    def entry(self, index: int) -> PairFiles:
         """See `Listed.entry`."""
         with self.file.open("rb") as stream:
             stream.seek(self.offsets[index])
             line = stream.readline(LINE_MAX_BYTES + 1)
         known = _object(line)
         target = _field(known, "target")
-        return Entry(target, self.inside(_field(known, "source")), self.inside(target), _prompt(known))
+        return PairFiles(target, self.inside(_field(known, "source")), self.inside(target), _prompt(known))
 
     def set_prompt(self, index: int, prompt: str, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
         """See `Editable.set_prompt`."""
@@ -204,14 +204,14 @@ class Whole(Editable):
         """The row's number."""
         return f"row {index + 1}"
 
-    def entry(self, index: int) -> Entry:
+    def entry(self, index: int) -> PairFiles:
         """See `Listed.entry`."""
         row = self.rows[index]
         if not isinstance(row, dict):
             raise InputError("The row is no pair.")
         known = cast("dict[str, Any]", row)
         target = _field(known, "target")
-        return Entry(target, self.inside(_field(known, "source")), self.inside(target), _prompt(known))
+        return PairFiles(target, self.inside(_field(known, "source")), self.inside(target), _prompt(known))
 
     def set_prompt(self, index: int, prompt: str, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
         """See `Editable.set_prompt`."""
@@ -246,7 +246,7 @@ class Folders(Editable):
         """The name that the two files share."""
         return self.stems[index]
 
-    def entry(self, index: int) -> Entry:
+    def entry(self, index: int) -> PairFiles:
         """See `Listed.entry`."""
         stem = self.stems[index]
         source, target = self._file(self.source, stem), self._file(self.target, stem)
@@ -258,7 +258,7 @@ class Folders(Editable):
             prompt = ""
         except (OSError, ValueError) as error:
             raise InputError(f"The prompt {caption.name} cannot be read.") from error
-        return Entry(stem, source, target, prompt)
+        return PairFiles(stem, source, target, prompt)
 
     def set_prompt(self, index: int, prompt: str, *, free_min_bytes: int = store.FREE_MIN_BYTES) -> None:
         """See `Editable.set_prompt`."""
@@ -294,12 +294,12 @@ class Table(Listed):
         """The row's number."""
         return f"row {index + 1}"
 
-    def entry(self, index: int) -> Entry:
+    def entry(self, index: int) -> PairFiles:
         """See `Listed.entry`."""
         block = bisect_right(self.ends, index)
         file, number, rows = self.blocks[block]
         row = tables.cell_values(file, number, index - (self.ends[block] - rows), _KEYS)
-        return Entry(
+        return PairFiles(
             f"row {index + 1}", self._bytes(row, "source"), self._bytes(row, "target"), _text(row.get("prompt", ""))
         )
 

@@ -24,7 +24,7 @@ class Example(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Entry:
+class PairFiles:
     """A pair as bytes not yet looked at: PNG, JPEG or WebP files, or their content; its prompt may still be empty.
 
     `name` is what the pair is called in its data set, whatever becomes of the others.
@@ -68,7 +68,7 @@ class Listed:
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def entry(self, index: int) -> Entry:
+    def entry(self, index: int) -> PairFiles:
         """Pair `index` as files. Raises InputError when its description is damaged."""
         raise NotImplementedError
 

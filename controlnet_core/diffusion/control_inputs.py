@@ -30,7 +30,7 @@ LoadNetwork = Callable[[ModelCard], ControlNetModel]
 
 
 @dataclass(frozen=True)
-class Wired:
+class ControlInput:
     """A unit of a recipe with what it needs: its network, its control picture and its mask, at size."""
 
     unit: ControlUnit
@@ -55,7 +55,7 @@ class Wired:
         )
 
 
-class Wiring:
+class ControlInputs:
     """Wires units of recipes; `controls` says, by key, what the controls are."""
 
     def __init__(self, catalog: Catalog, controls: Mapping[str, ControlType]) -> None:
@@ -76,7 +76,7 @@ class Wiring:
                 raise RecipeError(f"The {recipe.role(digest)} did not come with the recipe.", "Draw or upload it.")
         return units
 
-    def wire(
+    def prepare(
         self,
         unit: ControlUnit,
         recipe: Recipe,
@@ -84,7 +84,7 @@ class Wiring:
         base: Base,
         pictures: Mapping[str, Rgb],
         load: LoadNetwork,
-    ) -> Wired:
+    ) -> ControlInput:
         """Find the unit's network for the base model and bring its pictures to size. Raises RecipeError, ModelError."""
         control = self._controls[unit.control]
         family = card.family or base.family.key
@@ -105,7 +105,7 @@ class Wiring:
         picture = fit(picture, recipe.width, recipe.height, unit.resize, control.nearest)
         picture = fed(picture, network_card.feed.get(control.key, "rgb"))
         mask = None if unit.mask is None else fit(pictures[unit.mask], recipe.width, recipe.height, unit.resize)
-        return Wired(unit, network_card, network, picture, mask)
+        return ControlInput(unit, network_card, network, picture, mask)
 
 
 def hint_of(picture: Rgb) -> Tensor:

@@ -138,7 +138,7 @@ class _Step:
     """One recorded step: what to fill in before it is replayed, and where the result appears."""
 
     graph: Any
-    seen: Tensor
+    model_input: Tensor
     time: Tensor
     output: Tensor
 
@@ -186,29 +186,29 @@ class Graphs:
         return record
 
     def recorded(
-        self, record: _Record, keepers: list[TextAttention], seen: Tensor, time: Tensor, index: int, steps: int
+        self, record: _Record, keepers: list[TextAttention], model_input: Tensor, time: Tensor, index: int, steps: int
     ) -> _Step:
         """The step of a record for latents of this size, recorded if it is new."""
         acting = tuple(control.acts(index, steps) for control in record.denoiser.controls)
-        key = (tuple(seen.shape), time.dtype, acting)
+        key = (tuple(model_input.shape), time.dtype, acting)
         if key not in record.steps:
-            record.steps[key] = self._record(record.denoiser, seen.clone(), time.clone(), index, steps)
+            record.steps[key] = self._record(record.denoiser, model_input.clone(), time.clone(), index, steps)
             # The step reads what these keep now, so the next text has to be filled in there.
             record.keepers += [keeper for keeper in keepers if keeper.used and keeper not in record.keepers]
         return record.steps[key]
 
-    def _record(self, denoiser: Denoiser, seen: Tensor, time: Tensor, index: int, steps: int) -> _Step:
+    def _record(self, denoiser: Denoiser, model_input: Tensor, time: Tensor, index: int, steps: int) -> _Step:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(2):  # libraries choose their kernels and take their memory now
-                denoiser.predict(seen, time, index, steps)
+                denoiser.predict(model_input, time, index, steps)
         torch.cuda.current_stream().wait_stream(side)
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
-            output = denoiser.predict(seen, time, index, steps)
-        return _Step(graph, seen, time, output)
+            output = denoiser.predict(model_input, time, index, steps)
+        return _Step(graph, model_input, time, output)
 
 
 class _Recorded:
@@ -220,20 +220,20 @@ class _Recorded:
         self._keepers = keepers
         self._record: _Record | None = graphs.record_for(denoiser)
 
-    def predict(self, seen: Tensor, time: Tensor, index: int = 0, steps: int = 1) -> Tensor:
+    def predict(self, model_input: Tensor, time: Tensor, index: int = 0, steps: int = 1) -> Tensor:
         """See `Denoiser.predict`."""
         if self._record is None:
-            return self._denoiser.predict(seen, time, index, steps)
+            return self._denoiser.predict(model_input, time, index, steps)
         try:
-            step = self._graphs.recorded(self._record, self._keepers, seen, time, index, steps)
+            step = self._graphs.recorded(self._record, self._keepers, model_input, time, index, steps)
         except Exception as error:
             if cache.is_exhausted(error):
                 raise
             _log.warning("a step cannot be recorded on this device, so steps run one by one", exc_info=True)
             self._graphs.off()
             self._record = None
-            return self._denoiser.predict(seen, time, index, steps)
-        step.seen.copy_(seen)
+            return self._denoiser.predict(model_input, time, index, steps)
+        step.model_input.copy_(model_input)
         step.time.copy_(time)
         step.graph.replay()
         return step.output.clone()  # the next replay writes there again
@@ -246,7 +246,7 @@ def _shape(denoiser: Denoiser) -> Hashable:
         for one in denoiser.controls
     )
     shapes = tuple(tuple(tensor.shape) for tensor in denoiser.tensors())
-    return (id(denoiser.unet), shapes, denoiser.guided, denoiser.guidance, controls, denoiser.beside is None)
+    return (id(denoiser.unet), shapes, denoiser.guided, denoiser.guidance, controls, denoiser.inpaint_latents is None)
 
 
 def refill(old: Denoiser, new: Denoiser) -> None:

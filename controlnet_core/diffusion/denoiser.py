@@ -3,7 +3,7 @@
 Works on tensors and diffusers' modules alone; one code path for every model family. What is the same in every step
 (text and condition embeddings) is computed once, outside of it. Knows no recipes, files or devices: `engine` does.
 
-    latent ---> seen --+--> control 1..n --scaled, summed--+
+    latent -> input --+--> control 1..n --scaled, summed--+
                        |                                   v
                        +--> U-Net (conditional and unconditional half) --guidance--> output --> sampler --> latent
 """
@@ -94,7 +94,7 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Progress:
+class StepProgress:
     """A finished step: `index` of `steps` (0-based), the `latent` after it, and the clean latent it aims at."""
 
     index: int
@@ -116,20 +116,20 @@ def embed_hint(network: ControlNetModel, picture: Tensor) -> Tensor:
 
 
 def residuals(
-    network: ControlNetModel, seen: Tensor, time: Tensor, conditioning: Conditioning, hint: Tensor
+    network: ControlNetModel, model_input: Tensor, time: Tensor, conditioning: Conditioning, hint: Tensor
 ) -> list[Tensor]:
     """The unscaled outputs of a ControlNet, shallowest level first and the middle last.
 
-    seen (B, C, h, w), time (B,), hint from `embed_hint`. This is ControlNetModel.forward with the condition embedding
+    model_input (B, C, h, w), time (B,), hint from `embed_hint`. This is ControlNetModel.forward with the condition embedding
     taken out of it.
     """
-    seen = seen.to(network.dtype)
-    conditioning = conditioning.to(seen)
-    when = network.time_embedding(network.time_proj(time).to(seen.dtype))
+    model_input = model_input.to(network.dtype)
+    conditioning = conditioning.to(model_input)
+    t_emb = network.time_embedding(network.time_proj(time).to(model_input.dtype))
     if network.config["addition_embed_type"] == "text_time":
-        when = when + _time_and_text(network, conditioning)
+        t_emb = t_emb + _time_and_text(network, conditioning)
     context = conditioning.context
-    state = network.conv_in(seen)
+    state = network.conv_in(model_input)
     if hint.shape[-2:] != state.shape[-2:]:
         raise RecipeError(
             "This ControlNet was made for another kind of model.", "Choose one of the base model's family."
@@ -137,10 +137,10 @@ def residuals(
     state = state + hint
     levels: list[Tensor] = [state]
     for block in network.down_blocks:
-        state, states = block(state, when, **_text(block, context))
+        state, states = block(state, t_emb, **_text(block, context))
         levels += states
     middle: Any = network.mid_block
-    state = middle(state, when, **_text(middle, context))
+    state = middle(state, t_emb, **_text(middle, context))
     outputs = [project(level) for project, level in zip(network.controlnet_down_blocks, levels, strict=True)]
     outputs.append(network.controlnet_mid_block(state))
     if network.config["global_pool_conditions"]:
@@ -162,7 +162,7 @@ def _text(block: Any, context: Tensor) -> dict[str, Tensor]:
 class Predicts(Protocol):
     """What the loop needs of a denoiser."""
 
-    def predict(self, seen: Tensor, time: Tensor, index: int = 0, steps: int = 1) -> Tensor:
+    def predict(self, model_input: Tensor, time: Tensor, index: int = 0, steps: int = 1) -> Tensor:
         """See `Denoiser.predict`."""
         ...
 
@@ -172,7 +172,7 @@ class Denoiser:
     """Networks, text and controls of one run; `predict` is one guided network output.
 
     `conditional` and `unconditional` are c and uc, of one row each; `unconditional` None (or a guidance of 1) runs the
-    conditional half alone. Guided: uncond + guidance * (cond - uncond). `beside` (1 or B, C, h, w) is what an
+    conditional half alone. Guided: uncond + guidance * (cond - uncond). `inpaint_latents` (1 or B, C, h, w) is what an
     inpainting U-Net sees beside the latents: the mask and the latents of what stays.
     """
 
@@ -181,23 +181,23 @@ class Denoiser:
     unconditional: Conditioning | None = None
     guidance: float = 1.0
     controls: Sequence[Control] = ()
-    beside: Tensor | None = None
+    inpaint_latents: Tensor | None = None
 
     @property
     def guided(self) -> bool:
         """Whether every step runs both halves."""
         return self.unconditional is not None and self.guidance != 1
 
-    def predict(self, seen: Tensor, time: Tensor, index: int = 0, steps: int = 1) -> Tensor:
-        """The network's output (B, C, h, w), float32, for what it sees at `time` (0-d), step `index` of `steps`."""
-        count = len(seen)
+    def predict(self, model_input: Tensor, time: Tensor, index: int = 0, steps: int = 1) -> Tensor:
+        """The network's output (B, C, h, w), float32, for `model_input` at `time` (0-d), step `index` of `steps`."""
+        count = len(model_input)
         halves = 2 if self.guided else 1
         conditioning = self._conditioning(count)
-        both = torch.cat([seen] * halves).to(self.unet.dtype)
+        both = torch.cat([model_input] * halves).to(self.unet.dtype)
         times = time.expand(len(both))
         summed = self._summed([one for one in self.controls if one.acts(index, steps)], both, times, count)
-        if self.beside is not None:
-            both = torch.cat([both, self.beside.to(both).expand(len(both), -1, -1, -1)], dim=1)
+        if self.inpaint_latents is not None:
+            both = torch.cat([both, self.inpaint_latents.to(both).expand(len(both), -1, -1, -1)], dim=1)
         output = self.unet(
             both,
             times,
@@ -215,7 +215,7 @@ class Denoiser:
         """All that a step reads beside the latents and the weights, in one order: a recorded step reads it from here."""
         halves = [half for half in (self.unconditional, self.conditional) if half is not None]
         own = [tensor for half in halves for tensor in half.tensors()]
-        own += [] if self.beside is None else [self.beside]
+        own += [] if self.inpaint_latents is None else [self.inpaint_latents]
         return own + [tensor for control in self.controls for tensor in control.tensors()]
 
     def _conditioning(self, count: int, conditional_only: bool = False) -> Conditioning:
@@ -258,7 +258,7 @@ class Denoiser:
 
 
 @dataclass(frozen=True)
-class Kept:
+class InpaintBlend:
     """What a run keeps of a picture: its clean latent (1 or B, C, h, w), and a mask (1, 1, h, w), 1 where it is made anew.
 
     `mask` None makes all of it anew, starting from the picture.
@@ -280,7 +280,7 @@ class Kept:
             clean = torch.zeros_like(clean) if self.mask is None else clean * (1 - self.mask)
         return sampler.noised(sampler.first, clean, noise)
 
-    def put_back(self, sampler: Sampler, after: int, latent: Tensor, noise: Tensor) -> Tensor:
+    def blend_in(self, sampler: Sampler, after: int, latent: Tensor, noise: Tensor) -> Tensor:
         """The latent after step `after`, with the kept part at the noise level of the next step."""
         if self.mask is None or not self.blends:
             return latent
@@ -298,8 +298,8 @@ def sample(
     latent: Tensor,
     *,
     eta: float = 0.0,
-    kept: Kept | None = None,
-    on_step: Callable[[Progress], None] | None = None,
+    kept: InpaintBlend | None = None,
+    on_step: Callable[[StepProgress], None] | None = None,
 ) -> Tensor:
     """Run the whole loop from `latent`, standard normal (B, C, h, w), to the clean latent, float32.
 
@@ -309,18 +309,18 @@ def sample(
     latent = sampler.start(drawn) if kept is None else kept.start(sampler, drawn)
     steps = sampler.steps - sampler.first
     for index in range(sampler.first, sampler.steps):
-        seen = sampler.seen(index, latent)
+        model_input = sampler.scale_model_input(index, latent)
         step = index - sampler.first
-        output = first = denoiser.predict(seen, sampler.times[index], step, steps)
+        output = first = denoiser.predict(model_input, sampler.times[index], step, steps)
         if (halfway := sampler.halfway(index, output, latent, noise)) is not None:
-            latent, output = halfway.latent, denoiser.predict(halfway.seen, halfway.time, step, steps)
+            latent, output = halfway.latent, denoiser.predict(halfway.model_input, halfway.time, step, steps)
         latent = sampler.step(index, output, latent, eta, noise)
         if kept is not None:
-            latent = kept.put_back(sampler, index, latent, drawn)
+            latent = kept.blend_in(sampler, index, latent, drawn)
         if on_step is not None:
-            on_step(Progress(step, steps, latent, _clean(sampler, index, seen, first)))
+            on_step(StepProgress(step, steps, latent, _clean(sampler, index, model_input, first)))
     return latent
 
 
-def _clean(sampler: Sampler, index: int, seen: Tensor, output: Tensor) -> Callable[[], Tensor]:
-    return lambda: sampler.clean(index, seen, output)
+def _clean(sampler: Sampler, index: int, model_input: Tensor, output: Tensor) -> Callable[[], Tensor]:
+    return lambda: sampler.clean(index, model_input, output)

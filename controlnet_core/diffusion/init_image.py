@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from controlnet_core.diffusion import vae
-from controlnet_core.diffusion.denoiser import Kept
+from controlnet_core.diffusion.denoiser import InpaintBlend
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.picture import hwc3
 from controlnet_core.domain.recipe import Recipe
@@ -30,11 +30,11 @@ Mask = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Start:
-    """How a run starts: `kept` and `beside` as the loop takes them, `picture` and `mask` for the finished pictures."""
+class InitImage:
+    """How a run starts: `kept` and `inpaint_latents` as the loop takes them, `picture` and `mask` for the finished pictures."""
 
-    kept: Kept | None = None
-    beside: Tensor | None = None
+    kept: InpaintBlend | None = None
+    inpaint_latents: Tensor | None = None
     picture: Rgb | None = None
     mask: Mask | None = None
 
@@ -46,13 +46,15 @@ class Start:
         return np.rint(made * share + self.picture * (1 - share)).astype(np.uint8)
 
 
-def prepare(recipe: Recipe, base: Base, pictures: Mapping[str, Rgb], device: torch.device) -> Start:
+def prepare(recipe: Recipe, base: Base, pictures: Mapping[str, Rgb], device: torch.device) -> InitImage:
     """Encode what the recipe starts from, with the autoencoder of `base` on `device`."""
     source = recipe.source
     shape = (recipe.height // base.vae_scale_factor, recipe.width // base.vae_scale_factor)
+    everywhere = torch.ones(1, 1, *shape)
     if source is None:
         # An inpainting model paints all of an empty picture.
-        return Start(beside=_beside(base, torch.ones(1, 1, *shape), None, recipe, device) if base.inpaints else None)
+        latents = _inpaint_latents(base, everywhere, None, recipe, device) if base.inpaints else None
+        return InitImage(inpaint_latents=latents)
     picture = fit(hwc3(pictures[source.picture]), recipe.width, recipe.height, source.resize)
     mask, cells = None, None
     if source.mask is not None:
@@ -60,11 +62,13 @@ def prepare(recipe: Recipe, base: Base, pictures: Mapping[str, Rgb], device: tor
         # A cell is made anew as soon as one of its pixels is.
         cells = (F.adaptive_max_pool2d(torch.from_numpy(mask)[None, None], shape) > 0).float().to(device)
     clean = _encoded(base, picture, device)
-    beside = None
+    inpaint_latents = None
     if base.inpaints:
-        everywhere = torch.ones(1, 1, *shape)
-        beside = _beside(base, everywhere if cells is None else cells, (picture, mask), recipe, device)
-    return Start(Kept(clean, cells, blank=source.fill == "noise", blends=not base.inpaints), beside, picture, mask)
+        inpaint_latents = _inpaint_latents(
+            base, everywhere if cells is None else cells, (picture, mask), recipe, device
+        )
+    blend = InpaintBlend(clean, cells, blank=source.fill == "noise", blends=not base.inpaints)
+    return InitImage(blend, inpaint_latents, picture, mask)
 
 
 def soft_mask(mask: Rgb, blur_px: int) -> Mask:
@@ -79,7 +83,7 @@ def _encoded(base: Base, picture: Rgb, device: torch.device) -> Tensor:
     return vae.encode(base.vae, (vae.from_rgb(picture) * 2 - 1).to(device))
 
 
-def _beside(
+def _inpaint_latents(
     base: Base, cells: Tensor, given: tuple[Rgb, Mask | None] | None, recipe: Recipe, device: torch.device
 ) -> Tensor:
     """What an inpainting U-Net sees: the mask, and the latent of the picture with the mask's part in middle grey."""

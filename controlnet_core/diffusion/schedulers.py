@@ -104,10 +104,10 @@ def _between(one: Tensor, other: Tensor, share: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Halfway:
-    """Where a step of the second order asks the network again: the `latent` there, what is `seen` of it, and the time (0-d)."""
+    """Where a step of the second order asks the network again: the `latent` there, the `model_input` there, and the time (0-d)."""
 
     latent: Tensor
-    seen: Tensor
+    model_input: Tensor
     time: Tensor
 
 
@@ -134,12 +134,12 @@ class Sampler:
         """A clean latent with as much of `noise` as latents have before step `index`, the one that comes next."""
         raise NotImplementedError
 
-    def seen(self, index: int, latent: Tensor) -> Tensor:
+    def scale_model_input(self, index: int, latent: Tensor) -> Tensor:
         """What the network sees of `latent` at step `index`: the same, at unit variance."""
         return latent
 
-    def clean(self, index: int, seen: Tensor, output: Tensor) -> Tensor:
-        """The clean latent that the network's `output` predicts for what it has `seen` at step `index`."""
+    def clean(self, index: int, model_input: Tensor, output: Tensor) -> Tensor:
+        """The clean latent that the network's `output` predicts for its `model_input` at step `index`."""
         raise NotImplementedError
 
     def halfway(self, index: int, output: Tensor, latent: Tensor, noise: Noise) -> Halfway | None:
@@ -151,21 +151,21 @@ class Sampler:
         raise NotImplementedError
 
 
-def clean_and_noise(prediction: str, alpha: Tensor, seen: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
-    """Split `seen` = sqrt(alpha) clean + sqrt(1 - alpha) noise by what the network says, whatever it predicts."""
-    signal, spread = alpha.sqrt(), (1 - alpha).sqrt()
+def clean_and_noise(prediction: str, alpha: Tensor, model_input: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+    """Split `model_input` = sqrt(alpha) clean + sqrt(1 - alpha) noise by what the network says, whatever it predicts."""
+    sqrt_alpha, sigma = alpha.sqrt(), (1 - alpha).sqrt()
     if prediction == "epsilon":
-        return (seen - spread * output) / signal, output
+        return (model_input - sigma * output) / sqrt_alpha, output
     if prediction == "v_prediction":
-        return signal * seen - spread * output, signal * output + spread * seen
+        return sqrt_alpha * model_input - sigma * output, sqrt_alpha * output + sigma * model_input
     if prediction == "sample":
-        return output, (seen - signal * output) / spread
+        return output, (model_input - sqrt_alpha * output) / sigma
     raise ValueError(f"unknown prediction type {prediction!r}")
 
 
-def velocity(alpha: Tensor, seen: Tensor, clean: Tensor) -> Tensor:
-    """v (Salimans & Ho 2022) of a clean latent in `seen` = sqrt(alpha) clean + sqrt(1 - alpha) noise."""
-    return (alpha.sqrt() * seen - clean) / (1 - alpha).sqrt()
+def velocity(alpha: Tensor, model_input: Tensor, clean: Tensor) -> Tensor:
+    """v (Salimans & Ho 2022) of a clean latent in `model_input` = sqrt(alpha) clean + sqrt(1 - alpha) noise."""
+    return (alpha.sqrt() * model_input - clean) / (1 - alpha).sqrt()
 
 
 class Ddim(Sampler):
@@ -195,9 +195,9 @@ class Ddim(Sampler):
         alpha = self._alphas[index]
         return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
 
-    def clean(self, index: int, seen: Tensor, output: Tensor) -> Tensor:
+    def clean(self, index: int, model_input: Tensor, output: Tensor) -> Tensor:
         """See `Sampler.clean`."""
-        return clean_and_noise(self.prediction, self._alphas[index], seen, output)[0]
+        return clean_and_noise(self.prediction, self._alphas[index], model_input, output)[0]
 
     def step(self, index: int, output: Tensor, latent: Tensor, eta: float, noise: Noise) -> Tensor:
         """See `Sampler.step`."""
@@ -255,13 +255,15 @@ class Scheduled(Sampler):
         """See `Sampler.noised`."""
         return self._scheduler.add_noise(clean, noise, self._times[index : index + 1])
 
-    def seen(self, index: int, latent: Tensor) -> Tensor:
-        """See `Sampler.seen`."""
+    def scale_model_input(self, index: int, latent: Tensor) -> Tensor:
+        """See `Sampler.scale_model_input`."""
         return self._scheduler.scale_model_input(latent, self._times[index])
 
-    def clean(self, index: int, seen: Tensor, output: Tensor) -> Tensor:
+    def clean(self, index: int, model_input: Tensor, output: Tensor) -> Tensor:
         """See `Sampler.clean`."""
-        return clean_and_noise(self.prediction, self._alpha(index).clamp(min=1e-6).to(seen.device), seen, output)[0]
+        return clean_and_noise(
+            self.prediction, self._alpha(index).clamp(min=1e-6).to(model_input.device), model_input, output
+        )[0]
 
     def _alpha(self, index: int) -> Tensor:
         if self._sigmas is not None:  # between the times of the training there are noise levels too
@@ -274,7 +276,7 @@ class Scheduled(Sampler):
         if self._eta:
             extra["eta"] = eta
         if self._as_velocity:
-            output = velocity(self._alpha(index).to(latent.device), self.seen(index, latent), output)
+            output = velocity(self._alpha(index).to(latent.device), self.scale_model_input(index, latent), output)
         return self._scheduler.step(output, self._times[index], latent, return_dict=False, **extra)[0]
 
 
@@ -313,23 +315,23 @@ class SecondOrder(Sampler):
         """See `Sampler.noised`."""
         return clean + self._sigmas[index] * noise
 
-    def seen(self, index: int, latent: Tensor) -> Tensor:
-        """See `Sampler.seen`."""
+    def scale_model_input(self, index: int, latent: Tensor) -> Tensor:
+        """See `Sampler.scale_model_input`."""
         return latent / math.hypot(self._sigmas[index], 1)
 
-    def clean(self, index: int, seen: Tensor, output: Tensor) -> Tensor:
+    def clean(self, index: int, model_input: Tensor, output: Tensor) -> Tensor:
         """See `Sampler.clean`."""
-        return self._clean_at(self._sigmas[index], seen, output)
+        return self._clean_at(self._sigmas[index], model_input, output)
 
-    def _clean_at(self, sigma: float, seen: Tensor, output: Tensor) -> Tensor:
-        return clean_and_noise(self.prediction, _alpha_of(torch.tensor(sigma)).to(seen), seen, output)[0]
+    def _clean_at(self, sigma: float, model_input: Tensor, output: Tensor) -> Tensor:
+        return clean_and_noise(self.prediction, _alpha_of(torch.tensor(sigma)).to(model_input), model_input, output)[0]
 
     def halfway(self, index: int, output: Tensor, latent: Tensor, noise: Noise) -> Halfway | None:
         """See `Sampler.halfway`."""
         now, then = self._sigmas[index : index + 2]
         if then == 0:
             return None
-        clean = self.clean(index, self.seen(index, latent), output)
+        clean = self.clean(index, self.scale_model_input(index, latent), output)
         sigma, there = self._middle(latent, clean, now, then, noise)
         self._began = (latent, clean, sigma)
         time = float(self._scheduler._sigma_to_t(np.array(sigma), self._log_sigmas))
@@ -342,7 +344,7 @@ class SecondOrder(Sampler):
     def step(self, index: int, output: Tensor, latent: Tensor, eta: float, noise: Noise) -> Tensor:
         """See `Sampler.step`."""
         if self._began is None:
-            return self.clean(index, self.seen(index, latent), output)
+            return self.clean(index, self.scale_model_input(index, latent), output)
         (began, first, sigma), self._began = self._began, None
         second = self._clean_at(sigma, latent / math.hypot(sigma, 1), output)
         now, then = self._sigmas[index : index + 2]

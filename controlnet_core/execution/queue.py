@@ -79,7 +79,7 @@ _log = logging.getLogger("studio.queue")
 
 
 @dataclass(frozen=True)
-class Entry:
+class QueueEntry:
     """What the queue knows about a job. `work` is its JSON, `ahead` counts the jobs before it, times are seconds since 1970.
 
     `kept` are ids in the gallery, of a detection the digest of the document.
@@ -162,7 +162,7 @@ class Queue:
             raise
         return db
 
-    def submit(self, job: Job) -> Entry:
+    def submit(self, job: Job) -> QueueEntry:
         """Queue a job; its pictures become blobs. The same id again changes nothing.
 
         Raises QueueFull when too much waits, InputError when the id is somebody else's, RecipeError when a picture is
@@ -225,7 +225,7 @@ class Queue:
         """A running job was stopped."""
         self._end(id, "cancelled")
 
-    def lost(self, id: str) -> Entry:
+    def lost(self, id: str) -> QueueEntry:
         """The worker died under a running job: queue it again where it was, or fail it when that happened before."""
         with self._transaction():
             row = self._row(id)
@@ -244,7 +244,7 @@ class Queue:
                 (id,),
             )
 
-    def recover(self) -> list[Entry]:
+    def recover(self) -> list[QueueEntry]:
         """At the start of the program: whatever was running lost its worker. Returns the jobs as they are now."""
         with self._transaction():
             rows = self._db.execute("SELECT id FROM job WHERE state = 'running' ORDER BY tag, number").fetchall()
@@ -264,7 +264,7 @@ class Queue:
                 return "cancelled"
             return entry.state
 
-    def get(self, id: str) -> Entry:
+    def get(self, id: str) -> QueueEntry:
         """What is known about a job. Raises InputError when there is none of that id."""
         with self._asking():
             row = self._row(id)
@@ -272,20 +272,20 @@ class Queue:
                 raise _unknown()
             return self._entry(row)
 
-    def of(self, who: str, n: int = 20) -> list[Entry]:
+    def of(self, who: str, n: int = 20) -> list[QueueEntry]:
         """The newest `n` jobs of a session or an owner, newest first."""
         with self._asking():
             query = "SELECT * FROM job WHERE session = ? OR owner = ? ORDER BY number DESC LIMIT ?"
             return [self._entry(row) for row in self._db.execute(query, (who, who, n)).fetchall()]
 
-    def open(self, session: str | None = None) -> list[Entry]:
+    def open(self, session: str | None = None) -> list[QueueEntry]:
         """The jobs that run or wait, in the order in which they will run; of one session when it is given."""
         with self._asking():
             query = "SELECT * FROM job WHERE state IN ('running', 'queued') ORDER BY state = 'queued', tag, number"
             rows = self._db.execute(query).fetchall()
             return [self._entry(row) for row in rows if session is None or row["session"] == session]
 
-    def ended(self, n: int = 40) -> list[Entry]:
+    def ended(self, n: int = 40) -> list[QueueEntry]:
         """The last `n` jobs that ended well, of everybody, newest first: how long work takes here."""
         with self._asking():
             query = "SELECT * FROM job WHERE state = 'done' AND started IS NOT NULL ORDER BY number DESC LIMIT ?"
@@ -369,13 +369,13 @@ class Queue:
                 (state, text, hint, json.dumps(kept), time.time(), id),
             )
 
-    def _entry(self, row: Any) -> Entry:
+    def _entry(self, row: Any) -> QueueEntry:
         ahead = 0
         if row["state"] == "queued":
             ahead = self._count("state = 'running'") + self._count(
                 "state = 'queued' AND (tag, number) < (?, ?)", row["tag"], row["number"]
             )
-        return Entry(
+        return QueueEntry(
             id=row["id"],
             session=row["session"],
             owner=row["owner"],

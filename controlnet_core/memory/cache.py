@@ -18,9 +18,9 @@ import psutil
 import torch
 from torch import nn
 
-from controlnet_core.memory.plan import Plan, ladder
+from controlnet_core.memory.plan import MemoryPlan, ladder
 
-__all__ = ["Cache", "Plan", "budget", "is_exhausted", "plans", "release", "room", "size_of"]
+__all__ = ["Cache", "MemoryPlan", "budget", "is_exhausted", "plans", "release", "room", "size_of"]
 
 V = TypeVar("V")
 _SHARE_CUDA, _SHARE_CPU = 0.7, 0.4
@@ -28,7 +28,7 @@ _EXHAUSTED = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLO
 """PyTorch's allocator on the CPU; CUDA itself; cuBLAS and cuDNN; OpenCV."""
 
 
-def plans(device: torch.device, first: str = "") -> list[Plan]:
+def plans(device: torch.device, first: str = "") -> list[MemoryPlan]:
     """The ladder of plans for a device, quickest first, from the one called `first` on."""
     return list(ladder(device.type, first))
 

@@ -1,6 +1,6 @@
 """Where the networks of a run are while they are needed and while they are not, as a plan says.
 
-Moves modules; decides nothing. The plans themselves are in `preflight`.
+Moves modules; decides nothing. The plans themselves are in `memory.plan`.
 """
 # torch and diffusers publish partial types.
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -16,16 +16,16 @@ import torch
 from torch import nn
 
 from controlnet_core.memory import cache
-from controlnet_core.memory.plan import Plan
+from controlnet_core.memory.plan import MemoryPlan
 from controlnet_core.models.diffusers_setup import ControlNetModel
 
 _PARKED = torch.device("cpu")
 
 
-class Places:
+class Placement:
     """The places of one run on `device`. `changed` says whether weights were stored in fewer bits on the way."""
 
-    def __init__(self, device: torch.device, plan: Plan) -> None:
+    def __init__(self, device: torch.device, plan: MemoryPlan) -> None:
         self.device = device
         self.plan = plan
         self.changed = False

@@ -35,7 +35,7 @@ _LIBRARIES_BYTES = 190 << 20
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """How to spend memory: pictures at a time, autoencoder in slices and tiles, networks parked when idle.
 
     offload "model" parks each network while another works, "control" each layer of a ControlNet beside that, "layer" each
@@ -57,14 +57,14 @@ class Plan:
         return not self.offload and not self.fp8
 
 
-_RESIDENT = Plan(batch=4)
-_TILED = Plan(1, tiled=True, name="tiled", words="decoding in tiles")
-_OFFLOAD = Plan(1, True, "model", name="offload", words="moving one network at a time to the GPU")
-_CONTROLS = Plan(
+_RESIDENT = MemoryPlan(batch=4)
+_TILED = MemoryPlan(1, tiled=True, name="tiled", words="decoding in tiles")
+_OFFLOAD = MemoryPlan(1, True, "model", name="offload", words="moving one network at a time to the GPU")
+_CONTROLS = MemoryPlan(
     1, True, "control", name="controls", words="moving one network at a time to the GPU, ControlNets layer by layer"
 )
-_LAYERS = Plan(1, True, "layer", name="layers", words="moving one layer at a time to the GPU, which is slow")
-_FP8 = Plan(
+_LAYERS = MemoryPlan(1, True, "layer", name="layers", words="moving one layer at a time to the GPU, which is slow")
+_FP8 = MemoryPlan(
     1,
     True,
     "layer",
@@ -72,12 +72,12 @@ _FP8 = Plan(
     name="fp8",
     words="with weights in eight bits, moved layer by layer, which is slow and less exact",
 )
-_BFLOAT16 = Plan(
+_BFLOAT16 = MemoryPlan(
     1, True, precision="bfloat16", name="bfloat16", words="computing in bfloat16, which changes the picture a little,"
 )
 
 
-def computes_in(plan: Plan, device: str, file_bytes: int) -> Precision:
+def computes_in(plan: MemoryPlan, device: str, file_bytes: int) -> Precision:
     """The precision of a model, whose files have some size, under a plan. Raises RecipeError as `precision.asked` does."""
     return plan.precision or precision.asked() or precision.usual(device, file_bytes)
 
@@ -87,7 +87,7 @@ def records(device: str) -> bool:
     return device == "cuda" and os.environ.get("STUDIO_GRAPHS", "1") != "0"
 
 
-def ladder(device: str, first: str = "") -> tuple[Plan, ...]:
+def ladder(device: str, first: str = "") -> tuple[MemoryPlan, ...]:
     """The plans for a kind of device ("cpu", "cuda"), quickest first; those before the one called `first` are left out.
 
     CPUs gain nothing from batches, and their memory is all in one place; so what is left is half the bits, on a processor
@@ -103,7 +103,7 @@ def ladder(device: str, first: str = "") -> tuple[Plan, ...]:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ModelFacts:
     """What memory depends on: parameters of each network, and the widths of U-Net and autoencoder, level by level.
 
     `changed` counts the parameters that LoRAs change: what they were before is kept, beside the processor. `upcast` says
@@ -136,12 +136,12 @@ class Estimate:
     """
 
     bytes: Mapping[str, int]
-    plan: Plan | None
+    plan: MemoryPlan | None
     text: str
     notable: bool = True
 
 
-def estimate(recipe: Recipe, facts: Facts, device: str, room_bytes: int, first: str = "") -> Estimate:
+def estimate(recipe: Recipe, facts: ModelFacts, device: str, room_bytes: int, first: str = "") -> Estimate:
     """What `recipe` would take on a kind of device with `room_bytes` free for models and work. Raises RecipeError."""
     plans = ladder(device, first)
     need = {plan.name: needed(recipe, facts, device, plan) for plan in plans}
@@ -161,7 +161,7 @@ def estimate(recipe: Recipe, facts: Facts, device: str, room_bytes: int, first: 
     return Estimate(need, fits, text, notable=unsuited or fits is not plans[0])
 
 
-def needed(recipe: Recipe, facts: Facts, device: str, plan: Plan) -> int:
+def needed(recipe: Recipe, facts: ModelFacts, device: str, plan: MemoryPlan) -> int:
     """Bytes at the peak of a run under a plan, on the device: weights and work; on a CPU what libraries take, too."""
     bits = computes_in(plan, device, facts.file_bytes)
     size = BYTES[bits]
@@ -185,7 +185,7 @@ def needed(recipe: Recipe, facts: Facts, device: str, plan: Plan) -> int:
     return weights + work
 
 
-def _step_values(recipe: Recipe, facts: Facts, pictures: int) -> float:
+def _step_values(recipe: Recipe, facts: ModelFacts, pictures: int) -> float:
     """Numbers held at the peak of a step: what skips to the decoder, the controls' share of it, and the widest layer."""
     samples = pictures * (1 if recipe.guidance == 1 else 2)
     cells = (recipe.width // facts.cell_px) * (recipe.height // facts.cell_px)
@@ -197,7 +197,7 @@ def _step_values(recipe: Recipe, facts: Facts, pictures: int) -> float:
     return samples * (skips + controlled + work)
 
 
-def _decode_values(recipe: Recipe, facts: Facts, pictures: int, plan: Plan) -> float:
+def _decode_values(recipe: Recipe, facts: ModelFacts, pictures: int, plan: MemoryPlan) -> float:
     """Numbers held at the peak of decoding: the last level at full size, before its width is halved."""
     width = facts.vae_widths[min(1, len(facts.vae_widths) - 1)]
     area = recipe.width * recipe.height
@@ -206,7 +206,7 @@ def _decode_values(recipe: Recipe, facts: Facts, pictures: int, plan: Plan) -> f
     return pictures * area * (_COPIES * width + 9)
 
 
-def _largest_layer(facts: Facts) -> int:
+def _largest_layer(facts: ModelFacts) -> int:
     widest = max(facts.widths)
     return 9 * widest * 2 * widest
 
@@ -216,7 +216,7 @@ def room(device: str) -> int:
     return int(psutil.virtual_memory().available) if device == "cpu" else free_gpu_bytes(device)
 
 
-def facts_of(recipe: Recipe, catalog: Catalog) -> Facts:
+def facts_of(recipe: Recipe, catalog: Catalog) -> ModelFacts:
     """What the files of a recipe's models say. Raises ModelMissing and ModelError."""
     card = catalog.card(recipe.model)
     facts = _base_facts(catalog.locate(card))
@@ -237,7 +237,7 @@ def facts_of(recipe: Recipe, catalog: Catalog) -> Facts:
 Shapes = Mapping[str, Sequence[int]]
 
 
-def _base_facts(path: Path) -> Facts:
+def _base_facts(path: Path) -> ModelFacts:
     texts = [encoder for known in families().values() for encoder in known.text]
     if path.is_dir():
         unet, vae = _shapes(path / "unet"), _shapes(path / "vae")
@@ -250,10 +250,10 @@ def _base_facts(path: Path) -> Facts:
         text = sum(_count(_part(whole, prefix)) for prefix in {encoder.ldm for encoder in texts})
         known = recognised(traits_of({name: tuple(shape) for name, shape in whole.items()}))
     if not unet:  # a pickle tells nothing before it is loaded: nearly all of them are SD 1.5
-        return replace(Facts(), file_bytes=total)
+        return replace(ModelFacts(), file_bytes=total)
     said = _configuration(path / "vae")
     vae_widths = _configured(said, "decoder_block_out_channels") or _vae_widths(vae)
-    return Facts(
+    return ModelFacts(
         unet=_count(unet),
         vae=_count(vae),
         text=text,
@@ -282,7 +282,7 @@ def _configured(said: Mapping[str, Any], key: str) -> tuple[int, ...]:
         return ()
 
 
-def _with_vae(facts: Facts, path: Path) -> Facts:
+def _with_vae(facts: ModelFacts, path: Path) -> ModelFacts:
     shapes = _shapes(path)
     shapes = _part(shapes, "first_stage_model.") or shapes
     upcast = bool(_configuration(path).get("force_upcast", facts.upcast))
@@ -327,12 +327,12 @@ def _widths(unet: Shapes) -> tuple[int, ...]:
         return named
     ends = _by_level(unet, r"input_blocks\.(\d+)\.0\.op\.weight$")
     last = unet.get("middle_block.0.in_layers.2.weight")
-    return (*ends, last[0]) if last else Facts().widths
+    return (*ends, last[0]) if last else ModelFacts().widths
 
 
 def _layers(unet: Shapes) -> int:
     numbers = [int(found[1]) for name in unet if (found := re.match(r"down_blocks\.0\.resnets\.(\d+)\.", name))]
-    return 1 + max(numbers) if numbers else Facts().layers
+    return 1 + max(numbers) if numbers else ModelFacts().layers
 
 
 def _vae_widths(vae: Shapes) -> tuple[int, ...]:
@@ -343,7 +343,7 @@ def _vae_widths(vae: Shapes) -> tuple[int, ...]:
     ):
         if found := _by_level(vae, pattern):
             return found
-    return Facts().vae_widths
+    return ModelFacts().vae_widths
 
 
 def _by_level(shapes: Shapes, pattern: str) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-from controlnet_core.checkpoints.probe import Kind, Verdict, check
+from controlnet_core.checkpoints.probe import Kind, ModelProbe, check
 from controlnet_core.domain.control import Feed
 from controlnet_core.domain.errors import InputError, ModelMissing, RecipeError
 from controlnet_core.domain.recipe import Key
@@ -267,7 +267,7 @@ class Catalog:
         below = place.is_relative_to(self.models)
         return (place.relative_to(self.models) if below else place).as_posix()
 
-    def verdict(self, card: ModelCard) -> Verdict:
+    def verdict(self, card: ModelCard) -> ModelProbe:
         """What the model's files are, looked at once for each state of them; nothing of a pickle. Raises ModelMissing."""
         return _verdict(self.locate(card))
 
@@ -468,7 +468,7 @@ def _free_id(name: str, taken: set[str]) -> str:
     return id
 
 
-def _verdict(path: Path) -> Verdict:
+def _verdict(path: Path) -> ModelProbe:
     stamps = [
         path.stat(),
         *((path / part).stat() for part in ("unet", "vae", *_encoders()) if (path / part).is_dir()),
@@ -483,6 +483,6 @@ def _encoders() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _verdict_at(path: Path, _stamps: tuple[tuple[int, int], ...]) -> Verdict:
+def _verdict_at(path: Path, _stamps: tuple[tuple[int, int], ...]) -> ModelProbe:
     # Pickles need torch to be looked into: what they are shows when they are checked or loaded.
-    return Verdict(True, "") if path.is_file() and path.suffix.lower() != ".safetensors" else check(path)
+    return ModelProbe(True, "") if path.is_file() and path.suffix.lower() != ".safetensors" else check(path)

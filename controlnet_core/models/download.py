@@ -27,7 +27,7 @@ from typing import IO, Any, NoReturn
 
 from controlnet_core.domain.errors import Cancelled, DownloadError, ModelError, NoSpace
 from controlnet_core.models.catalog import SUFFIXES, ModelCard
-from controlnet_core.models.hub import Cut, Plan, RemoteFile, Repository, cached, names_of
+from controlnet_core.models.hub import Cut, DownloadPlan, RemoteFile, Repository, cached, names_of
 from controlnet_core.storage import store
 
 TRIES = 5
@@ -41,7 +41,7 @@ _GO_ON = "What has come so far is kept: download it again to go on."
 
 
 @dataclass(frozen=True)
-class Progress:
+class DownloadProgress:
     """How far a download is: bytes of all its files, and the file that is coming. `total` 0: not known yet."""
 
     done: int
@@ -49,7 +49,7 @@ class Progress:
     file: str = ""
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[DownloadProgress], None]
 
 
 def fetch(
@@ -87,7 +87,7 @@ def destination(card: ModelCard, models: Path) -> Path:
     return place
 
 
-def begun(card: ModelCard, models: Path) -> Progress | None:
+def begun(card: ModelCard, models: Path) -> DownloadProgress | None:
     """How far an interrupted download is; None when none was begun."""
     return _begun(_staging(destination(card, models)))
 
@@ -137,7 +137,7 @@ class _Fetch:
             self.done += file.size
             self._tell(file.name, always=True)
 
-    def _new_plan(self) -> Plan:
+    def _new_plan(self) -> DownloadPlan:
         self._stop_if_cancelled()
         found = Repository(self.card).plan(names_of(self.card))
         given = self.card.sha256
@@ -148,12 +148,12 @@ class _Fetch:
             )
         if given and len(found.files) == 1:
             known = found.files[0]
-            found = Plan(found.hub, found.revision, (RemoteFile(known.name, known.size, given),))
+            found = DownloadPlan(found.hub, found.revision, (RemoteFile(known.name, known.size, given),))
         # Not `store.write`: a plan is 2 kB, and the space that it leaves is checked right after.
         store.write(self.staging / _PLAN, json.dumps(asdict(found)).encode(), free_min_bytes=0)
         return found
 
-    def _check_space(self, plan: Plan) -> None:
+    def _check_space(self, plan: DownloadPlan) -> None:
         here = _size_below(self.staging)
         free = shutil.disk_usage(self.staging).free
         if free - max(0, plan.size - here) < self.free_min_bytes:
@@ -164,7 +164,7 @@ class _Fetch:
                 f"Free some space: the studio leaves the last {self.free_min_bytes / 1024**3:.0f} GB to others.",
             )
 
-    def _bring(self, plan: Plan, file: RemoteFile, target: Path) -> None:
+    def _bring(self, plan: DownloadPlan, file: RemoteFile, target: Path) -> None:
         """Bring one file to `target`, checked; its `.part` is what has come so far."""
         part = target.with_name(target.name + _PART)
         near = None if part.is_file() else cached(plan, file.name)
@@ -191,7 +191,7 @@ class _Fetch:
         part.replace(target)
         store.flush_folder(target.parent)
 
-    def _stream(self, plan: Plan, file: RemoteFile, part: Path, offset: int) -> None:
+    def _stream(self, plan: DownloadPlan, file: RemoteFile, part: Path, offset: int) -> None:
         """Add to `part` what comes from byte `offset` on. Raises Cut when it ends early."""
         self._stop_if_cancelled()
         with Repository(self.card).open(plan, file, offset) as answer, part.open("r+b" if offset else "wb") as sink:
@@ -221,7 +221,7 @@ class _Fetch:
         now = time.monotonic()
         if always or now - self.told_at >= _TELL_EVERY_S:
             self.told_at = now
-            self.on_progress(Progress(self.done + came, self.total, name))
+            self.on_progress(DownloadProgress(self.done + came, self.total, name))
 
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -291,7 +291,7 @@ def _alone(place: Path, on_progress: OnProgress, cancelled: Callable[[], bool]) 
         if handle is None:
             if cancelled():
                 raise Cancelled("The download was stopped.", _GO_ON)
-            on_progress(_begun(staging) or Progress(0, 0))
+            on_progress(_begun(staging) or DownloadProgress(0, 0))
             time.sleep(_TELL_EVERY_S)
     try:
         yield staging
@@ -320,15 +320,15 @@ def _staging(place: Path) -> Path:
     return place.with_name(f".{place.name}.download")
 
 
-def _begun(staging: Path) -> Progress | None:
+def _begun(staging: Path) -> DownloadProgress | None:
     plan = _read_plan(staging)
-    return plan and Progress(min(_size_below(staging), plan.size), plan.size)
+    return plan and DownloadProgress(min(_size_below(staging), plan.size), plan.size)
 
 
-def _read_plan(staging: Path) -> Plan | None:
+def _read_plan(staging: Path) -> DownloadPlan | None:
     try:
         found: Any = json.loads((staging / _PLAN).read_text(encoding="utf-8"))
-        return Plan(found["hub"], found["revision"], tuple(RemoteFile(**file) for file in found["files"]))
+        return DownloadPlan(found["hub"], found["revision"], tuple(RemoteFile(**file) for file in found["files"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 

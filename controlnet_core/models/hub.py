@@ -46,7 +46,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DownloadPlan:
     """What makes up a model: files of one revision of a repository, by their names there."""
 
     hub: str
@@ -87,7 +87,7 @@ class Repository:
         self.card = card
         self.endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 
-    def plan(self, names: Sequence[str]) -> Plan:
+    def plan(self, names: Sequence[str]) -> DownloadPlan:
         """What to fetch: the files `names` (those of "folder/" when it ends so), or what makes up the model."""
         if _offline():
             return self._cached_plan(names)
@@ -107,7 +107,7 @@ class Repository:
             if one.size is None:
                 raise DownloadError(f"The hub does not say how large {name} of {self.card.hub} is.", self._by_hand())
             files.append(RemoteFile(name, one.size, lfs.sha256 if lfs else "", "" if lfs else one.blob_id or ""))
-        return Plan(self.card.hub, info.sha or "main", tuple(files))
+        return DownloadPlan(self.card.hub, info.sha or "main", tuple(files))
 
     def info(self) -> Any:
         """What the hub says of the repository: revision, files with sizes and checksums, licence. Raises Cut."""
@@ -118,7 +118,7 @@ class Repository:
 
     def class_name(self) -> str:
         """The class that the repository's config.json is for; "" when it does not say."""
-        plan = Plan(self.card.hub, "main", ())
+        plan = DownloadPlan(self.card.hub, "main", ())
         try:
             with self.open(plan, RemoteFile("config.json", 0), 0) as answer:
                 data = b""
@@ -131,7 +131,7 @@ class Repository:
             return ""
 
     @contextmanager
-    def open(self, plan: Plan, file: RemoteFile, offset: int) -> Generator[Answer]:
+    def open(self, plan: DownloadPlan, file: RemoteFile, offset: int) -> Generator[Answer]:
         """The bytes of a file from `offset` on, or from 0 where the server cannot. Raises Cut when it does not answer."""
         from huggingface_hub import get_session, hf_hub_url
         from huggingface_hub.utils import build_hf_headers
@@ -170,7 +170,7 @@ class Repository:
             )
         return chosen
 
-    def _cached_plan(self, names: Sequence[str]) -> Plan:
+    def _cached_plan(self, names: Sequence[str]) -> DownloadPlan:
         """What the hub's cache on this machine has of a repository."""
         from huggingface_hub import snapshot_download
 
@@ -184,7 +184,7 @@ class Repository:
         if not any(name.endswith(SUFFIXES) for name in chosen) and self.card.kind != "tokenizer":
             raise DownloadError(f"The hub's cache on this machine has no weights of {self.card.hub}.", self._by_hand())
         sizes = tuple(RemoteFile(name, (folder / name).stat().st_size) for name in chosen)
-        return Plan(self.card.hub, folder.name, sizes)
+        return DownloadPlan(self.card.hub, folder.name, sizes)
 
     @contextmanager
     def _explained(self) -> Generator[None]:
@@ -283,7 +283,7 @@ def _is_index(name: str) -> bool:
     return name.endswith((".bin.index.json", ".msgpack.index.json", ".h5.index.json"))
 
 
-def cached(plan: Plan, name: str) -> Path | None:
+def cached(plan: DownloadPlan, name: str) -> Path | None:
     """A file of a plan in the hub's cache on this machine."""
     from huggingface_hub import try_to_load_from_cache
 

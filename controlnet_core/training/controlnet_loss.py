@@ -1,7 +1,7 @@
 """A ControlNet at its base model: made from it, and taught by it.
 
 `fresh` copies the base's encoder and puts zero convolutions behind it, so that the first picture is the base's own.
-`Lesson` is both networks as one module whose forward pass is the training loss. Follows Zhang et al., "Adding
+`ControlNetLoss` is both networks as one module whose forward pass is the training loss. Follows Zhang et al., "Adding
 Conditional Control to Text-to-Image Diffusion Models" (2023), and the original's training script. Does not know where
 examples come from.
 """
@@ -40,7 +40,7 @@ def fresh(base: Base) -> ControlNetModel:
     return control.train()
 
 
-class Lesson(nn.Module):
+class ControlNetLoss(nn.Module):
     """Base U-Net and ControlNet as one module: `forward(batch)` is the loss of a batch.
 
     A batch holds latents, noise (B,C,h,w), times, signal, spread, weight (B), context (B,tokens,width) and hint
@@ -71,7 +71,7 @@ class Lesson(nn.Module):
     def groups(self, text_basis: Tensor | None = None) -> list[Group]:
         """The ControlNet at the plan's rate and the decoder, if it is not locked, at its own.
 
-        With a `text_basis` (`awaken.text_basis`), the keys and values of texts learn in it.
+        With a `text_basis` (`weight_init.text_basis`), the keys and values of texts learn in it.
         """
         slower = self.settings.decoder_rate / max(self.settings.rate, 1e-12)
         found: list[Group] = []

@@ -103,8 +103,8 @@ class Cache:
     shapes: list[Shape]
 
 
-class Feed:
-    """Batches for a `Lesson`, on the CPU.
+class ControlDataLoader:
+    """Batches for a `ControlNetLoss`, on the CPU.
 
     `indices` are the pairs to train on; None trains on pair 0, 1, 2 ... for ever. `nearest` resizes control pictures
     without inventing colours.

@@ -37,7 +37,7 @@ WAIT_S = 0.25
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoopSettings:
     """How to train. `minutes` limits this run, `steps` the whole training; `decay` is the share of steps with falling rate.
 
     A step takes `accumulate` batches in every process. `clip` limits the norm of the gradients (0: it does not), `average`
@@ -96,7 +96,7 @@ class Step:
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Where a training stands: steps done, their losses since the last report, seconds spent over all runs.
 
     `ended` says why the loop came back: the plan is done, the time is up, or somebody wished it.
@@ -111,15 +111,15 @@ class Progress:
 def train(
     module: nn.Module,
     batch_at: Callable[[int], Batch],
-    plan: Plan,
+    plan: LoopSettings,
     checkpoint: Path,
     accelerator: Accelerator | None = None,
-    report: Callable[[Progress, Mapping[str, Tensor]], None] | None = None,
+    report: Callable[[TrainingProgress, Mapping[str, Tensor]], None] | None = None,
     *,
     groups: Sequence[Group] = (),
     on_step: Callable[[Step, Mapping[str, Tensor]], float] | None = None,
     wish: Callable[[], Wish] | None = None,
-) -> Progress:
+) -> TrainingProgress:
     """Train what is not frozen in `module`, in place, and return where it stands.
 
     Resumes from `checkpoint` when it exists; raises ModelError when that is damaged or belongs to another network, and
@@ -132,7 +132,7 @@ def train(
     torch.manual_seed(plan.seed)
     optimizer = _optimizer(plan, groups or [Group([value for value in module.parameters() if value.requires_grad])])
     trained = _trained(module)
-    progress = Progress()
+    progress = TrainingProgress()
     average: dict[str, Tensor] = {}
     if plan.average:
         average = {name: value.clone().float() for name, value in trained.items()}
@@ -170,7 +170,7 @@ def _trained(module: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in module.state_dict().items() if name not in frozen}
 
 
-def _optimizer(plan: Plan, groups: Sequence[Group]) -> torch.optim.Optimizer:
+def _optimizer(plan: LoopSettings, groups: Sequence[Group]) -> torch.optim.Optimizer:
     given: list[dict[str, Any]] = [
         {"params": list(group.parameters), "scale": group.scale}
         | ({} if group.basis is None else {"weight_decay": 0.0})
@@ -238,7 +238,7 @@ def _step(
     running: nn.Module,
     optimizer: Any,
     batch_at: Callable[[int], Batch],
-    plan: Plan,
+    plan: LoopSettings,
     step: int,
     accelerator: Accelerator,
 ) -> tuple[float, float, float]:
@@ -290,13 +290,13 @@ class _Saver:
     trained: Mapping[str, Tensor]
     optimizer: Any
     average: dict[str, Tensor]
-    plan: Plan
+    plan: LoopSettings
     accelerator: Accelerator
-    report: Callable[[Progress, Mapping[str, Tensor]], None] | None
+    report: Callable[[TrainingProgress, Mapping[str, Tensor]], None] | None
     saved_at: float = field(default_factory=time.monotonic)
     saved_step: int = -1
 
-    def save_if_due(self, progress: Progress) -> None:
+    def save_if_due(self, progress: TrainingProgress) -> None:
         """Save by the clock or by the step."""
         by_step = self.plan.save_steps > 0 and progress.step % self.plan.save_steps == 0
         by_clock = time.monotonic() - self.saved_at > self.plan.save_minutes * 60
@@ -304,7 +304,7 @@ class _Saver:
         if by_step or _agreed(by_clock, self.accelerator):
             self.save(progress)
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: TrainingProgress) -> None:
         """Save now, unless this step is saved already."""
         if self.saved_step == progress.step:
             return
@@ -324,7 +324,7 @@ class _Saver:
             self.report(progress, self.average or self.trained)
         progress.losses = []
 
-    def _write(self, progress: Progress) -> None:
+    def _write(self, progress: TrainingProgress) -> None:
         state = {
             "module": dict(self.trained),
             "optimizer": self.optimizer.state_dict(),
@@ -353,8 +353,8 @@ class _Saver:
 
 
 def _resume(
-    path: Path, trained: Mapping[str, Tensor], optimizer: Any, plan: Plan
-) -> tuple[Progress, dict[str, Tensor]]:
+    path: Path, trained: Mapping[str, Tensor], optimizer: Any, plan: LoopSettings
+) -> tuple[TrainingProgress, dict[str, Tensor]]:
     state = read(path)
     saved = state["module"]
     try:
@@ -374,7 +374,7 @@ def _resume(
     average: dict[str, Tensor] = {}
     if plan.average:
         average = {name: state["average"].get(name, saved[name]).float() for name in trained}
-    return Progress(state["step"], state["seconds"]), average
+    return TrainingProgress(state["step"], state["seconds"]), average
 
 
 def read(path: Path) -> dict[str, Any]:

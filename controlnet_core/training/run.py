@@ -77,7 +77,7 @@ class Training(_Strict):
     """How it is learnt. The defaults are those of the original's tutorial.
 
     `locked` freezes the base model (the original's sd_locked); else its decoder learns too, at `decoder_rate`. `awake`
-    makes a small base's condition embedding and texts loud enough to learn from (`training.awaken`).
+    makes a small base's condition embedding and texts loud enough to learn from (`training.weight_init`).
     `middle_only` gives the decoder the control's middle output alone (only_mid_control). `min_snr` is the gamma of Hang et
     al. 2023 (5 there; 0: all noise levels weigh the same), `prompt_dropout` the share of empty prompts (0.5 in the paper),
     `ema` the momentum of averaged weights (0: none), `decay` the share of steps with falling rate, `minutes` 0: no limit.
@@ -265,7 +265,7 @@ def _points(lines: bytes) -> list[Point]:
 
 
 @dataclass(frozen=True)
-class Look:
+class Samples:
     """The samples of one step: a file for each held-out pair."""
 
     step: int
@@ -432,13 +432,15 @@ class Run:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def looks(self) -> list[Look]:
+    def looks(self) -> list[Samples]:
         """The samples so far, oldest first."""
         found: dict[int, dict[int, Path]] = {}
         for path in (self.folder / "samples").glob("step-*.png"):
             if match := _SAMPLE.fullmatch(path.name):
                 found.setdefault(int(match[1]), {})[int(match[2])] = path
-        return [Look(step, tuple(path for _, path in sorted(files.items()))) for step, files in sorted(found.items())]
+        return [
+            Samples(step, tuple(path for _, path in sorted(files.items()))) for step, files in sorted(found.items())
+        ]
 
 
 def runs(folder: Path) -> list[Run]:

@@ -35,9 +35,9 @@ from controlnet_core.models.catalog import Catalog
 from controlnet_core.models.loading import Base, Hints, lend_vocabularies, load_base, load_control
 from controlnet_core.storage import store
 from controlnet_core.training import export, weight_init
-from controlnet_core.training.controlnet_loss import Lesson, fresh
-from controlnet_core.training.dataloader import Feed
-from controlnet_core.training.loop import Plan, Progress, Step, eight_bit_adam, train
+from controlnet_core.training.controlnet_loss import ControlNetLoss, fresh
+from controlnet_core.training.dataloader import ControlDataLoader
+from controlnet_core.training.loop import LoopSettings, Step, TrainingProgress, eight_bit_adam, train
 from controlnet_core.training.run import HOLDS, Config, Point, Run, State, Status, Wish
 
 STATUS_GAP_S = 0.5
@@ -65,7 +65,7 @@ class Surroundings:
     free_min_bytes: int = store.FREE_MIN_BYTES
 
 
-def conduct(run: Run, around: Surroundings, accelerator: Accelerator | None = None) -> Status:
+def run_training(run: Run, around: Surroundings, accelerator: Accelerator | None = None) -> Status:
     """Train until the plan is done, or somebody wishes to stop; returns the last status, which the run tells too.
 
     Goes on from the run's checkpoint. Stopping by wish publishes what there is; `stopped()` only keeps the checkpoint.
@@ -79,7 +79,7 @@ def conduct(run: Run, around: Surroundings, accelerator: Accelerator | None = No
         run.claim()
         if not started_by_another:
             run.want("run")
-    teller = _Teller(run, around, accelerator, Status(steps=config.training.steps, pid=os.getpid()))
+    teller = _StatusWriter(run, around, accelerator, Status(steps=config.training.steps, pid=os.getpid()))
     try:
         return _conduct(run, config, around, accelerator, teller)
     except Cancelled:
@@ -93,12 +93,12 @@ def conduct(run: Run, around: Surroundings, accelerator: Accelerator | None = No
         raise
 
 
-def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accelerator, teller: _Teller) -> Status:
+def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accelerator, teller: _StatusWriter) -> Status:
     teller.tell(state="starting", text="Loading the base model", device=str(accelerator.device))
     if config.training.optimizer == "adamw8bit":
         eight_bit_adam()  # refused now, not after hours of encoding
     base, control = _networks(config, around.catalog)
-    lesson = Lesson(base.unet, control, str(base.schedule.get("prediction_type", "epsilon")), config.training)
+    lesson = ControlNetLoss(base.unet, control, str(base.schedule.get("prediction_type", "epsilon")), config.training)
     for network in (lesson.unet, lesson.control):
         network.to(memory_format=torch.channels_last)
     helpers: tuple[Any, ...] = (base.vae, *base.text_encoders)
@@ -106,8 +106,8 @@ def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accele
         helper.to(accelerator.device)
     with accelerator.main_process_first():
         indices, shown = _chosen(run, config, around, teller)
-        feed = Feed(base, around.pairs, indices, config, around.control.nearest)
-        painter = _Painter(run, config, base, lesson, feed, shown, teller)
+        feed = ControlDataLoader(base, around.pairs, indices, config, around.control.nearest)
+        painter = _Validator(run, config, base, lesson, feed, shown, teller)
         if accelerator.is_main_process:
             painter.show()
         feed.prepare(run.folder / "cache", teller.counts("caching", "Encoding pictures"), around.free_min_bytes)
@@ -132,14 +132,14 @@ def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accele
 
 
 def _close(
-    progress: Progress,
+    progress: TrainingProgress,
     config: Config,
     base: Base,
-    lesson: Lesson,
-    painter: _Painter,
+    lesson: ControlNetLoss,
+    painter: _Validator,
     around: Surroundings,
     accelerator: Accelerator,
-    teller: _Teller,
+    teller: _StatusWriter,
 ) -> Status:
     """Say how it ended, and publish unless the process was merely told to go."""
     if not accelerator.is_main_process:
@@ -179,7 +179,7 @@ def _networks(config: Config, catalog: Catalog) -> tuple[Base, Any]:
     return base, control
 
 
-def _awakened(config: Config, lesson: Lesson, feed: Feed) -> Tensor:
+def _awakened(config: Config, lesson: ControlNetLoss, feed: ControlDataLoader) -> Tensor:
     """Wake a fresh control, and return the basis in which texts are learnt: the same in every process and every time."""
     batches = [feed.make(number) for number in range(weight_init.BATCHES)]
     if config.start == "fresh":
@@ -188,7 +188,7 @@ def _awakened(config: Config, lesson: Lesson, feed: Feed) -> Tensor:
 
 
 def _chosen(
-    run: Run, config: Config, around: Surroundings, teller: _Teller
+    run: Run, config: Config, around: Surroundings, teller: _StatusWriter
 ) -> tuple[Sequence[int] | None, list[Example]]:
     """The pairs to train on (None: they never end) and the held-out ones that samples show. Raises InputError."""
     pairs, data = around.pairs, config.data
@@ -219,9 +219,9 @@ def _chosen(
     return trained, [pairs.read(index) for index in held_out[: config.samples]]
 
 
-def _plan(config: Config, around: Surroundings) -> Plan:
+def _plan(config: Config, around: Surroundings) -> LoopSettings:
     how, watch = config.training, config.watch
-    return Plan(
+    return LoopSettings(
         steps=how.steps,
         minutes=how.minutes or float("inf"),
         rate=how.rate,
@@ -241,7 +241,7 @@ def _plan(config: Config, around: Surroundings) -> Plan:
     )
 
 
-def _publish(config: Config, base: Base, lesson: Lesson, catalog: Catalog) -> str:
+def _publish(config: Config, base: Base, lesson: ControlNetLoss, catalog: Catalog) -> str:
     """Put the ControlNet (and a base whose decoder learnt too) into the models folder; returns its card's id."""
     card = catalog.card(config.base)
     family = card.family or base.family.key
@@ -262,7 +262,7 @@ def _publish(config: Config, base: Base, lesson: Lesson, catalog: Catalog) -> st
 
 
 @dataclass
-class _Teller:
+class _StatusWriter:
     """Writes the status, seldom enough, and reads wishes."""
 
     run: Run
@@ -313,16 +313,16 @@ class _Teller:
 
 
 @dataclass
-class _Painter:
+class _Validator:
     """What is seen of a training: the curve, and samples of held-out pairs at fixed seeds."""
 
     run: Run
     config: Config
     base: Base
-    lesson: Lesson
-    feed: Feed
+    lesson: ControlNetLoss
+    feed: ControlDataLoader
     shown: list[Example]
-    teller: _Teller
+    teller: _StatusWriter
     weights: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     begun: bool = False
     recent: list[float] = field(default_factory=list[float])

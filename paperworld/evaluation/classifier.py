@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 import paperworld
 from controlnet_core.domain.control import Rgb, Truth
-from controlnet_core.training.loop import Plan, read, train
+from controlnet_core.training.loop import LoopSettings, read, train
 from paperworld.world import labels
 from paperworld.world.caption import Facts
 from paperworld.world.palette import NAMED, PALETTES
@@ -162,7 +162,7 @@ def load(folder: Path, minutes: float) -> Classifier:
     classifier = Classifier()
     path = folder / "classifier.pt"
     if not path.exists() or (minutes > 0 and read(path)["step"] < STEPS):
-        plan = Plan(steps=STEPS, minutes=minutes, rate=3e-3, average=0.98, save_minutes=2)
+        plan = LoopSettings(steps=STEPS, minutes=minutes, rate=3e-3, average=0.98, save_minutes=2)
         train(classifier, _batch_at, plan, path, Accelerator(cpu=True))
     classifier.load_state_dict(read(path)["average"])
     return classifier.eval()

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import paperworld
 from controlnet_core.training import weight_init
-from controlnet_core.training.loop import Group, Plan, Progress, read, train
+from controlnet_core.training.loop import Group, LoopSettings, TrainingProgress, read, train
 from paperworld.model import tokens
 from paperworld.model.latents import SHIPPED_BASIS, Basis
 from paperworld.model.networks import SIZES, Size, Studio, inherit, wake
@@ -85,7 +85,7 @@ def _whitening(folder: Path, studio: Studio, batches: Batches, kept: Path) -> No
 
 def teach(
     folder: Path, size: Size, options: argparse.Namespace, accelerator: Accelerator, settle_steps: int = 0
-) -> Progress:
+) -> TrainingProgress:
     """Train the networks of a folder further, at a constant rate for `options.minutes`.
 
     With `settle_steps`: that many steps with falling rate instead, on a copy of the checkpoint that is begun anew.
@@ -100,7 +100,7 @@ def teach(
     studio = studio_at(folder, size, batches, accelerator, SHIPPED if options.further else None)
     groups = groups_of(folder, studio, batches, accelerator)
     checkpoint = folder / checkpoints.STUDIO
-    plan = Plan(
+    plan = LoopSettings(
         steps=options.steps, minutes=options.minutes, rate=options.rate, warmup=WARMUP_STEPS, decay=0.0,
         average=options.average, save_minutes=5, seed=options.seed,
     )  # fmt: skip
@@ -110,7 +110,7 @@ def teach(
         if accelerator.is_main_process:
             shutil.copyfile(folder / checkpoints.STUDIO, checkpoint)
         accelerator.wait_for_everyone()
-        plan = Plan(
+        plan = LoopSettings(
             steps=start + settle_steps, rate=options.rate, warmup=0, decay=settle_steps / (start + settle_steps),
             floor=0.02, average=min(options.average, 1 - 5 / settle_steps), save_minutes=math.inf, seed=options.seed,
         )  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 
 from annotator import control
 from annotator import detection as detecting
-from annotator.datasets.dataset import Plan, Progress, make
+from annotator.datasets.dataset import AnnotationPlan, AnnotationProgress, make
 from annotator.datasets.photos import photos
 from controlnet_core.datasets import open_folder
 from controlnet_core.domain.control import Rgb
@@ -20,7 +20,7 @@ from controlnet_core.domain.document import Document
 from controlnet_core.domain.errors import Cancelled, InputError, NoSpace
 from controlnet_core.domain.picture import open_picture, to_png
 
-PLAN = Plan("canny", "canny", {"low": 50, "high": 100}, {}, 256, "a photo")
+PLAN = AnnotationPlan("canny", "canny", {"low": 50, "high": 100}, {}, 256, "a photo")
 
 
 def photo(seed: int, height: int = 90, width: int = 120) -> bytes:
@@ -94,7 +94,7 @@ def test_a_run_that_was_stopped_goes_on_and_keeps_edited_prompts(folder: Path, t
         asked.append(width)
         return find(rgb, width, height)
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: AnnotationProgress) -> None:
         if progress.seen == 2:
             raise Cancelled()
 
@@ -112,7 +112,7 @@ def test_a_run_that_was_stopped_goes_on_and_keeps_edited_prompts(folder: Path, t
 
 def test_a_folder_made_otherwise_is_refused(folder: Path, tmp_path: Path) -> None:
     make(photos(folder), tmp_path / "out", PLAN, find, free_min_bytes=0)
-    other = Plan("canny", "canny", {"low": 60, "high": 100}, {}, 256)
+    other = AnnotationPlan("canny", "canny", {"low": 60, "high": 100}, {}, 256)
     with pytest.raises(InputError, match="in another way"):
         make(photos(folder), tmp_path / "out", other, find, free_min_bytes=0)
     (tmp_path / "else").mkdir()
@@ -174,6 +174,6 @@ def test_a_zip_bomb_is_not_inflated(tmp_path: Path) -> None:
 
 
 def test_the_photos_own_size_is_kept_when_asked(folder: Path, tmp_path: Path) -> None:
-    own = Plan("canny", "canny", {"low": 50, "high": 100}, {}, 0)
+    own = AnnotationPlan("canny", "canny", {"low": 50, "high": 100}, {}, 0)
     make(photos(folder / "b.png"), tmp_path / "out", own, find, free_min_bytes=0)
     assert open_picture((tmp_path / "out" / "source" / "b.png").read_bytes()).shape == (90, 120, 3)

@@ -25,7 +25,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from controlnet_core.diffusion import vae as codec
-from controlnet_core.training.controlnet_loss import Lesson, Levels, fresh
+from controlnet_core.training.controlnet_loss import ControlNetLoss, Levels, fresh
 from controlnet_core.training.run import Training
 
 SIDE_PX = 512
@@ -60,7 +60,7 @@ def main() -> None:
     control = fresh(base)  # pyright: ignore[reportArgumentType]
     for layer in (*control.controlnet_down_blocks, control.controlnet_mid_block):
         torch.nn.init.normal_(layer.weight, std=0.02)
-    lesson = Lesson(base.unet, control, "epsilon", Training()).to(DEVICE)
+    lesson = ControlNetLoss(base.unet, control, "epsilon", Training()).to(DEVICE)
     base.vae.to(DEVICE).requires_grad_(False)
     given = examples(batch)
 

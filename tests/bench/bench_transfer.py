@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from controlnet_core.checkpoints import ldm_keys
-from controlnet_core.checkpoints.transfer import Work, transfer
-from controlnet_core.checkpoints.weight_files import DTYPES, Entry, Weights, write
+from controlnet_core.checkpoints.transfer import TransferOptions, transfer
+from controlnet_core.checkpoints.weight_files import DTYPES, TensorEntry, Weights, write
 
 Sizes = dict[str, tuple[int, ...]]
 
@@ -79,7 +79,7 @@ def originally(sizes: Sizes, prefix: str) -> Sizes:
 def stand_in(path: Path, sizes: Sizes, dtype: torch.dtype) -> Path:
     path.parent.mkdir(exist_ok=True)
     entries = [
-        Entry(name, shape, DTYPES[dtype], lambda shape=shape: [torch.full(shape, 0.5, dtype=dtype)])
+        TensorEntry(name, shape, DTYPES[dtype], lambda shape=shape: [torch.full(shape, 0.5, dtype=dtype)])
         for name, shape in sizes.items()
     ]
     plain = path.with_suffix(".safetensors")
@@ -135,7 +135,7 @@ def measure(name: str, folder: Path, origin: Path, target: Path) -> None:
     watcher.start()
     begun, begun_cpu = time.perf_counter(), time.process_time()
     try:
-        now = Work(free_min_bytes=0)
+        now = TransferOptions(free_min_bytes=0)
         done = transfer(folder / f"control{row.suffix}", origin, target, output, now, full=row.full)
     finally:
         ended.set()

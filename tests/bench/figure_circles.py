@@ -73,12 +73,12 @@ def sampled(run, options, held) -> tuple[int, list[np.ndarray]]:
     from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, levels_of, sample
     from controlnet_core.models.catalog import Catalog
     from controlnet_core.models.loading import load_base
-    from controlnet_core.training.controlnet_loss import Lesson, fresh
+    from controlnet_core.training.controlnet_loss import ControlNetLoss, fresh
     from controlnet_core.training.loop import read
 
     config, catalog = run.config(), Catalog(options.models)
     base = load_base(catalog.locate(catalog.card(config.base)))
-    lesson = Lesson(base.unet, fresh(base), "", config.training)
+    lesson = ControlNetLoss(base.unet, fresh(base), "", config.training)
     state = read(run.checkpoint)
     lesson.load_state_dict({**lesson.state_dict(), **(state["average"] or state["module"])})
     scales = (1.0,) * levels_of(lesson.control)

@@ -34,7 +34,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, P
     from safetensors.torch import save_file
 
     from controlnet_core.models.loading import load_base
-    from tests.core.test_adapters import kohya, matrices
+    from tests.core.test_lora import kohya, matrices
 
     folder = tmp_path_factory.mktemp("extras")
     models, spare = folder / "models", folder / "spare"

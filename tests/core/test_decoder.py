@@ -160,9 +160,9 @@ def test_no_other_format_is_opened_by_anybody_in_the_process(tmp_path: Path) -> 
 def test_the_shapes_canvas_passes_the_gate() -> None:
     """What the browser says the canvas looks like is read as any upload is."""
     from webapp.ui.drawing import shapes
-    from webapp.ui.session import Desk
+    from webapp.ui.session import ConditionPage
 
-    desk = Desk.__new__(Desk)
+    desk = ConditionPage.__new__(ConditionPage)
     ink = np.zeros((40, 60, 4), np.uint8)
     ink[10:20, 5:50, 3] = 200
     buffer = io.BytesIO()

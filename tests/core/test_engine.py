@@ -91,7 +91,7 @@ def test_same_seed_same_picture_and_seeds_count_up(engine):
 
 def test_batches_change_nothing(engine, monkeypatch):
     alone = run(engine, seed=1, images=3, sampler="euler_a", controls=(unit(),))
-    monkeypatch.setattr(engine_module.cache, "plans", lambda device, first: [engine_module.cache.Plan(batch=3)])
+    monkeypatch.setattr(engine_module.cache, "plans", lambda device, first: [engine_module.cache.MemoryPlan(batch=3)])
     together = run(engine, seed=1, images=3, sampler="euler_a", controls=(unit(),))
     for one, other in zip(alone, together, strict=True):
         assert np.abs(one.astype(int) - other.astype(int)).max() <= 1
@@ -251,7 +251,7 @@ def test_models_of_earlier_runs_go_before_a_run_does_with_less(small_model, tmp_
     engine = LocalEngine(Catalog(folder), CONTROLS, "cpu")
     run(engine, model="other", controls=(unit(),))
     expected = run(engine)[0]
-    plain, asked = engine_module.codec.decode, []
+    plain, asked = engine_module.vae.decode, []
 
     def crowded(vae, latents):
         asked.append(bool(vae.use_tiling))
@@ -259,7 +259,7 @@ def test_models_of_earlier_runs_go_before_a_run_does_with_less(small_model, tmp_
             raise torch.OutOfMemoryError("out of memory")
         return plain(vae, latents)
 
-    monkeypatch.setattr(engine_module.codec, "decode", crowded)
+    monkeypatch.setattr(engine_module.vae, "decode", crowded)
     assert np.array_equal(run(engine)[0], expected)
     assert asked == [False, False], "the same plan again, with room"
 
@@ -267,7 +267,7 @@ def test_models_of_earlier_runs_go_before_a_run_does_with_less(small_model, tmp_
 def test_out_of_memory_walks_down_and_the_next_run_works(small_model, tmp_path, monkeypatch):
     engine = LocalEngine(Catalog(models_folder(tmp_path / "models", small_model)), CONTROLS, "cpu")
     expected = run(engine)[0]
-    plain, asked = engine_module.codec.decode, []
+    plain, asked = engine_module.vae.decode, []
 
     def failing(vae, latents):
         asked.append(bool(vae.use_tiling))
@@ -275,7 +275,7 @@ def test_out_of_memory_walks_down_and_the_next_run_works(small_model, tmp_path, 
             raise torch.OutOfMemoryError("out of memory")
         return plain(vae, latents)
 
-    monkeypatch.setattr(engine_module.codec, "decode", failing)
+    monkeypatch.setattr(engine_module.vae, "decode", failing)
     failures = 1
     assert np.array_equal(run(engine)[0], expected)
     assert asked == [False, True]

@@ -9,7 +9,7 @@ from controlnet_core.domain.recipe import ControlUnit, Recipe
 from controlnet_core.engine import LocalEngine
 from controlnet_core.memory import cache, precision
 from controlnet_core.memory import plan as preflight
-from controlnet_core.memory.plan import Facts, estimate, ladder, needed
+from controlnet_core.memory.plan import ModelFacts, estimate, ladder, needed
 from controlnet_core.models.catalog import Catalog
 from tests.core.small import control_type, digest
 
@@ -89,13 +89,13 @@ def test_bfloat16_halves_what_models_take_and_changes_little(engine, monkeypatch
     halved = drawn(again)
     assert loaded(again) == {torch.bfloat16}
     assert 0 < np.abs(whole - halved).mean() < 6
-    big = Facts(controls=(361_279_120,))
+    big = ModelFacts(controls=(361_279_120,))
     assert needed(recipe(), big, "cpu", ladder("cpu")[0]) < 0.6 * 4 * big.weights + GB
     assert [plan.name for plan in ladder("cpu")] == ["resident", "tiled"]
 
 
 def test_too_little_memory_for_float32_computes_in_bfloat16_and_says_so(able, monkeypatch):
-    facts = Facts(controls=(361_279_120,))
+    facts = ModelFacts(controls=(361_279_120,))
     found = estimate(recipe(), facts, "cpu", 5 * GB)
     assert found.plan and (found.plan.name, found.plan.precision) == ("bfloat16", "bfloat16")
     assert "and 5.0 GB are free; computing in bfloat16, which changes the picture a little, it takes 3." in found.text
@@ -111,10 +111,10 @@ def test_too_little_memory_for_float32_computes_in_bfloat16_and_says_so(able, mo
 def test_a_processor_that_cannot_is_told_about(monkeypatch):
     monkeypatch.setattr(precision, "_processor", frozenset)
     monkeypatch.setenv("STUDIO_PRECISION", "bfloat16")
-    found = estimate(recipe(), Facts(), "cpu", 64 * GB)
+    found = estimate(recipe(), ModelFacts(), "cpu", 64 * GB)
     assert found.notable
     assert found.text.endswith("no instructions for bfloat16: it saves memory, but takes far longer.")
-    assert not estimate(recipe(), Facts(), "cuda", 64 * GB).notable
+    assert not estimate(recipe(), ModelFacts(), "cuda", 64 * GB).notable
 
 
 def test_the_engine_changes_precision_down_the_ladder_and_back(engine, able, monkeypatch):

@@ -12,14 +12,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from controlnet_core.checkpoints.safetensors_header import read_header
-from controlnet_core.checkpoints.transfer import Work, add_control, extract, transfer
-from controlnet_core.checkpoints.weight_files import Entry, Weights, write
+from controlnet_core.checkpoints.transfer import TransferOptions, add_control, extract, transfer
+from controlnet_core.checkpoints.weight_files import TensorEntry, Weights, write
 from controlnet_core.domain.errors import Cancelled, ModelError, NoSpace
 from controlnet_core.models.loading import load_base, load_control
 from tests.core.small import save_small_model
 
 CONTROL, UNET = "control_model.", "model.diffusion_model."
-NOW = Work(free_min_bytes=0)
+NOW = TransferOptions(free_min_bytes=0)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,9 @@ def test_the_result_is_a_control_that_loads(files, hints, tmp_path):
 
 def test_half_precision_halves_the_file(files, tmp_path):
     whole = extract(files["trained.safetensors"], tmp_path / "a.safetensors", NOW)
-    half = extract(files["trained.safetensors"], tmp_path / "b.safetensors", Work(half=True, free_min_bytes=0))
+    half = extract(
+        files["trained.safetensors"], tmp_path / "b.safetensors", TransferOptions(half=True, free_min_bytes=0)
+    )
     assert half.size < 0.52 * whole.size
     assert {entry["dtype"] for name, entry in read_header(half.path).items() if name != "__metadata__"} == {"F16"}
 
@@ -222,7 +224,7 @@ def test_folders_of_diffusers_work_as_well(tmp_path):
     added = load_control(add_control(target, tmp_path / "fresh", NOW).path)
     assert torch.equal(added.conv_in.weight, moved["conv_in.weight"])
     with pytest.raises(Cancelled):
-        extract(done.path, tmp_path / "stopped", Work(cancelled=lambda: True, free_min_bytes=0))
+        extract(done.path, tmp_path / "stopped", TransferOptions(cancelled=lambda: True, free_min_bytes=0))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "fresh",
         "moved",
@@ -254,17 +256,21 @@ def test_models_of_different_kinds_are_refused(files, tmp_path):
 
 def test_stopping_leaves_no_file(files, tmp_path):
     shares = []
-    work = Work(on_share=shares.append, cancelled=lambda: len(shares) > 0, free_min_bytes=0)
+    work = TransferOptions(on_share=shares.append, cancelled=lambda: len(shares) > 0, free_min_bytes=0)
     with pytest.raises(Cancelled):
         extract(files["trained.safetensors"], tmp_path / "c.safetensors", work)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(NoSpace):
-        extract(files["trained.safetensors"], tmp_path / "c.safetensors", Work(free_min_bytes=1 << 60))
+        extract(files["trained.safetensors"], tmp_path / "c.safetensors", TransferOptions(free_min_bytes=1 << 60))
 
 
 def test_progress_ends_at_one(files, tmp_path):
     shares = []
-    extract(files["trained.safetensors"], tmp_path / "c.safetensors", Work(on_share=shares.append, free_min_bytes=0))
+    extract(
+        files["trained.safetensors"],
+        tmp_path / "c.safetensors",
+        TransferOptions(on_share=shares.append, free_min_bytes=0),
+    )
     assert shares == sorted(shares)
     assert shares[-1] == 1
 
@@ -277,7 +283,9 @@ def test_every_dtype_is_written_and_read(tmp_path):
     path = tmp_path / "all.safetensors"
     from controlnet_core.checkpoints.weight_files import DTYPES
 
-    entries = [Entry(name, tuple(one.shape), DTYPES[one.dtype], lambda one=one: [one]) for name, one in tensors.items()]
+    entries = [
+        TensorEntry(name, tuple(one.shape), DTYPES[one.dtype], lambda one=one: [one]) for name, one in tensors.items()
+    ]
     write(path, entries, {"a": "b"}, free_min_bytes=0)
     read, again = load_file(path), Weights.open(path)
     for name, tensor in tensors.items():
@@ -288,7 +296,7 @@ def test_every_dtype_is_written_and_read(tmp_path):
 @pytest.mark.parametrize("pieces", [[torch.zeros(3)], [torch.zeros(4), torch.zeros(1)], [torch.zeros(4).half()]])
 def test_a_tensor_that_is_not_what_was_promised_leaves_no_file(tmp_path, pieces):
     with pytest.raises(ModelError, match="changed while it was read"):
-        write(tmp_path / "o.safetensors", [Entry("a", (4,), "F32", lambda: pieces)], {}, free_min_bytes=0)
+        write(tmp_path / "o.safetensors", [TensorEntry("a", (4,), "F32", lambda: pieces)], {}, free_min_bytes=0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -313,7 +321,7 @@ import sys, threading, time
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from controlnet_core.checkpoints.transfer import Work, transfer
+from controlnet_core.checkpoints.transfer import TransferOptions, transfer
 
 folder, side = Path(sys.argv[1]), 3072
 torch.set_num_threads(1)
@@ -340,7 +348,7 @@ def watch():
         time.sleep(0.001)
 thread = threading.Thread(target=watch); thread.start()
 done = transfer(folder / "c.safetensors", folder / "s.safetensors", folder / "t.safetensors", folder / "o.safetensors",
-                Work(free_min_bytes=0))
+                TransferOptions(free_min_bytes=0))
 ended.set(); thread.join()
 print(before, peak, side * side * 4, done.size)
 """

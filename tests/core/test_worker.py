@@ -28,7 +28,7 @@ from controlnet_core.execution import dispatcher
 from controlnet_core.execution.devices import devices
 from controlnet_core.execution.dispatcher import Dispatcher, Status
 from controlnet_core.execution.local_process import LocalProcess
-from controlnet_core.execution.queue import Entry, Queue
+from controlnet_core.execution.queue import Queue, QueueEntry
 from controlnet_core.storage.gallery import Gallery, recipe_of
 from controlnet_core.storage.store import Blobs
 from tests.core.strokes_engine import StrokesEngine
@@ -74,10 +74,10 @@ class Shop:
     def cancel(self, id: str) -> str:
         return self.dispatcher.cancel(self.tag + id)
 
-    def entry(self, id: str) -> Entry:
+    def entry(self, id: str) -> QueueEntry:
         return self.queue.get(self.tag + id)
 
-    def over(self, id: str, seconds: float = 60.0) -> Entry:
+    def over(self, id: str, seconds: float = 60.0) -> QueueEntry:
         until(lambda: self.entry(id).over, seconds)
         return self.entry(id)
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import paperworld
 from controlnet_core.domain.errors import ModelError
-from controlnet_core.training.loop import Plan, Progress, read, train
+from controlnet_core.training.loop import LoopSettings, TrainingProgress, read, train
 from paperworld.model import tokens
 
 
@@ -38,11 +38,11 @@ class Losses:
     def __init__(self) -> None:
         self.all: list[float] = []
 
-    def __call__(self, progress: Progress, average: object) -> None:
+    def __call__(self, progress: TrainingProgress, average: object) -> None:
         self.all += progress.losses
 
 
-def run(plan: Plan, checkpoint: Path, until: int | None = None) -> tuple[list[float], Line]:
+def run(plan: LoopSettings, checkpoint: Path, until: int | None = None) -> tuple[list[float], Line]:
     """Train from nothing or from `checkpoint`; with `until`, the machine dies before that batch."""
     losses, module = Losses(), Line()
 
@@ -56,9 +56,9 @@ def run(plan: Plan, checkpoint: Path, until: int | None = None) -> tuple[list[fl
     return losses.all, module
 
 
-def constant_rate(steps: int) -> Plan:
+def constant_rate(steps: int) -> LoopSettings:
     # Without decay the length of the plan does not change the rate, so a short plan is the start of a long one.
-    return Plan(steps=steps, rate=1e-2, warmup=5, decay=0.0)
+    return LoopSettings(steps=steps, rate=1e-2, warmup=5, decay=0.0)
 
 
 def test_resumed_training_takes_the_same_steps(tmp_path: Path) -> None:
@@ -74,18 +74,18 @@ def test_resumed_training_takes_the_same_steps(tmp_path: Path) -> None:
 
 def test_crash_between_saves_costs_only_the_steps_since(tmp_path: Path) -> None:
     checkpoint = tmp_path / "studio.pt"
-    train(Line(), batch_at, Plan(steps=10, rate=1e-2), checkpoint)
+    train(Line(), batch_at, LoopSettings(steps=10, rate=1e-2), checkpoint)
     before = checkpoint.read_bytes()
-    run(Plan(steps=40, rate=1e-2), checkpoint, until=17)
+    run(LoopSettings(steps=40, rate=1e-2), checkpoint, until=17)
     assert checkpoint.read_bytes() == before
     assert not list(tmp_path.glob("*.part"))
-    losses, _ = run(Plan(steps=40, rate=1e-2), checkpoint)
+    losses, _ = run(LoopSettings(steps=40, rate=1e-2), checkpoint)
     assert len(losses) == 30
     assert read(checkpoint)["step"] == 40
 
 
 def test_averages_lie_between_first_and_last_weights(tmp_path: Path) -> None:
-    train(Line(), batch_at, Plan(steps=60, rate=1e-2, average=0.9), tmp_path / "a.pt")
+    train(Line(), batch_at, LoopSettings(steps=60, rate=1e-2, average=0.9), tmp_path / "a.pt")
     state = read(tmp_path / "a.pt")
     start = Line().state_dict()
     for name, last in state["module"].items():
@@ -94,7 +94,7 @@ def test_averages_lie_between_first_and_last_weights(tmp_path: Path) -> None:
 
 
 def test_time_limit_stops_in_good_order(tmp_path: Path) -> None:
-    progress = train(Line(), batch_at, Plan(steps=10**9, minutes=0.01), tmp_path / "t.pt")
+    progress = train(Line(), batch_at, LoopSettings(steps=10**9, minutes=0.01), tmp_path / "t.pt")
     assert 0 < progress.step < 10**9
     assert read(tmp_path / "t.pt")["step"] == progress.step
 
@@ -104,16 +104,16 @@ def test_time_limit_stops_in_good_order(tmp_path: Path) -> None:
 )
 def test_damaged_checkpoint_is_refused_in_a_sentence(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "studio.pt"
-    train(Line(), batch_at, Plan(steps=2), path)
+    train(Line(), batch_at, LoopSettings(steps=2), path)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ModelError, match=r"studio\.pt is damaged"):
-        train(Line(), batch_at, Plan(steps=4), path)
+        train(Line(), batch_at, LoopSettings(steps=4), path)
 
 
 def test_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    train(Line(), batch_at, Plan(steps=2), tmp_path / "s.pt")
+    train(Line(), batch_at, LoopSettings(steps=2), tmp_path / "s.pt")
     with pytest.raises(ModelError, match="another network"):
-        train(nn.Linear(3, 3), batch_at, Plan(steps=4), tmp_path / "s.pt")
+        train(nn.Linear(3, 3), batch_at, LoopSettings(steps=4), tmp_path / "s.pt")
 
 
 def test_every_word_of_the_world_is_one_token() -> None:

@@ -64,7 +64,7 @@ class Studio:
         return Run(self.settings.data / "training" / config.name)
 
     def train(self, config: Config) -> Status:
-        from controlnet_core.training.trainer import Surroundings, conduct
+        from controlnet_core.training.trainer import Surroundings, run_training
 
         run = self.run(config)
         run.create(config)
@@ -73,7 +73,7 @@ class Studio:
             self.catalog, annotator.control(config.control), pairs, held, say=self.said.append, free_min_bytes=0
         )
         try:
-            return conduct(run, around)
+            return run_training(run, around)
         finally:
             run.release()
 
@@ -265,7 +265,7 @@ def test_adam_in_8_bits_is_refused_at_once_where_it_is_not_there(
 
 def test_samples_give_way_too(studio: Studio, tutorial: Path) -> None:
     """Between two sample pictures as between two steps; and the seconds waited are nobody's."""
-    from controlnet_core.training.trainer import Surroundings, conduct
+    from controlnet_core.training.trainer import Surroundings, run_training
 
     asked = config(tutorial, steps=2)
     asked = asked.model_copy(update={"watch": asked.watch.model_copy(update={"sample_every": 2, "samples": 2})})
@@ -282,7 +282,7 @@ def test_samples_give_way_too(studio: Studio, tutorial: Path) -> None:
 
     pairs, held = pairs_of(asked, studio.settings)
     around = Surroundings(studio.catalog, annotator.control("scribble"), pairs, held, busy=busy, free_min_bytes=0)
-    status = conduct(run, around)
+    status = run_training(run, around)
     run.release()
     assert waits == [(1, "sampling"), (1, "waiting"), (1, "waiting")]
     assert status.state == "done" and [len(look.files) for look in run.looks()] == [2, 2]

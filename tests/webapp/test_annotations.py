@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotator.datasets.dataset import Plan
+from annotator.datasets.dataset import AnnotationPlan
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.picture import to_png
 from webapp.application.annotations import Annotations, Made
 from webapp.application.settings import Settings
 
-PLAN = Plan("canny", "canny", {"low": 50, "high": 100}, {}, 256, "a box")
+PLAN = AnnotationPlan("canny", "canny", {"low": 50, "high": 100}, {}, 256, "a box")
 
 
 def until(true: Callable[[], object], seconds: float = 120.0) -> None:
@@ -80,7 +80,7 @@ def test_a_run_can_be_stopped_and_gone_on_with(here: Annotations) -> None:
 
 def test_a_problem_is_a_sentence(here: Annotations) -> None:
     source = here.keep("boxes", [("a.png", photo(1))])
-    here.start("set", source, Plan("canny", "nothing", {}, {}, 256))
+    here.start("set", source, AnnotationPlan("canny", "nothing", {}, {}, 256))
     until(lambda: (run := here.run("set")) is not None and run.problem)
     assert here.run("set").problem.startswith("canny has no detector called 'nothing'.")  # pyright: ignore
     assert only(here).pairs == 0

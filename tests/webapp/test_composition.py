@@ -23,7 +23,7 @@ from controlnet_core.domain.recipe import Found, Lora, Recipe, Source
 from controlnet_core.models.catalog import ModelCard
 from tests.webapp.conftest import WORKSPACE, mask
 from tests.webapp.test_library import CONTROL, safetensors
-from webapp.application.choices import Choices, Networks, Start, called, fitting, networks_for
+from webapp.application.choices import Choices, InitImageChoice, Networks, called, fitting, networks_for
 from webapp.application.layers import layer_png, placed
 from webapp.application.recipe_words import described
 from webapp.application.settings import ROOT
@@ -33,7 +33,7 @@ from webapp.ui.compose import canvas_panel, layers_panel, state
 from webapp.ui.compose.state import FRAMES, LAYERS_MAX, Composition
 from webapp.ui.gallery import reopen
 from webapp.ui.generate import panels
-from webapp.ui.session import Wish
+from webapp.ui.session import GenerationState
 
 EMPTY_KEPT = b"{not json"
 
@@ -119,13 +119,13 @@ def test_a_layer_that_is_left_out_is_not_in_the_recipe(quiet: Studio, at: Compos
 def test_a_page_comes_back_as_it_was_left(quiet: Studio, at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_state_store, "remembered", lambda _name, default: default)
     at.choices.loras = {"ink": 0.5}
-    at.begin = Start("a" * 64, strength=0.4, masked=True)
+    at.begin = InitImageChoice("a" * 64, strength=0.4, masked=True)
     at.layers[1].weight = 0.35
     page_state_store.keep(quiet, state.KEY, at)
     assert state.load(quiet) == at
     quiet.pages.put(WORKSPACE, state.KEY, 1, EMPTY_KEPT)
     assert page_state_store.recall(quiet, state.KEY, Composition) is None
-    assert page_state_store.recall(quiet, "never", Wish) is None
+    assert page_state_store.recall(quiet, "never", GenerationState) is None
 
 
 def test_the_photo_lies_in_the_frame_for_every_detector(quiet: Studio, at: Composition) -> None:

@@ -10,17 +10,17 @@ import pytest
 from controlnet_core.execution.dispatcher import Status
 from controlnet_core.memory import plan
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp.application.choices import Choices, Start
+from webapp.application.choices import Choices, InitImageChoice
 from webapp.application.recipe_builder import Draft
 from webapp.application.studio import Studio
 from webapp.ui.generate import estimate
-from webapp.ui.session import Wish
+from webapp.ui.session import GenerationState
 
 SIZE = (64, 64)
 
 
-def wish(**chosen: object) -> Wish:
-    return Wish("scribble", "a house", replace(Choices(steps=10, guidance=2.0), **chosen), "paperworld")  # type: ignore[arg-type]
+def wish(**chosen: object) -> GenerationState:
+    return GenerationState("scribble", "a house", replace(Choices(steps=10, guidance=2.0), **chosen), "paperworld")  # type: ignore[arg-type]
 
 
 def test_times_come_from_runs_of_the_same_shape(studio: Studio) -> None:
@@ -41,13 +41,13 @@ def test_times_come_from_runs_of_the_same_shape(studio: Studio) -> None:
     more = estimate.sentence(studio, wish(steps=40, images=12), base, SIZE, controls)
     assert more == f"64 × 64 px, 12 pictures, {estimate.duration(12 * took)}."
     at = wish(steps=40, images=12)
-    at.begin = Start("a" * 64, strength=0.5)
+    at.begin = InitImageChoice("a" * 64, strength=0.5)
     assert estimate.sentence(studio, at, base, SIZE, controls).endswith(f"{estimate.duration(6 * took)}.")
     assert estimate.sentence(studio, wish(), base, SIZE, [*controls, ("pose", None)]) == "64 × 64 px."
 
 
 def test_memory_is_said_where_it_decides(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = plan.Facts(controls=(361_279_120,))
+    facts = plan.ModelFacts(controls=(361_279_120,))
     monkeypatch.setattr(estimate, "_facts", lambda *_about: facts)
     monkeypatch.setattr(quiet.dispatcher, "statuses", lambda: (Status("ready", "cuda:1", pid=1),))
     base, controls = quiet.catalog.card("paperworld"), [("scribble", None)]

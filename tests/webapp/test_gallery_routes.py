@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from controlnet_core.domain.job import Job
 from controlnet_core.storage.metadata import recipe_of, to_png
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp.application.jobs import Pace
+from webapp.application.jobs import Throughput
 from webapp.application.recipe_builder import Draft
 from webapp.application.settings import Settings
 from webapp.application.studio import Studio
@@ -194,7 +194,7 @@ def test_the_drawer_lists_what_waits_with_its_wait(
     assert (job["id"], job["ahead"], job["prompt"], job["state"]) == (mine, 1, "x" * 50, "queued")
     assert done in [one["id"] for one in told["over"]]
     assert others not in json.dumps(told)
-    pace = Pace.of(studio.queue.ended())
+    pace = Throughput.of(studio.queue.ended())
     ahead = pace.run_s(studio.queue.get(others))
     assert ahead is not None
     assert job["wait_s"] == pytest.approx(ahead, abs=0.1)

@@ -22,7 +22,7 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError, ModelMissing, StudioError
 from controlnet_core.domain.recipe import Recipe, Source
 from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACING_TITLES, Named, named
-from controlnet_core.execution.queue import Entry
+from controlnet_core.execution.queue import QueueEntry
 from controlnet_core.models.catalog import ModelCard
 from controlnet_core.storage.metadata import alone, parameters, parameters_of, read_parameters
 from webapp.api import a1111_units as units
@@ -275,7 +275,7 @@ def _name_unused(asked: Txt2Img, notes: Notes) -> None:
 
 
 def _answer(
-    studio: Studio, asked: Txt2Img, recipe: Recipe, entry: Entry, used: list[units.Unit], notes: Notes
+    studio: Studio, asked: Txt2Img, recipe: Recipe, entry: QueueEntry, used: list[units.Unit], notes: Notes
 ) -> dict[str, Any]:
     images: list[str] = []
     if asked.send_images:

@@ -20,7 +20,7 @@ from starlette.requests import Request
 
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.recipe import Recipe
-from controlnet_core.execution.queue import Entry
+from controlnet_core.execution.queue import QueueEntry
 from webapp.application.keys import SCOPES, ApiKey, Keys, Scope
 from webapp.application.studio import Studio
 
@@ -121,7 +121,7 @@ def check_limits(studio: Studio, key: ApiKey, images: int) -> None:
             )
 
 
-def _images(entry: Entry) -> int:
+def _images(entry: QueueEntry) -> int:
     if entry.kind != "recipe" or entry.state in ("failed", "cancelled"):
         return 0
     return Recipe.model_validate_json(entry.work).images

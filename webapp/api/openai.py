@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError, ModelMissing, StudioError
 from controlnet_core.execution import decoder
-from controlnet_core.execution.queue import Entry
+from controlnet_core.execution.queue import QueueEntry
 from controlnet_core.models.catalog import ModelCard
 from webapp.api import pictures
 from webapp.api.guard import Caller, check_limits
@@ -178,7 +178,7 @@ def _name_unused(asked: ImageRequest, notes: Notes) -> None:
             notes.ignored(name[:40])
 
 
-def _data(studio: Studio, request: Request, asked: ImageRequest, entry: Entry) -> list[dict[str, Any]]:
+def _data(studio: Studio, request: Request, asked: ImageRequest, entry: QueueEntry) -> list[dict[str, Any]]:
     form, quality = asked.output_format or "png", asked.output_compression
     made: list[dict[str, Any]] = []
     for id in entry.kept:

@@ -9,7 +9,7 @@ from anyio import to_thread
 from starlette.requests import Request
 
 from controlnet_core.domain.errors import StudioError
-from controlnet_core.execution.queue import Entry
+from controlnet_core.execution.queue import QueueEntry
 from webapp.application import views
 from webapp.application.studio import Studio
 
@@ -21,7 +21,7 @@ class ClientGone(StudioError):
     """Nobody waits for the answer any more."""
 
 
-async def finished(studio: Studio, job: str, request: Request | None = None) -> Entry:
+async def finished(studio: Studio, job: str, request: Request | None = None) -> QueueEntry:
     """The entry of a job when it is over. A client that goes away meanwhile cancels it. Raises ClientGone."""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from annotator.datasets.dataset import PLAN, PROMPTS, SKIPPED, Plan
+from annotator.datasets.dataset import PLAN, PROMPTS, SKIPPED, AnnotationPlan
 from annotator.datasets.photos import SUFFIXES
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.errors import InputError
@@ -99,7 +99,7 @@ class Annotations:
             raise InputError("There are no photos among these files.", "PNG, JPEG and WebP are read.")
         return place
 
-    def start(self, name: str, source: Path, plan: Plan) -> None:
+    def start(self, name: str, source: Path, plan: AnnotationPlan) -> None:
         """Annotate `source` into the set called `name`, or go on. Raises InputError when that is running already."""
         self._check(name)
         if source not in self.sources():
@@ -119,7 +119,7 @@ class Annotations:
         if made.source is None:
             raise InputError("The photos of this set are not here any more.", f"Put them into {self.photos}.")
         plan = {key: made.plan[key] for key in ("control", "detector", "values", "drawn", "size")}
-        self.start(made.name, made.source, Plan(**plan, caption=made.caption))
+        self.start(made.name, made.source, AnnotationPlan(**plan, caption=made.caption))
 
     def run(self, name: str) -> Run | None:
         """The last run of a set in this process."""
@@ -169,7 +169,7 @@ class Annotations:
         if not _NAME.fullmatch(name):
             raise InputError("A name has letters a to z, digits, - and _.", "For example street-edges.")
 
-    def _spawn(self, source: Path, target: Path, plan: Plan) -> subprocess.Popen[str]:
+    def _spawn(self, source: Path, target: Path, plan: AnnotationPlan) -> subprocess.Popen[str]:
         words = ["annotate", plan.control, str(source), str(target), "--json", "--detector", plan.detector]
         words += ["--size", str(plan.size), "--caption", plan.caption]
         for key, value in {**plan.values, **plan.drawn}.items():

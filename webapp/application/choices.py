@@ -100,7 +100,7 @@ class Choices:
 
 
 @dataclass
-class Start:
+class InitImageChoice:
     """The picture that a page's results start from: the blob of a PNG, and how much of it is made anew.
 
     With `masked`, only what is painted over it changes; `painting` shows the mask in place of the drawing.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controlnet_core.domain.samplers import looks
-from controlnet_core.execution.queue import Entry
+from controlnet_core.execution.queue import QueueEntry
 from webapp.application import views
 from webapp.application.studio import Studio
 
@@ -20,7 +20,7 @@ OVER_MAX = 24
 
 def jobs(studio: Studio, workspace: str) -> views.Jobs:
     """The jobs of a workspace: those that run or wait in their order, then the last that ended."""
-    pace = Pace.of(studio.queue.ended())
+    pace = Throughput.of(studio.queue.ended())
     everybody = studio.queue.open()
     own = [entry for entry in everybody if entry.owner == workspace]
     over = [entry for entry in studio.queue.of(workspace, OVER_MAX + len(own)) if entry.over]
@@ -33,7 +33,7 @@ def jobs(studio: Studio, workspace: str) -> views.Jobs:
     )
 
 
-def view(studio: Studio, entry: Entry, wait_s: float | None = None) -> views.Job:
+def view(studio: Studio, entry: QueueEntry, wait_s: float | None = None) -> views.Job:
     """One job; `wait_s` is how long it will wait."""
     workers = studio.dispatcher.statuses()
     device = next((worker.device for worker in workers if worker.job == entry.id), "") if len(workers) > 1 else ""
@@ -58,7 +58,7 @@ def view(studio: Studio, entry: Entry, wait_s: float | None = None) -> views.Job
 
 
 @dataclass(frozen=True)
-class Pace:
+class Throughput:
     """How long work takes on this machine, from what was done lately: seconds for a unit of work, by kind of job.
 
     A unit is a million pixels through one step, of a detection the whole of it.
@@ -67,7 +67,7 @@ class Pace:
     unit_s: dict[str, float]
 
     @classmethod
-    def of(cls, done: Sequence[Entry]) -> Pace:
+    def of(cls, done: Sequence[QueueEntry]) -> Throughput:
         """The median over finished jobs; a job that loaded a model counts no more than any other."""
         times: dict[str, list[float]] = {}
         for entry in done:
@@ -75,11 +75,11 @@ class Pace:
                 times.setdefault(entry.kind, []).append((entry.ended - entry.started) / _amount(entry))
         return cls({kind: statistics.median(values) for kind, values in times.items()})
 
-    def run_s(self, entry: Entry) -> float | None:
+    def run_s(self, entry: QueueEntry) -> float | None:
         """How long a job is going to run, in seconds; None before anything of its kind was done."""
         return self.unit_s[entry.kind] * _amount(entry) if entry.kind in self.unit_s else None
 
-    def wait_s(self, entry: Entry, queue: Sequence[Entry], workers: int = 1) -> float | None:
+    def wait_s(self, entry: QueueEntry, queue: Sequence[QueueEntry], workers: int = 1) -> float | None:
         """How long a waiting job waits before it begins, given everything that runs or waits; None when nobody can tell.
 
         Each of so many workers takes the next job when it has done its last.
@@ -95,7 +95,7 @@ class Pace:
         return round(free_at[0], 1)
 
 
-def _amount(entry: Entry) -> float:
+def _amount(entry: QueueEntry) -> float:
     if entry.kind != "recipe":
         return 1.0
     recipe = json.loads(entry.recipe)

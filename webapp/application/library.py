@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from controlnet_core.checkpoints.probe import Verdict, check
+from controlnet_core.checkpoints.probe import ModelProbe, check
 from controlnet_core.domain.errors import Cancelled, InputError, ModelError, StudioError
 from controlnet_core.families import family
 from controlnet_core.models import download, hub
 from controlnet_core.models.catalog import Catalog, Kind, ModelCard, shipped, size_of
-from controlnet_core.models.download import Progress
+from controlnet_core.models.download import DownloadProgress
 from webapp.application.settings import ROOT
 
 Phase = Literal["waiting", "running", "done", "failed", "stopped"]
@@ -44,7 +44,7 @@ log = logging.getLogger("studio.models")
 
 
 @dataclass
-class Work:
+class ModelTask:
     """Something that is done with a model. `done` of `total` bytes; `speed` in bytes a second, of the last seconds."""
 
     id: str
@@ -59,7 +59,7 @@ class Work:
     def __post_init__(self) -> None:
         self._mark = (time.monotonic(), 0)
 
-    def hear(self, progress: Progress) -> None:
+    def hear(self, progress: DownloadProgress) -> None:
         """Take in how far it is."""
         self.phase, self.done, self.total = "running", progress.done, progress.total
         now, (then, before) = time.monotonic(), self._mark
@@ -96,7 +96,7 @@ class Library:
         self.catalog = catalog
         self.free_min_bytes = free_min_bytes
         self.data = data
-        self._works: dict[str, Work] = {}
+        self._works: dict[str, ModelTask] = {}
         self._lock = threading.Lock()
         self._slots = threading.Semaphore(AT_ONCE)
 
@@ -123,7 +123,7 @@ class Library:
             "bin": {"count": len(binned), "size": sum(size_of(path) for path in binned)},
         }
 
-    def check(self, card: ModelCard) -> Verdict:
+    def check(self, card: ModelCard) -> ModelProbe:
         """What the model's files are. Pickles are looked into by another process: this one never imports torch."""
         path = self.catalog.locate(card)
         if path.is_dir() or path.suffix.lower() == ".safetensors":
@@ -132,27 +132,27 @@ class Library:
 
     # ---- coming
 
-    def download(self, id: str) -> Work:
+    def download(self, id: str) -> ModelTask:
         """Begin to download a model, or go on; the work that is under way when there is one. Raises ModelMissing."""
         card = self.catalog.card(id)
 
-        def run(work: Work) -> None:
+        def run(work: ModelTask) -> None:
             with self._slots:
                 self._fetch(card, work)
 
         return self.begin(id, run)
 
-    def begin(self, id: str, run: Callable[[Work], None]) -> Work:
+    def begin(self, id: str, run: Callable[[ModelTask], None]) -> ModelTask:
         """Run something in the background under an id; the one that runs already when there is one."""
         with self._lock:
             known = self._works.get(id)
             if known is not None and known.phase not in OVER:
                 return known
-            work = self._works[id] = Work(id)
+            work = self._works[id] = ModelTask(id)
         threading.Thread(target=self._run, args=(work, run), name=f"model {id}", daemon=True).start()
         return work
 
-    def work(self, id: str) -> Work | None:
+    def work(self, id: str) -> ModelTask | None:
         """The newest work under an id."""
         with self._lock:
             return self._works.get(id)
@@ -260,16 +260,16 @@ class Library:
 
     def _trouble(self, card: ModelCard) -> str:
         """What is wrong with a model that is here, as far as its tables of contents tell; "" when nothing is."""
-        found = self.catalog.verdict(card) if card.kind in _FOLDERS else Verdict(True, "")
+        found = self.catalog.verdict(card) if card.kind in _FOLDERS else ModelProbe(True, "")
         return "" if found.ok else f"{found.sentence} {found.hint}".strip()
 
-    def _fetch(self, card: ModelCard, work: Work) -> None:
+    def _fetch(self, card: ModelCard, work: ModelTask) -> None:
         if work.stop.is_set():
             raise Cancelled()
         work.phase, models = "running", self.catalog.models
         download.fetch(card, models, work.hear, work.stop.is_set, free_min_bytes=self.free_min_bytes)
         work.done = work.total
-        verdict = self.check(card) if card.kind in _FOLDERS else Verdict(True, "")
+        verdict = self.check(card) if card.kind in _FOLDERS else ModelProbe(True, "")
         if not verdict.ok:
             raise ModelError(verdict.sentence, verdict.hint)
         work.text = verdict.sentence
@@ -293,7 +293,7 @@ class Library:
             raise InputError(f"There is no {full.name} in the models folder.", "Put it there, or look at its name.")
         raise InputError(f"{full.name} is not a model that is known here.", check(full).sentence)
 
-    def _run(self, work: Work, run: Callable[[Work], None]) -> None:
+    def _run(self, work: ModelTask, run: Callable[[ModelTask], None]) -> None:
         try:
             run(work)
             work.end("done", work.text, work.hint)
@@ -323,12 +323,12 @@ def removable(card: ModelCard) -> bool:
     return card.id not in shipped() or bool(card.hub)
 
 
-def _checked_elsewhere(path: Path) -> Verdict:
+def _checked_elsewhere(path: Path) -> ModelProbe:
     import json
 
     command = [sys.executable, "-m", "webapp", "models", "check", "--json", str(path.resolve())]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=CHECK_TIMEOUT_S, check=False, text=True)
-        return Verdict(**json.loads(done.stdout.splitlines()[-1]))
+        return ModelProbe(**json.loads(done.stdout.splitlines()[-1]))
     except (subprocess.TimeoutExpired, ValueError, TypeError, IndexError):
-        return Verdict(False, f"{path.name} could not be looked into.", "data/studio.log may say why.")
+        return ModelProbe(False, f"{path.name} could not be looked into.", "data/studio.log may say why.")

@@ -19,8 +19,8 @@ from typing import Literal
 
 from controlnet_core.domain.errors import Cancelled, InputError, ModelError
 from controlnet_core.models.catalog import ModelCard, size_of
-from controlnet_core.models.download import Progress
-from webapp.application.library import Library, Work
+from controlnet_core.models.download import DownloadProgress
+from webapp.application.library import Library, ModelTask
 from webapp.application.settings import ROOT
 
 Tool = Literal["transfer", "extract", "add-control"]
@@ -84,7 +84,7 @@ def cost(library: Library, making: Making) -> Cost:
     return Cost(round(reads), round(writes), free, START_S + (reads + writes) / BYTES_PER_S, place)
 
 
-def begin(library: Library, making: Making) -> Work:
+def begin(library: Library, making: Making) -> ModelTask:
     """Make it in the background; the same name twice is one. Raises InputError and ModelError when it cannot be."""
     place = cost(library, making).place
     command = [sys.executable, "-m", "webapp", "models", making.tool, *_arguments(library, making, place), "--watched"]
@@ -104,7 +104,7 @@ def _arguments(library: Library, making: Making, place: Path) -> Iterator[str]:
         yield "--half"
 
 
-def _run(library: Library, making: Making, place: Path, command: list[str], work: Work) -> None:
+def _run(library: Library, making: Making, place: Path, command: list[str], work: ModelTask) -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdin and process.stdout and process.stderr
@@ -116,7 +116,7 @@ def _run(library: Library, making: Making, place: Path, command: list[str], work
         total = max(1, cost_of_output(library, making))
         for line in process.stdout:
             with suppress(ValueError):
-                work.hear(Progress(round(float(line) * total), total))
+                work.hear(DownloadProgress(round(float(line) * total), total))
         process.wait()
         ended.set()
         errors.join(1)

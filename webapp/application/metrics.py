@@ -24,7 +24,7 @@ from controlnet_core.domain.errors import StudioError
 from controlnet_core.execution import devices
 from controlnet_core.execution.devices import Device
 from controlnet_core.execution.dispatcher import Status
-from controlnet_core.execution.queue import Entry, Queue
+from controlnet_core.execution.queue import Queue, QueueEntry
 from webapp.application import views
 from webapp.application.settings import version
 
@@ -82,7 +82,7 @@ class Metrics:
         lines = [*self._jobs(), *self._counted(), *self._workers(), *self._memory()]
         return "\n".join(lines) + "\n"
 
-    def _count(self, entry: Entry, kind: str) -> None:
+    def _count(self, entry: QueueEntry, kind: str) -> None:
         self._over[entry.kind, kind] += 1
         ended = entry.ended or time.time()
         begun = entry.started or ended

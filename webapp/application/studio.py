@@ -33,7 +33,7 @@ from controlnet_core.domain.recipe import Recipe
 from controlnet_core.execution.devices import Device, devices, is_borrowed
 from controlnet_core.execution.dispatcher import Dispatcher
 from controlnet_core.execution.local_process import LocalProcess
-from controlnet_core.execution.queue import Entry, Queue
+from controlnet_core.execution.queue import Queue, QueueEntry
 from controlnet_core.models import fit
 from controlnet_core.storage import store
 from controlnet_core.storage.gallery import Gallery
@@ -236,7 +236,7 @@ class Studio:
             raise StudioError(entry.text or "The map was not found: its job was stopped.", entry.hint)
         return documents.decode(self.blobs.get(entry.kept[0]))
 
-    def wait(self, job: str, timeout_s: float | None = None) -> Entry:
+    def wait(self, job: str, timeout_s: float | None = None) -> QueueEntry:
         """The entry of a job as soon as it is over, or after `timeout_s`. Raises InputError for an unknown one."""
         over = threading.Event()
 

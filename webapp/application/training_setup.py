@@ -64,7 +64,7 @@ def main(config: Config, settings: Settings, say: Callable[[str], None], run: Ru
     pairs, held = data_of(config, settings, run)
     if len(pairs) == 0:
         raise InputError("There is nothing to learn from: the data set is empty.")
-    from controlnet_core.training.trainer import Surroundings, conduct
+    from controlnet_core.training.trainer import Surroundings, run_training
 
     stop = _stop_signal()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -78,7 +78,7 @@ def main(config: Config, settings: Settings, say: Callable[[str], None], run: Ru
         say=say,
         free_min_bytes=settings.free_min_bytes,
     )
-    return conduct(run, around)
+    return run_training(run, around)
 
 
 class Busy:

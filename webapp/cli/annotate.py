@@ -15,7 +15,7 @@ from webapp.cli.words import told
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from annotator.datasets.dataset import Plan, Progress
+    from annotator.datasets.dataset import AnnotationPlan, AnnotationProgress
     from controlnet_core.domain.control import ControlType, Detector, Param, Value
     from controlnet_core.domain.document import Document
     from webapp.application.studio import Studio
@@ -41,7 +41,7 @@ def annotate(
     """
     with told():
         from annotator import detection as detecting
-        from annotator.datasets.dataset import Plan
+        from annotator.datasets.dataset import AnnotationPlan
         from controlnet_core.domain.control import values
         from controlnet_core.domain.errors import InputError
         from webapp.application.recipe_builder import runnable
@@ -56,7 +56,7 @@ def annotate(
         if source.is_dir() or source.suffix.lower() in MANY:
             if not kind.teaches:
                 raise InputError(*kind.no_pairs)
-            plan = Plan(control, found.key, own, drawn, 512 if size < 0 else size, caption)
+            plan = AnnotationPlan(control, found.key, own, drawn, 512 if size < 0 else size, caption)
             _data_set(here, source, target, plan, found, machine)
         else:
             _one(here, kind, found, source, target, own, drawn, max(size, 0))
@@ -85,7 +85,9 @@ def _one(
     print(f"{source} -> {place}", file=output.words)
 
 
-def _data_set(here: Studio, source: Path, target: Path, plan: Plan, detector: Detector, machine: bool) -> None:
+def _data_set(
+    here: Studio, source: Path, target: Path, plan: AnnotationPlan, detector: Detector, machine: bool
+) -> None:
     from annotator import detection as detecting
     from annotator import weights
     from annotator.datasets.dataset import make
@@ -119,7 +121,7 @@ def _load(machine: bool, text: str, done: int = 0, total: int = 0) -> None:
         print(f"\r{text}", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
 
-def _tell(machine: bool, progress: Progress) -> None:
+def _tell(machine: bool, progress: AnnotationProgress) -> None:
     if machine:
         text = f"{progress.seen} of {progress.total} photos"
         print(

@@ -13,8 +13,8 @@ import typer
 from webapp.cli.words import told
 
 if TYPE_CHECKING:
-    from controlnet_core.checkpoints.transfer import Done, Work
-    from controlnet_core.models.download import Progress
+    from controlnet_core.checkpoints.transfer import Done, TransferOptions
+    from controlnet_core.models.download import DownloadProgress
     from webapp.application.studio import Studio
 
 T = TypeVar("T")
@@ -256,14 +256,14 @@ def _made(done: Done) -> str:
     return f"{done.path}: {done.tensors} tensors, {done.size / 1e6:.0f} MB."
 
 
-def _working(here: Studio, half: bool, watched: bool, run: Callable[[Work], Done]) -> Done:
-    from controlnet_core.checkpoints.transfer import Work
+def _working(here: Studio, half: bool, watched: bool, run: Callable[[TransferOptions], Done]) -> Done:
+    from controlnet_core.checkpoints.transfer import TransferOptions
 
     def show(share: float) -> None:
         print(f"{share:.4f}" if watched else f"\r{100 * share:3.0f} %", end="\n" if watched else "", flush=True)
 
     def call(stop: threading.Event) -> Done:
-        return run(Work(half, show, stop.is_set, here.settings.free_min_bytes))
+        return run(TransferOptions(half, show, stop.is_set, here.settings.free_min_bytes))
 
     done = _interruptible(call, watched=watched)
     if not watched:
@@ -291,9 +291,9 @@ def _interruptible(run: Callable[[threading.Event], T], *, watched: bool = False
 
 
 class _Bar:
-    """Progress on one line."""
+    """DownloadProgress on one line."""
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: DownloadProgress) -> None:
         if progress.total:
             share = 100 * progress.done / progress.total
             print(f"\r{share:5.1f} %  {progress.done / 1e6:.0f} of {progress.total / 1e6:.0f} MB", end="", flush=True)

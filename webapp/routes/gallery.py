@@ -38,7 +38,7 @@ from controlnet_core.storage.metadata import CHUNK, parameters_of
 from webapp.application import jobs, validation, views
 from webapp.application.recipe_words import described
 from webapp.application.studio import Studio
-from webapp.routes.guard import JSON_MAX_BYTES, PRIVATE, Endpoint, Pace, body, json_body, viewed
+from webapp.routes.guard import JSON_MAX_BYTES, PRIVATE, Endpoint, RateLimit, body, json_body, viewed
 
 PAGE_MAX = 200
 IDS_MAX = 4000
@@ -61,7 +61,7 @@ class _Endpoints:
 
     def __init__(self, studio: Callable[[], Studio]) -> None:
         self._studio = studio
-        self._pace = Pace(DEEDS_PER_S, DEEDS_BURST)
+        self._pace = RateLimit(DEEDS_PER_S, DEEDS_BURST)
 
     def table(self) -> list[tuple[str, str, Endpoint]]:
         return [

@@ -83,7 +83,7 @@ _STATUS: list[tuple[type[StudioError], int]] = [
 ]
 
 
-class Pace:
+class RateLimit:
     """A token bucket for each key: `per_s` in the long run, `burst` at once."""
 
     def __init__(self, per_s: float, burst: float, keys_max: int = 4096) -> None:

@@ -24,7 +24,7 @@ from controlnet_core.models.catalog import Kind
 from webapp.application import validation
 from webapp.application.library import ADDABLE, Library
 from webapp.application.studio import Studio
-from webapp.routes.guard import PRIVATE, Endpoint, Pace, json_body
+from webapp.routes.guard import PRIVATE, Endpoint, RateLimit, json_body
 
 DEEDS_PER_S = 5.0
 DEEDS_BURST = 40.0
@@ -48,7 +48,7 @@ class _Answers:
 
     def __init__(self, studio: Callable[[], Studio]) -> None:
         self._studio = studio
-        self._pace = Pace(DEEDS_PER_S, DEEDS_BURST)
+        self._pace = RateLimit(DEEDS_PER_S, DEEDS_BURST)
 
     async def models(self, request: Request) -> Response:
         """Everything."""

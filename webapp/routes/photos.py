@@ -25,7 +25,7 @@ from controlnet_core.domain.picture import UPLOAD_MAX_BYTES, to_png
 from webapp.application import validation
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
-from webapp.routes.guard import PRIVATE, TURNS, Endpoint, Pace, body, json_body
+from webapp.routes.guard import PRIVATE, TURNS, Endpoint, RateLimit, body, json_body
 
 FINDS_PER_S = 60.0
 FINDS_BURST = 120.0
@@ -51,8 +51,8 @@ class _Answers:
 
     def __init__(self, studio: Callable[[], Studio]) -> None:
         self._studio = studio
-        self._pace = Pace(FINDS_PER_S, FINDS_BURST)
-        self._uploads = Pace(UPLOADS_PER_S, UPLOADS_BURST)
+        self._pace = RateLimit(FINDS_PER_S, FINDS_BURST)
+        self._uploads = RateLimit(UPLOADS_PER_S, UPLOADS_BURST)
 
     async def photo(self, request: Request) -> Response:
         """Take a photo for a drawing."""

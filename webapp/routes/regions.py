@@ -21,7 +21,7 @@ from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.picture import UPLOAD_MAX_BYTES
 from controlnet_core.execution import decoder
 from webapp.application.studio import Studio
-from webapp.routes.guard import PRIVATE, TURNS, Endpoint, Pace, body
+from webapp.routes.guard import PRIVATE, TURNS, Endpoint, RateLimit, body
 
 REQUESTS_PER_S = 2.0
 REQUESTS_BURST = 8.0
@@ -29,7 +29,7 @@ REQUESTS_BURST = 8.0
 
 def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
     """Method, path and answer of each route."""
-    pace = Pace(REQUESTS_PER_S, REQUESTS_BURST)
+    pace = RateLimit(REQUESTS_PER_S, REQUESTS_BURST)
 
     async def found(request: Request) -> Response:
         token = request.path_params["token"]

@@ -41,7 +41,7 @@ from webapp.application.open_documents import OpenDocuments, Stale
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
 from webapp.routes import frontend, gallery, gate, health, layers, models, photos, regions, training
-from webapp.routes.guard import PAGE, PRIVATE, Endpoint, Pace, body, guarded
+from webapp.routes.guard import PAGE, PRIVATE, Endpoint, RateLimit, body, guarded
 from webapp.routes.origin import is_secure, option
 
 DOCUMENT_MAX_BYTES = 8 * 1024**2
@@ -170,7 +170,7 @@ class _Endpoints:
 
     def __init__(self, studio: Callable[[], Studio]) -> None:
         self._studio = studio
-        self._pace = Pace(PUTS_PER_S, PUTS_BURST)
+        self._pace = RateLimit(PUTS_PER_S, PUTS_BURST)
 
     def routes(self) -> list[Route]:
         table: list[tuple[str, str, Endpoint]] = [

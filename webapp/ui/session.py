@@ -1,6 +1,6 @@
 """What one browser session remembers: the only place that knows the keys of Streamlit's session state.
 
-Streamlit forgets a widget's value as soon as its page is left. A `Wish` keeps everything of a page (prompt, choices, the
+Streamlit forgets a widget's value as soon as its page is left. A `GenerationState` keeps everything of a page (prompt, choices, the
 job) as long as the session lives; `webapp.ui.page_state_store` keeps its words over a reload, the studio the drawings.
 """
 
@@ -15,13 +15,13 @@ import streamlit as st
 from numpy.typing import NDArray
 
 import annotator
-from webapp.application.choices import Choices, Start
+from webapp.application.choices import Choices, InitImageChoice
 
 W = TypeVar("W")
 
 
 @dataclass
-class Wish:
+class GenerationState:
     """What a page wants made: its words, its settings, the picture it starts from and the last job.
 
     `key` names the page, `model` is the base model that the settings are for. `round` counts how often Python has changed
@@ -32,13 +32,13 @@ class Wish:
     prompt: str
     choices: Choices
     model: str = ""
-    begin: Start | None = None
+    begin: InitImageChoice | None = None
     job: str | None = None
     round: int = 0
 
 
 @dataclass
-class Desk(Wish):
+class ConditionPage(GenerationState):
     """The state of one condition's page.
 
     `shapes` is the ink (uint8 H,W) of the movable shapes, `shapes_now` and `shapes_first` are those shapes as they are and

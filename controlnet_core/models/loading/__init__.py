@@ -2,7 +2,7 @@
 
 `load_base` and `load_control` take whatever a user has: a diffusers folder, a community checkpoint, the original's
 `control_sd15_*.pth` (full model) or `control_v11*.pth` (control part alone). Weights are read by `tensors`, renamed by
-`original`, and the architecture is read from their shapes (`shapes`) when no configuration lies beside them. Does not
+`ldm_keys`, and the architecture is read from their shapes (`infer_config`) when no configuration lies beside them. Does not
 decide where models lie (`catalog`), nor what stays in memory (`engine`).
 """
 # torch and diffusers publish partial types.

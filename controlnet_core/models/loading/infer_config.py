@@ -1,7 +1,7 @@
 """Configurations of diffusers' and transformers' modules, read from the shapes of their tensors.
 
 What shapes cannot tell (numbers of heads, activation, prediction type) comes from `Hints`, else from what the published
-families do. Names are those of diffusers: `original` has been there before.
+families do. Names are those of diffusers: `ldm_keys` has been there before.
 """
 
 from __future__ import annotations

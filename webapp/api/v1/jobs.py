@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import Recipe
-from controlnet_core.execution.queue import Entry
+from controlnet_core.execution.queue import QueueEntry
 from webapp.api.guard import Caller, check_limits
 from webapp.api.routing import Operation, given
 from webapp.api.v1.common import V1, form
@@ -98,7 +98,7 @@ async def job_events(studio: Studio, request: Request, caller: Caller) -> Respon
     return EventStream(await anext(source), source)
 
 
-async def _follow(studio: Studio, entry: Entry) -> AsyncGenerator[bytes]:
+async def _follow(studio: Studio, entry: QueueEntry) -> AsyncGenerator[bytes]:
     loop, news = asyncio.get_running_loop(), asyncio.Event()
     newest: list[views.Event] = []
 
@@ -130,7 +130,7 @@ async def _follow(studio: Studio, entry: Entry) -> AsyncGenerator[bytes]:
         end()
 
 
-def _ended(studio: Studio, entry: Entry) -> views.Event:
+def _ended(studio: Studio, entry: QueueEntry) -> views.Event:
     kind = cast("Literal['done', 'failed', 'cancelled']", entry.state)
     made = studio.pictures(entry.kept) if entry.kind == "recipe" else []
     return views.Event(job=entry.id, kind=kind, pictures=made, text=entry.text, hint=entry.hint)
@@ -141,14 +141,14 @@ def _event(event: views.Event) -> bytes:
     return f"data: {shown.model_dump_json()}\n\n".encode()
 
 
-def _answer(studio: Studio, entry: Entry) -> JobAnswer:
+def _answer(studio: Studio, entry: QueueEntry) -> JobAnswer:
     recipe = Recipe.model_validate_json(entry.work) if entry.kind == "recipe" else None
     view = jobs.view(studio, entry)
     told: dict[str, Any] = view.model_dump() | {"pictures": [addressed(one) for one in view.pictures]}
     return JobAnswer(**told, seed=recipe.seed if recipe else None, recipe=recipe.to_json() if recipe else None)
 
 
-def _own(studio: Studio, caller: Caller, id: str) -> Entry:
+def _own(studio: Studio, caller: Caller, id: str) -> QueueEntry:
     try:
         entry = studio.queue.get(validation.job_id(id))
     except InputError as error:

@@ -11,7 +11,7 @@ from webapp.api.guard import Caller
 from webapp.api.routing import Operation, given, read
 from webapp.api.v1.common import V1, Asked
 from webapp.application import making, views
-from webapp.application.library import Phase, Work
+from webapp.application.library import ModelTask, Phase
 from webapp.application.making import Making, Tool
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
@@ -81,14 +81,14 @@ async def stop(studio: Studio, request: Request, _caller: Caller) -> Response:
     return given(_view(work))
 
 
-def _work(studio: Studio, request: Request) -> Work:
+def _work(studio: Studio, request: Request) -> ModelTask:
     work = studio.library.work(making.PREFIX + request.path_params["name"])
     if work is None:
         raise Unknown("There is no such transfer.", "It may have ended before the studio was started.")
     return work
 
 
-def _view(work: Work) -> TransferView:
+def _view(work: ModelTask) -> TransferView:
     done = work.phase == "done"
     told = {"phase": work.phase, "done": work.done, "total": work.total, "hint": work.hint}
     text, result = ("", work.text) if done else (work.text, "")

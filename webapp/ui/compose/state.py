@@ -25,7 +25,7 @@ from webapp.application.recipe_builder import Draft
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.page_state_store import recall
-from webapp.ui.session import Wish
+from webapp.ui.session import GenerationState
 
 KEY = "compose"
 LAYERS_MAX = 4
@@ -62,7 +62,7 @@ class Layer:
 
 
 @dataclass
-class Composition(Wish):
+class Composition(GenerationState):
     """The state of the Compose page. `chosen` is the slot of the layer in the editor, `frame` width and height in pixels.
 
     `photo` is the blob of a photo under all layers, `view` what the middle of the page shows.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from annotator.datasets.dataset import Plan
+from annotator.datasets.dataset import AnnotationPlan
 from controlnet_core.domain.control import ControlType, Detector, Param, Value, values
 from controlnet_core.domain.errors import InputError
 from webapp.application import validation
@@ -74,7 +74,7 @@ def _new(studio: Studio) -> None:
     else:
         source = sources[validation.choice(chosen, tuple(sources), "The photos")]
     own, drawn = given
-    plan = Plan(
+    plan = AnnotationPlan(
         control.key,
         detector.key,
         own,

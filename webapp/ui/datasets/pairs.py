@@ -53,7 +53,7 @@ class Look:
         return self.report is not None or self.error is not None
 
 
-class Checks:
+class RunningCheck:
     """Checks of data sets, each in a thread of its own; the last one of a set is remembered. Safe across threads."""
 
     def __init__(self) -> None:
@@ -91,8 +91,8 @@ class Checks:
 
 
 @cache
-def _checks() -> Checks:
-    return Checks()
+def _checks() -> RunningCheck:
+    return RunningCheck()
 
 
 def show(studio: Studio) -> None:

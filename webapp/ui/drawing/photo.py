@@ -14,12 +14,12 @@ from webapp.application import examples, views
 from webapp.application.photo_detection import shown
 from webapp.application.studio import Studio
 from webapp.ui import visitor
-from webapp.ui.session import Desk, set_widget
+from webapp.ui.session import ConditionPage, set_widget
 
 GALLERY_MAX = 24
 
 
-def view(studio: Studio, at: Desk, height_px: int) -> bool:
+def view(studio: Studio, at: ConditionPage, height_px: int) -> bool:
     """Draw the view; True in the run in which somebody wants to edit the map."""
     control = studio.controls[at.control]
     rev, document = studio.documents.latest(at.token)
@@ -50,7 +50,7 @@ def view(studio: Studio, at: Desk, height_px: int) -> bool:
     return mount.photo(key=f"{at.control}.photo-view", data=data, on_example=partial(_say, at)) == "edit"
 
 
-def _say(at: Desk, example: str) -> None:
+def _say(at: ConditionPage, example: str) -> None:
     """An example brings its prompt."""
     if example in examples.photos().values():
         at.prompt = example

@@ -20,7 +20,7 @@ from controlnet_core.execution import decoder
 from webapp.application import validation
 from webapp.application.studio import Studio
 from webapp.ui.messages import told
-from webapp.ui.session import Desk, widget
+from webapp.ui.session import ConditionPage, widget
 
 SHOWN_PX = 640
 WIDTHS_PX = (2, 4, 6, 8, 12, 16, 24, 32)
@@ -31,7 +31,7 @@ TOOLS = {"line": "Line", "rect": "Box", "circle": "Circle", "polygon": "Polygon"
 EMPTY: dict[str, Any] = {"objects": []}
 
 
-def with_shapes(at: Desk, document: Document) -> Document:
+def with_shapes(at: ConditionPage, document: Document) -> Document:
     """A drawing with the desk's shapes on it; any other document as it is."""
     if at.shapes is None or not isinstance(document, Raster) or document.kind != "mask":
         return document
@@ -39,7 +39,7 @@ def with_shapes(at: Desk, document: Document) -> Document:
     return Raster("mask", np.maximum(document.pixels, fitted))
 
 
-def canvas(studio: Studio, at: Desk) -> None:
+def canvas(studio: Studio, at: ConditionPage) -> None:
     """The canvas of movable shapes, with the drawing faintly under it."""
     from streamlit_drawable_canvas import st_canvas  # registers itself, which needs a running server
 
@@ -94,14 +94,14 @@ def canvas(studio: Studio, at: Desk) -> None:
         st.caption("The pencil above the canvas moves and scales shapes. A double click ends a polygon.")
 
 
-def stamp(studio: Studio, at: Desk) -> None:
+def stamp(studio: Studio, at: ConditionPage) -> None:
     """Put the shapes onto the drawing for good and begin with none."""
     drawing = studio.documents.latest(at.token)[1]
     studio.documents.replace(at.token, documents.encode(with_shapes(at, drawing)))
     at.shapes, at.shapes_first, at.shapes_round = None, None, at.shapes_round + 1
 
 
-def _take(at: Desk, drawn: Any) -> None:
+def _take(at: ConditionPage, drawn: Any) -> None:
     found = drawn.json_data
     if found is None:
         return

@@ -14,7 +14,7 @@ from webapp.application.examples import Example, examples
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.drawing import photo
-from webapp.ui.session import Desk, remember, remembered, set_widget, widget
+from webapp.ui.session import ConditionPage, remember, remembered, set_widget, widget
 
 THUMB_PX = 160
 TITLES: dict[Group, dict[str, str]] = {
@@ -36,7 +36,7 @@ def first_document(control: ControlType, width: int, height: int) -> tuple[Docum
     return first.make(width, height), first.prompt
 
 
-def source_bar(studio: Studio, at: Desk) -> str:
+def source_bar(studio: Studio, at: ConditionPage) -> str:
     """The row above the editor: the way to a document, and examples; returns "Draw", "Shapes" or "Photo"."""
     control = studio.controls[at.control]
     ways = [way for way in TITLES[control.group] if way != "Shapes" or control.document == "mask"]
@@ -62,7 +62,7 @@ def source_bar(studio: Studio, at: Desk) -> str:
     return chosen if chosen in ways else ways[0]
 
 
-def from_photo(studio: Studio, at: Desk, height_px: int) -> None:
+def from_photo(studio: Studio, at: ConditionPage, height_px: int) -> None:
     """The photo view; a map that is to be edited opens in its editor."""
     if photo.view(studio, at, height_px):
         open_editor(at.key)
@@ -79,24 +79,24 @@ def generate_next(key: str) -> None:
     remember(f"{key}.generate.next", True)
 
 
-def generates(at: Desk) -> bool:
+def generates(at: ConditionPage) -> bool:
     """Whether this is the run in which the page presses Generate by itself."""
     asked = bool(remembered(f"{at.key}.generate.next", False))
     remember(f"{at.key}.generate.next", False)
     return asked
 
 
-def _reopen_shapes(at: Desk) -> None:
+def _reopen_shapes(at: ConditionPage) -> None:
     # The canvas forgets its shapes when it leaves the page: the next one is opened with them.
     at.shapes_first, at.shapes_round = at.shapes_now, at.shapes_round + 1
 
 
-def _put(studio: Studio, at: Desk, document: Document) -> None:
+def _put(studio: Studio, at: ConditionPage, document: Document) -> None:
     studio.documents.replace(at.token, documents.encode(document))
     studio.photo_detections.leave(visitor.workspace(), at.key)
 
 
-def _example_grid(studio: Studio, at: Desk, offered: tuple[Example, ...]) -> None:
+def _example_grid(studio: Studio, at: ConditionPage, offered: tuple[Example, ...]) -> None:
     st.caption("Start from one of these. Undo in the editor brings your drawing back.")
     columns = st.columns(3)
     for index, example in enumerate(offered):
@@ -118,7 +118,7 @@ def _thumbnail(studio: Studio, control: str, index: int) -> np.ndarray:
     return 255 - picture if isinstance(document, Raster) and document.kind == "mask" else picture
 
 
-def _take(studio: Studio, at: Desk, example: Example) -> None:
+def _take(studio: Studio, at: ConditionPage, example: Example) -> None:
     present = studio.documents.latest(at.token)[1]
     _put(studio, at, example.make(present.width, present.height))
     at.prompt = example.prompt

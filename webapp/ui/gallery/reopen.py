@@ -20,7 +20,7 @@ from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import ControlUnit, Recipe, Source, parse
 from controlnet_core.storage import foreign_settings
 from webapp.application import validation
-from webapp.application.choices import Choices, Start, quick
+from webapp.application.choices import Choices, InitImageChoice, quick
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.compose import layers_panel, state
@@ -28,7 +28,7 @@ from webapp.ui.compose.state import Composition, Layer
 from webapp.ui.drawing.sources import open_editor
 from webapp.ui.generate import panels, settings_panel
 from webapp.ui.messages import plain
-from webapp.ui.session import Desk, Wish, first_page, go_to, remember, remembered, set_widget
+from webapp.ui.session import ConditionPage, GenerationState, first_page, go_to, remember, remembered, set_widget
 
 _SHARED = ("steps", "guidance", "sampler", "spacing", "eta", "added_prompt", "negative", "clip_skip", "vae")
 
@@ -124,7 +124,7 @@ def _use_model(studio: Studio, made: Recipe, missing: list[str]) -> None:
     missing += [str(key) for key in added if key and not catalog.has(key)]
 
 
-def _desk(studio: Studio, made: Recipe, missing: list[str]) -> Desk:
+def _desk(studio: Studio, made: Recipe, missing: list[str]) -> ConditionPage:
     unit = made.controls[0] if made.controls else None
     if unit is not None and unit.control not in studio.controls:
         raise InputError(f"This picture was made with a control that is not known here: {unit.control}.")
@@ -244,13 +244,13 @@ def _choices(studio: Studio, made: Recipe, missing: list[str]) -> Choices:
     )
 
 
-def _start(studio: Studio, source: Source, at: Wish, missing: list[str]) -> Start | None:
+def _start(studio: Studio, source: Source, at: GenerationState, missing: list[str]) -> InitImageChoice | None:
     if not _is_here(studio, source.picture):
         missing.append("the picture that it started from")
         return None
     if source.mask is not None:
         _land_mask(studio, f"{at.key}.change", source.mask, missing)
-    return Start(
+    return InitImageChoice(
         source.picture,
         "from the gallery",
         strength=source.strength,
@@ -273,6 +273,6 @@ def _is_here(studio: Studio, digest: str) -> bool:
     return digest in studio.blobs and studio.belongings.has(visitor.workspace(), digest)
 
 
-def _words(at: Wish, prompt: str) -> None:
+def _words(at: GenerationState, prompt: str) -> None:
     at.prompt = prompt
     set_widget(f"{at.key}.prompt", prompt)

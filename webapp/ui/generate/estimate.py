@@ -1,4 +1,4 @@
-"""What Generate would take, before it is pressed: time from this machine's last runs of the same shape, memory from the preflight.
+"""What Generate would take, before it is pressed: time from this machine's last runs of the same shape, memory from its plan.
 
 Says sentences, draws nothing and never delays a page: what is not known yet is left out.
 """
@@ -18,12 +18,12 @@ import psutil
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.recipe import ControlUnit, Recipe, parse
 from controlnet_core.domain.samplers import looks
-from controlnet_core.execution.queue import Entry
+from controlnet_core.execution.queue import QueueEntry
 from controlnet_core.memory import plan
 from controlnet_core.models.catalog import ModelCard
 from webapp.application.choices import Choices
 from webapp.application.studio import Studio
-from webapp.ui.session import Wish
+from webapp.ui.session import GenerationState
 
 LOOK_BACK = 24
 RUNS = 5
@@ -35,7 +35,9 @@ Network = tuple[str, str | None]
 log = logging.getLogger("studio")
 
 
-def sentence(studio: Studio, at: Wish, base: ModelCard, size: tuple[int, int], networks: Sequence[Network]) -> str:
+def sentence(
+    studio: Studio, at: GenerationState, base: ModelCard, size: tuple[int, int], networks: Sequence[Network]
+) -> str:
     """What a run of the page's settings would take at `size` (width, height) with the controls whose networks are given."""
     chosen = at.choices
     share = at.begin.strength if at.begin else 1.0
@@ -90,7 +92,7 @@ def _seconds_each(studio: Studio, model: str, size: tuple[int, int], controls: i
     return statistics.median(found[:RUNS]) if found else None
 
 
-def _made(entry: Entry) -> Recipe | None:
+def _made(entry: QueueEntry) -> Recipe | None:
     """The recipe of a job that made its pictures."""
     if entry.state != "done" or entry.kind != "recipe" or entry.started is None or entry.ended is None:
         return None
@@ -105,7 +107,7 @@ def _parsed(work: str) -> Recipe | None:
         return None  # of another version
 
 
-def _took_s(entry: Entry) -> float:
+def _took_s(entry: QueueEntry) -> float:
     return (entry.ended or 0.0) - (entry.started or 0.0)
 
 
@@ -135,7 +137,7 @@ def _memory(
 
 
 @lru_cache(maxsize=64)
-def _facts(studio: Studio, model: str, networks: tuple[Network, ...], vae: str | None) -> plan.Facts:
+def _facts(studio: Studio, model: str, networks: tuple[Network, ...], vae: str | None) -> plan.ModelFacts:
     shape = _shape(model, networks, (64, 64), 1, True).model_copy(update={"vae": vae})
     return plan.facts_of(shape, studio.catalog)
 

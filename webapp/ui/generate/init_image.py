@@ -19,12 +19,12 @@ from controlnet_core.domain.document import Raster
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import Fill, Source
 from webapp.application import validation, views
-from webapp.application.choices import Start
+from webapp.application.choices import InitImageChoice
 from webapp.application.layers import placed
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.messages import told
-from webapp.ui.session import Wish, widget
+from webapp.ui.session import GenerationState, widget
 
 GALLERY_MAX = 8
 BRUSH_PX = 48
@@ -32,7 +32,7 @@ FILLS: dict[Fill, str] = {"original": "The picture itself", "noise": "Nothing: s
 KINDS = ["png", "jpg", "jpeg", "webp"]
 
 
-def section(studio: Studio, at: Wish, canvas: tuple[int, int]) -> None:
+def section(studio: Studio, at: GenerationState, canvas: tuple[int, int]) -> None:
     """The part of the settings about the picture to start from."""
     if at.begin is None:
         _choose(studio, at)
@@ -70,7 +70,7 @@ def section(studio: Studio, at: Wish, canvas: tuple[int, int]) -> None:
             _mask_settings(at, key)
 
 
-def _mask_settings(at: Wish, key: str) -> None:
+def _mask_settings(at: GenerationState, key: str) -> None:
     begin = at.begin
     assert begin is not None
     st.button(
@@ -92,9 +92,9 @@ def _mask_settings(at: Wish, key: str) -> None:
     begin.blur_px = validation.whole(blur, 0, 64, "The soft edge")
 
 
-def _choose(studio: Studio, at: Wish) -> None:
+def _choose(studio: Studio, at: GenerationState) -> None:
     """Upload, last result, gallery."""
-    st.caption("Start from a picture instead of noise: all of it changes a little, or a part of it a lot.")
+    st.caption("InitImageChoice from a picture instead of noise: all of it changes a little, or a part of it a lot.")
     file = st.file_uploader(
         "A picture", type=KINDS, key=f"{at.key}.begin.{at.round}.file", label_visibility="collapsed"
     )
@@ -118,33 +118,33 @@ def _choose(studio: Studio, at: Wish) -> None:
             )
 
 
-def begin_with(studio: Studio, at: Wish, data: bytes, title: str = "") -> None:
-    """Start from a picture (the bytes of its file). Raises InputError, NoSpace."""
-    at.begin = Start(studio.photos.keep(data, visitor.workspace()), title[:80])
+def begin_with(studio: Studio, at: GenerationState, data: bytes, title: str = "") -> None:
+    """InitImageChoice from a picture (the bytes of its file). Raises InputError, NoSpace."""
+    at.begin = InitImageChoice(studio.photos.keep(data, visitor.workspace()), title[:80])
     at.round += 1
 
 
-def _begin_with_result(studio: Studio, at: Wish, id: str) -> None:
+def _begin_with_result(studio: Studio, at: GenerationState, id: str) -> None:
     with told():
         begin_with(studio, at, studio.gallery.get(id).png.read_bytes())
 
 
-def _drop(at: Wish) -> None:
+def _drop(at: GenerationState) -> None:
     at.begin = None
     at.round += 1
 
 
-def _paint(at: Wish, painting: bool) -> None:
+def _paint(at: GenerationState, painting: bool) -> None:
     if at.begin is not None:
         at.begin.painting = painting
 
 
-def painting(at: Wish) -> bool:
+def painting(at: GenerationState) -> bool:
     """Whether the mask is to be shown in place of the drawing."""
     return at.begin is not None and at.begin.painting
 
 
-def editor(studio: Studio, at: Wish, canvas: tuple[int, int], height_px: int) -> bool:
+def editor(studio: Studio, at: GenerationState, canvas: tuple[int, int], height_px: int) -> bool:
     """The picture with the mask over it, for painting; True in the run that its Ctrl+Enter caused."""
     assert at.begin is not None
     st.button("Back to the drawing", key=f"{at.key}.unpaint", icon=":material/undo:", on_click=_paint, args=(at, False))
@@ -170,7 +170,7 @@ def editor(studio: Studio, at: Wish, canvas: tuple[int, int], height_px: int) ->
     return edited.generate
 
 
-def source(studio: Studio, at: Wish, canvas: tuple[int, int]) -> Source | None:
+def source(studio: Studio, at: GenerationState, canvas: tuple[int, int]) -> Source | None:
     """The part of a recipe. Raises InputError when only a part is to change and nothing is painted."""
     if at.begin is None:
         return None
@@ -186,7 +186,7 @@ def source(studio: Studio, at: Wish, canvas: tuple[int, int]) -> Source | None:
     return at.begin.source(studio.blobs.put(mask))
 
 
-def _mask(studio: Studio, at: Wish, canvas: tuple[int, int]) -> str:
+def _mask(studio: Studio, at: GenerationState, canvas: tuple[int, int]) -> str:
     """The token of the mask's drawing, brought to the canvas's size."""
     blank = Raster("mask", np.zeros(canvas[::-1], np.uint8))
     token = visitor.open_document(studio, f"{at.key}.change", documents.encode(blank))

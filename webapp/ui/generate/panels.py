@@ -1,4 +1,4 @@
-"""The parts of a studio page: prompt, editor, result. Each draws itself for one `Desk`, most for any `Wish`.
+"""The parts of a studio page: prompt, editor, result. Each draws itself for one `ConditionPage`, most for any `GenerationState`.
 
 They know Streamlit and the studio, and nothing about any one condition: what differs between conditions comes from its
 `ControlType`. Where documents come from stands in `webapp.ui.drawing.sources`, the settings in `tuning`.
@@ -28,7 +28,7 @@ from webapp.ui.drawing.sources import first_document
 from webapp.ui.generate import estimate, init_image, settings_panel, sheet
 from webapp.ui.messages import places, plain, told
 from webapp.ui.models import choice
-from webapp.ui.session import Desk, Wish, go_to, page_state, set_widget, widget, widget_value
+from webapp.ui.session import ConditionPage, GenerationState, go_to, page_state, set_widget, widget, widget_value
 
 EDITOR_HEIGHT_PX = 756
 RESULT_HEIGHT_PX = 484
@@ -44,21 +44,23 @@ def model_card(studio: Studio) -> ModelCard:
     return choice.base_model(studio)
 
 
-def open_desk(studio: Studio, control_key: str) -> Desk:
+def open_desk(studio: Studio, control_key: str) -> ConditionPage:
     """The desk of a condition: as it was left here; else with the first example on it. Settings suit the base model."""
 
-    def make() -> Desk:
+    def make() -> ConditionPage:
         document, prompt = first_document(studio.controls[control_key], CANVAS_PX, CANVAS_PX)
         token = visitor.open_document(studio, control_key, documents.encode(document))
-        left = page_state_store.recall(studio, control_key, Wish) or Wish(control_key, prompt, Choices())
-        return Desk(**{one.name: getattr(left, one.name) for one in fields(Wish)}, token=token)
+        left = page_state_store.recall(studio, control_key, GenerationState) or GenerationState(
+            control_key, prompt, Choices()
+        )
+        return ConditionPage(**{one.name: getattr(left, one.name) for one in fields(GenerationState)}, token=token)
 
     at = page_state(control_key, make)
     suit(studio, at)
     return at
 
 
-def suit(studio: Studio, at: Wish) -> None:
+def suit(studio: Studio, at: GenerationState) -> None:
     """Bring the settings to what the present base model suggests, if they were made for another one."""
     card = model_card(studio)
     if at.model != card.id:
@@ -66,13 +68,17 @@ def suit(studio: Studio, at: Wish) -> None:
         settings_panel.adopt(at, replace(Choices.of(card.defaults), seed=at.choices.seed))
 
 
-def keep(studio: Studio, at: Wish) -> None:
+def keep(studio: Studio, at: GenerationState) -> None:
     """Keep the words and settings of a page for its next visit."""
-    whole = at if not isinstance(at, Desk) else Wish(**{one.name: getattr(at, one.name) for one in fields(Wish)})
+    whole = (
+        at
+        if not isinstance(at, ConditionPage)
+        else GenerationState(**{one.name: getattr(at, one.name) for one in fields(GenerationState)})
+    )
     page_state_store.keep(studio, at.key, whole)
 
 
-def editor(studio: Studio, at: Desk) -> bool:
+def editor(studio: Studio, at: ConditionPage) -> bool:
     """The editor; True in the run that its Ctrl+Enter caused."""
     control = _control(studio, at)
     rev, data = studio.documents.read(at.token)
@@ -101,7 +107,7 @@ def editor_options(studio: Studio, control: ControlType, name: str) -> dict[str,
     }
 
 
-def prompt(studio: Studio, at: Wish, placeholder: str = "") -> tuple[bool, bool]:
+def prompt(studio: Studio, at: GenerationState, placeholder: str = "") -> tuple[bool, bool]:
     """Prompt, the words that the model knows, and Generate: whether it was pressed, and whether the prompt can be used."""
     key = widget(f"{at.key}.prompt", at.prompt)
     written = st.text_area("Prompt", key=key, height=72, placeholder=placeholder or "What should it be?")
@@ -119,12 +125,12 @@ def prompt(studio: Studio, at: Wish, placeholder: str = "") -> tuple[bool, bool]
     return pressed, not telling.refused
 
 
-def placeholder(studio: Studio, at: Desk) -> str:
+def placeholder(studio: Studio, at: ConditionPage) -> str:
     """An example prompt that suits the desk's condition."""
     return _control(studio, at).placeholder
 
 
-def _word_chips(studio: Studio, at: Wish, prompt_key: str) -> None:
+def _word_chips(studio: Studio, at: GenerationState, prompt_key: str) -> None:
     known = set(studio.catalog.words(model_card(studio)))
     words = [word for word in CHIPS if word in known]
     if not words:
@@ -141,7 +147,7 @@ def _word_chips(studio: Studio, at: Wish, prompt_key: str) -> None:
     st.pills("Words", words, key=key, on_change=add, label_visibility="collapsed", wrap=True)
 
 
-def recipe(studio: Studio, at: Desk) -> Recipe:
+def recipe(studio: Studio, at: ConditionPage) -> Recipe:
     """What the desk asks for. Raises StudioError."""
     chosen = at.choices
     document = with_shapes(at, studio.documents.latest(at.token)[1])
@@ -159,7 +165,7 @@ def recipe(studio: Studio, at: Desk) -> Recipe:
     return recipe_of(studio, at, [draft], (document.width, document.height))
 
 
-def recipe_of(studio: Studio, at: Wish, drafts: list[Draft], canvas: tuple[int, int]) -> Recipe:
+def recipe_of(studio: Studio, at: GenerationState, drafts: list[Draft], canvas: tuple[int, int]) -> Recipe:
     """The recipe for controls on a canvas of `canvas` (width, height) pixels. Raises StudioError."""
     card = model_card(studio)
     side_max = studio.catalog.family(model_card(studio)).side_max
@@ -175,7 +181,7 @@ def recipe_of(studio: Studio, at: Wish, drafts: list[Draft], canvas: tuple[int, 
     )
 
 
-def control_settings(studio: Studio, at: Desk, make: Callable[[], Recipe]) -> None:
+def control_settings(studio: Studio, at: ConditionPage, make: Callable[[], Recipe]) -> None:
     """The section of the settings about the page's only control."""
     at.choices.network = settings_panel.network(f"{at.key}.{at.round}", networks(studio, at), at.choices.network)
     settings_panel.acting(f"{at.key}.{at.round}", at.choices)
@@ -183,12 +189,12 @@ def control_settings(studio: Studio, at: Desk, make: Callable[[], Recipe]) -> No
     sheet.button(studio, at, make, 0, at.choices, _control(studio, at).title)
 
 
-def networks(studio: Studio, at: Desk) -> Networks:
+def networks(studio: Studio, at: ConditionPage) -> Networks:
     """The ControlNets that can carry the page's control."""
     return networks_for(studio.catalog, model_card(studio), _control(studio, at))
 
 
-def generate(studio: Studio, at: Wish, make: Callable[[], Recipe]) -> bool:
+def generate(studio: Studio, at: GenerationState, make: Callable[[], Recipe]) -> bool:
     """Queue the recipe that `make` builds; False where it was refused, which is said."""
     with told() as telling:
         at.job = studio.submit(visitor.session(), make(), owner=visitor.workspace())
@@ -203,7 +209,7 @@ def canvas_of(studio: Studio, token: str) -> tuple[int, int]:
 
 def results(
     studio: Studio,
-    at: Wish,
+    at: GenerationState,
     make: Callable[[], Recipe],
     canvas: tuple[int, int],
     control: str | None,
@@ -242,7 +248,7 @@ def results(
         st.rerun(scope="fragment")
 
 
-def _job_and_pictures(studio: Studio, at: Wish) -> tuple[str | None, list[components.ResultPicture]]:
+def _job_and_pictures(studio: Studio, at: GenerationState) -> tuple[str | None, list[components.ResultPicture]]:
     """The job that the pane is to follow; for one of an earlier visit, whose events are over, its pictures instead."""
     if at.job is None:
         return None, []
@@ -257,7 +263,9 @@ def _job_and_pictures(studio: Studio, at: Wish) -> tuple[str | None, list[compon
     return None, [components.ResultPicture(one.url, one.name, one.seed) for one in found]
 
 
-def prospect(studio: Studio, at: Wish, canvas: tuple[int, int], carried: Sequence[tuple[Networks, str | None]]) -> None:
+def prospect(
+    studio: Studio, at: GenerationState, canvas: tuple[int, int], carried: Sequence[tuple[Networks, str | None]]
+) -> None:
     """What Generate would take: time, memory where it matters, and which ControlNets; or what is missing for it.
 
     `carried` are the controls that act: the ControlNets that may carry each of them, and the one that is wanted.
@@ -277,7 +285,7 @@ def prospect(studio: Studio, at: Wish, canvas: tuple[int, int], carried: Sequenc
     st.caption(plain(text))
 
 
-def _offer(studio: Studio, at: Wish, lacking: Networks) -> None:
+def _offer(studio: Studio, at: GenerationState, lacking: Networks) -> None:
     """The way to what a control needs: the Models page, with its downloads begun."""
     size = sum(card.size_mib for card in lacking.missing)
     wanted = " and ".join(card.title for card in lacking.missing)
@@ -313,5 +321,5 @@ def model_line(studio: Studio) -> None:
     st.caption(":material/deployed_code: " + " · ".join(part for part in parts if part))
 
 
-def _control(studio: Studio, at: Desk) -> ControlType:
+def _control(studio: Studio, at: ConditionPage) -> ControlType:
     return studio.controls[at.control]

@@ -20,7 +20,7 @@ from webapp.application import validation
 from webapp.application.choices import LORAS_MAX, Choices, Networks, fitting, quick, quick_missing
 from webapp.application.studio import Studio
 from webapp.ui.messages import plain, told
-from webapp.ui.session import Wish, set_widget, widget, widget_value
+from webapp.ui.session import GenerationState, set_widget, widget, widget_value
 
 SIZE_MIN_PX = 256
 MODES: dict[Mode, str] = {
@@ -49,7 +49,7 @@ class Section:
     draw: Callable[[], None]
 
 
-def settings(studio: Studio, at: Wish, base: ModelCard, sections: tuple[Section, ...] = ()) -> None:
+def settings(studio: Studio, at: GenerationState, base: ModelCard, sections: tuple[Section, ...] = ()) -> None:
     """The folded panel. `sections` of the page stand between the basics and the extras."""
     box = st.expander("Settings", key=f"{at.key}.settings", icon=":material/tune:", on_change="rerun")
     if not box.open:
@@ -76,7 +76,7 @@ def settings(studio: Studio, at: Wish, base: ModelCard, sections: tuple[Section,
         )
 
 
-def adopt(at: Wish, choices: Choices) -> None:
+def adopt(at: GenerationState, choices: Choices) -> None:
     """Make other settings a page's own, and show them."""
     at.choices = choices
     at.round += 1
@@ -147,7 +147,7 @@ def drawn(key: str, params: tuple[Param, ...], present: Mapping[str, Value]) -> 
     return chosen
 
 
-def _pace(studio: Studio, at: Wish, base: ModelCard) -> None:
+def _pace(studio: Studio, at: GenerationState, base: ModelCard) -> None:
     """The model's own way, or a preset of few steps: which sets sampler, steps and guidance, and adds its LoRA."""
     start = base.defaults
     offered = {one.key: one for one in quick(studio.catalog, base)}
@@ -183,7 +183,7 @@ def _pace(studio: Studio, at: Wish, base: ModelCard) -> None:
     )
 
 
-def _basics(studio: Studio, at: Wish, base: ModelCard, sizes: tuple[int, ...]) -> None:
+def _basics(studio: Studio, at: GenerationState, base: ModelCard, sizes: tuple[int, ...]) -> None:
     _pace(studio, at, base)
     key, chosen = f"{at.key}.{at.round}", at.choices
     nearest = min(sizes, key=lambda size: abs(size - chosen.size))
@@ -248,7 +248,7 @@ def _basics(studio: Studio, at: Wish, base: ModelCard, sizes: tuple[int, ...]) -
     )
 
 
-def _extras(studio: Studio, at: Wish, base: ModelCard) -> None:
+def _extras(studio: Studio, at: GenerationState, base: ModelCard) -> None:
     """Variations, what DDIM and the text encoder can do, and models that are added to the base model."""
     key, chosen = f"{at.key}.{at.round}", at.choices
     added = st.text_input("Added to the prompt", key=widget(f"{key}.added", chosen.added_prompt))
@@ -295,7 +295,7 @@ def _extras(studio: Studio, at: Wish, base: ModelCard) -> None:
     _embeddings(studio, at, base)
 
 
-def _text_and_decoder(studio: Studio, at: Wish, base: ModelCard, key: str) -> None:
+def _text_and_decoder(studio: Studio, at: GenerationState, base: ModelCard, key: str) -> None:
     chosen = at.choices
     skip = st.slider(
         "Clip skip",
@@ -319,7 +319,7 @@ def _text_and_decoder(studio: Studio, at: Wish, base: ModelCard, key: str) -> No
     at.choices = replace(at.choices, vae=validation.choice(vae, tuple(vaes), "The VAE") or None)
 
 
-def _loras(studio: Studio, at: Wish, base: ModelCard, key: str) -> None:
+def _loras(studio: Studio, at: GenerationState, base: ModelCard, key: str) -> None:
     titles = {card.id: card.title for card in fitting(studio.catalog, base, "lora")}
     if not titles:
         st.caption("No LoRA for this model yet: put its file into `models/loras` and it appears here.")
@@ -347,7 +347,7 @@ def _loras(studio: Studio, at: Wish, base: ModelCard, key: str) -> None:
     at.choices = replace(at.choices, loras=loras)
 
 
-def _embeddings(studio: Studio, at: Wish, base: ModelCard) -> None:
+def _embeddings(studio: Studio, at: GenerationState, base: ModelCard) -> None:
     titles = {card.id: card.title for card in fitting(studio.catalog, base, "embedding")}
     if not titles:
         st.caption("Textual inversions go into `models/embeddings`; the prompt calls them by name.")

@@ -16,12 +16,14 @@ from webapp.ui import visitor
 from webapp.ui.generate import estimate
 from webapp.ui.generate.settings_panel import WEIGHT_MAX, Acting
 from webapp.ui.messages import plain, told
-from webapp.ui.session import Wish, remember, remembered, widget
+from webapp.ui.session import GenerationState, remember, remembered, widget
 
 COUNT_MAX = 6
 
 
-def button(studio: Studio, at: Wish, make: Callable[[], Recipe], unit: int, acting: Acting, title: str) -> None:
+def button(
+    studio: Studio, at: GenerationState, make: Callable[[], Recipe], unit: int, acting: Acting, title: str
+) -> None:
     """Opens the sheet for control `unit` of the page's recipe, called `title`, whose values `acting` holds."""
     if st.button(
         "Compare strengths",
@@ -34,7 +36,9 @@ def button(studio: Studio, at: Wish, make: Callable[[], Recipe], unit: int, acti
 
 
 @st.dialog("Compare strengths", width="large", icon=":material/grid_view:")
-def _dialog(studio: Studio, at: Wish, make: Callable[[], Recipe], unit: int, acting: Acting, title: str) -> None:
+def _dialog(
+    studio: Studio, at: GenerationState, make: Callable[[], Recipe], unit: int, acting: Acting, title: str
+) -> None:
     name = f"{at.key}.sweep.{unit}"
     present: Sweep | None = remembered(name, None)
     st.caption(
@@ -84,12 +88,12 @@ def _ranges(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     )
 
 
-def _time(studio: Studio, at: Wish, count: int) -> str:
+def _time(studio: Studio, at: GenerationState, count: int) -> str:
     seconds = estimate.latest_picture_s(studio, at.model)
     return f", {estimate.duration(seconds * count)}" if seconds else ""
 
 
-def _show(studio: Studio, at: Wish, made: Sweep, acting: Acting, name: str) -> None:
+def _show(studio: Studio, at: GenerationState, made: Sweep, acting: Acting, name: str) -> None:
     stream = studio.events.stream(visitor.session())
     action = sheet(
         key=f"{name}.sheet",

@@ -14,7 +14,7 @@ from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import SEED_MAX
 from controlnet_core.models.catalog import Catalog, ModelCard
 from webapp.application import making, validation
-from webapp.application.library import OVER, Work
+from webapp.application.library import OVER, ModelTask
 from webapp.application.making import Cost, Making, Tool
 from webapp.application.recipe_builder import Draft
 from webapp.application.studio import Studio
@@ -206,7 +206,7 @@ def _progress(studio: Studio, id: str) -> None:
             studio.library.stop(id)
 
 
-def _made(studio: Studio, at: Bench, done: Making, work: Work) -> None:
+def _made(studio: Studio, at: Bench, done: Making, work: ModelTask) -> None:
     card = _catalog(studio).card(work.text)
     st.success(f"**{plain(card.title)}** is ready: {plain(card.note)}", icon=":material/check:")
     if done.tool != "transfer":

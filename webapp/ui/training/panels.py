@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from controlnet_core.domain.errors import InputError
 from controlnet_core.models.catalog import ModelCard
 from controlnet_core.training import run as runs
-from controlnet_core.training.run import Config, Look, Outline, Point, Run, Status
+from controlnet_core.training.run import Config, Outline, Point, Run, Samples, Status
 from webapp.application import validation
 from webapp.application.studio import Studio
 from webapp.application.training_setup import pairs_of
@@ -418,7 +418,7 @@ def _buttons(studio: Studio, run: Run, config: Config, status: Status) -> None:
                     st.rerun()
 
 
-def _sheet(run: Run, looks: list[Look]) -> str:
+def _sheet(run: Run, looks: list[Samples]) -> str:
     """The samples as a table: a row for each pair, its control and wanted picture, then the looks."""
     if len(looks) > LOOKS_SHOWN:
         stride = (len(looks) - 1) / (LOOKS_SHOWN - 1)

@@ -10,8 +10,8 @@ from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, le
 from controlnet_core.domain.recipe import ControlUnit, Recipe
 from controlnet_core.engine import LocalEngine
 from controlnet_core.memory import plan as preflight
-from controlnet_core.memory.cache import Plan
-from controlnet_core.memory.placement import Places
+from controlnet_core.memory.cache import MemoryPlan
+from controlnet_core.memory.placement import Placement
 from controlnet_core.models.catalog import Catalog
 from controlnet_core.models.loading import load_base, load_control
 from tests.core.small import control_type, digest
@@ -145,10 +145,10 @@ def test_nothing_is_recorded_without_cuda_or_while_weights_move(base, network, l
 CONTROLS = {"scribble": control_type("scribble")}
 PICTURE = np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)
 PLANS = (
-    Plan(1, tiled=True, offload="model"),
-    Plan(1, tiled=True, offload="control"),
-    Plan(1, tiled=True, offload="layer"),
-    Plan(1, tiled=True, offload="layer", fp8=True),
+    MemoryPlan(1, tiled=True, offload="model"),
+    MemoryPlan(1, tiled=True, offload="control"),
+    MemoryPlan(1, tiled=True, offload="layer"),
+    MemoryPlan(1, tiled=True, offload="layer", fp8=True),
 )
 
 
@@ -196,7 +196,7 @@ def test_out_of_memory_anywhere_walks_down_the_ladder(place, engine, monkeypatch
         return engine.run(recipe, {digest(PICTURE): PICTURE}, lambda step: None)[0]
 
     expected = made()
-    ladder = [*preflight.ladder("cuda")[:-1], Plan(1, tiled=True, name="last")]
+    ladder = [*preflight.ladder("cuda")[:-1], MemoryPlan(1, tiled=True, name="last")]
     monkeypatch.setattr(cache, "plans", lambda device, first: ladder)
     module, name = place.split(".")
     module = {"denoiser": denoiser, "vae": vae, "conditioning": conditioning}[module]
@@ -219,7 +219,7 @@ def test_layers_come_and_go(small_model):
     """Between two uses no layer is wrapped any more, and the weights are what they were."""
     network = load_control(small_model / "controlnet")
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    places = Places(torch.device("cpu"), Plan(1, offload="layer"))
+    places = Placement(torch.device("cpu"), MemoryPlan(1, offload="layer"))
     for _ in range(2):
         with places.present(network):
             assert any(hasattr(module, "_diffusers_hook") for module in network.modules())

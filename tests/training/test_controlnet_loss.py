@@ -13,8 +13,8 @@ from torch import Tensor
 from controlnet_core.diffusion.conditioning import Conditioning
 from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, levels_of
 from controlnet_core.models.loading import Base, load_base
-from controlnet_core.training.controlnet_loss import Lesson, Levels, fresh, wanted
-from controlnet_core.training.loop import Plan, read, train
+from controlnet_core.training.controlnet_loss import ControlNetLoss, Levels, fresh, wanted
+from controlnet_core.training.loop import LoopSettings, read, train
 from controlnet_core.training.run import Training
 
 
@@ -56,7 +56,7 @@ def test_at_step_0_the_output_is_the_uncontrolled_one_exactly(base: Base) -> Non
         acting = Control(control, hint, (1.0,) * levels_of(control))
         together = Denoiser(base.unet, Conditioning(text), Conditioning(text * 0.5), 7.0, [acting]).predict(seen, time)
     assert torch.equal(alone, together)
-    lesson = Lesson(base.unet, control, "epsilon", Training())
+    lesson = ControlNetLoss(base.unet, control, "epsilon", Training())
     given = batch(base)
     noisy = given["signal"].view(-1, 1, 1, 1) * given["latents"] + given["spread"].view(-1, 1, 1, 1) * given["noise"]
     with torch.no_grad():
@@ -66,7 +66,7 @@ def test_at_step_0_the_output_is_the_uncontrolled_one_exactly(base: Base) -> Non
 
 
 def test_the_zero_convolutions_move_first(base: Base) -> None:
-    lesson = Lesson(base.unet, fresh(base), "epsilon", Training())
+    lesson = ControlNetLoss(base.unet, fresh(base), "epsilon", Training())
     lesson(batch(base)).backward()
     moving = {name for name, value in lesson.control.named_parameters() if value.grad is not None and value.grad.any()}
     assert moving and all(name.startswith(("controlnet_down_blocks", "controlnet_mid_block")) for name in moving)
@@ -104,14 +104,14 @@ def test_a_step_is_the_originals(models: Path, base: Base, tmp_path: Path, locke
     loss, gradients = originals_step(theirs_base, theirs, given, locked)
 
     settings = Training(locked=locked, decoder_rate=1e-5)
-    lesson = Lesson(base.unet, ours, "epsilon", settings)
+    lesson = ControlNetLoss(base.unet, ours, "epsilon", settings)
     mine = lesson(given)
     mine.backward()
     assert float(mine.detach()) == pytest.approx(loss, rel=1e-6)
     for name, value in ours.named_parameters():
         torch.testing.assert_close(value.grad, gradients[name], rtol=1e-4, atol=1e-7)
     lesson.zero_grad()
-    plan = Plan(
+    plan = LoopSettings(
         steps=1, rate=settings.rate, warmup=0, decay=0, weight_decay=settings.weight_decay, betas=(0.9, 0.999),
         clip=settings.clip, average=settings.ema,
     )  # fmt: skip
@@ -124,30 +124,34 @@ def test_a_step_is_the_originals(models: Path, base: Base, tmp_path: Path, locke
 
 def test_locks(base: Base) -> None:
     def free(settings: Training) -> set[str]:
-        lesson = Lesson(base.unet, fresh(base), "epsilon", settings)
+        lesson = ControlNetLoss(base.unet, fresh(base), "epsilon", settings)
         return {".".join(name.split(".")[:2]) for name, value in lesson.named_parameters() if value.requires_grad}
 
     locked = free(Training())
     assert {name.split(".")[0] for name in locked} == {"control"}
     assert free(Training(locked=False)) - locked == {"unet.up_blocks", "unet.conv_norm_out", "unet.conv_out"}
     assert locked - free(Training(middle_only=True)) == {"control.controlnet_down_blocks"}
-    groups = Lesson(base.unet, fresh(base), "epsilon", Training(locked=False, rate=1e-4, decoder_rate=2e-6)).groups()
+    groups = ControlNetLoss(
+        base.unet, fresh(base), "epsilon", Training(locked=False, rate=1e-4, decoder_rate=2e-6)
+    ).groups()
     assert [group.scale for group in groups] == pytest.approx([1.0, 0.02])
 
 
 def test_middle_only_hears_the_middle_alone(base: Base) -> None:
     control = awake(base)
     given = batch(base)
-    one = Lesson(base.unet, control, "epsilon", Training(middle_only=True))(given)
+    one = ControlNetLoss(base.unet, control, "epsilon", Training(middle_only=True))(given)
     for layer in control.controlnet_down_blocks:
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
-    assert one.item() == pytest.approx(Lesson(base.unet, control, "epsilon", Training())(given).item(), rel=1e-6)
+    assert one.item() == pytest.approx(
+        ControlNetLoss(base.unet, control, "epsilon", Training())(given).item(), rel=1e-6
+    )
 
 
 def test_checkpointing_changes_no_gradient(base: Base) -> None:
     def gradients(settings: Training) -> list[Tensor]:
-        lesson = Lesson(base.unet, control, "epsilon", settings)
+        lesson = ControlNetLoss(base.unet, control, "epsilon", settings)
         lesson.zero_grad()
         lesson(given).backward()
         return [value.grad.clone() for value in lesson.parameters() if value.requires_grad]
@@ -199,8 +203,8 @@ def test_accumulated_batches_are_one_large_batch(base: Base, tmp_path: Path) -> 
     def trained(accumulate: int, name: str) -> Tensor:
         ours = fresh(base)
         ours.load_state_dict(control.state_dict())
-        lesson = Lesson(base.unet, ours, "epsilon", Training())
-        plan = Plan(steps=1, rate=1e-3, warmup=0, decay=0, average=0, clip=0, accumulate=accumulate)
+        lesson = ControlNetLoss(base.unet, ours, "epsilon", Training())
+        plan = LoopSettings(steps=1, rate=1e-3, warmup=0, decay=0, average=0, clip=0, accumulate=accumulate)
         train(lesson, lambda n: whole if accumulate == 1 else halves[n], plan, tmp_path / name, groups=lesson.groups())
         return torch.cat([value.detach().flatten() for value in ours.parameters()])
 
@@ -223,7 +227,11 @@ def test_what_is_kept_is_what_was_learnt_wherever_parameters_go(tmp_path: Path) 
 
     module = Lone(2, 1)
     train(
-        module, lambda _number: {"x": torch.ones(1, 2)}, Plan(steps=3, warmup=0), tmp_path / "c.pt", Elsewhere(cpu=True)
+        module,
+        lambda _number: {"x": torch.ones(1, 2)},
+        LoopSettings(steps=3, warmup=0),
+        tmp_path / "c.pt",
+        Elsewhere(cpu=True),
     )
     state = read(tmp_path / "c.pt")
     for name, value in module.state_dict().items():

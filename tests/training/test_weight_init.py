@@ -12,8 +12,8 @@ from controlnet_core.datasets.example_circles import Circles
 from controlnet_core.diffusion.vae import from_rgb
 from controlnet_core.models.loading import Base, load_base
 from controlnet_core.training import weight_init
-from controlnet_core.training.controlnet_loss import Lesson, fresh
-from controlnet_core.training.loop import Group, Plan, train
+from controlnet_core.training.controlnet_loss import ControlNetLoss, fresh
+from controlnet_core.training.loop import Group, LoopSettings, train
 from controlnet_core.training.run import Training
 
 
@@ -30,7 +30,7 @@ def test_an_awakened_control_changes_nothing_before_the_first_step(base: Base) -
     control, hints = fresh(base), outlines(2)
     weight_init.embedding(control, outlines())
     seen, times, text = torch.randn(2, base.channels, 8, 8), torch.tensor([5, 900]), torch.randn(2, 77, 32)
-    lesson = Lesson(base.unet, control, "epsilon", Training())
+    lesson = ControlNetLoss(base.unet, control, "epsilon", Training())
     with torch.no_grad():
         assert control.controlnet_cond_embedding(hints).any()
         assert torch.equal(lesson.predict(seen, times, text, hints), base.unet(seen, times, text).sample)
@@ -87,7 +87,7 @@ class Reader(nn.Module):
         return (self.line(self.texts) - self.wanted).square().mean()
 
     def taught(self, path: Path, steps: int, basis: Tensor | None) -> float:
-        plan = Plan(steps=steps, rate=1e-2, warmup=0, decay=0, average=0, clip=0)
+        plan = LoopSettings(steps=steps, rate=1e-2, warmup=0, decay=0, average=0, clip=0)
         train(self, lambda _n: {}, plan, path, groups=[Group([self.line.weight], 1.0, basis)])
         return self(None).item()
 
@@ -120,7 +120,7 @@ def test_in_a_basis_too_a_resumed_training_takes_the_same_steps(tmp_path: Path) 
 
 
 def test_only_the_texts_keys_and_values_learn_in_it(base: Base) -> None:
-    lesson = Lesson(base.unet, fresh(base), "epsilon", Training(locked=False, rate=1e-4, decoder_rate=1e-5))
+    lesson = ControlNetLoss(base.unet, fresh(base), "epsilon", Training(locked=False, rate=1e-4, decoder_rate=1e-5))
     groups = lesson.groups(torch.eye(32))
     names = {id(value): name for name, value in lesson.named_parameters()}
     inside = [names[id(value)] for group in groups if group.basis is not None for value in group.parameters]

@@ -14,7 +14,7 @@ from controlnet_core.datasets import Example, open_folder
 from controlnet_core.datasets.example_circles import Circles
 from controlnet_core.domain.errors import InputError, NoSpace
 from controlnet_core.models.loading import Base, load_base
-from controlnet_core.training.dataloader import Feed, Order, bucket_of, buckets
+from controlnet_core.training.dataloader import ControlDataLoader, Order, bucket_of, buckets
 from controlnet_core.training.run import Config
 
 
@@ -32,8 +32,10 @@ def config(**data: object) -> Config:
 def nobody(_done: int, _total: int) -> None: ...
 
 
-def feed(base: Base, pairs: object, indices: range | list[int] | None, folder: Path, **data: object) -> Feed:
-    made = Feed(base, pairs, indices, config(**data), nearest=False)  # type: ignore[arg-type]
+def feed(
+    base: Base, pairs: object, indices: range | list[int] | None, folder: Path, **data: object
+) -> ControlDataLoader:
+    made = ControlDataLoader(base, pairs, indices, config(**data), nearest=False)  # type: ignore[arg-type]
     made.prepare(folder, nobody)
     return made
 
@@ -142,7 +144,7 @@ def test_an_epoch_visits_every_pair(shapes: list[tuple[int, int]], batch: int) -
 
 
 def test_a_full_disk_leaves_no_half_cache(base: Base, tmp_path: Path) -> None:
-    made = Feed(base, Circles(64), range(4), config(), nearest=False)
+    made = ControlDataLoader(base, Circles(64), range(4), config(), nearest=False)
     with pytest.raises(NoSpace):
         made.prepare(tmp_path / "cache", nobody, free_min_bytes=1 << 60)
     assert not (tmp_path / "cache").exists()
@@ -155,7 +157,7 @@ def test_a_cache_that_was_cut_off_is_made_again(base: Base, tmp_path: Path, tuto
         if done == 5:
             raise Killed
 
-    made = Feed(base, open_folder(tutorial), range(10), config(), nearest=False)
+    made = ControlDataLoader(base, open_folder(tutorial), range(10), config(), nearest=False)
     with pytest.raises(Killed):
         made.prepare(tmp_path / "cache", die)
     made.prepare(tmp_path / "cache", nobody)

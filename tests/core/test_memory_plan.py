@@ -12,7 +12,7 @@ from controlnet_core.domain.recipe import ControlUnit, Lora, Recipe
 from controlnet_core.engine import LocalEngine
 from controlnet_core.memory import cache
 from controlnet_core.memory import plan as preflight
-from controlnet_core.memory.plan import Facts, estimate, facts_of, ladder, needed
+from controlnet_core.memory.plan import ModelFacts, estimate, facts_of, ladder, needed
 from controlnet_core.models.catalog import Catalog
 from controlnet_core.models.loading import load_base, load_control
 from controlnet_core.models.lora import Adapters
@@ -71,7 +71,7 @@ def test_single_files_too(checkpoints, hints, tmp_path):
 def test_a_pickle_counts_as_sd15(checkpoints, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "own.ckpt").symlink_to(checkpoints["wrapped"])
-    assert facts_of(recipe(model="own"), Catalog(tmp_path)).unet == Facts().unet
+    assert facts_of(recipe(model="own"), Catalog(tmp_path)).unet == ModelFacts().unet
 
 
 def test_what_loras_change_is_kept_beside(catalog, small_model, tmp_path):
@@ -102,7 +102,7 @@ def test_each_plan_takes_less_than_the_one_before():
     for controls in ((), (CONTROL,), (CONTROL,) * 3):
         for side in (256, 512, 1024):
             need = [
-                needed(recipe(width=side, height=side, images=4), Facts(controls=controls), "cuda", plan)
+                needed(recipe(width=side, height=side, images=4), ModelFacts(controls=controls), "cuda", plan)
                 for plan in ladder("cuda")
             ]
             assert need == sorted(need, reverse=True)
@@ -110,18 +110,20 @@ def test_each_plan_takes_less_than_the_one_before():
 
 def test_sd15_in_half_precision_stays_within_what_is_known_of_it():
     """Weights of 2.86 GB with one control, and about half a gigabyte of work for one picture."""
-    one = needed(recipe(), Facts(controls=(CONTROL,)), "cuda", ladder("cuda")[1])
+    one = needed(recipe(), ModelFacts(controls=(CONTROL,)), "cuda", ladder("cuda")[1])
     assert 2.86 * GB < one < 3.6 * GB
-    assert needed(recipe(), Facts(controls=(CONTROL,) * 3), "cuda", ladder("cuda")[1]) < 5.0 * GB
+    assert needed(recipe(), ModelFacts(controls=(CONTROL,) * 3), "cuda", ladder("cuda")[1]) < 5.0 * GB
     # However many controls there are, the U-Net stays on the device in little memory.
     for count in (0, 1, 3):
-        assert needed(recipe(), Facts(controls=(CONTROL,) * count), "cuda", ladder("cuda", "controls")[0]) < 2.2 * GB
-    assert needed(recipe(), Facts(), "cpu", ladder("cpu")[0]) > 4 * Facts().weights
+        assert (
+            needed(recipe(), ModelFacts(controls=(CONTROL,) * count), "cuda", ladder("cuda", "controls")[0]) < 2.2 * GB
+        )
+    assert needed(recipe(), ModelFacts(), "cpu", ladder("cpu")[0]) > 4 * ModelFacts().weights
 
 
 def test_a_recorded_step_keeps_its_memory_while_a_picture_is_decoded(monkeypatch):
     resident, _, offload, *_ = ladder("cuda")
-    facts, apart = Facts(controls=(CONTROL,)), []
+    facts, apart = ModelFacts(controls=(CONTROL,)), []
     for recorded in ("1", "0"):
         monkeypatch.setenv("STUDIO_GRAPHS", recorded)
         apart.append([needed(recipe(images=4), facts, "cuda", plan) for plan in (resident, offload)])
@@ -142,7 +144,7 @@ def test_a_recorded_step_keeps_its_memory_while_a_picture_is_decoded(monkeypatch
     ],
 )
 def test_the_room_decides_the_plan_and_a_sentence_says_it(room, plan, words):
-    found = estimate(recipe(images=4), Facts(controls=(CONTROL,)), "cuda", int(room))
+    found = estimate(recipe(images=4), ModelFacts(controls=(CONTROL,)), "cuda", int(room))
     assert (found.plan and found.plan.name) == plan
     import re
 
