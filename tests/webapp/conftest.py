@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,16 +50,12 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     studio.stop()
 
 
-@pytest.fixture(scope="package")
-def served_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio, int]]:
-    """A studio at work with the embedded model, and the port of its API, open for this machine's programs.
-
-    One for all modules that speak with it: each starts from an empty queue, and leaves one.
-    """
-    folder = tmp_path_factory.mktemp("served")
+@contextmanager
+def serving(folder: Path, **settings: Any) -> Iterator[tuple[Studio, int]]:
+    """A studio at work with the embedded model's files, and the port of its API, open for this machine's programs."""
     (folder / "models").mkdir()
     (folder / "models" / "paperworld").symlink_to(ROOT / "models" / "paperworld")
-    studio = Studio(Settings(data=folder / "data", models=folder / "models", api=True))
+    studio = Studio(Settings(data=folder / "data", models=folder / "models", api=True, **settings))
     studio.start()
     operations = [*v1.OPERATIONS, *a1111.OPERATIONS, *openai.OPERATIONS]
     door = Middleware(Door, studio=lambda: studio, operations=operations, words=[*a1111.WORDS, *openai.WORDS])
@@ -66,8 +64,17 @@ def served_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studi
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield studio, server.servers[0].sockets[0].getsockname()[1]
-    studio.close()
-    server.should_exit = True
-    thread.join(10)
-    studio.stop()
+    try:
+        yield studio, server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        studio.close()
+        server.should_exit = True
+        thread.join(10)
+        studio.stop()
+
+
+@pytest.fixture(scope="package")
+def served_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio, int]]:
+    """`serving` with the embedded model: one for all modules that speak with it; each leaves an empty queue."""
+    with serving(tmp_path_factory.mktemp("served")) as found:
+        yield found

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,7 +23,7 @@ from controlnet_core.domain.samplers import SAMPLER_TITLES
 from controlnet_core.storage.gallery import recipe_of
 from controlnet_core.storage.metadata import read_parameters
 from tests.webapp.conftest import mask
-from webapp.api import a1111_units
+from webapp.api import a1111_options, a1111_units
 from webapp.application.recipe_builder import Draft
 from webapp.application.studio import Studio
 
@@ -273,8 +274,71 @@ def test_every_module_has_its_detector(studio: Studio, client: httpx.Client) -> 
     told = client.get("/controlnet/module_list").json()
     sliders = told["module_detail"]["canny"]["sliders"]
     assert [one["value"] for one in sliders] == [512, 100, 200]
+    for name, one in told["module_detail"].items():
+        assert all(slider["name"] == "Resolution" for slider in one["sliders"][:1]), name
     types = client.get("/controlnet/control_types").json()["control_types"]
     assert types["Canny"]["default_option"] == "canny"
+
+
+def test_options_are_each_callers_own_and_outlive_the_server(
+    served_api: tuple[Studio, int], client: httpx.Client, tmp_path: Path
+) -> None:
+    studio, port = served_api
+    _, secret = studio.keys.create("chooser")
+    keyed = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {secret}"}, timeout=60)
+    (key,) = (one for one in studio.keys.all() if one.name == "chooser")
+    assert keyed.post(
+        "/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 2, "sd_model_checkpoint": "paperworld"}
+    ).is_success
+    assert keyed.post("/sdapi/v1/options", json={"samples_format": "jpg", "sd_vae": "None"}).is_success
+    assert keyed.get("/sdapi/v1/options").json()["CLIP_stop_at_last_layers"] == 2
+    assert client.get("/sdapi/v1/options").json()["CLIP_stop_at_last_layers"] == 1
+    studio.pages.flush()
+    again = Studio(studio.settings)
+    assert a1111_options.chosen(again, key.owner).sd_model_checkpoint == "paperworld"
+    assert json.loads(keyed.post("/sdapi/v1/txt2img", json=SMALL).json()["info"])["clip_skip"] == 1, (
+        "the model knows none"
+    )
+    wrong = [{"sd_model_checkpoint": "dreamshaper"}, {"sd_vae": "nothing"}, {"CLIP_stop_at_last_layers": 99}]
+    for asked, status in zip(wrong, (404, 404, 422), strict=True):
+        refused(keyed.post("/sdapi/v1/options", json=asked), status)
+    assert keyed.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "paperworld", "nothing of it was taken"
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"),
+    [
+        ({"upscaler_1": "Lanczos"}, (128, 64)),
+        ({"upscaler_1": "nearest", "upscaling_resize": 0.5}, (32, 16)),
+        ({"upscaler_1": "Lanczos", "resize_mode": 1, "upscaling_resize_w": 96, "upscaling_resize_h": 96}, (96, 96)),
+        ({"upscaler_1": "Lanczos", "resize_mode": 1, "upscaling_resize_w": 96, "upscaling_resize_h": 96,
+          "upscaling_crop": False}, (96, 48)),
+        ({}, (64, 32)),
+    ],
+)  # fmt: skip
+def test_a_single_picture_is_resized(client: httpx.Client, asked: dict[str, Any], size: tuple[int, int]) -> None:
+    png = to_png(np.ascontiguousarray(photo()[:32, :64]), {"parameters": "a hill"})
+    told = client.post("/sdapi/v1/extra-single-image", json={"image": base64.b64encode(png).decode()} | asked).json()
+    made = Image.open(io.BytesIO(base64.b64decode(told["image"])))
+    assert made.size == size
+    assert made.info["parameters"] == "a hill"
+    assert bool(told["html_info"]) == (not asked)
+
+
+def test_what_is_no_resizing_is_said(client: httpx.Client) -> None:
+    image = {"image": b64(photo())}
+    for asked, status, words in (
+        ({"upscaler_1": "R-ESRGAN 4x+"}, 404, "Lanczos"),
+        ({"gfpgan_visibility": 1}, 422, "gfpgan"),
+        ({"upscaler_1": "Lanczos", "upscaling_resize": 1e9}, 422, "upscaling_resize"),
+        (
+            {"upscaler_1": "Lanczos", "upscaling_resize_w": 8192, "upscaling_resize_h": 8192, "resize_mode": 1},
+            422,
+            "megapixels",
+        ),
+        ({"image": "../x.png"}, 422, "base64"),
+    ):
+        assert words in refused(client.post("/sdapi/v1/extra-single-image", json=image | asked), status)
 
 
 def test_poses_are_drawn_from_json(client: httpx.Client) -> None:

@@ -25,6 +25,8 @@ from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACING_TITLES, Name
 from controlnet_core.execution.queue import QueueEntry
 from controlnet_core.models.catalog import ModelCard
 from controlnet_core.storage.metadata import alone, parameters, parameters_of, read_parameters
+from webapp.api import a1111_extras as extras
+from webapp.api import a1111_options as options
 from webapp.api import a1111_units as units
 from webapp.api import pictures
 from webapp.api.guard import Caller, check_limits
@@ -49,7 +51,7 @@ _UNUSED = {
     "s_tmin": 0,
     "firstpass_image": None,
     "image_cfg_scale": 1.5,
-    "initial_noise_multiplier": None,
+    "initial_noise_multiplier": 1,
     "latent_mask": None,
 }
 """What the studio does not do, by the value that asks for nothing."""
@@ -104,20 +106,6 @@ class Img2Img(Txt2Img):
     inpainting_mask_invert: int = 0
 
 
-class Options:
-    """What a caller chose with POST options; lost with the server, as in the original's own memory."""
-
-    def __init__(self) -> None:
-        self._of: dict[str, dict[str, Any]] = {}
-
-    def of(self, caller: Caller) -> dict[str, Any]:
-        """The options of a caller."""
-        return self._of.setdefault(caller.owner, {})
-
-
-_OPTIONS = Options()
-
-
 # ---- pictures
 
 
@@ -163,6 +151,7 @@ def recipe_of(
     if asked.script_name:
         raise InputError("Scripts are not run here.", "Leave script_name away.")
     base = base_of(studio, caller, asked)
+    chosen = options.chosen(studio, caller.owner)
     source = _source(studio, builder, asked, notes) if isinstance(asked, Img2Img) else None
     width, height = notes.size(asked.width, asked.height)
     prompt, loras = _loras(studio, base, asked.prompt)
@@ -187,7 +176,8 @@ def recipe_of(
         source=source,
         loras=tuple(loras),
         embeddings=tuple(called(texts, fitting(studio.catalog, base, "embedding"))[:16]),
-        clip_skip=_overridden(asked, "CLIP_stop_at_last_layers", None),
+        vae=_vae(studio, base, asked, chosen),
+        clip_skip=_clip_skip(studio, base, asked, chosen),
         variation_seed=max(0, asked.subseed) if asked.subseed_strength else None,
         variation_strength=asked.subseed_strength or None,
     )
@@ -197,7 +187,7 @@ def recipe_of(
 
 def base_of(studio: Studio, caller: Caller, asked: Txt2Img) -> ModelCard:
     """The base model: of the request, of the caller's options, else the first. Raises Unknown with the nearest names."""
-    wanted = _overridden(asked, "sd_model_checkpoint", _OPTIONS.of(caller).get("sd_model_checkpoint"))
+    wanted = _overridden(asked, "sd_model_checkpoint", options.chosen(studio, caller.owner).sd_model_checkpoint)
     bases = studio.catalog.bases()
     if not bases:
         raise ModelMissing("There is no base model on this machine.", "Download one: studio models list names them.")
@@ -207,6 +197,21 @@ def base_of(studio: Studio, caller: Caller, asked: Txt2Img) -> ModelCard:
 def _overridden(asked: Txt2Img, name: str, default: Any) -> Any:
     value = (asked.override_settings or {}).get(name)
     return default if value is None else value
+
+
+def _vae(studio: Studio, base: ModelCard, asked: Txt2Img, chosen: options.Options) -> str | None:
+    wanted = _overridden(asked, "sd_vae", None)
+    if wanted is None:
+        return options.vae_for(studio, base, chosen)
+    return None if str(wanted).lower() in options.AUTOMATIC else options.vae_called(studio, str(wanted)).id
+
+
+def _clip_skip(studio: Studio, base: ModelCard, asked: Txt2Img, chosen: options.Options) -> Any:
+    """As asked; else as chosen, where the base model knows it."""
+    wanted = _overridden(asked, "CLIP_stop_at_last_layers", None)
+    if wanted is not None:
+        return wanted
+    return chosen.CLIP_stop_at_last_layers if "clip_skip" in studio.catalog.family(base).supports else None
 
 
 def _sampler(asked: Txt2Img, notes: Notes) -> Named:
@@ -270,7 +275,7 @@ def _name_unused(asked: Txt2Img, notes: Notes) -> None:
         elif value not in (None, _UNUSED[name], "", 0, False) and value != []:
             notes.ignored(name)
     for name in asked.override_settings or {}:
-        if name not in ("sd_model_checkpoint", "CLIP_stop_at_last_layers"):
+        if name not in options.Options.model_fields:
             notes.ignored(f"override_settings.{name[:40]}")
 
 
@@ -377,24 +382,24 @@ async def interrupt(studio: Studio, _request: Request, caller: Caller) -> Respon
 
 async def get_options(studio: Studio, _request: Request, caller: Caller) -> Response:
     """The options."""
-    bases = studio.catalog.bases()
-    told = {
-        "sd_model_checkpoint": shown(bases[0]) if bases else None,
-        "sd_checkpoint_hash": "",
-        "sd_vae": "Automatic",
-        "CLIP_stop_at_last_layers": 1,
-        "samples_format": "png",
-    }
-    return JSONResponse(told | _OPTIONS.of(caller))
+
+    def told() -> dict[str, Any]:
+        bases, chosen = studio.catalog.bases(), options.chosen(studio, caller.owner)
+        return {
+            "sd_model_checkpoint": chosen.sd_model_checkpoint or (shown(bases[0]) if bases else None),
+            "sd_checkpoint_hash": "",
+            "sd_vae": chosen.sd_vae or "Automatic",
+            "CLIP_stop_at_last_layers": chosen.CLIP_stop_at_last_layers or 1,
+            "samples_format": "png",
+        }
+
+    return JSONResponse(await to_thread.run_sync(told))
 
 
 async def set_options(studio: Studio, request: Request, caller: Caller) -> Response:
-    """Choose a checkpoint; other options are passed over, as clients send the whole object back."""
+    """Choose a checkpoint, a VAE, a clip skip; other options are passed over, as clients send the whole object back."""
     asked = await read(request, Anything)
-    wanted = (asked.model_extra or {}).get("sd_model_checkpoint")
-    if wanted:
-        card = pick(str(wanted), studio.catalog.bases(), "checkpoint")
-        _OPTIONS.of(caller)["sd_model_checkpoint"] = shown(card)
+    await to_thread.run_sync(options.choose, studio, caller.owner, asked.model_extra or {})
     return JSONResponse({})
 
 
@@ -456,8 +461,9 @@ async def vaes(studio: Studio, _request: Request, _caller: Caller) -> Response:
 
 
 async def upscalers(_studio: Studio, _request: Request, _caller: Caller) -> Response:
-    """None: nothing is enlarged here."""
-    return JSONResponse([{"name": "None", "model_name": None, "model_path": None, "model_url": None, "scale": 4}])
+    """Those that need no network."""
+    about = {"model_name": None, "model_path": None, "model_url": None, "scale": 4}
+    return JSONResponse([{"name": name} | about for name in extras.UPSCALERS])
 
 
 async def latent_upscalers(_studio: Studio, _request: Request, _caller: Caller) -> Response:
@@ -530,7 +536,7 @@ async def version(_studio: Studio, _request: Request, _caller: Caller) -> Respon
 
 async def settings(_studio: Studio, _request: Request, _caller: Caller) -> Response:
     """How many units a request may have."""
-    return JSONResponse({"control_net_unit_count": units.UNITS_MAX})
+    return JSONResponse({"control_net_unit_count": units.UNITS_MAX, "control_net_max_models_num": units.UNITS_MAX})
 
 
 async def model_list(studio: Studio, _request: Request, _caller: Caller) -> Response:
@@ -625,6 +631,7 @@ _READ = {
 _MAKE = {
     "txt2img": txt2img, "img2img": img2img, "interrupt": interrupt, "skip": interrupt, "options": set_options,
     "refresh-checkpoints": done, "refresh-vae": done, "refresh-loras": done, "png-info": png_info,
+    "extra-single-image": extras.single_image,
 }  # fmt: skip
 _CONTROLNET = {
     "version": version, "settings": settings, "model_list": model_list, "module_list": module_list,

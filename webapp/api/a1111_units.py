@@ -202,8 +202,9 @@ def details(studio: Studio) -> dict[str, Any]:
         sliders: list[Any] = []
         if control:
             resolution, thresholds = _sliders(detector(studio.control(control), way))
-            first = {"name": "Resolution", "value": MAP_PX, "min": 64, "max": 2048, "step": 8}
-            sliders = [_slider(resolution) if resolution else first, *(_slider(one) for one in thresholds)]
+            first = _slider(resolution) if resolution else {"value": MAP_PX, "min": 64, "max": 2048, "step": 8}
+            # Clients know it by this name.
+            sliders = [first | {"name": "Resolution"}, *(_slider(one) for one in thresholds)]
         told[name] = {"model_free": False, "sliders": sliders}
     return told
 

@@ -167,6 +167,8 @@ class Door:
             asked = request.headers.get("access-control-request-headers", "")
             response.headers["Access-Control-Allow-Headers"] = asked[:2000] or "Authorization, Content-Type"
             response.headers["Access-Control-Max-Age"] = "600"
+            if request.headers.get("access-control-request-private-network") == "true":
+                response.headers["Access-Control-Allow-Private-Network"] = "true"
 
 
 def _own_words(error: StudioError, status: int) -> tuple[dict[str, object], int]:

@@ -1,7 +1,8 @@
 """Who may use the API: a key as Bearer or as the password of Basic, or, where that was allowed, somebody on this very machine.
 
 A browser's cookie opens nothing here, and a page of another site reaches nothing: without a key only requests to a loopback
-name from a loopback address pass, which no page of elsewhere sent. The checks of the browser's routes stand in `routes.guard`.
+name from a loopback address pass, which no page of elsewhere sent, unless it was named. The checks of the browser's routes
+stand in `routes.guard`.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def caller_of(request: Request, keys: Keys, *, local: bool, origins: Collection[
         if key is None:
             raise Unauthorised("This key is not known here.", "Make one: studio keys create NAME")
         return Caller(key.session, key.owner, key.scopes, key)
-    if local and _is_local(request):
+    if local and _is_local(request, named=origin is not None and origin in origins):
         return LOCAL
     raise Unauthorised("The API needs a key.", "Make one with studio keys create NAME, and send it as Bearer or Basic.")
 
@@ -150,11 +151,11 @@ def _own(origin: str, request: Request) -> bool:
     return found.scheme == request.url.scheme and bool(found.netloc) and found.netloc == request.headers.get("host")
 
 
-def _is_local(request: Request) -> bool:
-    """Whether a program on this machine asks: by address and by name, through no proxy, and from no foreign page."""
+def _is_local(request: Request, *, named: bool = False) -> bool:
+    """Whether a program on this machine asks: by address and name, through no proxy, from no foreign page but a `named` one."""
     headers = request.headers
     through = any(name in headers for name in _PROXIES)
-    foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site") and not named
     if through or foreign or request.client is None:
         return False
     try:
