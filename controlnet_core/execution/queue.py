@@ -31,6 +31,8 @@ from controlnet_core.storage.store import Blobs
 
 QUEUED_MAX = 64
 SESSION_MAX = 4
+OWNER_MAX = 8
+"""Jobs of one workspace that may wait or run, whatever number of tabs it has open."""
 RUNS_MAX = 2
 BUSY_S = 5.0
 """How long another program may hold the file before it is said."""
@@ -56,7 +58,8 @@ CREATE TABLE IF NOT EXISTS job (
 );
 CREATE INDEX IF NOT EXISTS job_waiting ON job (state, tag, number);
 CREATE INDEX IF NOT EXISTS job_session ON job (session, tag);
-CREATE INDEX IF NOT EXISTS job_owner ON job (owner);
+CREATE INDEX IF NOT EXISTS job_owner_tag ON job (owner, tag);
+DROP INDEX IF EXISTS job_owner;
 CREATE INDEX IF NOT EXISTS job_tag ON job (tag) WHERE runs > 0;
 """
 
@@ -120,11 +123,18 @@ class Queue:
     """
 
     def __init__(
-        self, path: Path, blobs: Blobs, *, queued_max: int = QUEUED_MAX, session_max: int = SESSION_MAX
+        self,
+        path: Path,
+        blobs: Blobs,
+        *,
+        queued_max: int = QUEUED_MAX,
+        session_max: int = SESSION_MAX,
+        owner_max: int = OWNER_MAX,
     ) -> None:
         self.blobs = blobs
         self.queued_max = queued_max
         self.session_max = session_max
+        self.owner_max = owner_max
         self._lock = threading.RLock()
         self.path = path
         self._folder = path.parent
@@ -175,7 +185,7 @@ class Queue:
                 if known["session"] != job.session:
                     raise InputError("This job's number is taken.", "Submit it again under a new one.")
                 return self._entry(known)
-            self._check_room(job.session)
+            self._check_room(job)
             store.check_room(self._folder, self.blobs.free_min_bytes, self.blobs.free_min_bytes)
             self._keep_pictures(job)
             self._db.execute(
@@ -189,7 +199,7 @@ class Queue:
                     job.lifetime,
                     job.kind,
                     job.work.to_json(),
-                    self._next_tag(job.session),
+                    self._next_tag(job),
                     time.time(),
                 ),
             )
@@ -338,16 +348,19 @@ class Queue:
             if not self._db.in_transaction:
                 store.keep_room(self._db)
 
-    def _check_room(self, session: str) -> None:
+    def _check_room(self, job: Job) -> None:
         waiting = self._count("state = 'queued'")
         if waiting >= self.queued_max:
             raise QueueFull(f"The queue is full: {waiting} jobs are ahead.", "Try again in a minute.")
-        mine = self._count("session = ? AND state IN ('queued', 'running')", session)
-        if mine >= self.session_max:
-            raise QueueFull(
-                f"You have {mine} jobs in the queue already, {waiting} ahead in all.",
-                "Wait for one of them, or stop one.",
-            )
+        bounds = [("session", job.session, self.session_max)]
+        bounds += [("owner", job.owner, self.owner_max)] if job.owner else []
+        for column, who, most in bounds:
+            mine = self._count(f"{column} = ? AND state IN ('queued', 'running')", who)
+            if mine >= most:
+                raise QueueFull(
+                    f"You have {mine} jobs in the queue already, {waiting} ahead in all.",
+                    "Wait for one of them, or stop one.",
+                )
 
     def _keep_pictures(self, job: Job) -> None:
         for digest in job.work.pictures:
@@ -357,9 +370,11 @@ class Queue:
             if given is None or self.blobs.put(picture.to_png(given)) != digest:
                 raise RecipeError(f"The {job.work.role(digest)} is missing.", "Draw or upload it again.")
 
-    def _next_tag(self, session: str) -> int:
+    def _next_tag(self, job: Job) -> int:
+        """The round in which a job's turn comes: a workspace has one in each, whatever number of tabs it has open."""
         ran = self._number("SELECT MAX(tag) FROM job WHERE runs > 0")
-        return 1 + max(ran, self._number("SELECT MAX(tag) FROM job WHERE session = ?", session))
+        column, who = ("owner", job.owner) if job.owner else ("session", job.session)
+        return 1 + max(ran, self._number(f"SELECT MAX(tag) FROM job WHERE {column} = ?", who))
 
     def _end(self, id: str, state: State, text: str = "", hint: str = "", kept: tuple[str, ...] = ()) -> None:
         with self._transaction():

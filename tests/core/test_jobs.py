@@ -29,8 +29,8 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
     queue.close()
 
 
-def put(queue: Queue, id: str, session: str = "s", recipe: Recipe = RECIPE) -> None:
-    queue.submit(Job(id, session, recipe))
+def put(queue: Queue, id: str, session: str = "s", recipe: Recipe = RECIPE, owner: str = "") -> None:
+    queue.submit(Job(id, session, recipe, owner=owner))
 
 
 def drain(queue: Queue) -> list[str]:
@@ -96,6 +96,16 @@ def test_many_threads_submit_and_claim_each_job_once(queue: Queue) -> None:
     while (job := queue.claim()) is not None:
         claimed.append(job.id)
     assert len(claimed) == len(set(claimed)) == 60
+
+
+def test_a_workspace_has_one_turn_in_a_round_and_eight_places_in_all_its_tabs(queue: Queue) -> None:
+    for k in range(8):
+        put(queue, f"many{k}", f"tab{k}", owner="ab" * 16)
+    with pytest.raises(QueueFull, match="8 jobs in the queue already"):
+        put(queue, "many8", "tab8", owner="ab" * 16)
+    for k in range(3):
+        put(queue, f"single{k}", f"other{k}", owner=f"{k}" * 32)
+    assert drain(queue)[:4] == ["many0", "single0", "single1", "single2"]
 
 
 def test_a_session_has_four_places(queue: Queue) -> None:

@@ -216,6 +216,41 @@ def test_samples_are_served_and_nothing_else(studio: Studio, monkeypatch: pytest
     services = Services(studio.settings)
     routes = [guarded(*route) for route in table(lambda: services)]
     client = TestClient(Starlette(routes=routes))
-    assert client.get("/training/mine/control-0.png").content == b"png"
+    stream = services.events.stream("tab", "ab" * 16)
+    assert client.get(f"/training/{stream}/mine/control-0.png").content == b"png"
     for path in ("mine/target-0", "mine/secret", "mine/..%2Fsecret", "other/control-0", "..%2Fmine/control-0"):
-        assert client.get(f"/training/{path}.png").status_code in (400, 404), path
+        assert client.get(f"/training/{stream}/{path}.png").status_code in (400, 404), path
+    services.trainings.owners.note("mine", "cd" * 16)
+    assert client.get(f"/training/{stream}/mine/control-0.png").status_code == 400, "it is somebody's now"
+    theirs = services.events.stream("another", "cd" * 16)
+    assert client.get(f"/training/{theirs}/mine/control-0.png").content == b"png"
+    services.trainings.owners.share("mine", "cd" * 16, True)
+    assert client.get(f"/training/{stream}/mine/control-0.png").content == b"png"
+    assert client.get("/training/nobody/mine/control-0.png").status_code == 404
+
+
+def test_a_training_is_its_workspaces_until_it_is_shared(studio: Studio) -> None:
+    here, mine, theirs = trainings(studio), "ab" * 16, "cd" * 16
+    for name in ("mine", "old"):
+        studio.run(config("circles", name, steps=1)).create(config("circles", name, steps=1))
+    here.owners.note("mine", mine)
+    assert [run.name for run in here.seen(theirs)] == ["old"], "what nobody is noted for is everybody's"
+    assert {run.name for run in here.seen(mine)} == {"mine", "old"}
+    for refused in (
+        lambda: here.run("mine", theirs),
+        lambda: here.start(config("circles", "mine", steps=1), theirs),
+        lambda: here.remove(here.run("mine", mine), theirs),
+        lambda: here.owners.share("mine", theirs, True),
+    ):
+        with pytest.raises(InputError):
+            refused()
+    here.owners.share("mine", mine, True)
+    assert {run.name for run in here.seen(theirs)} == {"mine", "old"}
+    with pytest.raises(InputError, match="somebody else"):
+        here.remove(here.run("mine", theirs), theirs)
+    here.remove(here.run("mine", mine), mine)
+    assert here.owners.owns("mine", theirs), "the name is free again"
+    (studio.settings.data / "datasets" / "photos-of-mine").mkdir(parents=True)
+    here.set_owners.note("photos-of-mine", mine)
+    assert "photos-of-mine" in here.sources(mine).values()
+    assert "photos-of-mine" not in here.sources(theirs).values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,44 @@ def test_a_problem_is_a_sentence(here: Annotations) -> None:
     until(lambda: (run := here.run("set")) is not None and run.problem)
     assert here.run("set").problem.startswith("canny has no detector called 'nothing'.")  # pyright: ignore
     assert only(here).pairs == 0
+
+
+def test_a_set_and_its_photos_are_their_workspaces_until_shared(
+    here: Annotations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = "ab" * 16, "cd" * 16
+    sleeping = [subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    waiting = iter(sleeping)
+    monkeypatch.setattr(here, "_spawn", lambda *_: next(waiting))
+    try:
+        source = here.keep("boxes", [("a.png", photo(1))], mine)
+        here.start("set", source, PLAN, mine)
+        assert (here.sources(mine), here.sources(theirs), here.sources()) == ([source], [], [])
+        assert ([one.name for one in here.made(mine)], here.made(theirs)) == (["set"], [])
+        for refused in (
+            lambda: here.start("set", source, PLAN, theirs),
+            lambda: here.start("copy", source, PLAN, theirs),
+            lambda: here.keep("boxes", [("b.png", photo(2))], theirs),
+            lambda: here.stop("set", theirs),
+        ):
+            with pytest.raises(InputError):
+                refused()
+        here.owners.share("set", mine, True)
+        (seen,) = here.made(theirs)
+        assert (seen.name, seen.source) == ("set", None), "the photos are not shared with it"
+        with pytest.raises(InputError, match="somebody else"):
+            here.start("set", here.keep("own", [("a.png", photo(1))], theirs), PLAN, theirs)
+
+        # Runs are processes: one of each workspace, two in all.
+        with pytest.raises(InputError, match="A set of yours is being made"):
+            here.start("second", source, PLAN, mine)
+        here.start("theirs", here.photos / "own", PLAN, theirs)
+        third = here.keep("third", [("a.png", photo(1))], "ef" * 16)
+        with pytest.raises(InputError, match="As many sets as may be"):
+            here.start("third", third, PLAN, "ef" * 16)
+    finally:
+        for child in sleeping:
+            child.kill()
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", "A", "x" * 60])

@@ -23,12 +23,15 @@ from annotator.datasets.photos import SUFFIXES
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.errors import InputError
 from controlnet_core.storage import store
+from webapp.application.owners import Owners
 from webapp.application.settings import ROOT, Settings
 
 ORIGIN = "origin.json"
 LISTS = (".zip", ".jsonl")
 NICE = 5
 STOP_MAX_S = 5.0
+RUNS_MAX = 2
+"""Sets that are made at a time, one of each workspace: every run is a process with networks of its own."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 
 
@@ -37,6 +40,7 @@ class Run:
     """A process that annotates: how far it is, and when it has ended with a failure, the sentence about it."""
 
     child: subprocess.Popen[str]
+    workspace: str = ""
     text: str = "Starting"
     done: int = 0
     total: int = 0
@@ -64,24 +68,32 @@ class Made:
 
 
 class Annotations:
-    """The data sets of one data folder. Safe across threads."""
+    """The data sets of one data folder. Safe across threads.
+
+    `workspace` is everywhere who asks: it sees its own, what others share, and what is nobody's; "" sees the last two.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.photos = settings.data / "photos"
         self.folder = settings.data / "datasets"
+        self.owners = Owners(self.folder)
+        self.photo_owners = Owners(self.photos)
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
 
-    def sources(self) -> list[Path]:
+    def sources(self, workspace: str = "") -> list[Path]:
         """The folders, zips and lists of photos to choose from, by name."""
         if not self.photos.is_dir():
             return []
-        return sorted(path for path in self.photos.iterdir() if path.is_dir() or path.suffix.lower() in LISTS)
+        found = sorted(path for path in self.photos.iterdir() if path.is_dir() or path.suffix.lower() in LISTS)
+        return [path for path in found if self.photo_owners.sees(path.name, workspace)]
 
-    def keep(self, name: str, files: Sequence[tuple[str, bytes]]) -> Path:
+    def keep(self, name: str, files: Sequence[tuple[str, bytes]], workspace: str = "") -> Path:
         """Keep uploaded photos, captions (.txt) or one zip under a name; returns what to annotate. Raises InputError, NoSpace."""
         self._check(name)
+        for place in (name, f"{name}.zip"):
+            self.photo_owners.check(place, workspace)
         free = self.settings.free_min_bytes
         zips = [data for file, data in files if file.lower().endswith(".zip")]
         if zips:
@@ -89,6 +101,7 @@ class Annotations:
                 raise InputError("A zip comes alone.", "Upload one zip, or photos and their captions.")
             place = self.photos / f"{name}.zip"
             store.write(place, zips[0], free_min_bytes=free)
+            self.photo_owners.note(place.name, workspace)
             return place
         place = self.photos / name
         for file, data in files:
@@ -97,29 +110,41 @@ class Annotations:
                 store.write(place / safe, data, free_min_bytes=free)
         if not place.is_dir():
             raise InputError("There are no photos among these files.", "PNG, JPEG and WebP are read.")
+        self.photo_owners.note(name, workspace)
         return place
 
-    def start(self, name: str, source: Path, plan: AnnotationPlan) -> None:
-        """Annotate `source` into the set called `name`, or go on. Raises InputError when that is running already."""
+    def start(self, name: str, source: Path, plan: AnnotationPlan, workspace: str = "") -> None:
+        """Annotate `source` into the set called `name`, or go on.
+
+        Raises InputError when that is running already, when as many run as may, or when the set is somebody else's.
+        """
         self._check(name)
-        if source not in self.sources():
+        self.owners.check(name, workspace)
+        if source not in self.sources(workspace):
             raise InputError("These photos are not here any more.", f"Put them into {self.photos}.")
         with self._lock:
             if name in self._runs and self._runs[name].alive:
                 raise InputError(f"{name} is being made already.")
+            busy = [run.workspace for run in self._runs.values() if run.alive]
+            if workspace in busy or len(busy) >= RUNS_MAX:
+                whose = "A set of yours" if workspace in busy else "As many sets as may be"
+                raise InputError(
+                    f"{whose} {'is' if workspace in busy else 'are'} being made already.", "Wait for the end."
+                )
+            self.owners.note(name, workspace)
             origin = {"source": source.name, "plan": asdict(plan)}
             store.write(
                 self.folder / name / ORIGIN, json.dumps(origin).encode(), free_min_bytes=self.settings.free_min_bytes
             )
-            run = self._runs[name] = Run(self._spawn(source, self.folder / name, plan))
+            run = self._runs[name] = Run(self._spawn(source, self.folder / name, plan), workspace)
         threading.Thread(target=_read, args=(run,), name=f"annotate {name}", daemon=True).start()
 
-    def resume(self, made: Made) -> None:
+    def resume(self, made: Made, workspace: str = "") -> None:
         """Go on with a set. Raises InputError when its photos are gone."""
         if made.source is None:
             raise InputError("The photos of this set are not here any more.", f"Put them into {self.photos}.")
         plan = {key: made.plan[key] for key in ("control", "detector", "values", "drawn", "size")}
-        self.start(made.name, made.source, AnnotationPlan(**plan, caption=made.caption))
+        self.start(made.name, made.source, AnnotationPlan(**plan, caption=made.caption), workspace)
 
     def run(self, name: str) -> Run | None:
         """The last run of a set in this process."""
@@ -131,8 +156,9 @@ class Annotations:
         with self._lock:
             return any(run.alive for run in self._runs.values())
 
-    def stop(self, name: str) -> None:
-        """End the run of a set; what it has made stays."""
+    def stop(self, name: str, workspace: str = "") -> None:
+        """End the run of a set; what it has made stays. Raises InputError when it is somebody else's."""
+        self.owners.check(name, workspace)
         run = self.run(name)
         if run is not None and run.alive:
             run.stopped = True
@@ -142,13 +168,14 @@ class Annotations:
             except subprocess.TimeoutExpired:
                 run.child.kill()
 
-    def made(self) -> list[Made]:
+    def made(self, workspace: str = "") -> list[Made]:
         """The sets that were made here, the newest first."""
         found = list({path.parent: 0 for name in (PLAN, ORIGIN) for path in self.folder.glob(f"*/{name}")})
         found.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
-        return [one for folder in found if (one := self._made(folder)) is not None]
+        seen = [folder for folder in found if self.owners.sees(folder.name, workspace)]
+        return [one for folder in seen if (one := self._made(folder, workspace)) is not None]
 
-    def _made(self, folder: Path) -> Made | None:
+    def _made(self, folder: Path, workspace: str) -> Made | None:
         try:
             origin: dict[str, Any] = json.loads(_bytes(folder / ORIGIN) or b"{}")
             plan: dict[str, Any] = origin.get("plan") or json.loads((folder / PLAN).read_bytes())
@@ -159,7 +186,7 @@ class Annotations:
                 plan,
                 (_bytes(folder / PROMPTS)).count(b"\n"),
                 [(str(row["file"]), str(row["why"])) for row in map(json.loads, _bytes(folder / SKIPPED).splitlines())],
-                source if origin.get("source") and source in self.sources() else None,
+                source if origin.get("source") and source in self.sources(workspace) else None,
                 str(plan.get("caption", "")),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -27,6 +27,7 @@ from controlnet_core.families import family
 from controlnet_core.models.catalog import Catalog, ModelCard
 from controlnet_core.training import run as runs
 from controlnet_core.training.run import Config, Run
+from webapp.application.owners import Owners
 from webapp.application.settings import ROOT, Settings
 
 NICE = 10
@@ -61,7 +62,10 @@ class Cost:
 
 
 class Trainings:
-    """The trainings under a data folder. Safe across threads."""
+    """The trainings under a data folder. Safe across threads.
+
+    `workspace` is everywhere who asks: it sees its own, what others share, and what is nobody's; "" sees the last two.
+    """
 
     def __init__(
         self,
@@ -74,15 +78,23 @@ class Trainings:
         self.settings, self.catalog = settings, catalog
         self.devices, self._borrowed = devices, borrowed
         self.folder = settings.data / "training"
+        self.owners = Owners(self.folder)
+        self.set_owners = Owners(settings.data / "datasets")
         self._lock = threading.Lock()
 
     def all(self) -> list[Run]:
         """Every training, the newest first."""
         return runs.runs(self.folder)
 
-    def run(self, name: str) -> Run:
-        """The training called `name`. Raises InputError."""
+    def seen(self, workspace: str) -> list[Run]:
+        """The trainings that a workspace sees, the newest first."""
+        return [run for run in self.all() if self.owners.sees(run.name, workspace)]
+
+    def run(self, name: str, workspace: str = "") -> Run:
+        """The training called `name`. Raises InputError where a workspace sees none."""
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,47}", name) or not (self.folder / name / "config.toml").is_file():
+            raise InputError("There is no such training.")
+        if not self.owners.sees(name, workspace):
             raise InputError("There is no such training.")
         return Run(self.folder / name)
 
@@ -95,14 +107,17 @@ class Trainings:
         free = [device for device in self.devices if not is_borrowed(device, self.settings.data)]
         return free[-1] if len(free) > 1 else None
 
-    def start(self, config: Config) -> Run:
-        """Start a process that trains, or goes on from the checkpoint. Raises InputError when one trains already."""
+    def start(self, config: Config, workspace: str = "") -> Run:
+        """Start a process that trains, or goes on from the checkpoint.
+
+        Raises InputError when one trains already, or the name is that of somebody else's.
+        """
+        self.owners.check(config.name, workspace)
         with self._lock:
             busy = self.running()
             if busy is not None:
-                raise InputError(
-                    f"{busy.name} is training.", "Stop it or wait for it: the device can do one at a time."
-                )
+                name = busy.name if self.owners.sees(busy.name, workspace) else "Somebody else's network"
+                raise InputError(f"{name} is training.", "Stop it or wait for it: the device can do one at a time.")
             self.folder.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.folder).free
             if free < self.settings.free_min_bytes + _FREE_MIN_BYTES:
@@ -110,6 +125,7 @@ class Trainings:
             run = Run(self.folder / config.name)
             held = run.claim()
             run.create(config)
+            self.owners.note(run.name, workspace)
             run.want("run")
             run.tell(runs.Status(state="starting", steps=config.training.steps, text="Starting its process"))
             try:
@@ -118,14 +134,17 @@ class Trainings:
                 run.release()
         return run
 
-    def remove(self, run: Run) -> None:
-        """Remove a training that is over, with all its files. Raises StudioError when it runs or cannot be removed."""
+    def remove(self, run: Run, workspace: str = "") -> None:
+        """Remove a training that is over, with all its files. Raises StudioError when it runs, is somebody else's or cannot be
+        removed."""
+        self.owners.check(run.name, workspace)
         with self._lock:
             run.claim()  # nobody starts it meanwhile
             try:
                 # First what makes a folder a training: a removal that is cut off leaves none that is half there.
                 (run.folder / "config.toml").unlink(missing_ok=True)
                 shutil.rmtree(run.folder)
+                self.owners.forget(run.name)
             except OSError as error:
                 raise InputError(f"{run.name} cannot be removed: {error.strerror}.") from error
             finally:
@@ -156,10 +175,11 @@ class Trainings:
         # Somebody has to wait for a child, or it stays in the process table when it is dead.
         threading.Thread(target=child.wait, name=f"training {run.name}", daemon=True).start()
 
-    def sources(self) -> dict[str, str]:
+    def sources(self, workspace: str = "") -> dict[str, str]:
         """What can be learnt from: the built-in sets, then the folders under datasets/; title by source."""
         folders = sorted(path for path in (self.settings.data / "datasets").glob("*") if path.is_dir())
-        return BUILT_IN | {str(path): path.name for path in folders}
+        seen = [path for path in folders if self.set_owners.sees(path.name, workspace)]
+        return BUILT_IN | {str(path): path.name for path in seen}
 
     def cost(self, config: Config, device: str) -> Cost:
         """What a training will take: estimated from the models' files, measured where one like it has run."""

@@ -1,6 +1,6 @@
 """The route of a training's samples, under /studio/:
 
-    GET  training/{name}/{file}.png    control, target or sample of a run
+    GET  training/{stream}/{name}/{file}.png    control, target or sample of a run that the workspace of the events sees
 
 The check before it stands in `guard`.
 """
@@ -28,7 +28,7 @@ def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
         name, file = request.path_params["name"], request.path_params["file"]
         if not _FILE.fullmatch(file):
             raise Unknown("There is no such picture.")
-        folder = studio().trainings.run(name).folder / "samples"
+        folder = studio().trainings.run(name, studio().workspace_of(request.path_params["stream"])).folder / "samples"
         try:
             data = await to_thread.run_sync((folder / f"{file}.png").read_bytes)
         except OSError as error:
@@ -36,4 +36,4 @@ def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
         # A training begun anew under an old name draws other samples.
         return Response(data, media_type="image/png", headers={"Cache-Control": "private, max-age=30"})
 
-    return [("GET", "/training/{name}/{file}.png", sample)]
+    return [("GET", "/training/{stream}/{name}/{file}.png", sample)]

@@ -13,6 +13,7 @@ from controlnet_core.domain.errors import InputError
 from webapp.application import validation
 from webapp.application.annotations import Made
 from webapp.application.studio import Studio
+from webapp.ui import share, visitor
 from webapp.ui.messages import plain, told
 from webapp.ui.session import remember, remembered
 
@@ -44,7 +45,8 @@ def _new(studio: Studio) -> None:
         accept_multiple_files=True,
         key=f"datasets.files.{remembered('datasets.round', 0)}",
     )
-    sources = {path.name: path for path in here.sources()}
+    workspace = visitor.workspace()
+    sources = {path.name: path for path in here.sources(workspace)}
     chosen = ""
     if not files:
         chosen = st.selectbox(
@@ -70,7 +72,7 @@ def _new(studio: Studio) -> None:
         return
     name = validation.text(name, 48, "The name").strip().lower().replace(" ", "-")
     if files:
-        source = here.keep(name, [(file.name, file.getvalue()) for file in files])
+        source = here.keep(name, [(file.name, file.getvalue()) for file in files], workspace)
     else:
         source = sources[validation.choice(chosen, tuple(sources), "The photos")]
     own, drawn = given
@@ -82,7 +84,7 @@ def _new(studio: Studio) -> None:
         validation.choice(size, SIZES, "The size"),
         validation.text(caption, 300, "The caption").strip(),
     )
-    here.start(name, source, plan)
+    here.start(name, source, plan, workspace)
     remember("datasets.round", remembered("datasets.round", 0) + 1)  # the uploader starts empty again
     st.rerun()
 
@@ -148,7 +150,7 @@ def _sets(studio: Studio) -> None:
     remember("datasets.running", now)
     if was and not now:
         st.rerun()  # the last run has ended: nothing is asked for any more
-    made = here.made()
+    made = here.made(visitor.workspace())
     if not made:
         st.caption("None yet. Sets that you make appear here and on the training page.")
     for one in made:
@@ -159,15 +161,19 @@ def _sets(studio: Studio) -> None:
 def _one(studio: Studio, made: Made) -> None:
     here, run = studio.annotations, studio.annotations.run(made.name)
     alive = run is not None and run.alive
+    workspace = visitor.workspace()
+    mine = here.owners.owns(made.name, workspace)
     control = studio.controls.get(str(made.plan.get("control")))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{plain(made.name)}**")
         st.caption(plain(f"{control.title if control else '?'} · {made.plan.get('detector')} · {made.pairs} pairs"))
-        if alive:
+        if alive and mine:
             st.button(
-                "Stop", key=f"datasets.stop.{made.name}", icon=":material/stop:", on_click=here.stop, args=(made.name,)
-            )
-        if not alive and made.source is not None:
+                "Stop", key=f"datasets.stop.{made.name}", icon=":material/stop:", on_click=here.stop,
+                args=(made.name, workspace),
+            )  # fmt: skip
+        share.toggle(here.owners, made.name, "datasets")
+        if not alive and mine and made.source is not None:
             st.button(
                 "Go on",
                 key=f"datasets.resume.{made.name}",
@@ -190,4 +196,4 @@ def _one(studio: Studio, made: Made) -> None:
 
 def _resume(studio: Studio, made: Made) -> None:
     with told():
-        studio.annotations.resume(made)
+        studio.annotations.resume(made, visitor.workspace())

@@ -97,7 +97,7 @@ def _checks() -> RunningCheck:
 
 def show(studio: Studio) -> None:
     """Draw the part of the Data page that looks through a set."""
-    sources = studio.trainings.sources()
+    sources = studio.trainings.sources(visitor.workspace())
     folders = [source for source in sources if source not in BUILT_IN]
     controls = studio.controls
     left, middle, right = st.columns([5, 4, 2], gap="medium", vertical_alignment="bottom")
@@ -115,19 +115,20 @@ def show(studio: Studio) -> None:
         st.info(words, icon=":material/dataset:")
         return
     chosen = remembered("pairs.chosen", None)
-    if chosen is not None and chosen[0] == source and chosen[1] < len(pairs) and isinstance(pairs, Editable):
+    mine = studio.annotations.owners.owns(Path(source).name, visitor.workspace())
+    if chosen is not None and chosen[0] == source and chosen[1] < len(pairs) and isinstance(pairs, Editable) and mine:
         _one(studio, source, pairs, chosen[1], control)
         return
     endless = checks.is_endless(pairs)
     last = 999 if endless else (len(pairs) - 1) // SHOWN
     asked = right.number_input("Page" if endless else f"Page of {last + 1}", 1, last + 1, 1, key=f"pairs.page.{source}")
     page = validation.whole(asked, 1, last + 1, "The page") - 1
-    if isinstance(pairs, Editable):
+    if isinstance(pairs, Editable) and mine:
         with told():
             _wordless(studio, source, pairs)
     if not endless:
         _found(_check_of(source, control.key), pairs)
-    _many(source, pairs, range(page * SHOWN, min(len(pairs), (page + 1) * SHOWN)))
+    _many(source, pairs, range(page * SHOWN, min(len(pairs), (page + 1) * SHOWN)), mine)
 
 
 def _wordless(studio: Studio, source: str, pairs: Editable) -> None:
@@ -192,17 +193,17 @@ def _report(source: str, pairs: Pairs, live: bool) -> None:
         st.dataframe(rows, hide_index=True, width="stretch", height=min(280, 38 * (len(rows) + 1)))
 
 
-def _many(source: str, pairs: Pairs, numbers: range) -> None:
-    """A page of pairs."""
+def _many(source: str, pairs: Pairs, numbers: range, mine: bool) -> None:
+    """A page of pairs; what is `mine` may be opened and changed."""
     held = pairs.held_out() if isinstance(pairs, Editable) else frozenset[str]()
     for start in range(numbers.start, numbers.stop, COLUMNS):
         columns = st.columns(COLUMNS, gap="medium")
         for column, index in zip(columns, range(start, min(start + COLUMNS, numbers.stop)), strict=False):
             with column:
-                _tile(source, pairs, index, held)
+                _tile(source, pairs, index, held, mine)
 
 
-def _tile(source: str, pairs: Pairs, index: int, held: frozenset[str]) -> None:
+def _tile(source: str, pairs: Pairs, index: int, held: frozenset[str], mine: bool) -> None:
     try:
         example = pairs.read(index)
     except InputError as error:
@@ -214,10 +215,11 @@ def _tile(source: str, pairs: Pairs, index: int, held: frozenset[str]) -> None:
         st.caption(plain(example.prompt if len(example.prompt) < 90 else f"{example.prompt[:87]}..."))
     if isinstance(pairs, Editable):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.button(
-                "Open", key=f"pairs.open.{index}", type="tertiary", icon=":material/edit:",
-                on_click=remember, args=("pairs.chosen", (source, index)),
-            )  # fmt: skip
+            if mine:
+                st.button(
+                    "Open", key=f"pairs.open.{index}", type="tertiary", icon=":material/edit:",
+                    on_click=remember, args=("pairs.chosen", (source, index)),
+                )  # fmt: skip
             if held and _name_of(pairs, index) in held:
                 st.caption("held out")
 

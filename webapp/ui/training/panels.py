@@ -21,7 +21,7 @@ from webapp.application import validation
 from webapp.application.studio import Studio
 from webapp.application.training_setup import pairs_of
 from webapp.application.trainings import starts, suggested
-from webapp.ui import visitor
+from webapp.ui import share, visitor
 from webapp.ui.generate import panels, settings_panel
 from webapp.ui.messages import places, plain, told
 from webapp.ui.models import choice
@@ -68,12 +68,14 @@ def show(studio: Studio) -> None:
     """Draw the page: what runs, what ran, and the way to a new one."""
     st.html(CSS)
     here = studio.trainings
-    known = {run.name: run for run in here.all()}
+    known = {run.name: run for run in here.seen(visitor.workspace())}
     opened = remembered("training.open", None)
     if opened is not None:
         set_widget("training.pick", opened)
         remember("training.open", None)
     running = here.running()
+    if running is not None and running.name not in known:
+        running = None
     names = ["", *known]
     shown = remembered("training.shown", running.name if running else "")
     if shown not in names:  # removed meanwhile, in another tab
@@ -112,7 +114,7 @@ def _new(studio: Studio) -> None:
     with left, told():
         st.subheader("Train a ControlNet")
         st.caption("Pairs of a control picture and what it should become teach a base model a new kind of control.")
-        sources = here.sources()
+        sources = here.sources(visitor.workspace())
         source = st.selectbox(
             "Data", list(sources), format_func=sources.__getitem__, key="training.source",
             help="Folders appear here when they lie in data/datasets. The Data page shows their pairs.",
@@ -215,7 +217,7 @@ def _asked(
     how |= {key: more[key] for key in ("seed", "locked", "middle_only", "checkpointing", "precision", "optimizer")}
     how |= {"steps": steps, **{key: start[key] for key in ("clip", "warmup", "decay", "ema", "awake")}}
     data = {
-        "source": validation.choice(source, studio.trainings.sources(), "The data"),
+        "source": validation.choice(source, studio.trainings.sources(visitor.workspace()), "The data"),
         "owner": visitor.workspace() if source == "gallery" else "",
         "bad": "skip" if more["skip"] else "refuse",
     }
@@ -258,13 +260,14 @@ def _start(studio: Studio, asked: Config | None) -> None:
         st.caption(f"It runs in its own process, also when this page is closed or the studio ends, and {where}.")
         busy = here.running()
         if busy is not None:
-            st.caption(f"{plain(_titled(busy))} is training now: one at a time.")
+            seen = here.owners.sees(busy.name, visitor.workspace())
+            st.caption(f"{plain(_titled(busy)) if seen else 'Somebody else'} is training now: one at a time.")
         pressed = st.button(
             "Start training", key="training.start", type="primary", icon=":material/model_training:", width="stretch",
             disabled=asked is None or busy is not None,
         )  # fmt: skip
     if pressed and asked is not None:
-        run = here.start(asked)
+        run = here.start(asked, visitor.workspace())
         remember("training.open", run.name)
         st.rerun()
 
@@ -313,7 +316,7 @@ def _run(studio: Studio, run: Run) -> None:
 
 def _watched(studio: Studio, name: str, live: bool) -> None:
     with told():
-        run = studio.trainings.run(name)
+        run = studio.trainings.run(name, visitor.workspace())
         config, status, points = run.config(), run.status(), _outline(run)
         if live and status.state in runs.OVER and not run.alive():
             st.rerun()  # it ended: the page stops asking
@@ -326,7 +329,7 @@ def _watched(studio: Studio, name: str, live: bool) -> None:
             rate = curves.curve("Learning rate", steps, [point.rate for point in points])
             st.html(f'<div class="curves">{loss}{norm}{rate}</div>')
         looks = run.looks()
-        if sheet := _sheet(run, looks):
+        if sheet := _sheet(run, looks, studio.events.stream(visitor.session(), visitor.workspace())):
             st.html(sheet)
             if live and not looks and config.watch.sample_every:
                 st.caption("It does not learn from these: it draws them now and then, to show how far it is.")
@@ -388,7 +391,10 @@ def _facts(config: Config, status: Status) -> str:
 
 def _buttons(studio: Studio, run: Run, config: Config, status: Status) -> None:
     here = studio.trainings
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        share.toggle(here.owners, run.name, "training")
+        if not here.owners.owns(run.name, visitor.workspace()):
+            return
         live = run.alive()
         if live:
             waits = run.wish() == "wait"
@@ -406,20 +412,23 @@ def _buttons(studio: Studio, run: Run, config: Config, status: Status) -> None:
                 key="training.resume", type="primary", icon=":material/play_arrow:", disabled=here.running() is not None,
             )  # fmt: skip
             if pressed:
-                here.start(config)
+                here.start(config, visitor.workspace())
                 st.rerun()
         if not live:
             with st.popover("Remove", icon=":material/delete:"):
                 st.caption("Its curve, samples and checkpoint go. A ControlNet that it made stays.")
                 if st.button("Remove it for good", key="training.remove", width="stretch"):
-                    here.remove(run)
+                    here.remove(run, visitor.workspace())
                     remember("training.shown", "")
                     remember("training.open", "")
                     st.rerun()
 
 
-def _sheet(run: Run, looks: list[Samples]) -> str:
-    """The samples as a table: a row for each pair, its control and wanted picture, then the looks."""
+def _sheet(run: Run, looks: list[Samples], stream: str) -> str:
+    """The samples as a table: a row for each pair, its control and wanted picture, then the looks.
+
+    `stream` is the token of the visitor's events, by which the pictures are opened.
+    """
     if len(looks) > LOOKS_SHOWN:
         stride = (len(looks) - 1) / (LOOKS_SHOWN - 1)
         looks = [looks[round(place * stride)] for place in range(LOOKS_SHOWN)]
@@ -434,7 +443,7 @@ def _sheet(run: Run, looks: list[Samples]) -> str:
         files += [look.files[index].stem for look in looks if index < len(look.files)]
         words = html.escape(prompt if len(prompt) < 120 else f"{prompt[:117]}...")
         cells = "".join(
-            f'<td><img src="./studio/training/{run.name}/{file}.png" alt="{words}" loading="lazy"></td>'
+            f'<td><img src="./studio/training/{stream}/{run.name}/{file}.png" alt="{words}" loading="lazy"></td>'
             for file in files
         )
         rows.append(f'<tr><td class="words">{words}</td>{cells}</tr>')
