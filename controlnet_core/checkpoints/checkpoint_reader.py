@@ -1,8 +1,9 @@
 """Reads model files from anywhere: a file goes in, tensors come out, and nothing else ever happens.
 
-safetensors files are checked against their header before they are mapped. Pickles (`.pth`, `.ckpt`, `.bin`) go through
-`torch.load(weights_only=True)` alone, with inert stand-ins for the few foreign classes that harmless checkpoints carry;
-there is no second attempt with less care. Does not know what the tensors mean.
+safetensors files are checked against their header before they are mapped. Of pickles (`.pth`, `.ckpt`, `.bin`) it is read first
+what they name: the few things that weights are made of, and inert stand-ins for the foreign classes that harmless checkpoints
+carry. Then they go through `torch.load(weights_only=True)` alone, which by itself would let a file of a kilobyte ask for
+gigabytes; there is no second attempt with less care. Does not know what the tensors mean.
 """
 # torch and diffusers publish partial types.
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
@@ -10,12 +11,13 @@ there is no second attempt with less care. Does not know what the tensors mean.
 
 from __future__ import annotations
 
+import pickletools
 import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NoReturn, cast
+from typing import IO, Any, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -25,6 +27,9 @@ from controlnet_core.domain.errors import ModelError
 
 PICKLE_MAX_BYTES = 64 << 20
 ENTRIES_MAX = 100_000
+OPCODES_MAX = 5_000_000
+PICKLES_OF_OLD = 5
+"""Pickles at the start of a file that is no archive: magic, version, machine, content, names of the storages."""
 SAFE_HINT = "Use the .safetensors version of the model, from a place you trust."
 
 
@@ -47,6 +52,25 @@ _STAND_INS: list[Any] = [
         "numpy.dtype",
     )
 ]
+
+_NAMED = frozenset(
+    {
+        "collections OrderedDict",
+        "collections Counter",
+        "_codecs encode",
+        "torch Size",
+        "torch.nn.parameter Parameter",
+        "torch._utils _rebuild_tensor",
+        "torch._utils _rebuild_tensor_v2",
+        "torch._utils _rebuild_tensor_v3",
+        "torch._utils _rebuild_parameter",
+        *(f"{module} set" for module in ("builtins", "__builtin__")),
+        *(" ".join(name.rsplit(".", 1)) for _, name in _STAND_INS),
+    }
+)
+"""What a pickle of weights may name, beside torch's dtypes and storages. Not bytearray, torch.Tensor and bare storages, which
+make as much memory as they are asked for; not meta, sparse, nested, quantised and wrapped tensors, which are no plain weights."""
+_STORAGES = frozenset({"Typed", "Untyped"})
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -76,6 +100,10 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_pickle(path: Path, zipped: bool) -> dict[str, Tensor]:
     if zipped:
         _check_archive(path)
+    else:
+        with path.open("rb") as file:
+            for _ in range(PICKLES_OF_OLD):
+                _check_names(path, file)
     try:
         with torch.serialization.safe_globals(_STAND_INS):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
@@ -97,7 +125,44 @@ def _check_archive(path: Path) -> None:
     if not pickles:
         raise ModelError(f"{path.name} is an archive, but not of a model.", "Unpack it and choose the model inside.")
     if any(entry.file_size > PICKLE_MAX_BYTES for entry in pickles):
-        raise ModelError(f"{path.name} has an absurdly large table of contents: it is refused.", SAFE_HINT)
+        raise _absurd(path)
+    with zipfile.ZipFile(path) as archive:
+        for entry in pickles:
+            try:
+                with archive.open(entry) as file:
+                    _check_names(path, file)
+            except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+                raise ModelError(f"{path.name} is cut off or damaged.", AGAIN) from error
+
+
+def _check_names(path: Path, file: IO[bytes]) -> None:
+    """Read what a pickle names, and run none of it. Where it is damaged, torch says so."""
+    start = file.tell()
+    try:
+        for count, (opcode, given, place) in enumerate(pickletools.genops(file)):
+            if count > OPCODES_MAX or (place or 0) - start > PICKLE_MAX_BYTES:
+                raise _absurd(path)
+            if "GLOBAL" in opcode.name or opcode.name in ("INST", "EXT1", "EXT2", "EXT4"):
+                _check_name(path, str(given))
+    except (ValueError, EOFError, UnicodeError, IndexError, struct.error, MemoryError, OverflowError):
+        return
+
+
+def _check_name(path: Path, name: str) -> None:
+    module, _, thing = name.partition(" ")
+    if module in ("torch", "torch.storage") and thing.endswith("Storage") and thing[: -len("Storage")] not in _STORAGES:
+        return
+    if module == "torch" and isinstance(getattr(torch, thing, None), torch.dtype):
+        return
+    if name not in _NAMED:
+        what = f"{module}.{thing}"[:80]
+        raise ModelError(
+            f"{path.name} carries more than weights: {what}, which is never run. It is refused.", SAFE_HINT
+        )
+
+
+def _absurd(path: Path) -> ModelError:
+    return ModelError(f"{path.name} has an absurdly large table of contents: it is refused.", SAFE_HINT)
 
 
 def _refuse(path: Path, error: Exception) -> NoReturn:
@@ -108,13 +173,23 @@ def _refuse(path: Path, error: Exception) -> NoReturn:
 
 
 def _tensors(path: Path, content: object) -> dict[str, Tensor]:
-    mapping = cast("Mapping[object, object]", content) if isinstance(content, Mapping) else {}
+    mapping = _mapping(content)
     for within in ("state_dict", "string_to_param"):  # a checkpoint, a textual inversion
-        if isinstance(inner := mapping.get(within), Mapping):
-            mapping = cast("Mapping[object, object]", inner)
+        if inner := _mapping(mapping.get(within)):
+            mapping = inner
     found = {name: value for name, value in mapping.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    strange = [
+        one for one in found.values() if one.layout != torch.strided or one.device.type != "cpu" or one.is_quantized
+    ]
+    if strange:
+        raise ModelError(f"{path.name} holds tensors without plain values (meta, sparse, quantised).", SAFE_HINT)
     held = sum(tensor.numel() * tensor.element_size() for tensor in found.values())
     if held > 2 * path.stat().st_size + (1 << 20):
         # A tensor with strides of 0 costs nothing in the file and everything once it is copied.
         raise ModelError(f"{path.name} would unpack to far more than its size: it is refused.", SAFE_HINT)
     return {name: tensor.detach() for name, tensor in found.items()}
+
+
+def _mapping(content: object) -> Mapping[object, object]:
+    """A dict as a plain one: what a pickle writes over an OrderedDict's own methods is not asked."""
+    return dict(dict.items(cast("dict[object, object]", content))) if isinstance(content, dict) else {}

@@ -212,7 +212,7 @@ def _receive(there: socket.socket, max_bytes: int, until: float) -> tuple[Header
 # ---- the other end
 
 
-def _confine(memory_bytes: int) -> None:
+def confine(memory_bytes: int) -> None:
     """At most so much more memory than there is now."""
     with suppress(OSError, ValueError):
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
@@ -253,7 +253,7 @@ def main() -> None:
     function = cast(Function, getattr(home, name))
     getattr(home, "prepare", lambda: None)()
     with socket.socket(fileno=int(fd)) as there:
-        _confine(int(memory_bytes))
+        confine(int(memory_bytes))
         _send(there, {"ready": True}, ())
         _serve(there, function, float(cpu_s))
 

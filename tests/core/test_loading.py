@@ -3,11 +3,14 @@
 import io
 import json
 import pickle
+import resource
 import struct
 import time
 import zipfile
+from collections import Counter, OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -203,6 +206,71 @@ def test_bombs_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "other.pth", "w") as file:
         file.writestr("notes.txt", "hello")
     refused(tmp_path / "other.pth", "not of a model")
+
+
+def asked_for(size: int) -> list[tuple[str, bytes]]:
+    """Pickles of a few bytes that ask for `size` bytes, or for tensors without values; with the name of the trick."""
+    zero, wanted = b"K\x00", pickle.dumps(size, 2)[2:-1]
+    storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
+
+    def call(name: str, args: bytes) -> bytes:
+        return b"c" + name.replace(" ", "\n").encode() + b"\n(" + args + b"tR"
+
+    made = {
+        "bytearray": call("builtins bytearray", wanted),
+        "bytearray of Python 2": call("__builtin__ bytearray", wanted),
+        "a bare storage": call("torch.storage UntypedStorage", wanted),
+        "a typed storage": call("torch.storage TypedStorage", wanted),
+        "a tensor class": call("torch FloatTensor", wanted),
+        "a tensor": call("torch Tensor", wanted),
+        "meta": call("torch._utils _rebuild_meta_tensor_no_storage", b"ctorch\nfloat32\n(K\x04t(K\x01t\x89"),
+        "sparse": call("torch._utils _rebuild_sparse_tensor", b"ctorch\nstrided\n(K\x00K\x00K\x00t"),
+        "quantised": call("torch._utils _rebuild_qtensor", storage),
+        "a wrapper": call("torch._utils _rebuild_wrapper_subclass", zero),
+        "device": call("torch._utils _rebuild_device_tensor_from_numpy", zero),
+    }
+    head = b"\x80\x02}X\x01\x00\x00\x00a"
+    return [(name, head + content + b"s.") for name, content in made.items()]
+
+
+@pytest.mark.parametrize(("trick", "content"), asked_for(6 << 30), ids=[name for name, _ in asked_for(1)])
+def test_a_pickle_gets_neither_memory_nor_tensors_without_values(trick, content, tmp_path):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for pack in (bytes, archive):
+        path = tmp_path / f"{pack.__name__}.pth"
+        path.write_bytes(pack(content))
+        refused(path, "more than weights")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10, trick
+
+
+def test_what_a_pickle_writes_over_a_dicts_methods_is_not_asked(tmp_path):
+    class Tricked:
+        def __reduce__(self):
+            over = {"items": torch.Size, "get": 7, "keys": 7, "values": 7, "_metadata": OrderedDict(version=1)}
+            return OrderedDict, (), over, None, iter([("a", torch.ones(2))])
+
+    tricked = Tricked()
+    torch.save(tricked, tmp_path / "tricked.pth")
+    torch.save({"state_dict": tricked}, tmp_path / "inner.pth")
+    for name in ("tricked.pth", "inner.pth"):
+        found = read_tensors(tmp_path / name)
+        assert list(found) == ["a"] and torch.equal(found["a"], torch.ones(2))
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_ordinary_pickles_of_every_kind_are_read(legacy, tmp_path):
+    content = {
+        "state_dict": OrderedDict(
+            half=torch.ones(2, dtype=torch.float16), bf=torch.ones(2, dtype=torch.bfloat16), whole=torch.arange(3),
+            weight=torch.nn.Parameter(torch.ones(2, 2)), flag=torch.tensor([True]), turned=torch.ones(2, 3).T,
+        ),
+        "epoch": 3, "seen": {1, 2}, "lr": Counter([1, 1]), "best": np.float64(0.5), "shape": torch.Size([1, 2]),
+    }  # fmt: skip
+    torch.save(content, tmp_path / "a.ckpt", _use_new_zipfile_serialization=not legacy)
+    found = read_tensors(tmp_path / "a.ckpt")
+    assert {name: tuple(one.shape) for name, one in found.items()} == {
+        "half": (2,), "bf": (2,), "whole": (3,), "weight": (2, 2), "flag": (1,), "turned": (3, 2),
+    }  # fmt: skip
 
 
 def test_lightning_checkpoints_load(tmp_path):

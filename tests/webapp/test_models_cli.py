@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import struct
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from controlnet_core.checkpoints.safetensors_header import read_header
 from tests.core.hub_server import Hub, serve
 from tests.webapp.test_library import CONTROL, FLUX, safetensors
 from webapp import root
+from webapp.application import library
 from webapp.cli import app
 
 Studio = Callable[..., Result]
@@ -69,6 +73,23 @@ def test_check_says_a_sentence_for_each_and_fails_for_bad_ones(studio: Studio, t
     assert both.exit_code == 1
     assert len(both.stdout.splitlines()) == 2
     assert "Flux" in both.stdout
+
+
+def test_a_checked_pickle_gets_a_bounded_share_of_memory(tmp_path: Path) -> None:
+    """Every name in it is one that weights have; what it asks for is four gigabytes all the same."""
+    pairs = b"".join(b"(M" + struct.pack("<H", k) + b"K\x01t" for k in range(60_000))
+    again = b"h\x01h\x00\x85R"  # an OrderedDict of all the pairs
+    content = (
+        b"\x80\x02}X\x01\x00\x00\x00a](](" + pairs + b"eq\x00ccollections\nOrderedDict\nq\x01" + again * 600 + b"es."
+    )
+    path = tmp_path / "greedy.ckpt"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", content)
+        file.writestr("archive/version", "3\n")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    verdict = library._checked_elsewhere(path)  # pyright: ignore[reportPrivateUsage]
+    assert not verdict.ok and "greedy.ckpt" in verdict.sentence and verdict.sentence.endswith(".")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < max(before, 1500 << 10)
 
 
 def test_transfer_extract_and_fresh_controls(studio: Studio, tmp_path: Path) -> None:

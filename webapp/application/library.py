@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -329,6 +330,10 @@ def _checked_elsewhere(path: Path) -> ModelProbe:
     command = [sys.executable, "-m", "webapp", "models", "check", "--json", str(path.resolve())]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=CHECK_TIMEOUT_S, check=False, text=True)
+        if done.returncode == -signal.SIGPROF:
+            return ModelProbe(
+                False, f"{path.name} takes far too long to look into: it is refused.", "Choose another file."
+            )
         return ModelProbe(**json.loads(done.stdout.splitlines()[-1]))
     except (subprocess.TimeoutExpired, ValueError, TypeError, IndexError):
         return ModelProbe(False, f"{path.name} could not be looked into.", "data/studio.log may say why.")

@@ -1,7 +1,7 @@
 """Who made what lies by name in a folder (data sets, photos for them, trainings), and what of it is shared.
 
-What nobody is noted for was put there by hand, by a command or by an older studio: it is everybody's. One small file beside
-the things; `belongings` does the same for what is kept by digest.
+What nobody is noted for was put there by hand, by a command or by an older studio: it is everybody's. One small file for each
+folder, data/owners/NAME.json; `belongings` does the same for what is kept by digest.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from typing import Any
 from controlnet_core.domain.errors import InputError
 from controlnet_core.storage import store
 
-FILE = ".owners.json"
-
 
 class Owners:
     """The owners of the things in one folder. Safe across threads."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
+        self.path = folder.parent / "owners" / f"{folder.name}.json"
         self._lock = threading.Lock()
 
     def note(self, name: str, workspace: str) -> None:
@@ -77,7 +75,7 @@ class Owners:
             return {}
         except (OSError, ValueError) as error:  # nobody is shown what may be somebody's
             raise InputError(
-                f"{self.path} cannot be read.", "Mend it; without it, all beside it is everybody's."
+                f"{self.path} cannot be read.", "Mend it; without it, what it is about is everybody's."
             ) from error
         return noted if isinstance(noted, dict) else {}
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from webapp.application.studio import Studio
 
 T = TypeVar("T")
+CHECK_MEMORY_BYTES = 512 << 20
+CHECK_CPU_S = 60.0
 app = typer.Typer(no_args_is_help=True, help="The models of this machine: list, fetch, check, delete, transfer.")
 Half = Annotated[bool, typer.Option("--half", help="Write half precision: half the size.")]
 Full = Annotated[bool, typer.Option("--full", help="Write the base model into the same file, for other programs.")]
@@ -54,6 +56,8 @@ def check_model(
         from controlnet_core.checkpoints.probe import check
 
         bad = 0
+        if json:
+            _confine([Path(given) for given in paths])
         for given in paths:
             path = Path(given)
             if not path.exists():
@@ -66,6 +70,20 @@ def check_model(
             print(dumps(asdict(verdict)) if json else f"{given}: {verdict.sentence} {verdict.hint}".rstrip())
         if bad and not json:
             raise typer.Exit(1)
+
+
+def _confine(paths: list[Path]) -> None:
+    """The pages' check may take so much memory and processor time, whatever a pickle asks for."""
+    import signal
+
+    import torch  # noqa: F401 - what it takes itself is not the file's
+
+    from controlnet_core.execution.confined import confine
+
+    largest = max((path.stat().st_size for path in paths if path.is_file()), default=0)
+    confine(2 * largest + CHECK_MEMORY_BYTES)  # a mapped file counts, and so does one that is read
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, CHECK_CPU_S)
 
 
 @app.command("download")
