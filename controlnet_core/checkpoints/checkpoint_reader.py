@@ -155,9 +155,9 @@ def _check_name(path: Path, name: str) -> None:
     if module == "torch" and isinstance(getattr(torch, thing, None), torch.dtype):
         return
     if name not in _NAMED:
-        what = f"{module}.{thing}"[:80]
+        what = f" ({module}.{thing})"[:80] if thing else ""
         raise ModelError(
-            f"{path.name} carries more than weights: {what}, which is never run. It is refused.", SAFE_HINT
+            f"{path.name} carries more than weights{what}: program code is never run, it is refused.", SAFE_HINT
         )
 
 

@@ -67,7 +67,7 @@ def test_a_training_is_started_watched_and_stopped(client: TestClient, studio: S
     assert begun.status_code == 202, begun.text
     assert (begun.json()["name"], begun.json()["steps"]) == ("rings", 100_000)
     assert "is training" in refused(client.post("/api/v1/trainings", json=ASKED | {"name": "other"}), 422)
-    config = studio.trainings.run("rings").config()
+    config = studio.trainings.run("rings", studio.keys.all()[0].owner).config()
     assert (config.training.batch, config.training.steps) == (1, 100_000)
     assert config.training.rate > 1e-5, "what is left out suits the small base model"
 
@@ -88,6 +88,12 @@ def test_a_training_is_started_watched_and_stopped(client: TestClient, studio: S
         states = [json.loads(line[6:])["state"] for line in stream.iter_lines() if line.startswith("data: ")]
     assert states[-1] == "stopped"
     (listed,) = client.get("/api/v1/trainings").json()["trainings"]
+    stranger = client_of(studio, "train", "read")
+    assert stranger.get("/api/v1/trainings").json()["trainings"] == []
+    for address in ("", "/events", "/samples/step-1-0.png"):
+        refused(stranger.get(f"/api/v1/trainings/rings{address}"), 404)
+    refused(stranger.delete("/api/v1/trainings/rings"), 404)
+    assert "somebody else" in refused(stranger.post("/api/v1/trainings", json=ASKED), 422)
     assert listed["result"] in {card.id for card in studio.catalog.cards()}
     assert client.delete("/api/v1/trainings/rings").json()["state"] == "stopped"
 

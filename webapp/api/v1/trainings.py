@@ -109,7 +109,7 @@ async def start(studio: Studio, request: Request, caller: Caller) -> Response:
     asked = await read(request, TrainingRequest)
 
     def begin() -> TrainingView:
-        return _view(studio.trainings.start(config_of(studio, asked, caller.owner)))
+        return _view(studio.trainings.start(config_of(studio, asked, caller.owner), caller.owner))
 
     return given(await to_thread.run_sync(begin), 202)
 
@@ -119,7 +119,7 @@ def config_of(studio: Studio, asked: TrainingRequest, owner: str) -> Config:
     base, control = studio.catalog.card(asked.base), studio.control(asked.control)
     if not control.trains:
         raise InputError(f"{control.title} cannot be trained here.", "Choose another control.")
-    sources = _sources(studio)
+    sources = _sources(studio, owner)
     if asked.data.source not in sources:
         raise InputError(
             f"There is no data called {asked.data.source[:80]!r}.", f"Known: {', '.join(sources)}; see data/datasets."
@@ -140,24 +140,24 @@ def config_of(studio: Studio, asked: TrainingRequest, owner: str) -> Config:
         raise runs.refusal(error) from error
 
 
-async def listed(studio: Studio, _request: Request, _caller: Caller) -> Response:
-    """Every training."""
+async def listed(studio: Studio, _request: Request, caller: Caller) -> Response:
+    """Every training that this key sees: its own, what others share, and what is nobody's."""
 
     def found() -> Trainings:
         known: list[TrainingView] = []
-        for run in studio.trainings.all():
+        for run in studio.trainings.seen(caller.owner):
             with suppress(InputError):  # a folder that somebody damaged hides no other
                 known.append(_view(run))
-        return Trainings(trainings=known, sources=list(_sources(studio)))
+        return Trainings(trainings=known, sources=list(_sources(studio, caller.owner)))
 
     return given(await to_thread.run_sync(found))
 
 
-async def one(studio: Studio, request: Request, _caller: Caller) -> Response:
+async def one(studio: Studio, request: Request, caller: Caller) -> Response:
     """One with its curve and samples."""
 
     def found() -> TrainingAnswer:
-        run = _run(studio, request)
+        run = _run(studio, request, caller)
         points = [
             CurvePoint(step=one.step, loss=_number(one.loss), norm=_number(one.norm), rate=_number(one.rate))
             for one in Outline(run).update()
@@ -169,11 +169,11 @@ async def one(studio: Studio, request: Request, _caller: Caller) -> Response:
     return given(await to_thread.run_sync(found))
 
 
-async def sample(studio: Studio, request: Request, _caller: Caller) -> Response:
+async def sample(studio: Studio, request: Request, caller: Caller) -> Response:
     """A sample as PNG."""
 
     def found() -> bytes:
-        run, file = _run(studio, request), request.path_params["file"]
+        run, file = _run(studio, request, caller), request.path_params["file"]
         known = (path for look in run.looks() for path in look.files)
         path = next((path for path in known if path.name == file), None)
         if path is None:
@@ -183,25 +183,27 @@ async def sample(studio: Studio, request: Request, _caller: Caller) -> Response:
     return Response(await to_thread.run_sync(found), media_type="image/png")
 
 
-async def wish(studio: Studio, request: Request, _caller: Caller) -> Response:
+async def wish(studio: Studio, request: Request, caller: Caller) -> Response:
     """Make it wait, or go on."""
     asked = await read(request, WishRequest)
 
     def say() -> TrainingView:
-        run = _run(studio, request)
+        run = _run(studio, request, caller)
+        studio.trainings.owners.check(run.name, caller.owner)
         if asked.wish == "run" and not run.alive():
-            return _view(studio.trainings.start(run.config()))
+            return _view(studio.trainings.start(run.config(), caller.owner))
         run.want(asked.wish)
         return _view(run)
 
     return given(await to_thread.run_sync(say))
 
 
-async def stop(studio: Studio, request: Request, _caller: Caller) -> Response:
+async def stop(studio: Studio, request: Request, caller: Caller) -> Response:
     """Stop it after the step that runs; its checkpoint stays."""
 
     def say() -> TrainingView:
-        run = _run(studio, request)
+        run = _run(studio, request, caller)
+        studio.trainings.owners.check(run.name, caller.owner)
         if run.alive():
             run.want("stop")
         return _view(run)
@@ -209,9 +211,9 @@ async def stop(studio: Studio, request: Request, _caller: Caller) -> Response:
     return given(await to_thread.run_sync(say))
 
 
-async def events(studio: Studio, request: Request, _caller: Caller) -> Response:
+async def events(studio: Studio, request: Request, caller: Caller) -> Response:
     """Server-sent events: where it stands, whenever that changes, until it is over."""
-    run = await to_thread.run_sync(_run, studio, request)
+    run = await to_thread.run_sync(_run, studio, request, caller)
     source = _follow(studio, run)
     return EventStream(await anext(source), source)
 
@@ -232,16 +234,16 @@ async def _follow(studio: Studio, run: Run) -> AsyncGenerator[bytes]:
         await asyncio.sleep(LOOK_S)
 
 
-def _run(studio: Studio, request: Request) -> Run:
+def _run(studio: Studio, request: Request, caller: Caller) -> Run:
     try:
-        return studio.trainings.run(request.path_params["name"])
+        return studio.trainings.run(request.path_params["name"], caller.owner)
     except InputError as error:
         raise Unknown(error.message, error.hint) from error
 
 
-def _sources(studio: Studio) -> Mapping[str, str]:
+def _sources(studio: Studio, owner: str) -> Mapping[str, str]:
     """What can be learnt from: a folder by its name, never by a path."""
-    return {key if key in BUILT_IN else title: key for key, title in studio.trainings.sources().items()}
+    return {key if key in BUILT_IN else title: key for key, title in studio.trainings.sources(owner).items()}
 
 
 def _view(run: Run) -> TrainingView:
