@@ -146,7 +146,16 @@ class Studio:
 
     def controls(self) -> dict[str, str]:
         """The titles of all conditions, by the names that `generate` and `detect` take."""
-        return {key: control.title for key, control in self._studio.controls.items()}
+        return {key: control.title for key, control in self.conditions().items()}
+
+    def conditions(self) -> Mapping[str, ControlType]:
+        """Everything about the conditions, by the same names."""
+        return self._studio.controls
+
+    def interrupt(self) -> None:
+        """Stop what runs and waits; whoever waits for it is told."""
+        for entry in self._studio.queue.open(_SESSION):
+            self._studio.cancel(entry.id)
 
     def generate(
         self,

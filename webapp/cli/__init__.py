@@ -11,7 +11,7 @@ import typer
 
 from controlnet_core.execution.devices import PATIENT
 from webapp.application.settings import Settings
-from webapp.cli import annotate, dataset, doctor, export, generate, keys, models, run, train
+from webapp.cli import annotate, dataset, doctor, export, generate, keys, mcp, models, run, train
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Draw, pose and paint what a model should make.")
 app.command("run")(run.run)
@@ -20,6 +20,7 @@ app.command("generate")(generate.generate)
 app.command("annotate", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(annotate.annotate)
 app.command("train")(train.train)
 app.command("export")(export.export)
+app.command("mcp")(mcp.mcp)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(dataset.app, name="dataset")
