@@ -31,8 +31,13 @@ BUSY_S = 1.0
 """So does what became of a job, and a finished picture, while another program holds the queue's or the gallery's file."""
 LENT_S = 2.0
 """How often it is looked whether a device that somebody borrowed is given back."""
+EARLY_MAX = 2
+"""A worker that died so often before it was ready promises nothing."""
+GONE_S = 600.0
+"""How long a worker whose machine is gone is still spoken of."""
 PAUSES_S = (0.0, 1.0, 2.0, 5.0, 15.0, 30.0)
 """Waiting times before a worker is started again, by how often in a row it died before it was ready."""
+_COMING_BACK = "The worker died and is coming back"
 _log = logging.getLogger("studio.workers")
 
 Tell = Callable[[str, Event], None]
@@ -43,24 +48,25 @@ Keep = Callable[[Job, tuple[bytes, ...]], tuple[str, ...]]
 class Status:
     """A worker as pages show it: `job` is the id of what it does, `text` says what is wrong when it is broken.
 
-    A worker that is "lent" has ended for as long as somebody else (a training) has its device. `deaths` counts how often it
-    was lost.
+    A worker that is "lent" has ended for as long as somebody else (a training) has its device, one that is "gone" for good,
+    with its machine. `deaths` counts how often it was lost; `number` is its own among all that there ever were.
     """
 
-    state: Literal["stopped", "starting", "ready", "busy", "broken", "lent"]
+    state: Literal["stopped", "starting", "ready", "busy", "broken", "lent", "gone"]
     device: str = ""
     text: str = ""
     pid: int = 0
     job: str = ""
     deaths: int = 0
+    number: int = 0
 
 
 class _Worker:
     """What the dispatcher knows about one worker."""
 
-    def __init__(self, port: WorkerPort) -> None:
+    def __init__(self, port: WorkerPort, number: int) -> None:
         self.port = port
-        self.status = Status("stopped", port.device.name)
+        self.status = Status("stopped", port.device.name, number=number)
         self.job: Job | None = None
         self.asked: float | None = None  # when its job was told to stop
         self.loaded: tuple[str, ...] = ()
@@ -77,6 +83,11 @@ class _Worker:
     def up(self) -> bool:
         """Whether it has said that it can take jobs, in this life."""
         return self.status.state in ("ready", "busy", "broken")
+
+    @property
+    def promises(self) -> bool:
+        """Whether it can draw, or is going to, as far as anybody knows."""
+        return self.status.state in ("ready", "busy") or (self.status.state == "starting" and self.early < EARLY_MAX)
 
     @property
     def free(self) -> bool:
@@ -102,7 +113,9 @@ class Dispatcher:
         lent: Callable[[WorkerPort], bool] = lambda _port: False,
     ) -> None:
         self.queue = queue
-        self._workers = [_Worker(port) for port in workers]
+        self._workers = [_Worker(port, number) for number, port in enumerate(workers)]
+        self._number = len(workers)
+        self._adding = threading.Lock()
         self._keep = keep
         self._tell = tell
         self._lent = lent
@@ -121,6 +134,16 @@ class Dispatcher:
                 worker.now(state="starting")
             self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
             self._thread.start()
+
+    def add(self, port: WorkerPort) -> None:
+        """One more worker, from now on: a machine joined."""
+        with self._adding:
+            worker = _Worker(port, self._number)
+            self._number += 1
+            if self._thread is not None:
+                worker.now(state="starting")
+            self._workers = [*self._workers, worker]
+        self.wake()
 
     def statuses(self) -> tuple[Status, ...]:
         """How each worker is, in the order of the devices."""
@@ -173,7 +196,10 @@ class Dispatcher:
     def _look_after_workers(self) -> None:
         """Start what is to be started, and let go of devices that somebody borrowed."""
         now = time.monotonic()
+        self._forget_the_gone(now)
         for worker in self._workers:
+            if worker.status.state == "gone":
+                continue
             lent = self._lent(worker.port)
             if worker.alive:
                 if lent and worker.job is None and worker.status.state != "lent":
@@ -183,6 +209,12 @@ class Dispatcher:
                 worker.now(state="lent", pid=0)
             elif worker.start_at <= now:
                 self._start(worker)
+
+    def _forget_the_gone(self, now: float) -> None:
+        with self._adding:
+            self._workers = [
+                one for one in self._workers if one.status.state != "gone" or now - one.free_since < GONE_S
+            ]
 
     def _start(self, worker: _Worker) -> None:
         worker.loaded, worker.alive = (), True
@@ -209,8 +241,13 @@ class Dispatcher:
 
     def _takers(self) -> list[_Worker]:
         """The workers that can take a job now. Before the first is up, those that start take one each."""
-        if any(worker.up for worker in self._workers):
-            return [worker for worker in self._workers if worker.free]
+        up = [worker for worker in self._workers if worker.up]
+        # Where others can draw, nobody's job is for a worker that has just said that it cannot.
+        sound = [worker for worker in self._workers if worker.promises]
+        if any(worker.up for worker in sound):
+            return [worker for worker in sound if worker.free]
+        if up and not sound:
+            return [worker for worker in up if worker.free]
         return [
             worker
             for worker in self._workers
@@ -332,7 +369,7 @@ class Dispatcher:
                 until.append(worker.asked + CANCEL_MAX_S)
             if worker.status.state == "lent":
                 until.append(now + LENT_S)
-            elif not worker.alive:
+            elif not worker.alive and worker.status.state != "gone":
                 until.append(worker.start_at)
         if self._full_until > now:
             until.append(self._full_until)
@@ -349,20 +386,23 @@ class Dispatcher:
         worker.start_at = time.monotonic() + PAUSES_S[min(worker.early, len(PAUSES_S) - 1)]
         deaths = worker.status.deaths + (not was_lent)
         worker.now(state="lent" if was_lent else "starting", pid=0, deaths=deaths)
+        if lost.for_good:
+            worker.free_since = time.monotonic()
+            worker.now(state="gone", text=f"{worker.status.device} was lost: its machine left.")
         if job is None:
             return
         if asked is not None:
             self._note(lambda: self._end_job(job.session, Event(job.id, "cancelled")))
             return
         _log.warning("the worker died (%s) during job %s", lost.reason, job.id)
-        self._note(lambda: self._lose_job(job))
+        text = f"{worker.status.device} was lost, it begins again elsewhere" if lost.for_good else _COMING_BACK
+        self._note(lambda: self._lose_job(job, text))
 
-    def _lose_job(self, job: Job) -> None:
+    def _lose_job(self, job: Job, text: str) -> None:
         entry = self.queue.lost(job.id)
         if entry.state == "failed":
             self._say(job.session, Event(job.id, "failed", text=entry.text, hint=entry.hint))
         else:
-            text = "The worker died and is coming back"
             self._say(job.session, Event(job.id, "queued", ahead=entry.ahead, text=text))
 
     def _end(self) -> None:

@@ -33,9 +33,13 @@ class Broken:
 
 @dataclass(frozen=True)
 class Lost:
-    """The worker is gone, and with it the job that it had; `reason` is for the log. The last that is said in one life."""
+    """The worker is gone, and with it the job that it had; `reason` is for the log. The last that is said in one life.
+
+    `for_good`: there will be no other life, since its machine is gone.
+    """
 
     reason: str
+    for_good: bool = False
 
 
 Said = Ready | Broken | Event | Lost

@@ -99,24 +99,24 @@ class Worker:
         """The engine, built at the first call that succeeds."""
         if self._engine is None:
             try:
-                self._engine = ENGINE_THREAD.submit(self._build).result()
+                self._engine = ENGINE_THREAD.submit(build, self._path, self._device).result()
             except StudioError as error:
                 self._say(Broken(error))
                 raise
             self._say_ready(self._engine)
         return self._engine
 
-    def _build(self) -> Engine:
-        try:
-            module, _, name = self._path.partition(":")
-            return getattr(import_module(module), name)(self._device)
-        except StudioError:
-            raise
-        except Exception as error:
-            _log.exception("the engine %s could not be built", self._path)
-            raise StudioError(
-                "The engine could not start.", "The file studio.log in the data folder says why."
-            ) from error
+
+def build(path: str, device: str) -> Engine:
+    """The engine of an import path on a device. Raises StudioError, whose details are logged."""
+    try:
+        module, _, name = path.partition(":")
+        return getattr(import_module(module), name)(device)
+    except StudioError:
+        raise
+    except Exception as error:
+        _log.exception("the engine %s could not be built", path)
+        raise StudioError("The engine could not start.", "The file studio.log in the data folder says why.") from error
 
 
 def main(fd: int, engine: str, device: str, log: str) -> None:

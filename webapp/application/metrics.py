@@ -31,7 +31,7 @@ from webapp.application.settings import version
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0)
 _OVER = ("done", "failed", "cancelled")
-_STATES = ("stopped", "starting", "ready", "busy", "broken", "lent")
+_STATES = ("stopped", "starting", "ready", "busy", "broken", "lent", "gone")
 Label = tuple[str, str]
 
 
@@ -123,7 +123,7 @@ class Metrics:
                     yield from histogram.lines(name, [("kind", kind)])
 
     def _workers(self) -> Iterator[str]:
-        statuses = [(str(number), status) for number, status in enumerate(self._statuses())]
+        statuses = [(str(status.number), status) for status in self._statuses()]
         yield from _about("studio_worker", "gauge", "1 for the state that a worker is in.")
         for number, status in statuses:
             for state in _STATES:

@@ -38,7 +38,7 @@ class Settings:
     STUDIO_FREE_MB: space on the disk that is left to others (default 2048); STUDIO_DEVICES: where pictures are made, a worker
     each ("cuda:0,cuda:1", "cpu"; default every GPU, else the processor); STUDIO_ENGINE: import path of what builds a
     worker's engine; STUDIO_API: 1 lets this machine's programs use the API without a key; STUDIO_API_ORIGINS: pages of other
-    sites that may use it, separated by blanks.
+    sites that may use it, separated by blanks; STUDIO_RAY: the Ray cluster on whose devices pictures are made ("auto", HOST:PORT).
     """
 
     data: Path = field(default_factory=lambda: home() / "data")
@@ -48,6 +48,7 @@ class Settings:
     devices: str = ""
     api: bool = False
     api_origins: tuple[str, ...] = ()
+    ray: str = ""
 
     @classmethod
     def from_environment(cls, given: Mapping[str, str] = os.environ) -> Settings:
@@ -61,6 +62,7 @@ class Settings:
             devices=given.get("STUDIO_DEVICES", ""),
             api=given.get("STUDIO_API", "") == "1",
             api_origins=tuple(given.get("STUDIO_API_ORIGINS", "").split()),
+            ray=given.get("STUDIO_RAY", "").strip(),
         )
 
     def catalog(self) -> Catalog:

@@ -34,6 +34,7 @@ from controlnet_core.execution.devices import Device, devices, is_borrowed
 from controlnet_core.execution.dispatcher import Dispatcher
 from controlnet_core.execution.local_process import LocalProcess
 from controlnet_core.execution.queue import Queue, QueueEntry
+from controlnet_core.execution.ray_cluster import RayCluster
 from controlnet_core.models import fit
 from controlnet_core.storage import store
 from controlnet_core.storage.gallery import Gallery
@@ -118,16 +119,34 @@ class Studio:
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
-        """The worker processes, one for each device."""
+        """The workers, one for each device: processes of this machine, or actors of a Ray cluster."""
         here = self.settings
-        where = {"STUDIO_DATA": str(here.data), "STUDIO_MODELS": str(here.models)}
-        return Dispatcher(
+        dispatcher = Dispatcher(
             self.queue,
-            [LocalProcess(here.engine, device, log=here.log, env=where) for device in self.devices],
+            []
+            if self.cluster
+            else [LocalProcess(here.engine, one, log=here.log, env=self._where) for one in self.devices],
             keep=self.gallery.add,
             tell=self._tell,
-            lent=lambda port: len(self.devices) > 1 and is_borrowed(port.device, here.data),
+            lent=lambda port: not here.ray and len(self.devices) > 1 and is_borrowed(port.device, here.data),
         )
+        if self.cluster is not None:
+            self.cluster.follow(dispatcher.add)
+        return dispatcher
+
+    @cached_property
+    def cluster(self) -> RayCluster | None:
+        """The Ray cluster whose devices are used, where one was named. Raises StudioError when it is not there."""
+        here = self.settings
+        if not here.ray:
+            return None
+        cluster = RayCluster(here.ray, here.engine, log=here.log, read=self.blobs.get, environment=self._where)
+        cluster.connect()
+        return cluster
+
+    @property
+    def _where(self) -> dict[str, str]:
+        return {"STUDIO_DATA": str(self.settings.data), "STUDIO_MODELS": str(self.settings.models)}
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -175,6 +194,11 @@ class Studio:
                 f"A studio is already running on {self.settings.data}.",
                 "Use that one, or set STUDIO_DATA to another folder.",
             ) from error
+        try:
+            _ = self.cluster
+        except StudioError:
+            claim.close()
+            raise
         self._claim = claim
 
     def close(self) -> None:
@@ -188,6 +212,8 @@ class Studio:
         self.pages.close()
         self.housekeeping.stop()
         self.dispatcher.stop()
+        if self.cluster is not None:
+            self.cluster.close()
         self.queue.close()
         if self._claim is not None:
             self._claim.close()

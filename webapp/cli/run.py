@@ -40,6 +40,9 @@ def run(
         list[str] | None,
         typer.Option(metavar="URL", help="A page of another site that may use the API; may be repeated."),
     ] = None,
+    ray: Annotated[
+        str, typer.Option(metavar="auto|HOST:PORT", help="Draw on the devices of a Ray cluster; auto: this machine's.")
+    ] = "",
     name: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="Name under which a proxy shows it; may be repeated.")
     ] = None,
@@ -49,6 +52,8 @@ def run(
         _use_absolute_folders()
         if api:
             os.environ["STUDIO_API"] = "1"
+        if ray:
+            os.environ["STUDIO_RAY"] = ray
         if api_origin:
             os.environ["STUDIO_API_ORIGINS"] = " ".join(api_origin)
         # Streamlit looks for the server's configuration here.
@@ -116,18 +121,23 @@ def _announce(host: str, port: int, base: str, browser: bool, here: Studio) -> N
         webbrowser.open(url)
     if here.queue.put_aside is not None:
         print(f"The list of jobs was damaged: it lies at {here.queue.put_aside}, and a new one begins.", flush=True)
-    waiting = list(range(len(here.devices)))
-    while waiting:
+    told: set[int] = set()
+    while here.dispatcher.is_alive:
         statuses = here.dispatcher.statuses()
-        for number in [one for one in waiting if statuses[one].state not in ("starting", "stopped")]:
-            waiting.remove(number)
-            _say_worker(statuses[number], f"worker {number + 1}" if len(statuses) > 1 else "worker")
+        for status in statuses:
+            if status.number not in told and status.state not in ("starting", "stopped"):
+                told.add(status.number)
+                _say_worker(status, f"worker {status.number + 1}" if len(statuses) > 1 else "worker")
+        if len(told) == len(statuses) and here.cluster is None:
+            return
         time.sleep(0.25)
 
 
 def _say_worker(status: Status, name: str) -> None:
     if status.state == "broken":
         print(f"The {name} cannot draw yet: {status.text}", flush=True)
+    elif status.state == "gone":
+        print(status.text, flush=True)
     elif status.state == "lent":
         print(f"The {name} waits: a training has {status.device}.", flush=True)
     else:

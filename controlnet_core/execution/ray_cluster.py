@@ -1,0 +1,234 @@
+"""Workers in a Ray cluster, as the dispatcher sees them: one `RayWorker` for each device of each node.
+
+    cluster = RayCluster("auto", "webapp.application.engine:build", log=..., read=blobs.get)
+    cluster.connect()                       raises StudioError where there is none
+    cluster.follow(dispatcher.add)          for each device that is there, and for those of nodes that join later
+
+Imports no ray: a child process, `ray_bridge`, speaks to the cluster, and may die without the studio.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from controlnet_core.domain.errors import StudioError
+from controlnet_core.domain.job import Event, Job
+from controlnet_core.execution.devices import Device
+from controlnet_core.execution.edition import edition
+from controlnet_core.execution.port import Broken, Hear, Lost, Ready, Said
+from controlnet_core.execution.ray_host import Place
+
+CONNECT_S = 60.0
+_ROOT = Path(__file__).resolve().parents[2]
+_log = logging.getLogger("studio.workers")
+
+
+class RayCluster:
+    """One cluster, and the bridge to it. `read(digest)` gives the PNG of a picture that a job names. Safe across threads."""
+
+    def __init__(
+        self,
+        address: str,
+        engine: str,
+        *,
+        log: Path,
+        read: Callable[[str], bytes],
+        environment: Mapping[str, str] | None = None,
+        edition_of_studio: str = "",
+    ) -> None:
+        self.address, self.engine, self.read = address, engine, read
+        self._on_join: Callable[[RayWorker], None] | None = None
+        self._log, self._environment = log, dict(environment or {})
+        self._edition = edition_of_studio or edition()
+        self._lock = threading.RLock()
+        self._sending = threading.Lock()
+        self._connection: Connection | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._workers: dict[str, RayWorker] = {}
+        self._first: queue.SimpleQueue[StudioError | None] = queue.SimpleQueue()
+        self._closed = False
+
+    def connect(self) -> None:
+        """Reach the cluster. Raises StudioError where there is none that can be used."""
+        if find_spec("ray") is None:
+            raise StudioError(
+                "Ray is not installed here.",
+                "Install it: pip install 'controlnet-studio[ray]', in a clone ray==2.60.*.",
+            )
+        self._bridge()
+        try:
+            refused = self._first.get(timeout=CONNECT_S)
+        except queue.Empty:
+            refused = StudioError(f"The Ray cluster {self.address} does not answer.", "studio.log says more.")
+        if refused is not None:
+            self.close()
+            raise refused
+
+    def follow(self, on_join: Callable[[RayWorker], None]) -> None:
+        """Tell of each worker that there is, now and whenever one joins."""
+        with self._lock:
+            self._on_join = on_join
+            for worker in self._workers.values():
+                on_join(worker)
+
+    @property
+    def pid(self) -> int:
+        """The process that speaks to the cluster; 0 when there is none."""
+        return self._child.pid if self._child is not None else 0
+
+    def close(self) -> None:
+        """End the bridge, and with it the actors."""
+        self._closed = True
+        with self._lock:
+            if self._child is not None:
+                with suppress(OSError):
+                    self._child.kill()
+                self._child.wait()
+
+    def send(self, word: str, key: str, value: object) -> bool:
+        """Tell the bridge; whether there is one."""
+        with self._sending, suppress(OSError):
+            if self._connection is not None:
+                self._connection.send((word, key, value))
+                return True
+        return False
+
+    def start(self, key: str) -> None:
+        """Begin a life of the worker at a place; raises OSError when no process can be made."""
+        self._bridge()
+        self.send("start", key, None)
+
+    def _bridge(self) -> None:
+        """See to it that there is one."""
+        with self._lock:
+            if self._connection is not None or self._closed:
+                return
+            ours, theirs = socket.socketpair()
+            with theirs:
+                paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+                code = "from controlnet_core.execution.ray_bridge import main; main()"
+                told = [str(theirs.fileno()), self.address, self.engine, str(self._log), self._edition]
+                self._log.parent.mkdir(parents=True, exist_ok=True)
+                with self._log.open("ab") as log:
+                    self._child = subprocess.Popen(
+                        [sys.executable, "-c", code, *told, json.dumps(self._environment)],
+                        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+                        pass_fds=[theirs.fileno()],
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                    )
+            self._connection = Connection(ours.detach())
+            threading.Thread(
+                target=self._listen, args=(self._connection, self._child), name="ray bridge", daemon=True
+            ).start()
+
+    def _listen(self, connection: Connection, child: subprocess.Popen[bytes]) -> None:
+        try:
+            while True:
+                self._hear(*connection.recv())
+        except (EOFError, OSError):
+            pass  # it is gone
+        except Exception:
+            _log.exception("what the cluster said could not be understood")
+            child.kill()
+        child.wait()
+        with self._lock:
+            self._connection = None
+            with self._sending:
+                connection.close()
+            workers = list(self._workers.values())
+        self._first.put(StudioError("The way to the Ray cluster was lost.", "studio.log says more."))
+        for worker in workers:
+            worker.hear(Lost(f"the bridge ended with status {child.returncode}"))
+
+    def _hear(self, word: str, key: str, value: Any) -> None:
+        if word == "said" and key in self._workers:
+            self._workers[key].hear(value)
+            if isinstance(value, Lost) and value.for_good:
+                del self._workers[key]
+        elif word == "refused":
+            self._first.put(value)
+            for worker in list(self._workers.values()):
+                worker.hear(Broken(value))
+        elif word == "places":
+            self._take(value)
+
+    def _take(self, places: tuple[Place, ...]) -> None:
+        """Workers for the devices that are new, and none for those that are gone."""
+        here = {place.key: place for place in places}
+        with self._lock:
+            new = [RayWorker(self, place) for key, place in here.items() if key not in self._workers]
+            gone = [worker for key, worker in self._workers.items() if key not in here]
+            self._workers |= {worker.place.key: worker for worker in new}
+            for worker in new if self._on_join is not None else ():
+                self._on_join(worker)
+        self._first.put(None)
+        for worker in gone:
+            worker.hear(Lost("its node left the cluster", for_good=True))
+
+
+class RayWorker:
+    """The `WorkerPort` of one device of a node."""
+
+    def __init__(self, cluster: RayCluster, place: Place) -> None:
+        self.place = place
+        self.device = Device(place.name)
+        self._cluster = cluster
+        self._hear: Hear | None = None
+        self._ready: Ready | None = None
+        self._lock = threading.Lock()
+
+    def start(self, hear: Hear) -> None:
+        """Begin a life; see `WorkerPort`."""
+        with self._lock:
+            self._hear = hear
+        self._cluster.start(self.place.key)
+
+    def run(self, job: Job) -> None:
+        """Do a job: it travels with its pictures as they are kept, not as they are in memory."""
+        try:
+            pngs = {digest: self._cluster.read(digest) for digest in job.work.pictures}
+        except StudioError as error:
+            self.hear(Event(job.id, "failed", text=error.message, hint=error.hint))
+            if self._ready is not None:
+                self.hear(self._ready)
+            return
+        bare = Job(job.id, job.session, job.work, {}, job.owner, job.slot, job.lifetime)
+        self._cluster.send("run", self.place.key, (bare, pngs))
+
+    def cancel(self, id: str) -> None:
+        """Stop a job at its next step."""
+        self._cluster.send("cancel", self.place.key, id)
+
+    def stop(self) -> None:
+        """End after the step that runs now."""
+        self._cluster.send("stop", self.place.key, None)
+
+    def kill(self) -> None:
+        """End at once."""
+        self._cluster.send("kill", self.place.key, None)
+
+    def hear(self, said: Said) -> None:
+        """What it says, as the bridge passes it on. After `Lost` nothing comes until it is started again."""
+        with self._lock:
+            hear = self._hear
+            if isinstance(said, Ready):
+                self._ready = said
+            if isinstance(said, Lost):
+                self._hear = self._ready = None
+        if hear is not None:
+            hear(said)

@@ -1,0 +1,145 @@
+"""The far end of a worker in a Ray cluster: an actor's body, which owns one device of a node and does one job at a time there.
+
+Imports no ray: `ray_bridge` makes an actor of it. Like `worker`, it queues nothing; what it logs travels with the events, since
+the studio's log is on another machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from controlnet_core.domain import picture
+from controlnet_core.domain.errors import StudioError
+from controlnet_core.domain.job import Engine, Event, Job
+from controlnet_core.execution.devices import PATIENT
+from controlnet_core.execution.edition import edition
+from controlnet_core.execution.execute import ENGINE_THREAD, execute
+from controlnet_core.execution.port import Broken, Ready
+from controlnet_core.execution.worker import build
+
+
+@dataclass(frozen=True)
+class Place:
+    """One device of a node. `key` is its own in the cluster, `name` what people read ("cuda:1 on box2")."""
+
+    key: str
+    node: str
+    name: str
+    kind: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A line for the studio's log."""
+
+    text: str
+
+
+class Host:
+    """Does jobs on the device of `place`, with the engine that the import path `engine` builds.
+
+    `environment` is what the studio would tell a worker on its own machine; a node's own wins. `wanted` is the studio's edition.
+    """
+
+    def __init__(self, engine: str, place: Place, environment: Mapping[str, str], wanted: str) -> None:
+        self._path, self._place, self._wanted = engine, place, wanted
+        self._engine: Engine | None = None
+        self._stopped: set[str] = set()
+        self._stopping = False
+        self._ended = threading.Event()
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        _settle(place, environment)
+        logging.getLogger("studio").addHandler(_Lines(self._lines))
+
+    def build(self) -> list[Logged | Ready | Broken]:
+        """Build the engine; returns what there is to say about it."""
+        try:
+            said: Ready | Broken = self._ready(self._built())
+        except StudioError as error:
+            said = Broken(error)
+        return [*self._logged(), said]
+
+    def run(self, job: Job, digests: Sequence[str], *pngs: bytes) -> Iterator[Event | Logged | Ready]:
+        """What happens to a job, whose pictures are `pngs`; `Ready` at last."""
+        try:
+            engine = self._built()
+        except StudioError as error:
+            yield from self._logged()
+            yield Event(job.id, "failed", text=error.message, hint=error.hint)
+            return
+        try:
+            given = dict(zip(digests, pngs, strict=True))
+            pictures = {
+                digest: picture.open_picture(png, alpha=job.work.keeps_alpha(digest)) for digest, png in given.items()
+            }
+        except StudioError as error:
+            yield Event(job.id, "failed", text=error.message, hint=error.hint)
+            yield self._ready(engine)
+            return
+        for event in execute(replace(job, pictures=pictures), engine, lambda: self._is_cancelled(job)):
+            yield from self._logged()
+            yield event
+        self._stopped.discard(job.id)
+        yield self._ready(engine)
+
+    def cancel(self, id: str) -> None:
+        """Stop a job at its next step. Called beside `run`."""
+        self._stopped.add(id)
+
+    def stop(self) -> None:
+        """Stop whatever runs at its next step. Called beside `run`."""
+        self._stopping = True
+
+    def watch(self) -> None:
+        """Returns never: whoever waits for it hears at once when this process is gone."""
+        self._ended.wait()
+
+    def _is_cancelled(self, job: Job) -> bool:
+        return self._stopping or job.id in self._stopped
+
+    def _logged(self) -> Iterator[Logged]:
+        while not self._lines.empty():
+            yield Logged(self._lines.get())
+
+    def _ready(self, engine: Engine) -> Ready:
+        return Ready(self._place.name, tuple(engine.loaded()))
+
+    def _built(self) -> Engine:
+        if edition() != self._wanted:
+            raise StudioError(
+                f"{self._place.name} has another version of the studio ({edition()}, here {self._wanted}).",
+                "Install the same version on every node, and start the node again.",
+            )
+        if self._engine is None:
+            self._engine = ENGINE_THREAD.submit(build, self._path, self._place.kind).result()
+        return self._engine
+
+
+class _Lines(logging.Handler):
+    """Keeps what is logged, as text."""
+
+    def __init__(self, lines: queue.SimpleQueue[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record."""
+        self._lines.put(self.format(record))
+
+
+def _settle(place: Place, environment: Mapping[str, str]) -> None:
+    """The process's environment, before anybody imports torch."""
+    for name, value in (PATIENT | environment).items():
+        if name == "STUDIO_MODELS" and not Path(value).is_dir():
+            continue  # the studio's folder is not on this node: its own usual one is
+        os.environ.setdefault(name, value)
+    if place.kind == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        os.environ["OMP_NUM_THREADS"] = str(place.threads)  # Ray allows one, for one that takes one of its places
