@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,13 @@ def test_an_arrow_up_is_caught() -> None:
 def test_low_floors_import_no_torch(floor: str) -> None:
     heavy = {str(path): found for path in modules(f"controlnet_core/{floor}") if (found := imported(path) & HEAVY)}
     assert not heavy
+
+
+def test_one_door_to_ray() -> None:
+    """Ray is optional, heavy, and ends whoever speaks to it: only the process that does nothing else imports it."""
+    door = ROOT / "controlnet_core" / "execution" / "ray_bridge.py"
+    known = re.compile(r"""\b(?:import|from) ray\b|import_module\(["']ray\b""")
+    assert [path for room in ROOMS for path in modules(room) if known.search(path.read_text("utf-8"))] == [door]
 
 
 def test_one_door_to_diffusers() -> None:

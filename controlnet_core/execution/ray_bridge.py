@@ -22,6 +22,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,10 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "4")  # seconds until a cluster that refuses us is taken at its word
 
-import ray
-from ray.exceptions import (
-    ObjectStoreFullError,
-    OutOfDiskError,
-    RayActorError,
-    RayError,
-    RayTaskError,
-)
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+# An optional library without types: by name, so that nobody has to have it who reads this.
+ray: Any = import_module("ray")
+errors: Any = import_module("ray.exceptions")
+_affinity: Any = import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
 
 LOOK_S = 1.0
 """How often it is looked whether nodes came or went."""
@@ -106,7 +102,7 @@ class Bridge:
             if digest not in self._blobs:
                 try:
                     self._blobs[digest] = ray.put(png)
-                except (ObjectStoreFullError, OutOfDiskError) as error:
+                except (errors.ObjectStoreFullError, errors.OutOfDiskError) as error:
                     self._blobs.clear()
                     raise StudioError(
                         "The cluster's object store is full: this job's pictures find no room there.",
@@ -206,7 +202,7 @@ class _Life:
         elif word == "kill":
             self._end()
         else:
-            with suppress(RayError):
+            with suppress(errors.RayError):
                 if word == "cancel":
                     self._actor.cancel.options(concurrency_group="control").remote(value)
                 elif word == "stop":
@@ -220,7 +216,7 @@ class _Life:
                 self._say(said)
             while not self._killed and (asked := self._inbox.get()) is not None:
                 self._do(*asked)
-        except (RayError, ValueError) as error:
+        except (errors.RayError, ValueError) as error:
             self._reason = _reason(error)
         except Exception as error:
             _log.exception("%s: something unexpected", self._place.name)
@@ -237,7 +233,7 @@ class _Life:
         needs: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if place.kind == "cuda" else {"num_cpus": 1}
         actor = ray.remote(
             **needs,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(place.node, soft=False),
+            scheduling_strategy=_affinity(place.node, soft=False),
             concurrency_groups={"control": 1, "watch": 1},
             max_restarts=0,
         )(Host)
@@ -248,7 +244,7 @@ class _Life:
         """Wake whoever waits for the next job when the actor is gone."""
         try:
             ray.get(actor.watch.options(concurrency_group="watch").remote())
-        except (RayError, ValueError) as error:
+        except (errors.RayError, ValueError) as error:
             if not self._killed:
                 self._reason = _reason(error)
         self._killed = True
@@ -263,11 +259,13 @@ class _Life:
                 self._say(ray.get(ref))
         except StudioError as error:
             self._fail(job, error)
-        except (ObjectStoreFullError, OutOfDiskError, RayTaskError) as error:
-            if isinstance(error, RayActorError):
+        except (errors.ObjectStoreFullError, errors.OutOfDiskError, errors.RayTaskError) as error:
+            if isinstance(error, errors.RayActorError):
                 raise
             _log.error("%s: job %s: %s", self._place.name, job.id, error)
-            full = isinstance(error, (ObjectStoreFullError, OutOfDiskError)) or "ObjectStoreFull" in str(error)
+            full = isinstance(error, (errors.ObjectStoreFullError, errors.OutOfDiskError)) or "ObjectStoreFull" in str(
+                error
+            )
             text = "The cluster's object store is full." if full else "Something went wrong on the way to the device."
             hint = f"Try again. If it happens again, data/studio.log says why, under job {job.id}."
             self._fail(job, StudioError(text, hint))
@@ -286,7 +284,7 @@ class _Life:
 
     def _end(self) -> None:
         self._killed = True
-        with suppress(RayError, ValueError):
+        with suppress(errors.RayError, ValueError):
             ray.kill(self._actor)
 
 

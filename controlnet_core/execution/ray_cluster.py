@@ -174,8 +174,9 @@ class RayCluster:
             new = [RayWorker(self, place) for key, place in here.items() if key not in self._workers]
             gone = [worker for key, worker in self._workers.items() if key not in here]
             self._workers |= {worker.place.key: worker for worker in new}
-            for worker in new if self._on_join is not None else ():
-                self._on_join(worker)
+            if self._on_join is not None:
+                for worker in new:
+                    self._on_join(worker)
         self._first.put(None)
         for worker in gone:
             worker.hear(Lost("its node left the cluster", for_good=True))

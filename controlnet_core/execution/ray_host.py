@@ -10,13 +10,18 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from controlnet_core.domain import picture
-from controlnet_core.domain.errors import StudioError
-from controlnet_core.domain.job import Engine, Event, Job
+from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.detection import Detection
+from controlnet_core.domain.document import Document
+from controlnet_core.domain.errors import ModelMissing, StudioError
+from controlnet_core.domain.job import Engine, Event, Job, OnLoad, OnStep
+from controlnet_core.domain.recipe import Recipe
 from controlnet_core.execution.devices import PATIENT
 from controlnet_core.execution.edition import edition
 from controlnet_core.execution.execute import ENGINE_THREAD, execute
@@ -83,7 +88,9 @@ class Host:
             yield Event(job.id, "failed", text=error.message, hint=error.hint)
             yield self._ready(engine)
             return
-        for event in execute(replace(job, pictures=pictures), engine, lambda: self._is_cancelled(job)):
+        for event in execute(
+            replace(job, pictures=pictures), _OnNode(engine, self._place), lambda: self._is_cancelled(job)
+        ):
             yield from self._logged()
             yield event
         self._stopped.discard(job.id)
@@ -122,6 +129,35 @@ class Host:
         return self._engine
 
 
+class _OnNode:
+    """An engine that says on which node a model is missing: the studio's own pages may well show it."""
+
+    def __init__(self, engine: Engine, place: Place) -> None:
+        self._engine, self._place = engine, place
+
+    def run(self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep, on_load: OnLoad) -> list[Rgb]:
+        """See `Engine`."""
+        with self._named():
+            return self._engine.run(recipe, pictures, on_step, on_load)
+
+    def detect(self, detection: Detection, picture: Rgb, on_load: OnLoad) -> Document:
+        """See `Engine`."""
+        with self._named():
+            return self._engine.detect(detection, picture, on_load)
+
+    def loaded(self) -> Collection[str]:
+        """See `Engine`."""
+        return self._engine.loaded()
+
+    @contextmanager
+    def _named(self) -> Generator[None]:
+        try:
+            yield
+        except ModelMissing as error:
+            folder = os.environ.get("STUDIO_MODELS", "its models folder")
+            raise ModelMissing(f"{self._place.name}: {error.message}", f"Put it into {folder} on that node.") from error
+
+
 class _Lines(logging.Handler):
     """Keeps what is logged, as text."""
 
@@ -136,7 +172,7 @@ class _Lines(logging.Handler):
 
 def _settle(place: Place, environment: Mapping[str, str]) -> None:
     """The process's environment, before anybody imports torch."""
-    for name, value in (PATIENT | environment).items():
+    for name, value in (PATIENT | dict(environment)).items():
         if name == "STUDIO_MODELS" and not Path(value).is_dir():
             continue  # the studio's folder is not on this node: its own usual one is
         os.environ.setdefault(name, value)

@@ -13,7 +13,7 @@ from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.job import Event, Job
 from controlnet_core.execution.devices import Device, borrow, devices, free_gpu_bytes, is_borrowed, visible_gpus
 from controlnet_core.execution.dispatcher import Dispatcher
-from controlnet_core.execution.port import Hear, Lost, Ready
+from controlnet_core.execution.port import Broken, Hear, Lost, Ready
 from controlnet_core.execution.queue import Queue
 from controlnet_core.storage.store import Blobs
 from tests.core.test_worker import Shop, open_shop, recipe, until
@@ -251,3 +251,43 @@ def test_a_device_that_is_not_here_is_refused_in_a_sentence_at_start(
     with pytest.raises(StudioError) as refused:
         Studio(Settings(tmp_path, tmp_path / "models", devices=wanted)).claim()
     assert refused.value.message == message and hint in refused.value.hint
+
+
+def test_a_worker_that_joins_is_given_work_and_one_that_is_gone_gives_its_job_to_another(
+    pool: Dispatcher, ports: list[Port]
+) -> None:
+    late = Port("cuda:0 on box2")
+    pool.add(late)
+    until(lambda: late.lives == 1)
+    late.ready("large")
+    put(pool, "a", model="large")
+    until(lambda: late.jobs)
+    late.hear(Lost("its node left the cluster", for_good=True))
+    until(lambda: states(pool)[3] == "gone")
+    assert pool.statuses()[3].text == "cuda:0 on box2 was lost: its machine left."
+    until(lambda: any(port.jobs for port in ports))  # one that starts takes it
+    assert late.lives == 1, "it is not started again"
+    assert [status.number for status in pool.statuses()] == [0, 1, 2, 3]
+    assert pool.statuses()[3].deaths == 1
+
+
+def test_no_job_goes_to_a_worker_that_cannot_draw_while_another_can_or_may(pool: Dispatcher, ports: list[Port]) -> None:
+    ports[0].hear(Broken(StudioError("It has another version.")))
+    until(lambda: states(pool)[0] == "broken")
+    ports[1].ready()
+    until(lambda: states(pool)[1] == "ready")
+    put(pool, "a")
+    put(pool, "b")
+    until(lambda: ports[1].jobs)
+    ports[1].end()
+    ports[1].ready()
+    until(lambda: [job.id for job in ports[1].jobs] == ["a", "b"])
+    ports[1].hear(Lost("a test"))
+    until(lambda: ports[1].lives == 2)
+    until(lambda: len(ports[1].jobs) == 3 or ports[2].jobs)
+    assert not ports[0].jobs, "others may draw soon"
+    for port in ports[1:]:
+        port.hear(Broken(StudioError("Not here, either.")))
+    until(lambda: states(pool) == ["broken"] * 3)
+    put(pool, "c")
+    until(lambda: "c" in [port.jobs[-1].id for port in ports if port.jobs])  # then anybody tries

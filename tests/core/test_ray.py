@@ -27,6 +27,8 @@ from tests.core.test_worker import ENGINE, RECIPE, Shop, until
 from tests.ports import free_port
 from tests.ray_nodes import STORE_BYTES, Cluster, ray_program
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:

@@ -25,11 +25,11 @@ def jobs(studio: Studio, workspace: str) -> views.Jobs:
     own = [entry for entry in everybody if entry.owner == workspace]
     over = [entry for entry in studio.queue.of(workspace, OVER_MAX + len(own)) if entry.over]
     workers = studio.dispatcher.statuses()
-    at_work = sum(worker.state != "lent" for worker in workers)
+    at_work = sum(worker.state not in ("lent", "gone") for worker in workers)
     return views.Jobs(
         open=[view(studio, entry, pace.wait_s(entry, everybody, at_work)) for entry in own],
         over=[view(studio, entry) for entry in over[:OVER_MAX]],
-        workers=[views.Worker(device=worker.device, state=worker.state) for worker in workers],
+        workers=[views.Worker(device=worker.device, state=worker.state, text=worker.text) for worker in workers],
     )
 
 

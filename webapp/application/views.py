@@ -166,6 +166,7 @@ class Worker(View):
 
     device: str
     state: str
+    text: str = ""
 
 
 class Jobs(View):

@@ -51,11 +51,19 @@ def told() -> Iterator[Telling]:
 
 
 def places(devices: Sequence[str]) -> str:
-    """Where something is done, in words: "on the CPU", "on 2 GPUs and the CPU"; "" while nobody knows."""
-    gpus, cpus = (sum(device.partition(":")[0] in kinds for device in devices) for kinds in (("cuda", "mps"), ("cpu",)))
+    """Where something is done, in words: "on the CPU", "on 2 GPUs and the CPU", "on 5 GPUs of 2 machines"; "" while nobody knows.
+
+    A device of another machine is called "cuda:1 on box2".
+    """
+    kinds = [device.partition(" on ")[0].partition(":")[0] for device in devices]
+    machines = {machine for device in devices if (machine := device.partition(" on ")[2])}
+    gpus, cpus = (sum(kind in named for kind in kinds) for named in (("cuda", "mps"), ("cpu",)))
     parts = ["the GPU" if gpus == 1 else f"{gpus} GPUs"] if gpus else []
-    parts += ["the CPU"] if cpus else []
-    return f"on {' and '.join(parts)}" if parts else ""
+    parts += ["the CPU" if cpus == 1 or not machines else f"{cpus} CPUs"] if cpus else []
+    where = (
+        f" of {plain(machines.pop())}" if len(machines) == 1 else f" of {len(machines)} machines" if machines else ""
+    )
+    return f"on {' and '.join(parts)}{where}" if parts else ""
 
 
 def plain(text: str) -> str:

@@ -121,7 +121,7 @@ def _memory(
     rooms = [
         (room_bytes, status.device)
         for status in studio.dispatcher.statuses()
-        if status.device and (room_bytes := _ROOM.bytes(status.device, status.pid))
+        if status.device and status.pid and (room_bytes := _ROOM.bytes(status.device, status.pid))
     ]
     if not rooms:
         return ""

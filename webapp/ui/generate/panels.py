@@ -304,10 +304,10 @@ def model_line(studio: Studio) -> None:
     card = model_card(studio)
     statuses = studio.dispatcher.statuses()
     broken = [status for status in statuses if status.state == "broken"]
-    if len(broken) == len(statuses):
+    if broken and len(broken) == len([status for status in statuses if status.state != "gone"]):
         st.warning("The engine cannot start; data/studio.log says why. You can draw, but not generate.")
     elif broken:
-        st.warning(f"The engine cannot start on {broken[0].device}; data/studio.log says why. The others draw.")
+        st.warning(f"{plain(broken[0].device)} cannot draw: {plain(broken[0].text)} The others draw.")
     words = len(studio.catalog.words(card))
     up = [status for status in statuses if status.state in ("ready", "busy", "broken")]
     where = places([status.device for status in up])
@@ -315,6 +315,7 @@ def model_line(studio: Studio) -> None:
         plain(card.title),
         where or "warming up, you can draw already",
         *(f"{status.device} is training" for status in statuses if status.state == "lent"),
+        *(f"{plain(status.device)} was lost" for status in statuses if status.state == "gone"),
         f"knows about {round(words, -1)} words" if words else "",
         "more under Models",
     ]

@@ -16,6 +16,7 @@ import { ask } from "../gallery/collection.js";
 
 const OVER = ["done", "failed", "cancelled"];
 const SETTLE_MS = 150;
+const DOES = { ready: "free", busy: "at work", starting: "starting", stopped: "stopped", lent: "training", broken: "cannot draw", gone: "lost" };
 
 export const mount = mounted(
   (host, data) => new Drawer(host, data),
@@ -150,7 +151,7 @@ class Drawer {
     }
   }
 
-  #list({ open, over }) {
+  #list({ open, over, workers }) {
     this.#rows.clear();
     this.fetched = performance.now();
     const running = open.filter(({ state }) => state === "running");
@@ -160,7 +161,15 @@ class Drawer {
       ...part("Earlier", over, (job) => this.#ended(job))];
     this.list.replaceChildren(...(parts.length ? parts : [element("div", { class: "empty" }, icon("layers", 36), element("strong", {}, "No jobs yet"),
       element("span", {}, "What you generate is listed here while it waits and runs, and when it is done."))]));
+    this.list.append(...this.#devices(workers));
     for (const event of this.#live.values()) this.#progress(event);
+  }
+
+  /** What each device does, where there are several or one has something to say. */
+  #devices(workers) {
+    if (workers.length < 2 && !workers.some(({ text }) => text)) return [];
+    const row = ({ device, state, text }) => element("li", { class: state, title: text }, element("span", {}, device || "A device"), element("span", { class: "state" }, state === "broken" && text ? text : (DOES[state] ?? state)));
+    return [element("h3", {}, "Devices"), element("ul", { class: "devices" }, ...workers.map(row))];
   }
 
   #active(job) {

@@ -28,6 +28,11 @@ export const DRAWER_STYLE = `
 .drawer .bar i { display: block; height: 100%; width: 0; background: var(--accent); transition: width .18s ease-out; }
 .drawer .job .text { background: var(--hover); height: 30px; padding: 0 12px; border-radius: 8px; color: var(--text); flex: none; }
 .drawer .job .text:hover { background: var(--faint); }
+.drawer .devices { list-style: none; margin: 0; padding: 0; font-size: 14px; }
+.drawer .devices li { display: flex; justify-content: space-between; gap: 16px; padding: 6px 0; }
+.drawer .devices .state { text-align: right; }
+.drawer .devices .busy .state { color: var(--text); }
+.drawer .devices .gone .state, .drawer .devices .broken .state { color: #d97706; }
 .drawer .empty { display: grid; justify-items: center; gap: 6px; text-align: center; color: var(--soft); padding: 96px 24px; margin: 0; }
 .drawer .empty strong { color: var(--text); font-size: 15px; }
 .drawer .empty svg { opacity: .5; }
