@@ -121,12 +121,13 @@ def _announce(host: str, port: int, base: str, browser: bool, here: Studio) -> N
         webbrowser.open(url)
     if here.queue.put_aside is not None:
         print(f"The list of jobs was damaged: it lies at {here.queue.put_aside}, and a new one begins.", flush=True)
-    told: set[int] = set()
+    told: set[tuple[int, bool]] = set()
     while here.dispatcher.is_alive:
         statuses = here.dispatcher.statuses()
         for status in statuses:
-            if status.number not in told and status.state not in ("starting", "stopped"):
-                told.add(status.number)
+            seen = (status.number, status.state == "gone")
+            if seen not in told and status.state not in ("starting", "stopped"):
+                told.add(seen)
                 _say_worker(status, f"worker {status.number + 1}" if len(statuses) > 1 else "worker")
         if len(told) == len(statuses) and here.cluster is None:
             return
