@@ -1,5 +1,6 @@
 """Shared by all tests: where the golden vectors lie, and one Chromium."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,22 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
+LONG = {"browser", "components", "paperworld", "soak", "test_wheel.py", "training"}
+"""Where tests take longest, in folders and files."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files in turn with short ones, and short ones last.
+
+    Files are dealt out one by one to test processes: so they seldom drive a browser at once, and end together.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    parts = [[], []]
+    for path, tests in files.items():
+        parts[path.relative_to(ROOT / "tests").parts[0] not in LONG].append(tests)
+    items[:] = [item for pair in itertools.zip_longest(*parts, fillvalue=[]) for tests in pair for item in tests]
 
 
 def golden_folder() -> Path:

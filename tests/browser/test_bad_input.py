@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import zlib
+from pathlib import Path
 from struct import pack
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,11 +38,11 @@ BAD = {
 }
 
 
-def upload(page: Page, data: bytes) -> None:
+def upload(page: Page, data: bytes | Path) -> None:
+    """A photo from memory, or a file: large ones take half a minute on their way through the protocol."""
     page.get_by_text("From a photo").click()
-    page.locator('input[type="file"][aria-label="Photo"]').set_input_files(
-        {"name": "photo.png", "mimeType": "image/png", "buffer": data}
-    )
+    chosen: Any = data if isinstance(data, Path) else {"name": "photo.png", "mimeType": "image/png", "buffer": data}
+    page.locator('input[type="file"][aria-label="Photo"]').set_input_files(chosen)
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -60,9 +62,11 @@ def test_an_upload_that_cannot_be_used_is_refused_in_a_sentence(page: Page, serv
     assert np.abs(sheet_of(page).astype(int) - before).mean() < 2
 
 
-def test_an_upload_of_26_mb_is_refused(page: Page, server: Server) -> None:
+def test_an_upload_of_26_mb_is_refused(page: Page, server: Server, tmp_path: Path) -> None:
+    large = tmp_path / "photo.png"
+    large.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(26 << 20))
     open_scribble(page, server.url)
-    upload(page, b"\x89PNG\r\n\x1a\n" + bytes(26 << 20))
+    upload(page, large)
     expect(page.get_by_text("The file is larger than 25 MB.")).to_be_visible()
     expect(page.get_by_role("button", name="Generate")).to_be_visible()
 
