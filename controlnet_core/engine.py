@@ -33,8 +33,8 @@ from controlnet_core.memory.placement import Placement
 from controlnet_core.memory.precision import Precision
 from controlnet_core.models import fit
 from controlnet_core.models.catalog import Catalog, Kind, ModelCard, size_of, stamp_of
-from controlnet_core.models.diffusers_setup import ControlNetModel
-from controlnet_core.models.loading import Base, Hints, Vae, lend_vocabularies, load_base, load_control
+from controlnet_core.models.diffusers_setup import T2IAdapter
+from controlnet_core.models.loading import Base, Hints, Network, Vae, lend_vocabularies, load_base, load_network
 from controlnet_core.models.loading.load_extras import load_embedding, load_vae
 from controlnet_core.models.lora import Adapters
 
@@ -233,7 +233,7 @@ class LocalEngine:
         )
 
     def _input(self, unit: ControlUnit, base: Base, request: _Request) -> ControlInput:
-        def load(card: ModelCard) -> ControlNetModel:
+        def load(card: ModelCard) -> Network:
             return self._network(card, base, request.announce)
 
         return self._inputs.prepare(unit, request.recipe, request.card, base, request.pictures, load)
@@ -272,13 +272,14 @@ class LocalEngine:
             raise RecipeError(f"{card.title} does not fit {request.card.title}.", "Choose a VAE of the same family.")
         return replace(loaded, base=base, vae=key)
 
-    def _network(self, card: ModelCard, base: Base, announce: OnLoad) -> ControlNetModel:
-        def load() -> ControlNetModel:
+    def _network(self, card: ModelCard, base: Base, announce: OnLoad) -> Network:
+        def load() -> Network:
             announce(f"Loading {card.title} ...")
             network = _quicken(
-                load_control(self.catalog.locate(card), base.unet.dtype, Hints(pooled=card.pooled)), self.device
+                load_network(self.catalog.locate(card), base.unet.dtype, Hints(pooled=card.pooled)), self.device
             )
-            cuda_graphs.prepared(network)
+            if not isinstance(network, T2IAdapter):
+                cuda_graphs.prepared(network)
             return network
 
         return self._models.get(self._stamped(card), load, lambda one: cache.size_of([one]))

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from torch import Tensor
+if TYPE_CHECKING:  # the web process looks at names too
+    from torch import Tensor
 
 V = TypeVar("V")
-Tensors = Mapping[str, Tensor]
+Tensors = Mapping[str, "Tensor"]
 UNET, CONTROL, VAE, TEXT = "model.diffusion_model.", "control_model.", "first_stage_model.", "cond_stage_model."
 
 _RESNET = {
@@ -59,6 +60,36 @@ def unet(tensors: Mapping[str, V]) -> dict[str, V]:
     """
     layers = _layers_per_level(tensors)
     return _renamed(tensors, lambda stem: _unet_stem(stem, layers))
+
+
+def is_union(tensors: Iterable[str]) -> bool:
+    """Whether a ControlNet is one for many conditions, to which the kind of condition is told."""
+    return "task_embedding" in tensors
+
+
+def is_adapter(tensors: Iterable[str]) -> bool:
+    """Whether tensors are those of a T2I-Adapter, under the names of diffusers or of its makers."""
+    return any(
+        re.match(r"(?:adapter\.)?body\.\d+\.(?:resnets\.\d+\.|body\.\d+\.)?block1\.weight$", name) for name in tensors
+    )
+
+
+def adapter(tensors: Mapping[str, V]) -> dict[str, V]:
+    """A T2I-Adapter under the names of diffusers: its makers number all blocks in one row, two to a level."""
+    if any(name.startswith("adapter.") for name in tensors):
+        return dict(tensors)
+    light = any(re.match(r"body\.\d+\.body\.", name) for name in tensors)
+
+    def stem(name: str) -> str:
+        if light:
+            return "adapter." + re.sub(r"^(body\.\d+)\.body\.", r"\1.resnets.", name)
+        found = re.match(r"body\.(\d+)\.(in_conv|block\d)$", name)
+        if found is None:
+            return f"adapter.{name}"
+        level, number = divmod(int(found[1]), 2)
+        return f"adapter.body.{level}.{'' if found[2] == 'in_conv' else f'resnets.{number}.'}{found[2]}"
+
+    return _renamed(tensors, stem)
 
 
 def vae(tensors: Tensors) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from controlnet_core.checkpoints import lora_keys
+from controlnet_core.checkpoints.ldm_keys import is_adapter, is_union
 from controlnet_core.checkpoints.safetensors_header import AGAIN, ORDINARY, read_header, sniff
 from controlnet_core.domain.errors import ModelError, StudioError
 from controlnet_core.families import (
@@ -31,6 +32,8 @@ from controlnet_core.families import (
 )
 
 Kind = Literal["base", "controlnet", "lora", "embedding", "vae", "detector", "tokenizer"]
+Network = Literal["controlnet", "union", "t2i"]
+"""A ControlNet for some condition; one for many, to which the kind is told; a T2I-Adapter, which runs once."""
 _MORE = "a network that is told more than a text, as SDXL's refiner is, which does not run here."
 _PRECISION = {"F32": "full precision", "F16": "half precision", "BF16": "half precision (bfloat16)"}
 _FOLDER = "Choose the folder that the whole model lies in."
@@ -54,7 +57,6 @@ _FOREIGN = {
     "double_stream_blocks.": ("a model of the HiDream kind", ORDINARY),
     "blocks.0.cross_attn.norm_k.": ("a model of the Wan kind, for videos,", ORDINARY),
     ".SelfAttention.q.": ("a text encoder of the T5 kind", ORDINARY),
-    "adapter.body.": ("a T2I-Adapter", _WHOLE),
     "motion_modules.": ("a motion module for videos", ORDINARY),
 }
 _PIPELINES = {
@@ -95,6 +97,10 @@ class ModelProbe:
     hint: str = ""
     kind: Kind | None = None
     family: str = ""
+    network: Network = "controlnet"
+    """What kind of network carries a condition, where it is of the kind "controlnet"."""
+    types: int = 0
+    """How many kinds of condition a union ControlNet is told apart; 0 for others."""
     control: bool = False
     """Whether there is a ControlNet in it, alone or beside a base model."""
     called: str = ""
@@ -146,7 +152,10 @@ def judge(name: str, shapes: Shapes, dtype: str = "") -> ModelProbe:
     where = f" for {known}" if known else ", of no published size" if kind in ("base", "controlnet") else ""
     precision = f", {_PRECISION[dtype]}" if dtype in _PRECISION else ""
     control = any(key.removeprefix(_CONTROL) in _HINTS for key in shapes)
-    return ModelProbe(True, f"{what[0].upper()}{what[1:]}{where}{precision}.", kind=kind, family=key, control=control)
+    sentence = f"{what[0].upper()}{what[1:]}{where}{precision}."
+    types = shapes.get("task_embedding", (0,))[0] if kind == "controlnet" else 0
+    network: Network = "union" if types else "t2i" if kind == "controlnet" and is_adapter(shapes) else "controlnet"
+    return ModelProbe(True, sentence, kind=kind, family=key, network=network, types=types, control=control)
 
 
 def _kind(shapes: Shapes, traits: Traits) -> tuple[Kind | None, str, str]:
@@ -166,12 +175,13 @@ def _kind(shapes: Shapes, traits: Traits) -> tuple[Kind | None, str, str]:
         return "lora", _lora(adapted), key
     if any(name.startswith("model.diffusion_model.") for name in shapes):
         return _base(shapes, key)
-    if any(name.removeprefix(_CONTROL) in _HINTS for name in shapes):
-        if "difference" in shapes:
-            raise ModelError(
-                "a ControlNet stored as a difference from its base model, which does not run here.", _WHOLE
-            )
-        return "controlnet", "a ControlNet", key
+    if is_adapter(shapes) or is_union(shapes) or any(name.removeprefix(_CONTROL) in _HINTS for name in shapes):
+        return _carrier(shapes, key)
+    return _part(shapes, traits, key)
+
+
+def _part(shapes: Shapes, traits: Traits, key: str) -> tuple[Kind | None, str, str]:
+    """As `_kind`, of what goes with a base model and is neither LoRA nor control."""
     if any(name.removeprefix("first_stage_model.") == "decoder.conv_in.weight" for name in shapes):
         return "vae", "an autoencoder (VAE)", ""
     if len(shapes) <= 4 and (vectors := _embedding(shapes)) is not None:
@@ -180,6 +190,29 @@ def _kind(shapes: Shapes, traits: Traits) -> tuple[Kind | None, str, str]:
         known = key if traits.encoders else recognised(Traits(vectors[1])).key
         return "embedding", f"a textual inversion of {vectors[0]} vectors", known
     return None, "", ""
+
+
+def _carrier(shapes: Shapes, key: str) -> tuple[Kind, str, str]:
+    """As `_kind`, of what carries a condition."""
+    if is_adapter(shapes):
+        return "controlnet", "a T2I-Adapter", _of_adapter(shapes)
+    if is_union(shapes):
+        return "controlnet", f"a ControlNet for {shapes['task_embedding'][0]} kinds of condition", key
+    if "difference" in shapes:
+        raise ModelError("a ControlNet stored as a difference from its base model, which does not run here.", _WHOLE)
+    return "controlnet", "a ControlNet", key
+
+
+def _of_adapter(shapes: Shapes) -> str:
+    """The family of a T2I-Adapter, by the squares of pixels that its first convolution reads, grey or in colour."""
+    named = {name.removeprefix("adapter."): shape for name, shape in shapes.items()}
+    first = named.get("conv_in.weight") or named.get("body.0.in_conv.weight") or (0, 0)
+    known = (one for one in families().values() if one.adapter_px and first[1] in _squares(one.adapter_px))
+    return next((one.key for one in known), "")
+
+
+def _squares(side: int) -> tuple[int, int]:
+    return side**2, 3 * side**2
 
 
 def _lora(layers: Mapping[str, Mapping[str, object]]) -> str:
@@ -263,12 +296,30 @@ def _folder(path: Path) -> ModelProbe:
     if missing:
         return ModelProbe(False, f"{path.name} has no weights.", "Download it again.")
     name = str(config.get("_class_name") or (config.get("architectures") or [""])[0])
-    if name == "ControlNetModel":
-        return _sized(path.name, "controlnet", "A ControlNet", config)
+    if name in ("ControlNetModel", "ControlNetUnionModel", "T2IAdapter"):
+        return _network(path, config)
     if name.startswith("Autoencoder"):
         return ModelProbe(True, f"An autoencoder (VAE), {name}.", kind="vae")
     return ModelProbe(
         True, f"A network of the transformers library, {name}." if name else "A network.", kind="detector"
+    )
+
+
+def _network(path: Path, config: dict[str, Any]) -> ModelProbe:
+    """The verdict about a folder of what carries a condition: its tensors tell more than its configuration does."""
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".safetensors")
+    shapes = {
+        name: tuple(entry["shape"]) for file in files for name, entry in read_header(file).items() if "shape" in entry
+    }
+    if config.get("_class_name") == "T2IAdapter":
+        channels, side = int(config.get("in_channels", 3)), int(config.get("downscale_factor", 8))
+        key = _of_adapter({"conv_in.weight": (0, channels * side**2)})
+        where = f" for {family(key).title}" if key else ", of no published size"
+        return ModelProbe(True, f"A T2I-Adapter{where}.", kind="controlnet", family=key, network="t2i")
+    types = shapes["task_embedding"][0] if "task_embedding" in shapes else 0
+    what = f"A ControlNet for {types} kinds of condition" if types else "A ControlNet"
+    return replace(
+        _sized(path.name, "controlnet", what, config), network="union" if types else "controlnet", types=types
     )
 
 

@@ -16,17 +16,24 @@ import torch
 from torch import Tensor
 
 from controlnet_core.diffusion import vae
-from controlnet_core.diffusion.denoiser import Control, embed_hint, level_scales, levels_of
+from controlnet_core.diffusion.denoiser import (
+    AdapterControl,
+    Control,
+    embed_hint,
+    features_of,
+    level_scales,
+    levels_of,
+)
 from controlnet_core.domain.control import HOLE_BELOW, ControlType, Rgb, fed
 from controlnet_core.domain.errors import RecipeError
 from controlnet_core.domain.picture import hwc3
 from controlnet_core.domain.recipe import ControlUnit, Recipe
 from controlnet_core.domain.resize import fit
 from controlnet_core.models.catalog import Catalog, ModelCard
-from controlnet_core.models.diffusers_setup import ControlNetModel
-from controlnet_core.models.loading import Base
+from controlnet_core.models.diffusers_setup import ControlNetUnionModel, T2IAdapter
+from controlnet_core.models.loading import Base, Network
 
-LoadNetwork = Callable[[ModelCard], ControlNetModel]
+LoadNetwork = Callable[[ModelCard], Network]
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,26 @@ class ControlInput:
 
     unit: ControlUnit
     card: ModelCard
-    network: ControlNetModel
+    network: Network
     picture: Rgb
     mask: Rgb | None
 
-    def control(self, device: torch.device) -> Control:
-        """The control as the loop takes it; the network has to be on the device."""
+    def control(self, device: torch.device) -> Control | AdapterControl:
+        """The control as the loop takes it; the network has to be on the device. A T2I-Adapter runs here, once."""
         unit, network = self.unit, self.network
-        hint = embed_hint(network, hint_of(self.picture).to(device))
+        picture = hint_of(self.picture).to(device)
+        if isinstance(network, T2IAdapter):
+            features = features_of(network, picture)
+            return AdapterControl(
+                network=network,
+                features=features,
+                scales=level_scales(unit.weight, unit.mode, len(features)),
+                conditional_only=unit.mode == "control",
+                start=unit.start,
+                end=unit.end,
+                mask=None if self.mask is None else _mask_of(self.mask, features[0]),
+            )
+        hint = embed_hint(network, picture)
         return Control(
             network=network,
             hint=hint,
@@ -52,6 +71,7 @@ class ControlInput:
             start=unit.start,
             end=unit.end,
             mask=None if self.mask is None else _mask_of(self.mask, hint),
+            task=self.card.types.get(unit.control),
         )
 
 
@@ -99,6 +119,10 @@ class ControlInputs:
                 f"{network_card.title} was made for another kind of model than {card.title}.",
                 "Choose a ControlNet of the same family.",
             )
+        if isinstance(network, ControlNetUnionModel) and control.key not in network_card.types:
+            raise RecipeError(
+                f"{network_card.title} is not known to read {control.title}.", "Choose another ControlNet for it."
+            )
         picture = pictures[unit.picture]
         if control.document != "rgba":
             picture = hwc3(picture)
@@ -125,7 +149,10 @@ def _mask_of(mask: Rgb, like: Tensor) -> Tensor:
     return torch.nn.functional.adaptive_avg_pool2d(grey, (like.shape[-2], like.shape[-1])).to(like.device)
 
 
-def _fits(network: ControlNetModel, base: Base) -> bool:
+def _fits(network: Network, base: Base) -> bool:
+    if isinstance(network, T2IAdapter):
+        widths = list(base.unet.config["block_out_channels"])
+        return list(network.config["channels"])[: len(widths)] == widths
     same = ("block_out_channels", "layers_per_block", "cross_attention_dim")
     ours, theirs = network.config, base.unet.config
     # A ControlNet sees latents alone, an inpainting U-Net more than that.

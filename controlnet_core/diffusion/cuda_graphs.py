@@ -242,7 +242,7 @@ class _Recorded:
 def _shape(denoiser: Denoiser) -> Hashable:
     """Everything about a denoiser that a recorded step has fixed; the contents of tensors are not."""
     controls = tuple(
-        (id(one.network), one.scales, one.conditional_only, one.start, one.end, one.mask is None)
+        (id(one.network), one.scales, one.conditional_only, one.start, one.end, one.mask is None, one.task)
         for one in denoiser.controls
     )
     shapes = tuple(tuple(tensor.shape) for tensor in denoiser.tensors())

@@ -3,8 +3,8 @@
 Works on tensors and diffusers' modules alone; one code path for every model family. What is the same in every step
 (text and condition embeddings) is computed once, outside of it. Knows no recipes, files or devices: `engine` does.
 
-    latent -> input --+--> control 1..n --scaled, summed--+
-                       |                                   v
+    latent -> input --+--> ControlNet 1..n --scaled, summed--+
+                       |                                      v
                        +--> U-Net (conditional and unconditional half) --guidance--> output --> sampler --> latent
 """
 # torch and diffusers publish partial types.
@@ -26,7 +26,12 @@ from controlnet_core.diffusion.conditioning import Conditioning, joined
 from controlnet_core.diffusion.schedulers import Noise, Sampler
 from controlnet_core.domain.errors import RecipeError
 from controlnet_core.domain.recipe import Mode
-from controlnet_core.models.diffusers_setup import ControlNetModel, UNet2DConditionModel
+from controlnet_core.models.diffusers_setup import (
+    ControlNetModel,
+    ControlNetUnionModel,
+    T2IAdapter,
+    UNet2DConditionModel,
+)
 
 GUESS_DECAY = 0.825
 
@@ -42,33 +47,28 @@ def level_scales(weight: float, mode: Mode, levels: int = 13) -> tuple[float, ..
     return tuple(weight * GUESS_DECAY ** (levels - 1 - level) for level in range(levels))
 
 
-@dataclass(frozen=True)
-class Control:
-    """One ControlNet at work.
+ControlNet = ControlNetModel | ControlNetUnionModel
 
-    `hint` is what `embed_hint` made of the control picture, (1, C, h, w) at the size of the latents. `scales` has one
-    number a level. `conditional_only` keeps it off the unconditional half. It acts on step i of n if
+
+class Acting:
+    """When, where and how strongly a control acts.
+
+    `scales` has one number a level. `conditional_only` keeps it off the unconditional half. It acts on step i of n if
     start <= i / n and (i + 1) / n <= end, and where `mask` says so: (1, 1, h, w) in [0, 1], None everywhere.
     """
 
-    network: ControlNetModel
-    hint: Tensor
     scales: tuple[float, ...]
-    conditional_only: bool = False
-    start: float = 0.0
-    end: float = 1.0
-    mask: Tensor | None = None
-
-    def tensors(self) -> list[Tensor]:
-        """What a step reads of it beside the weights."""
-        return [self.hint] if self.mask is None else [self.hint, self.mask]
+    conditional_only: bool
+    start: float
+    end: float
+    mask: Tensor | None
 
     def acts(self, index: int, steps: int) -> bool:
-        """Whether the network runs at step `index` of `steps`."""
+        """Whether it acts at step `index` of `steps`."""
         return any(self.scales) and index / steps >= self.start and (index + 1) / steps <= self.end
 
     def scaled(self, outputs: Sequence[Tensor]) -> list[Tensor]:
-        """What `residuals` returned, by level: times its scale, and less where the mask is darker."""
+        """What the network returned, by level: times its scale, and less where the mask is darker."""
         scaled = [output * scale for output, scale in zip(outputs, self.scales, strict=True)]
         if self.mask is None:
             return scaled
@@ -94,6 +94,49 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Control(Acting):
+    """One ControlNet at work, in every step.
+
+    `hint` is what `embed_hint` made of the control picture, (1, C, h, w) at the size of the latents. `task` is the number
+    by which a union network knows the condition; None for the others.
+    """
+
+    network: ControlNet
+    hint: Tensor
+    scales: tuple[float, ...]
+    conditional_only: bool = False
+    start: float = 0.0
+    end: float = 1.0
+    mask: Tensor | None = None
+    task: int | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """What a step reads of it beside the weights."""
+        return [self.hint] if self.mask is None else [self.hint, self.mask]
+
+
+@dataclass(frozen=True)
+class AdapterControl(Acting):
+    """One T2I-Adapter at work: it ran once, and every step adds what it found to the U-Net's own.
+
+    `features` are the outputs of the adapter, (1, C, h, w) each, the shallowest first.
+    """
+
+    network: T2IAdapter
+    features: tuple[Tensor, ...]
+    scales: tuple[float, ...]
+    conditional_only: bool = False
+    start: float = 0.0
+    end: float = 1.0
+    mask: Tensor | None = None
+    task: None = None
+
+    def tensors(self) -> list[Tensor]:
+        """What a step reads of it beside the weights."""
+        return [*self.features] if self.mask is None else [*self.features, self.mask]
+
+
+@dataclass(frozen=True)
 class StepProgress:
     """A finished step: `index` of `steps` (0-based), the `latent` after it, and the clean latent it aims at."""
 
@@ -103,25 +146,37 @@ class StepProgress:
     clean: Callable[[], Tensor]
 
 
-def levels_of(network: ControlNetModel) -> int:
+def levels_of(network: ControlNet) -> int:
     """How many residuals a ControlNet has: 13 in SD 1.5."""
     return len(network.controlnet_down_blocks) + 1
 
 
-def embed_hint(network: ControlNetModel, picture: Tensor) -> Tensor:
+def embed_hint(network: ControlNet, picture: Tensor) -> Tensor:
     """The condition embedding of a control picture (1, 3, H, W) in [0, 1], RGB: constant over a run."""
     if network.config["controlnet_conditioning_channel_order"] == "bgr":
         picture = picture.flip(1)
     return network.controlnet_cond_embedding(picture.to(network.dtype))
 
 
+def features_of(network: T2IAdapter, picture: Tensor) -> tuple[Tensor, ...]:
+    """What a T2I-Adapter finds in a control picture (1, 3, H, W) in [0, 1], RGB: constant over a run."""
+    if network.config["in_channels"] == 1:
+        picture = picture.mean(dim=1, keepdim=True)
+    return tuple(network(picture.to(network.dtype)))
+
+
 def residuals(
-    network: ControlNetModel, model_input: Tensor, time: Tensor, conditioning: Conditioning, hint: Tensor
+    network: ControlNet,
+    model_input: Tensor,
+    time: Tensor,
+    conditioning: Conditioning,
+    hint: Tensor,
+    task: int | None = None,
 ) -> list[Tensor]:
     """The unscaled outputs of a ControlNet, shallowest level first and the middle last.
 
-    model_input (B, C, h, w), time (B,), hint from `embed_hint`. This is ControlNetModel.forward with the condition embedding
-    taken out of it.
+    model_input (B, C, h, w), time (B,), hint from `embed_hint`; `task` as in `Control`. This is the forward pass of
+    ControlNetModel, or of ControlNetUnionModel for one picture, with the condition embedding taken out of it.
     """
     model_input = model_input.to(network.dtype)
     conditioning = conditioning.to(model_input)
@@ -134,7 +189,10 @@ def residuals(
         raise RecipeError(
             "This ControlNet was made for another kind of model.", "Choose one of the base model's family."
         )
+    told = None if task is None else _told(network, task, state, hint)
     state = state + hint
+    if told is not None:
+        state, t_emb = state + told[0], t_emb + told[1]
     levels: list[Tensor] = [state]
     for block in network.down_blocks:
         state, states = block(state, t_emb, **_text(block, context))
@@ -146,6 +204,18 @@ def residuals(
     if network.config["global_pool_conditions"]:
         return [output.mean(dim=(2, 3), keepdim=True).expand_as(output) for output in outputs]
     return outputs
+
+
+def _told(network: Any, task: int, state: Tensor, hint: Tensor) -> tuple[Tensor, Tensor]:
+    """What a union network learns from the kind of condition: an offset (B, C, 1, 1), and an embedding (B, width)."""
+    one = torch.zeros(len(state), int(network.config["num_control_type"]), device=state.device)
+    one[:, task] = 1
+    waves = network.control_type_proj(one.flatten()).reshape(len(state), -1).to(state.dtype)
+    read = hint.mean(dim=(2, 3)) + network.task_embedding[task]
+    both = torch.stack([read.expand(len(state), -1), state.mean(dim=(2, 3))], dim=1)
+    for layer in network.transformer_layes:
+        both = layer(both)
+    return network.spatial_ch_projs(both[:, 0])[:, :, None, None], network.control_add_embedding(waves)
 
 
 def _time_and_text(network: Any, conditioning: Conditioning) -> Tensor:
@@ -180,7 +250,7 @@ class Denoiser:
     conditional: Conditioning
     unconditional: Conditioning | None = None
     guidance: float = 1.0
-    controls: Sequence[Control] = ()
+    controls: Sequence[Control | AdapterControl] = ()
     inpaint_latents: Tensor | None = None
 
     @property
@@ -195,7 +265,9 @@ class Denoiser:
         conditioning = self._conditioning(count)
         both = torch.cat([model_input] * halves).to(self.unet.dtype)
         times = time.expand(len(both))
-        summed = self._summed([one for one in self.controls if one.acts(index, steps)], both, times, count)
+        acting = [one for one in self.controls if one.acts(index, steps)]
+        summed = self._summed([one for one in acting if isinstance(one, Control)], both, times, count)
+        adapted = self._adapted([one for one in acting if isinstance(one, AdapterControl)], both)
         if self.inpaint_latents is not None:
             both = torch.cat([both, self.inpaint_latents.to(both).expand(len(both), -1, -1, -1)], dim=1)
         output = self.unet(
@@ -204,6 +276,7 @@ class Denoiser:
             **conditioning.unet_kwargs(),
             down_block_additional_residuals=tuple(summed[:-1]) if summed else None,
             mid_block_additional_residual=summed[-1] if summed else None,
+            down_intrablock_additional_residuals=adapted or None,
             return_dict=False,
         )[0].float()
         if not self.guided:
@@ -248,13 +321,29 @@ class Denoiser:
             alone = control.conditional_only and self.guided
             part = slice(-count, None) if alone else slice(None)
             conditioning = self._conditioning(count, conditional_only=alone)
-            outputs = residuals(control.network, both[part], times[part], conditioning, control.hint)
+            outputs = residuals(control.network, both[part], times[part], conditioning, control.hint, control.task)
             # A ControlNet that is trained is kept whole, at a base model in half precision.
             scaled = [output.to(both.dtype) for output in control.scaled(outputs)]
             if alone:
                 scaled = [torch.cat([torch.zeros_like(output), output]) for output in scaled]
-            total = [first + second for first, second in zip(total, scaled, strict=True)] if total else scaled
+            total = _sum(total, scaled)
         return total
+
+    def _adapted(self, acting: Sequence[AdapterControl], both: Tensor) -> list[Tensor]:
+        """What the adapters add inside the U-Net, (B, C, h, w) each."""
+        total: list[Tensor] = []
+        for control in acting:
+            scaled = [feature.to(both.dtype) for feature in control.scaled(control.features)]
+            halves = [torch.zeros_like(one) if control.conditional_only else one for one in scaled]
+            pairs = zip(halves, scaled, strict=True) if self.guided else ((one,) for one in scaled)
+            # As many as there are pictures: the U-Net compares shapes.
+            each = len(both) // (2 if self.guided else 1)
+            total = _sum(total, [torch.cat([part.expand(each, -1, -1, -1) for part in pair]) for pair in pairs])
+        return total
+
+
+def _sum(total: Sequence[Tensor], more: Sequence[Tensor]) -> list[Tensor]:
+    return [first + second for first, second in zip(total, more, strict=True)] if total else list(more)
 
 
 @dataclass(frozen=True)

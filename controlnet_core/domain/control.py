@@ -140,9 +140,10 @@ EditorKind = Literal["scribble", "pose", "seg", "view", "inpaint"]
 HOLE_BELOW = 128
 """A pixel of less alpha is a hole in a control picture: nothing is known of it there."""
 
-Feed = Literal["rgb", "bgr", "opposed"]
+Feed = Literal["rgb", "bgr", "opposed", "black"]
 """How colours go into a network: as they are, channels reversed (the 1.0 normal model), or with red and green as their
-opposites (normals whose axes point right and down). What a network wants stands on its card."""
+opposites (normals whose axes point right and down), or with holes in black (the union networks' inpainting). What a network
+wants stands on its card."""
 
 
 def fed(picture: Rgb, feed: Feed) -> Rgb:
@@ -152,6 +153,8 @@ def fed(picture: Rgb, feed: Feed) -> Rgb:
     if feed == "opposed":
         # Black is no direction: nothing is said there, to any network.
         return np.where(picture.any(axis=2, keepdims=True), picture ^ np.array([255, 255, 0], np.uint8), picture)
+    if feed == "black" and picture.shape[2] == 4:
+        return np.where(picture[:, :, 3:] < HOLE_BELOW, np.uint8(0), picture[:, :, :3])
     return picture
 
 

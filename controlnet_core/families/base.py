@@ -103,6 +103,8 @@ class Family:
     latent: Latent = Latent()
     depth: int = 1
     """How many transformer blocks an attention has, where it has most."""
+    adapter_px: int = 0
+    """Side in pixels of the squares that its T2I-Adapters read; 0 when there are none."""
     called: tuple[str, ...] = ()
     """What the names of its base models begin with in the metadata of files made for it, lower case."""
     added: tuple[Added, ...] = ()

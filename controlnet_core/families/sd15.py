@@ -2,4 +2,11 @@
 
 from controlnet_core.families.base import Family
 
-FAMILY = Family(key="sd15", title="SD 1.5", context_width=768, preview="taesd", called=("sd_v1", "stable-diffusion-v1"))
+FAMILY = Family(
+    key="sd15",
+    title="SD 1.5",
+    context_width=768,
+    preview="taesd",
+    adapter_px=8,
+    called=("sd_v1", "stable-diffusion-v1"),
+)

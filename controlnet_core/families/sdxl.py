@@ -28,8 +28,10 @@ FAMILY = Family(
     ),
     latent=Latent(scale=0.13025, force_upcast=True),
     depth=10,
+    adapter_px=16,
     called=("sdxl", "stable-diffusion-xl-v1"),
     added=("text_embeds", "time_ids"),
     empty_is_zero=True,
     guidance=6.0,
+    preview="taesdxl",
 )  # fmt: skip

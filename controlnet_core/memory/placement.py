@@ -17,7 +17,7 @@ from torch import nn
 
 from controlnet_core.memory import cache
 from controlnet_core.memory.plan import MemoryPlan
-from controlnet_core.models.diffusers_setup import ControlNetModel
+from controlnet_core.models.diffusers_setup import ControlNetModel, ControlNetUnionModel
 
 _PARKED = torch.device("cpu")
 
@@ -53,7 +53,7 @@ class Placement:
 
     def _comes_in_layers(self, module: nn.Module) -> bool:
         if self.plan.offload == "control":
-            return isinstance(module, ControlNetModel)
+            return isinstance(module, (ControlNetModel, ControlNetUnionModel))
         # The text encoder is small, and its words may be added to while it is here: it comes as a whole.
         return self.plan.offload == "layer" and hasattr(module, "enable_group_offload")
 
@@ -61,7 +61,9 @@ class Placement:
         from diffusers.hooks import apply_layerwise_casting
 
         kind = type(module).__name__
-        if kind not in ("UNet2DConditionModel", "ControlNetModel") or getattr(module, "studio_fp8", False):
+        if kind not in ("UNet2DConditionModel", "ControlNetModel", "ControlNetUnionModel") or getattr(
+            module, "studio_fp8", False
+        ):
             return
         apply_layerwise_casting(module, torch.float8_e4m3fn, next(module.parameters()).dtype)
         module.studio_fp8 = True

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-from controlnet_core.checkpoints.probe import Kind, ModelProbe, check
+from controlnet_core.checkpoints.probe import Kind, ModelProbe, Network, check
 from controlnet_core.domain.control import Feed
 from controlnet_core.domain.errors import InputError, ModelMissing, RecipeError
 from controlnet_core.domain.recipe import Key
@@ -40,6 +40,14 @@ _OWN: dict[str, Kind] = {
     "embeddings": "embedding",
     "vae": "vae",
 }
+_UNION: tuple[tuple[str, ...], ...] = (
+    ("pose",), ("depth",), ("scribble", "softedge"), ("canny", "lines", "lineart", "lineart_anime"), ("normal",), ("seg",),
+    ("tile",), ("inpaint",),
+)  # fmt: skip
+"""The conditions by the number under which the published union ControlNets know them, as their README says: xinsir's union has
+the first six, its ProMax all eight."""
+_UNION_TYPES = (6, 8)
+_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 """What a U-Net says of a noisy latent: its noise, its velocity v = alpha noise - sigma clean, or the clean latent."""
 _CARD_MAX_BYTES = 64 * 1024
@@ -106,6 +114,10 @@ class ModelCard(BaseModel):
     pooled: bool = False
     """Whether what a ControlNet says is averaged over the picture and kept off the unconditional half of the guidance:
     the shuffle network's way. A folder's own configuration says so too."""
+    network: Network = "controlnet"
+    """What kind of network carries the conditions: a ControlNet, one that is told the condition, or a T2I-Adapter."""
+    types: dict[Key, Annotated[int, Field(ge=0, lt=64)]] = {}
+    """The number by which a union ControlNet knows each condition."""
     preset: str = ""
     """The preset (`presets`) that a base model or LoRA of few steps is made for."""
     trouble: str = ""
@@ -319,8 +331,14 @@ class Catalog:
 
     def _recognised(self, card: ModelCard) -> ModelCard:
         """A card that was added by its name alone, with what its name says, and the family that its files show once here."""
-        place = None if card.family else self._find(card)
-        key = card.family or (_verdict(place).family if place is not None else "")
+        told_network = card.kind != "controlnet" or bool(card.types) or card.network != "controlnet"
+        place = None if card.family and told_network else self._find(card)
+        found = _verdict(place) if place is not None else None
+        key = card.family or (found.family if found is not None else "")
+        if found is not None and not told_network:
+            types = union_types(found.types)
+            more = {"controls": card.controls or tuple(types), "feed": card.feed or (UNION_FEED if types else {})}
+            card = card.model_copy(update={"network": found.network, "types": types, **more})
         preset = None
         if not card.preset and card.kind in ("base", "lora"):
             preset = presets.recognised(f"{card.hub} {card.file} {card.title}", card.kind)
@@ -351,6 +369,13 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
         kind = found.kind  # a full checkpoint among the ControlNets serves as one
     twin = _published(path.name) if kind == "controlnet" else None
     preset = presets.recognised(f"{path.stem} {found.called}", kind) if kind in ("base", "lora") else None
+    types = {} if not found.types else about.get("types") or union_types(found.types)
+    trouble = "" if found.ok else f"{found.sentence} {found.hint}".strip()
+    if found.types and not (types and max(types.values()) < found.types):
+        trouble = (
+            f"This is a ControlNet for {found.types} kinds of condition, and which ones is not known. "
+            f"Say it in its card.toml, as in types = {{ canny = 3 }}, with numbers below {found.types}."
+        )
     return ModelCard(
         id=id,
         title=about.get("title") or (path.stem if path.is_file() else path.name),
@@ -362,16 +387,30 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
         note=about.get("note", ""),
         words=about.get("words", ""),
         prediction=next((one for one in get_args(Prediction) if one == about.get("prediction")), None),
-        controls=(about.get("controls") or (twin.controls if twin else ())) if kind == "controlnet" else (),
-        feed=about.get("feed") or (twin.feed if twin else {}),
+        controls=(about.get("controls") or tuple(types) or (twin.controls if twin else ()))
+        if kind == "controlnet"
+        else (),
+        feed=about.get("feed") or (UNION_FEED if types else twin.feed if twin else {}),
+        network=found.network,
+        types=types,
         pooled=bool(twin and twin.pooled),
         defaults=_defaults(
             about.get("defaults"), family(about.get("family") or found.family), preset if kind == "base" else None
         ),
         preset=preset.key if preset else "",
-        trouble="" if found.ok else f"{found.sentence} {found.hint}".strip(),
+        trouble=trouble,
         own=True,
     )
+
+
+UNION_FEED: dict[str, Feed] = {"inpaint": "black"}
+"""How the published union ControlNets want their colours, where that is not as they are."""
+
+
+def union_types(count: int) -> dict[str, int]:
+    """The number of each condition in a union ControlNet of so many kinds; empty when none like it is published."""
+    listed = _UNION[:count] if count in _UNION_TYPES else ()
+    return {control: number for number, controls in enumerate(listed) for control in controls}
 
 
 def _published(name: str) -> ModelCard | None:
@@ -434,14 +473,29 @@ def _about(path: Path) -> dict[str, Any]:
     texts = {key: value for key, value in found.items() if isinstance(value, str) and len(value) <= 1000}
     if Path(texts.get("words", "")).name != texts.get("words", ""):
         texts.pop("words", None)
-    return {**texts, "controls": _keys(found), "feed": _feeds(found.get("feed")), "defaults": found.get("defaults")}
+    types = _types(found.get("types"))
+    return {
+        **texts,
+        "controls": _keys(found) or tuple(types),
+        "feed": _feeds(found.get("feed")),
+        "types": types,
+        "defaults": found.get("defaults"),
+    }
 
 
 def _keys(found: dict[str, Any]) -> tuple[str, ...]:
     """The conditions that a `card.toml` names: `control = "canny"` or `controls = ["canny", "lines"]`."""
     given = _listed(found.get("controls") or found.get("control") or ())
     keys = cast("Sequence[object]", given) if isinstance(given, (list, tuple)) else ()
-    return tuple(key for key in keys if isinstance(key, str) and re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", key))
+    return tuple(key for key in keys if isinstance(key, str) and _KEY.fullmatch(key))
+
+
+def _types(given: object) -> dict[str, int]:
+    """The numbers of conditions that a `card.toml` gives for a union ControlNet; what can be none is left out."""
+    pairs = cast("dict[str, object]", given) if isinstance(given, dict) else {}
+    return {
+        key: number for key, number in pairs.items() if _KEY.fullmatch(key) and type(number) is int and 0 <= number < 64
+    }
 
 
 def _feeds(given: object) -> dict[str, Any]:

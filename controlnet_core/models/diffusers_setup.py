@@ -27,7 +27,15 @@ _asked: Any = transformers.utils
 _is_scipy_available = _asked.is_scipy_available
 _asked.is_scipy_available = lambda: False
 
-from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel  # noqa: E402
+from diffusers import (  # noqa: E402
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderTiny,
+    ControlNetModel,
+    ControlNetUnionModel,
+    T2IAdapter,
+    UNet2DConditionModel,
+)
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0  # noqa: E402
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection  # noqa: E402
 
@@ -50,6 +58,8 @@ __all__ = [
     "CLIPTextModel",
     "CLIPTextModelWithProjection",
     "ControlNetModel",
+    "ControlNetUnionModel",
+    "T2IAdapter",
     "UNet2DConditionModel",
     "scheduler",
 ]

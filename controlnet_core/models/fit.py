@@ -7,7 +7,7 @@ says what to do.
 from __future__ import annotations
 
 from controlnet_core.domain.errors import ModelMissing, RecipeError
-from controlnet_core.domain.recipe import Recipe
+from controlnet_core.domain.recipe import ControlUnit, Recipe
 from controlnet_core.families import Capability, family
 from controlnet_core.models.catalog import Catalog, Kind, ModelCard
 
@@ -35,9 +35,24 @@ def check(recipe: Recipe, catalog: Catalog) -> None:
         card = _card(catalog, key)
         if card is not None and card.family and base.family and card.family != base.family:
             raise _foreign(card, base)
+    for unit in recipe.controls:
+        _check_union(unit, catalog, base)
     decoder = _card(catalog, recipe.vae) if recipe.vae else None
     if decoder is not None and decoder.family and base.family and family(decoder.family).latent != known.latent:
         raise _foreign(decoder, base)
+
+
+def _check_union(unit: ControlUnit, catalog: Catalog, base: ModelCard) -> None:
+    """Raise RecipeError for a union ControlNet that does not know the condition: it would have to be told something else."""
+    if not unit.network or not unit.weight:
+        return
+    card = _card(catalog, unit.network)
+    if card is not None and card.network == "union" and card.types and unit.control not in card.types:
+        usual = catalog.network(unit.control, base.family)
+        raise RecipeError(
+            f"{card.title} does not read {unit.control}: it knows {', '.join(card.types)}.",
+            f"Choose another ControlNet for it{f', as {usual.title}' if usual else ''}.",
+        )
 
 
 def _card(catalog: Catalog, key: str) -> ModelCard | None:

@@ -26,6 +26,8 @@ from controlnet_core.models.catalog import SUFFIXES, Kind, ModelCard
 
 TIMEOUT_S = 10.0
 CONFIG_MAX_BYTES = 1 << 20
+CARRIERS = ("ControlNetModel", "ControlNetUnionModel", "T2IAdapter")
+"""The classes of diffusers that carry a condition."""
 _NAMELESS = ("pytorch_lora_weights", "diffusion_pytorch_model", "pytorch_model", "model")
 """Names of files that say nothing about the model."""
 _ADDRESS = re.compile(
@@ -380,7 +382,7 @@ def _kind_of(repository: Repository, hub: str, names: dict[str, int], kind: Kind
         return "lora", "pytorch_lora_weights.safetensors"
     if "config.json" in names and any("diffusion_pytorch_model" in name for name in names):
         named = repository.class_name()
-        found: Kind | None = "controlnet" if named == "ControlNetModel" else None
+        found: Kind | None = "controlnet" if named in CARRIERS else None
         found = "vae" if named.startswith("Autoencoder") else found
         if found is None:
             raise DownloadError(

@@ -241,7 +241,7 @@ def test_all_networks_that_may_carry_a_condition_the_known_ones_first(tmp_path):
     control_file(tmp_path / "controlnet", "mine")
     control_file(tmp_path / "controlnet", "control_v11p_sd15_canny_fp16")
     names = [card.id for card in catalog.networks("canny", "sd15")]
-    assert names == ["sd15-canny-v11", "sd15-canny-v10", "control_v11p_sd15_canny_fp16", "mine"]
+    assert names == ["sd15-canny-v11", "sd15-canny-v10", "sd15-canny-t2i", "control_v11p_sd15_canny_fp16", "mine"]
     assert "mine" in [card.id for card in catalog.networks("tile", "sd15")], "nobody has said what it reads"
     assert "mine" not in [card.id for card in catalog.networks("canny", "paperworld")]
 

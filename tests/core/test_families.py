@@ -85,7 +85,8 @@ def test_cards_agree_with_their_families():
         assert not card.family or card.family in families.families(), card.id
         if card.kind == "base":
             family = families.family(card.family)
-            assert (card.defaults.width, card.defaults.height) == family.native
+            # A model of few steps may have been made at another size than its family.
+            assert card.preset or (card.defaults.width, card.defaults.height) == family.native
             assert max(family.native) <= family.side_max
     for family in families.families().values():
         assert not family.preview or family.preview in shipped()

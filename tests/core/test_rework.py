@@ -144,7 +144,7 @@ def test_a_single_file_of_the_shuffle_network_is_averaged_over_the_picture_too(
         loaded.append(network.config["global_pool_conditions"])
         return network
 
-    monkeypatch.setattr(engine_module, "load_control", spied)
+    monkeypatch.setattr(engine_module, "load_network", spied)
     alone = LocalEngine(Catalog(tmp_path), annotator.controls(), "cpu")
     for key in ("shuffle", "tile"):
         recipe = recipe_of(key, blobs, document_of(key), network=f"sd15-{key}-v11")

@@ -72,11 +72,12 @@ def tensor(picture) -> torch.Tensor:
     return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
 
 
-def theirs(folder, kind: str, *, controls: int = 0, width=64, height=64, **given):
+def theirs(folder, kind: str, *, controls: int = 0, width=64, height=64, network=None, adapter=None, **given):
     """A picture of diffusers' pipeline, uint8 levels as floats; from our noise unless a generator is given."""
     import diffusers
 
-    more = {}
+    more = {} if network is None else {"controlnet": network}
+    more |= {} if adapter is None else {"adapter": adapter}
     if controls:
         network = diffusers.ControlNetModel.from_pretrained(folder / "controlnet")
         more["controlnet"] = network if controls == 1 else [network] * controls

@@ -236,7 +236,7 @@ def estimated(sizes: Sizes, config: Config, device: str, cores: int = 0) -> tupl
 def starts(catalog: Catalog, base: ModelCard) -> list[ModelCard]:
     """The installed ControlNets that a training for `base` can start from."""
     cards = (card for card in catalog.cards() if card.kind == "controlnet" and card.family == base.family)
-    return [card for card in cards if catalog.installed(card)]
+    return [card for card in cards if card.network == "controlnet" and catalog.installed(card)]
 
 
 def suggested(base: ModelCard, steps: int) -> dict[str, float | int]:

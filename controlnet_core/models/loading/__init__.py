@@ -35,16 +35,20 @@ from controlnet_core.models.diffusers_setup import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     ControlNetModel,
+    ControlNetUnionModel,
+    T2IAdapter,
     UNet2DConditionModel,
 )
 from controlnet_core.models.loading import infer_config
 from controlnet_core.models.loading.infer_config import Hints
 
 __all__ = [
-    "Base", "Hints", "Vae", "lend_vocabularies", "load_base", "load_control", "load_tokenizer", "read_tensors",
+    "Base", "Hints", "Network", "Vae", "lend_vocabularies", "load_base", "load_control", "load_tokenizer", "read_tensors",
 ]  # fmt: skip
 
 Vae = AutoencoderKL | AutoencoderTiny | AutoencoderDC
+Network = ControlNetModel | ControlNetUnionModel | T2IAdapter
+"""What carries a condition."""
 M = TypeVar("M", bound=nn.Module)
 _VAES: dict[str, type[Vae]] = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny, AutoencoderDC)}
 _OLD_END = 2
@@ -123,6 +127,34 @@ def load_base(path: Path, dtype: torch.dtype = torch.float32, hints: Hints | Non
         what = "a ControlNet alone" if _is_control(tensors) else "no base model"
         raise ModelError(f"{path.name} holds {what}.", "Choose a full checkpoint as the model.")
     return _explained(path, lambda: _base_file(path, tensors, dtype, hints or Hints()))
+
+
+def load_network(path: Path, dtype: torch.dtype = torch.float32, hints: Hints | None = None) -> Network:
+    """Load what carries a condition onto the CPU in `dtype`: a ControlNet, one for many conditions, or a T2I-Adapter.
+
+    A diffusers folder, or a file that holds it, alone or not. Raises ModelMissing, or ModelError with the reason.
+    """
+    if path.is_dir():
+        config, tensors = _config(path), _weights(path)
+        if ldm_keys.is_adapter(tensors):
+            return _build(T2IAdapter, config, tensors, dtype, path.name)
+        if ldm_keys.is_union(tensors):
+            return _explained(path, lambda: _union(config, tensors, dtype, path.name))
+        return _build(ControlNetModel, config, tensors, dtype, path.name)
+    tensors = read_tensors(path)
+    if ldm_keys.is_adapter(tensors):
+        named = ldm_keys.adapter(tensors)
+        return _explained(path, lambda: _build(T2IAdapter, infer_config.adapter(named), named, dtype, path.name))
+    if ldm_keys.is_union(tensors):
+        config = infer_config.control(tensors, hints or Hints())
+        return _explained(path, lambda: _union(config, tensors, dtype, path.name))
+    return load_control(path, dtype, hints)
+
+
+def _union(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], dtype: torch.dtype, name: str
+) -> ControlNetUnionModel:
+    return _build(ControlNetUnionModel, {**config, **infer_config.union(tensors)}, tensors, dtype, name)
 
 
 def load_control(path: Path, dtype: torch.dtype = torch.float32, hints: Hints | None = None) -> ControlNetModel:

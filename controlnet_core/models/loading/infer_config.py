@@ -115,6 +115,43 @@ def control(tensors: Tensors, hints: Hints) -> dict[str, Any]:
     }
 
 
+def union(tensors: Tensors) -> dict[str, Any]:
+    """What the configuration of a ControlNetUnionModel has beside that of a ControlNetModel."""
+    types, width = tensors["task_embedding"].shape
+    hint = "controlnet_cond_embedding"
+    steps = range(1, _count(tensors, rf"{hint}\.blocks\.(\d+)\."), 2)
+    return {
+        "num_control_type": types,
+        "num_trans_channel": width,
+        "num_trans_layer": _count(tensors, r"transformer_layes\.(\d+)\."),
+        "num_proj_channel": tensors["spatial_ch_projs.weight"].shape[0],
+        "addition_time_embed_dim": tensors["control_add_embedding.linear_1.weight"].shape[1] // types,
+        "conditioning_embedding_out_channels": [
+            tensors[f"{hint}.conv_in.weight"].shape[0],
+            *(tensors[f"{hint}.blocks.{step}.weight"].shape[0] for step in steps),
+        ],
+    }
+
+
+def adapter(tensors: Tensors) -> dict[str, Any]:
+    """The configuration of a T2IAdapter: how far it shrinks the picture first tells SD 1.5's and SDXL's apart."""
+    blocks = range(_count(tensors, r"adapter\.body\.(\d+)\."))
+    light = "adapter.conv_in.weight" not in tensors
+    first = tensors["adapter.body.0.in_conv.weight" if light else "adapter.conv_in.weight"].shape[1]
+    # One channel or three, in squares of 8 or of 16 pixels.
+    side = 16 if first in (16 * 16, 3 * 16 * 16) else 8
+    widest = "out_conv" if light else "resnets.0.block1"
+    channels = [tensors[f"adapter.body.{block}.{widest}.weight"].shape[0] for block in blocks]
+    kind = "light_adapter" if light else "full_adapter_xl" if side == 16 else "full_adapter"
+    return {
+        "in_channels": first // side**2,
+        "channels": channels[:-1] if light else channels,
+        "num_res_blocks": _count(tensors, r"adapter\.body\.0\.resnets\.(\d+)\."),
+        "downscale_factor": side,
+        "adapter_type": kind,
+    }
+
+
 def vae(tensors: Tensors, hints: Hints, of: Family = UNKNOWN) -> dict[str, Any]:
     """The configuration of an AutoencoderKL; how its latents are scaled, no tensor says: as those of the family are."""
     levels = _count(tensors, r"encoder\.down_blocks\.(\d+)\.")

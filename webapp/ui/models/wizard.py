@@ -77,7 +77,7 @@ def _choices(studio: Studio, tool: Tool) -> Making | None:
     """The choices, numbered; None when this machine lacks something for them, which is said."""
     cards = [card for card in _catalog(studio).cards() if not card.trouble and _catalog(studio).installed(card)]
     bases = [card for card in cards if card.kind == "base"]
-    controls = [card for card in cards if card.kind == "controlnet"]
+    controls = [card for card in cards if card.kind == "controlnet" and card.network == "controlnet"]
     if tool == "transfer":
         return _transfer(bases, controls)
     if tool == "extract":
