@@ -11,7 +11,6 @@ drawing costs no new recording. `Denoiser.predict` is what is made quicker; noth
 from __future__ import annotations
 
 import logging
-import os
 from collections import OrderedDict
 from collections.abc import Generator, Hashable, Iterable
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from controlnet_core.diffusion.denoiser import Denoiser, Predicts
+from controlnet_core.domain.options import EngineOptions
 from controlnet_core.memory import cache, plan
 from controlnet_core.models import diffusers_setup
 from controlnet_core.models.diffusers_setup import Attention, AttnProcessor2_0
@@ -119,7 +119,7 @@ def prepared(network: Any) -> None:
     """
     if diffusers_setup.ATTENDS:
         network.enable_xformers_memory_efficient_attention()
-    if os.environ.get("STUDIO_COMPILE") == "1":
+    if EngineOptions.from_environment().compiles:
         for block in (*network.down_blocks, network.mid_block, *getattr(network, "up_blocks", ())):
             block.compile()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ import psutil
 from controlnet_core.checkpoints import lora_keys
 from controlnet_core.checkpoints.safetensors_header import read_header
 from controlnet_core.domain.errors import StudioError
+from controlnet_core.domain.options import EngineOptions
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.execution.devices import free_gpu_bytes
 from controlnet_core.families import families, recognised, traits_of, traits_of_config
@@ -84,7 +84,7 @@ def computes_in(plan: MemoryPlan, device: str, file_bytes: int) -> Precision:
 
 def records(device: str) -> bool:
     """Whether steps are recorded and replayed on a kind of device, unless weights move: on CUDA, unless STUDIO_GRAPHS=0."""
-    return device == "cuda" and os.environ.get("STUDIO_GRAPHS", "1") != "0"
+    return device == "cuda" and EngineOptions.from_environment().graphs
 
 
 def ladder(device: str, first: str = "") -> tuple[MemoryPlan, ...]:
@@ -356,7 +356,7 @@ def _by_level(shapes: Shapes, pattern: str) -> tuple[int, ...]:
 
 def chosen(recipe: Recipe, catalog: Catalog, device: str, room_bytes: int) -> str:
     """The name of the plan that the engine should begin with: STUDIO_PLAN where it is set, else by the estimate."""
-    asked = os.environ.get("STUDIO_PLAN", "")
+    asked = EngineOptions.from_environment().plan
     try:
         found = estimate(recipe, facts_of(recipe, catalog), device, room_bytes, asked)
     except (StudioError, OSError, KeyError, IndexError, ValueError, TypeError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
 from controlnet_core.domain.errors import RecipeError
+from controlnet_core.domain.options import EngineOptions
 
 Precision = Literal["float32", "bfloat16", "float16"]
 BYTES: Mapping[Precision, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -23,7 +23,7 @@ _INSTRUCTIONS: Mapping[Precision, set[str]] = {
 
 def asked() -> Precision | None:
     """What STUDIO_PRECISION asks for; None where it is unset or "auto". Raises RecipeError for any other word."""
-    word = os.environ.get("STUDIO_PRECISION", "")
+    word = EngineOptions.from_environment().precision
     if word in ("", "auto"):
         return None
     for known in get_args(Precision):

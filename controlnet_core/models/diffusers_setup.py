@@ -9,17 +9,16 @@ are kept out here, xformers unless it `ATTENDS`; so everything else imports thes
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import diffusers.utils.import_utils
 import torch
 import transformers.utils
 
+from controlnet_core.domain.options import EngineOptions
+
 _found: Any = diffusers.utils.import_utils
-ATTENDS = bool(
-    _found._xformers_available and torch.cuda.is_available() and os.environ.get("STUDIO_ATTENTION") == "xformers"
-)
+ATTENDS = bool(_found._xformers_available and torch.cuda.is_available() and EngineOptions.from_environment().xformers)
 """Whether xformers computes attention: only on CUDA, where it is installed and STUDIO_ATTENTION asks for it."""
 _found._scipy_available = False
 _found._xformers_available = ATTENDS

@@ -1,0 +1,38 @@
+"""What the environment asks of whatever computes pictures: the one place where the engine's variables are read. No torch.
+
+    EngineOptions.from_environment().plan   # "offload" under STUDIO_PLAN=offload
+
+Workers and trainings are processes with an environment of their own, so each reads its own, and a page that estimates reads the
+studio's. Where things lie is said elsewhere: `webapp.application.settings`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """`precision` (STUDIO_PRECISION) and `plan` (STUDIO_PLAN) are words as they stand there, "" for whatever fits;
+    `memory.precision` and `memory.plan` say which there are. `graphs` is False under STUDIO_GRAPHS=0: steps are not recorded on
+    GPUs. STUDIO_COMPILE=1 has torch compile the networks, and STUDIO_ATTENTION=xformers takes its attention on CUDA.
+    """
+
+    precision: str = ""
+    plan: str = ""
+    graphs: bool = True
+    compiles: bool = False
+    xformers: bool = False
+
+    @classmethod
+    def from_environment(cls, given: Mapping[str, str] = os.environ) -> EngineOptions:
+        """The options that an environment asks for."""
+        return cls(
+            precision=given.get("STUDIO_PRECISION", ""),
+            plan=given.get("STUDIO_PLAN", ""),
+            graphs=given.get("STUDIO_GRAPHS", "1") != "0",
+            compiles=given.get("STUDIO_COMPILE") == "1",
+            xformers=given.get("STUDIO_ATTENTION") == "xformers",
+        )
