@@ -20,6 +20,7 @@ from streamlit.components.v2 import component
 
 from components.version import BUNDLE, assets_version
 from controlnet_core.domain.control import EditorKind
+from controlnet_core.domain.recipe import SEED_MAX
 
 ActionKind = Literal["keep", "vary", "reopen", "photo", "open", "finished", "cancelled"]
 ACTIONS: tuple[ActionKind, ...] = ("keep", "vary", "reopen", "photo", "open", "finished", "cancelled")
@@ -37,11 +38,13 @@ _BOOTSTRAP = """export default async function (component) {
 class EditResult:
     """What an editor tells the page. `generate` is true in the one run that Ctrl+Enter caused.
 
-    `rev` is the revision that the browser knows the server to have; without news, the one that was passed in.
+    `rev` is the revision that the browser knows the server to have; without news, the one that was passed in. `seed` is that of
+    a live picture that is to be kept: then `generate` is true, too.
     """
 
     rev: int
     generate: bool = False
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ def edit(
     slot: str,
     height_px: int = 720,
     options: Mapping[str, Any] | None = None,
+    on_live: Callable[[], None] | None = None,
 ) -> EditResult:
     """Put an editor on the page.
 
@@ -93,7 +97,8 @@ def edit(
     appears and when `rev` grows. `upload_url` and the way a drawing is saved: see the package. `slot` names the drawing
     in the browser's own storage; the same slot brings the same drawing back after a reload. `options` go to the editor as
     they are (JSON): common to all are "name" (for downloads), "underlay" (URL of a picture to trace) and "sizes" ({"min",
-    "max", "step"} of the canvas in pixels).
+    "max", "step"} of the canvas in pixels); "live" ({"on", "url"}) has the drawing sent to that address while it is made.
+    `on_live` hears, before the run that it causes, that the key for Live was pressed.
     """
     props = {
         "kind": kind,
@@ -104,12 +109,26 @@ def edit(
         "options": dict(options or {}),
     }
     mounted = _component("editors/mount", assets_version())(
-        key=key, data=pack(props, document), height="content", on_generate_change=_nothing
+        key=key,
+        data=pack(props, document),
+        height="content",
+        on_generate_change=_nothing,
+        on_keep_change=_nothing,
+        on_live_change=on_live or _nothing,
     )
-    told = mounted.get("generate")
+    kept, told = mounted.get("keep"), mounted.get("generate")
+    if isinstance(kept, dict):
+        fields = cast(dict[str, object], kept)
+        seed = fields.get("seed")
+        if type(seed) is int and 0 <= seed <= SEED_MAX:
+            return EditResult(_revision(fields.get("rev"), rev), generate=True, seed=seed)
     if told is None:
         return EditResult(rev)
-    return EditResult(told if type(told) is int and 0 <= told <= REV_MAX else rev, generate=True)
+    return EditResult(_revision(told, rev), generate=True)
+
+
+def _revision(told: object, otherwise: int) -> int:
+    return told if type(told) is int and 0 <= told <= REV_MAX else otherwise
 
 
 def results(
@@ -125,6 +144,7 @@ def results(
     height_px: int = 720,
     empty: tuple[str, str] = ("Your picture appears here", "Say what it is to show, and press Generate."),
     actions: Sequence[ActionKind] = ("keep", "vary", "reopen", "photo"),
+    live: str | None = None,
 ) -> ResultAction | None:
     """Put the result pane on the page; returns what was pressed in it, in the one run that the press caused.
 
@@ -132,7 +152,7 @@ def results(
     `controlnet_core.domain.job.Event`: `preview` base64 JPEG, `pictures` URLs or objects like ResultPicture) and shows queue,
     progress, previews and the outcome by itself. `pictures` is what to show when no job runs. `control_url` serves the
     control picture for the overlay. `aspect` (width, height) and the number of `images` keep the place of the next
-    pictures free.
+    pictures free. `live` is the address of a drawing whose live pictures are shown here, as its editor has it.
     """
     data = {
         "events_url": events_url,
@@ -145,6 +165,7 @@ def results(
         "height_px": height_px,
         "empty": list(empty),
         "actions": list(actions),
+        "live": live,
     }
     mounted = _component("panels/results/results", assets_version())(
         key=key, data=data, height="content", on_action_change=_nothing

@@ -222,6 +222,7 @@ interface EditorOptions {
   layers?: { url: string; opacity: number }[];
   mask?: boolean;
   brush_px?: number;
+  live?: { on: boolean; url: string };
   [more: string]: any;
 }
 

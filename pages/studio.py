@@ -8,7 +8,7 @@ import streamlit as st
 
 from webapp.application.studio import Studio
 from webapp.ui.drawing import shapes, sources
-from webapp.ui.generate import init_image, panels, settings_panel
+from webapp.ui.generate import init_image, live, panels, settings_panel
 from webapp.ui.messages import told
 from webapp.ui.session import ConditionPage
 
@@ -26,7 +26,7 @@ def _body(studio: Studio, at: ConditionPage) -> None:
     make = partial(panels.recipe, studio, at)
     editor, result = st.columns([8, 5], gap="medium")
     with result:
-        pressed, worded = panels.prompt(studio, at, panels.placeholder(studio, at))
+        pressed, worded = panels.prompt(studio, at, panels.placeholder(studio, at), partial(live.switch, at))
         pressed = sources.generates(at) or pressed
         place = st.container()
         control = settings_panel.Section("Control", partial(panels.control_settings, studio, at, make))
@@ -43,6 +43,7 @@ def _body(studio: Studio, at: ConditionPage) -> None:
         else:
             pressed = panels.editor(studio, at) or pressed
     with place:
+        live.prepare(studio, at, make)
         if worded and (not pressed or panels.generate(studio, at, make)):  # a refusal says what is missing: not twice
             acting = [(panels.networks(studio, at), at.choices.network)] if at.choices.weight else []
             panels.prospect(studio, at, canvas, acting)

@@ -30,7 +30,8 @@ class Job:
 
     `id` is made by whoever submits, so that a double click is one job. `session` says whose it is; `owner`, where it is
     known, who keeps the result when the session is over (a browser's workspace). `slot` names the owner's drawing that a
-    found document replaces; "" keeps it for whoever asks. `lifetime` says whether it needs somebody who waits for it.
+    found document replaces; "" keeps it for whoever asks. `lifetime` says whether it needs somebody who waits for it. A
+    `live` one is a frame of a drawing in the making: its pictures are JPEGs that nobody keeps, and no queue holds it.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Job:
     owner: str = ""
     slot: str = ""
     lifetime: Lifetime = "attached"
+    live: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -106,9 +108,9 @@ class Event:
     """Something that happened to a job, as pages hear it.
 
     kind "queued" (`ahead` jobs before it), "loading" (`text` says what, `step` of `steps` how far), "step" (`step` of
-    `steps`, `preview` JPEG bytes or None), "done" (`pictures` as PNG bytes with the recipe inside, `kept` their ids in the
-    gallery once they lie there; of a detection `found`, the document's container, and `kept` its digest), "failed" (`text`,
-    `hint`), "cancelled". `seconds` since the job began to run.
+    `steps`, `preview` JPEG bytes or None), "done" (`pictures` as PNG bytes with the recipe inside, live ones as JPEG; `kept`
+    their ids in the gallery once they lie there; of a detection `found`, the document's container, and `kept` its digest),
+    "failed" (`text`, `hint`), "cancelled". `seconds` since the job began to run.
     """
 
     job: str

@@ -4,6 +4,9 @@ A job goes to a free worker that has its model in memory, else to the one that h
 everything and sleeps in a blocking wait, so an idle studio costs nothing; results are kept in the thread of the worker
 that made them. A job that loses its worker is queued once more, then fails. A job that does not stop within 15 s of being
 cancelled takes its worker with it. How a worker is reached is its `WorkerPort`'s business.
+
+A worker that no job needs makes live frames, one worker at a time (see `live`): as soon as a job waits and no other worker is
+free, the frame is dropped at its next step border, and the job goes first.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ from typing import Literal
 
 from controlnet_core.domain.errors import Busy, InputError, NoSpace, StudioError
 from controlnet_core.domain.job import Event, Job, State
+from controlnet_core.execution.live import LiveLine, LiveSource
 from controlnet_core.execution.port import Broken, Lost, Said, WorkerPort
-from controlnet_core.execution.queue import Queue
+from controlnet_core.execution.queue import Queue, worker_lost
 
 CANCEL_MAX_S = 15.0
 STOP_MAX_S = 8.0
@@ -68,7 +72,8 @@ class _Worker:
         self.port = port
         self.status = Status("stopped", port.device.name, number=number)
         self.job: Job | None = None
-        self.asked: float | None = None  # when its job was told to stop
+        self.frame = ""  # the id of the live frame that it makes
+        self.asked: float | None = None  # when its job or frame was told to stop
         self.loaded: tuple[str, ...] = ()
         self.free_since = 0.0
         self.alive = False
@@ -92,7 +97,7 @@ class _Worker:
     @property
     def free(self) -> bool:
         """Whether it waits for a job."""
-        return self.job is None and self.status.state in ("ready", "broken")
+        return self.job is None and not self.frame and self.status.state in ("ready", "broken")
 
 
 class Dispatcher:
@@ -119,7 +124,9 @@ class Dispatcher:
         self._keep = keep
         self._tell = tell
         self._lent = lent
-        self._inbox: queues.SimpleQueue[tuple[_Worker, Said] | str | None] = queues.SimpleQueue()
+        self._inbox: queues.SimpleQueue[tuple[_Worker, Said] | Callable[[], None] | str | None] = queues.SimpleQueue()
+        self._live = LiveLine()
+        self._overtaken = False  # the live frame was stopped for a newer one of its source
         self._telling = threading.RLock()  # one at a time reads the queue and tells what it read
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -169,6 +176,14 @@ class Dispatcher:
             self._inbox.put(id)
         return state
 
+    def want(self, source: LiveSource) -> None:
+        """A live source has something new: ask it for a frame as soon as a device is free. From any thread."""
+        self._inbox.put(lambda: self._live.want(source))
+
+    def leave(self, source: LiveSource) -> None:
+        """A live source wants nothing any more; its frame is dropped. From any thread."""
+        self._inbox.put(lambda: self._drop(source))
+
     def stop(self) -> None:
         """End the workers within ten seconds; jobs that run are queued again for the next start."""
         self._stopping = True
@@ -186,6 +201,7 @@ class Dispatcher:
                 self._look_after_workers()
                 self._note_all()
                 self._hand_out()
+                self._hand_out_frame()
                 self._hear_all(self._patience_s())
                 self._lose_patience()
             except Exception:
@@ -239,6 +255,49 @@ class Dispatcher:
             worker.port.run(job)
             self._say_places()
 
+    def _hand_out_frame(self) -> None:
+        """Give a live frame to a worker that no job needs; stop the one that is made where a job or a newer one waits for it."""
+        at_work = next((worker for worker in self._workers if worker.frame), None)
+        if at_work is not None:
+            needed = self._is_needed()
+            if at_work.asked is None and (needed or self._live.is_overtaken()):
+                self._overtaken = not needed
+                self._stop_frame(at_work)
+            return
+        free = [worker for worker in self._workers if worker.free]
+        if not free:
+            up = any(worker.up for worker in self._workers)
+            self._live.wait("A picture of the queue is made first" if up else "The worker is starting")
+            return
+        job = self._live.next()
+        if job is None:
+            return
+        # The one that made the last one has everything at hand.
+        worker = next((one for one in free if job.needs in one.loaded), free[0])
+        worker.frame, worker.asked, self._overtaken = job.id, None, False
+        worker.port.run(job)
+
+    def _is_needed(self) -> bool:
+        """Whether a job waits that could begin if the live frame were not there."""
+        if any(worker.free for worker in self._workers) or time.monotonic() < self._full_until or self._notes:
+            return False
+        with suppress(Busy):
+            return self.queue.waits()
+        return False
+
+    def _stop_frame(self, worker: _Worker) -> None:
+        worker.asked = time.monotonic()
+        worker.port.cancel(worker.frame)
+
+    def _drop(self, source: LiveSource) -> None:
+        self._live.leave(source)
+        made = self._live.made
+        if made is not None and made.source is source:
+            self._live.made = None
+            for worker in self._workers:
+                if worker.frame == made.job.id and worker.asked is None:
+                    self._stop_frame(worker)
+
     def _takers(self) -> list[_Worker]:
         """The workers that can take a job now. Before the first is up, those that start take one each."""
         up = [worker for worker in self._workers if worker.up]
@@ -272,8 +331,10 @@ class Dispatcher:
             while True:
                 if isinstance(heard, str):
                     self._stop_job(heard)
-                elif heard is not None:
+                elif isinstance(heard, tuple):
                     self._hear(*heard)
+                elif heard is not None:
+                    heard()
                 heard = self._inbox.get_nowait()
         except queues.Empty:
             pass
@@ -297,6 +358,11 @@ class Dispatcher:
 
     def _hear_event(self, worker: _Worker, event: Event) -> None:
         job = worker.job
+        if worker.frame and event.job == worker.frame:
+            if event.over:
+                worker.frame, worker.asked = "", None
+            self._live.hear(event, self._overtaken)
+            return
         if job is None or event.job != job.id:
             return
         if event.over:
@@ -356,8 +422,9 @@ class Dispatcher:
     def _lose_patience(self) -> None:
         """Kill workers whose job has not answered a cancel for too long."""
         for worker in self._workers:
-            if worker.job is not None and worker.asked is not None and time.monotonic() - worker.asked > CANCEL_MAX_S:
-                _log.warning("job %s did not stop within %.0f s: its worker is killed", worker.job.id, CANCEL_MAX_S)
+            if worker.asked is not None and time.monotonic() - worker.asked > CANCEL_MAX_S:
+                name = worker.job.id if worker.job is not None else worker.frame
+                _log.warning("job %s did not stop within %.0f s: its worker is killed", name, CANCEL_MAX_S)
                 worker.port.kill()
 
     def _patience_s(self) -> float | None:
@@ -379,6 +446,7 @@ class Dispatcher:
 
     def _worker_died(self, worker: _Worker, lost: Lost) -> None:
         job, worker.job, worker.alive = worker.job, None, False
+        frame, worker.frame = worker.frame, ""
         was_lent = worker.status.state == "lent"
         if not worker.up and not was_lent:
             worker.early += 1
@@ -389,6 +457,8 @@ class Dispatcher:
         if lost.for_good:
             worker.free_since = time.monotonic()
             worker.now(state="gone", text=f"{worker.status.device} was lost: its machine left.")
+        if frame:
+            self._live.lost(worker_lost())
         if job is None:
             return
         if asked is not None:

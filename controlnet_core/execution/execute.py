@@ -23,6 +23,8 @@ from controlnet_core.storage.metadata import alone, to_png
 PREVIEW_GAP_S = 0.1
 PREVIEW_SHARE = 0.2
 """Previews come at most ten times a second and take at most this share of the time."""
+LIVE_QUALITY = 90
+"""Of the JPEG of a live frame: at 256 px some 15 KB."""
 _DOING = {"recipe": "making this picture", "detection": "looking at this photo"}
 _log = logging.getLogger("studio.worker")
 
@@ -88,6 +90,8 @@ class _Execution:
         work, pictures = self._job.work, self._job.pictures
         if isinstance(work, Recipe):
             made = self._engine.run(work, pictures, self._on_step, self._on_load)
+            if self._job.live:
+                return {"pictures": tuple(picture.to_jpeg(rgb, LIVE_QUALITY) for rgb in made)}
             return {"pictures": tuple(to_png(rgb, alone(work, k)) for k, rgb in enumerate(made))}
         return {"found": document.encode(self._engine.detect(work, pictures[work.picture], self._on_load))}
 
@@ -98,7 +102,9 @@ class _Execution:
     def _on_step(self, step: Step) -> None:
         self._check()
         preview, now = None, time.monotonic()
-        if now >= self._preview_at and step.step < step.steps:  # after the last step comes the picture itself
+        if (
+            now >= self._preview_at and step.step < step.steps and not self._job.live
+        ):  # after the last step comes the picture itself
             preview = picture.to_jpeg(step.preview(), 85)
             cost = time.monotonic() - now
             self._preview_at = now + max(PREVIEW_GAP_S, cost / PREVIEW_SHARE)

@@ -295,6 +295,11 @@ class Queue:
             rows = self._db.execute(query).fetchall()
             return [self._entry(row) for row in rows if session is None or row["session"] == session]
 
+    def waits(self) -> bool:
+        """Whether a job waits for a worker."""
+        with self._asking():
+            return self._one("SELECT 1 FROM job WHERE state = 'queued' LIMIT 1") is not None
+
     def ended(self, n: int = 40) -> list[QueueEntry]:
         """The last `n` jobs that ended well, of everybody, newest first: how long work takes here."""
         with self._asking():

@@ -19,11 +19,13 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from controlnet_core.domain import picture
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.job import Event, Job
 from controlnet_core.execution.devices import Device
@@ -200,15 +202,18 @@ class RayWorker:
         self._cluster.start(self.place.key)
 
     def run(self, job: Job) -> None:
-        """Do a job: it travels with its pictures as they are kept, not as they are in memory."""
+        """Do a job: it travels with its pictures as they are kept, not as they are in memory; those of live frames are not kept."""
         try:
-            pngs = {digest: self._cluster.read(digest) for digest in job.work.pictures}
+            if job.live:
+                pngs = {digest: picture.to_png(rgb) for digest, rgb in job.pictures.items()}
+            else:
+                pngs = {digest: self._cluster.read(digest) for digest in job.work.pictures}
         except StudioError as error:
             self.hear(Event(job.id, "failed", text=error.message, hint=error.hint))
             if self._ready is not None:
                 self.hear(self._ready)
             return
-        bare = Job(job.id, job.session, job.work, {}, job.owner, job.slot, job.lifetime)
+        bare = replace(job, pictures={})
         self._cluster.send("run", self.place.key, (bare, pngs))
 
     def cancel(self, id: str) -> None:

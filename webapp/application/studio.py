@@ -47,6 +47,7 @@ from webapp.application.events import Events
 from webapp.application.housekeeping import Housekeeping
 from webapp.application.keys import Keys, keys_file
 from webapp.application.library import Library
+from webapp.application.live import LiveDrawings
 from webapp.application.metrics import Metrics
 from webapp.application.open_documents import OpenDocuments
 from webapp.application.photo_detection import PhotoDetections
@@ -152,6 +153,11 @@ class Studio:
     def metrics(self) -> Metrics:
         """How it does, in figures."""
         return Metrics(self.queue, self.settings.data, self.devices, self.dispatcher.statuses)
+
+    @cached_property
+    def live(self) -> LiveDrawings:
+        """The drawings whose pictures follow the pen."""
+        return LiveDrawings(self.controls, self.dispatcher.want, self.dispatcher.leave)
 
     @cached_property
     def housekeeping(self) -> Housekeeping:

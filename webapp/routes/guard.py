@@ -90,15 +90,15 @@ class RateLimit:
         self.per_s, self.burst, self.keys_max = per_s, burst, keys_max
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def check(self, key: str) -> None:
-        """Count one; raises TooFast when it is too many."""
+    def check(self, key: str, count: float = 1.0) -> None:
+        """Count one, or so many; raises TooFast when it is too many."""
         now = time.monotonic()
         left, at = self._left.pop(key, (self.burst, now))
         left = min(self.burst, left + (now - at) * self.per_s)
-        self._left[key] = (max(0.0, left - 1), now)
+        self._left[key] = (max(0.0, left - count), now)
         while len(self._left) > self.keys_max:
             self._left.popitem(last=False)
-        if left < 1:
+        if left < count:
             raise TooFast("Too many changes at once.", "Wait a second.")
 
 

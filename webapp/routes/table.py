@@ -8,8 +8,8 @@
     GET  pictures/{id}.png           a picture of the gallery; ?thumb for the small WebP
     GET  control/{token}.png         what the model sees of a drawing
 
-and those of the other modules beside this one: `gallery`, `layers`, `models`, `photos`, `regions`, `training`; `health` stands
-beside /studio/.
+and those of the other modules beside this one: `gallery`, `layers`, `models`, `photos`, `regions`, `training`; the websocket of
+`live`; `health` stands beside /studio/.
 
 Whoever knows a token or an id may use it; none can be guessed. Writing needs the page's own origin. Errors are JSON,
 {"error": sentence, "hint": sentence}. Decides nothing that the application could.
@@ -40,7 +40,7 @@ from webapp.application.events import Events
 from webapp.application.open_documents import OpenDocuments, Stale
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
-from webapp.routes import frontend, gallery, gate, health, layers, models, photos, regions, training
+from webapp.routes import frontend, gallery, gate, health, layers, live, models, photos, regions, training
 from webapp.routes.guard import PAGE, PRIVATE, Endpoint, RateLimit, body, guarded
 from webapp.routes.origin import is_secure, option
 
@@ -172,7 +172,7 @@ class _Endpoints:
         self._studio = studio
         self._pace = RateLimit(PUTS_PER_S, PUTS_BURST)
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[BaseRoute]:
         table: list[tuple[str, str, Endpoint]] = [
             ("GET", "/assets/{version}/{path:path}", self.asset),
             ("GET", "/documents/{token}", self.read_document),
@@ -184,7 +184,7 @@ class _Endpoints:
         ]
         for more in (gallery, layers, models, photos, regions, training):
             table += more.table(self._studio)
-        return [guarded(method, path, endpoint) for method, path, endpoint in table]
+        return [*(guarded(method, path, endpoint) for method, path, endpoint in table), *live.table(self._studio)]
 
     def watched(self, base: str) -> list[Route]:
         """The routes beside them, for what watches over servers."""

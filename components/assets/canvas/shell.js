@@ -26,6 +26,7 @@ import * as controls from "../shared/controls.js";
 import { decode } from "./document.js";
 import { Frame } from "./frame.js";
 import { History } from "./history.js";
+import { Live } from "./live.js";
 import { documentPatch, patchedDocument } from "./patch.js";
 import { PointerInput } from "./pointer.js";
 import { Saving } from "./saving.js";
@@ -66,12 +67,14 @@ export class Shell {
     this.pointer.onMode = (mode) => this.stage.element.classList.toggle("grabbing", mode === "pan" || mode === "pinch");
     this.pointer.attach(this.stage.element);
     if (editor.paint) this.stage.painters.push((context, view) => editor.paint(context, view));
+    this.live = new Live(this);
     this.frame.finish(editor);
     if (!this.tool) this.setTool(this.tools.keys().next().value);
     this.saving = new Saving(this);
     this.sync = this.saving.sync;
     if (editor.readOnly) this.show(await decode(bytes));
     else await this.saving.open(bytes);
+    if (!this.gone) this.live.update();
     this.root.dataset.ready = "true";
   }
 
@@ -87,6 +90,7 @@ export class Shell {
     this.root.style.height = `${props.height_px}px`;
     if (!this.sync) return;
     this.editor.optionsChanged?.(this.options);
+    this.live.update();
     this.sync.moveTo(new URL(props.upload_url, document.baseURI).href);
     // A stroke that is being drawn comes to its end and is saved first: what came must not take its canvas away.
     while (this.sync.pushing || this.pointer.drawing) await (this.sync.pushing ?? this.pointer.rest());
@@ -121,13 +125,14 @@ export class Shell {
     this.commit(null);
   }
 
-  /** Everything is with the server first, then Python is told. */
-  async generate() {
+  /** Everything is with the server first, then Python is told; a picture with a seed of its own is wanted for itself. */
+  async generate(seed = null) {
     this.say("Starting…");
     const saved = await Promise.race([this.sync.flush(), new Promise((resolve) => setTimeout(resolve, 4000, false))]);
     this.tellTool();
-    if (saved) this.tell("generate", this.sync.rev);
-    else this.toast("The drawing is not saved yet. Try again in a moment.");
+    if (!saved) this.toast("The drawing is not saved yet. Try again in a moment.");
+    else if (seed === null) this.tell("generate", this.sync.rev);
+    else this.tell("keep", { rev: this.sync.rev, seed });
   }
 
   /** Tools of the rail: {id, label, icon, keys, hint, cursor}; null is a separator. */

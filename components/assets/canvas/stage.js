@@ -22,6 +22,8 @@ export class Stage {
     this.view = new View(() => this.#place());
     /** @type {(view: View) => void} */
     this.onView = () => {};
+    /** Hears which pixels of which layer changed. @type {(layer: RasterLayer, rect: Rect) => void} */
+    this.onPixels = () => {};
     this.painters = []; // called once a frame, in order, with (context, view)
     this.layers = [];
     this.requested = 0;
@@ -31,7 +33,11 @@ export class Stage {
 
   /** Add a pixel layer above those that are there; see RasterLayer. */
   addRaster(palette) {
-    const layer = new RasterLayer(palette, () => this.repaint());
+    const layer = new RasterLayer(palette, (rect) => {
+      if (rect) this.onPixels(layer, rect);
+      this.repaint();
+    });
+    layer.show({ width: 1, height: 1, pixels: new Uint8Array(1) });
     this.layers.push(layer);
     this.paper.append(layer.canvas);
     return layer;
@@ -85,7 +91,6 @@ export class RasterLayer {
     this.canvas = element("canvas");
     this.context = this.canvas.getContext("2d");
     this.dirty = null;
-    this.show({ width: 1, height: 1, pixels: new Uint8Array(1) });
   }
 
   /** Show another raster {width, height, pixels}; its bytes are looked at again wherever `mark` says. */
@@ -100,13 +105,14 @@ export class RasterLayer {
 
   setPalette(palette) {
     this.palette = palette;
-    this.mark([0, 0, this.raster.width, this.raster.height]);
+    this.dirty = [0, 0, this.raster.width, this.raster.height];
+    this.onDirty(null); // other colours, the same bytes
   }
 
   /** The bytes within `rect` changed. */
   mark(rect) {
     this.dirty = union(this.dirty, rect);
-    if (rect) this.onDirty();
+    if (rect) this.onDirty(rect);
   }
 
   flush() {

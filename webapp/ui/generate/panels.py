@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -25,7 +26,7 @@ from webapp.application.studio import Studio
 from webapp.ui import page_state_store, visitor
 from webapp.ui.drawing.shapes import with_shapes
 from webapp.ui.drawing.sources import first_document
-from webapp.ui.generate import estimate, init_image, settings_panel, sheet
+from webapp.ui.generate import estimate, init_image, live, settings_panel, sheet
 from webapp.ui.messages import places, plain, told
 from webapp.ui.models import choice
 from webapp.ui.session import ConditionPage, GenerationState, go_to, page_state, set_widget, widget, widget_value
@@ -79,7 +80,7 @@ def keep(studio: Studio, at: GenerationState) -> None:
 
 
 def editor(studio: Studio, at: ConditionPage) -> bool:
-    """The editor; True in the run that its Ctrl+Enter caused."""
+    """The editor; True in the run that its Ctrl+Enter caused, or that a live picture is kept in."""
     control = _control(studio, at)
     rev, data = studio.documents.read(at.token)
     studio.documents.view(at.token, control.key, at.choices.params)
@@ -91,8 +92,10 @@ def editor(studio: Studio, at: ConditionPage) -> bool:
         upload_url=f"./studio/documents/{at.token}",
         slot=at.control,
         height_px=EDITOR_HEIGHT_PX,
-        options=editor_options(studio, control, at.control),
+        options={**editor_options(studio, control, at.control), "live": live.option(at)},
+        on_live=partial(live.toggle, at),
     )
+    at.keeping = edited.seed
     return edited.generate
 
 
@@ -107,21 +110,29 @@ def editor_options(studio: Studio, control: ControlType, name: str) -> dict[str,
     }
 
 
-def prompt(studio: Studio, at: GenerationState, placeholder: str = "") -> tuple[bool, bool]:
-    """Prompt, the words that the model knows, and Generate: whether it was pressed, and whether the prompt can be used."""
+def prompt(
+    studio: Studio, at: GenerationState, placeholder: str = "", beside: Callable[[], None] | None = None
+) -> tuple[bool, bool]:
+    """Prompt, the words that the model knows, and Generate: whether it was pressed, and whether the prompt can be used.
+
+    `beside` draws what stands beside the button.
+    """
     key = widget(f"{at.key}.prompt", at.prompt)
     written = st.text_area("Prompt", key=key, height=72, placeholder=placeholder or "What should it be?")
     with told() as telling:
         at.prompt = validation.text(written, 4000, "The prompt")
     _word_chips(studio, at, key)
-    pressed = st.button(
-        "Generate",
-        key=f"{at.key}.generate",
-        type="primary",
-        icon=":material/play_arrow:",
-        width="stretch",
-        help="Ctrl+Enter in the editor does the same.",
-    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed = st.button(
+            "Generate",
+            key=f"{at.key}.generate",
+            type="primary",
+            icon=":material/play_arrow:",
+            width="stretch",
+            help="Ctrl+Enter in the editor does the same.",
+        )
+        if beside is not None:
+            beside()
     return pressed, not telling.refused
 
 
@@ -149,6 +160,8 @@ def _word_chips(studio: Studio, at: GenerationState, prompt_key: str) -> None:
 
 def recipe(studio: Studio, at: ConditionPage) -> Recipe:
     """What the desk asks for. Raises StudioError."""
+    if at.keeping is not None:
+        at = replace(at, choices=replace(at.choices, seed=at.keeping, images=1, variation=0.0))
     chosen = at.choices
     document = with_shapes(at, studio.documents.latest(at.token)[1])
     draft = Draft(
@@ -232,6 +245,7 @@ def results(
         images=at.choices.images,
         height_px=height_px,
         actions=("keep", "vary"),
+        live=live.address(at) if isinstance(at, ConditionPage) else None,
     )
     if action is None or at.job is None:
         return

@@ -12,6 +12,7 @@ import { followTheme } from "../../shared/theme.js";
 import { Following, PROGRESS_STYLE, ProgressBar } from "../../shared/following.js";
 import { mounted } from "../../shared/mounted.js";
 import { IDLE, pictureOf } from "../../shared/progress.js";
+import { LIVE_STYLE, LiveView } from "./live.js";
 import { RESULT_STYLE } from "./style.js";
 
 const ACTIONS = {
@@ -49,6 +50,7 @@ class Pane {
     this.root.style.height = `${data.height_px}px`;
     this.root.style.setProperty("--ratio", String(data.aspect[0] / data.aspect[1]));
     this.root.dataset.images = data.images > 1 ? "several" : "one";
+    this.live.follow(data.live ?? null);
     if (data.job !== before?.job || data.events_url !== before?.events_url) this.#follow();
     if (before && data.job && data.job !== before.job) this.#come();
     if (JSON.stringify(data.pictures) !== JSON.stringify(before?.pictures) && this.state.phase !== "done") this.index = 0;
@@ -57,6 +59,7 @@ class Pane {
 
   destroy() {
     this.following?.leave();
+    this.live.leave();
     this.stopTheme();
     this.root.remove();
   }
@@ -75,6 +78,7 @@ class Pane {
     this.comparing = false;
     this.following?.leave();
     this.root.classList.remove("away");
+    this.live.yield();
     const { job, events_url: events, cancel_url: cancel } = this.data;
     this.following = job && events ? new Following(job, { events, cancel, show: () => this.#show(), tick: () => this.#tick(),
       ended: (state) => this.#ended(job, state), connected: (yes) => this.root.classList.toggle("away", !yes) }) : null;
@@ -109,7 +113,8 @@ class Pane {
     const control = this.control = picture("control");
     this.words = element("div", { class: "words" });
     this.compare = new Compare();
-    this.frame = element("div", { class: "frame" }, image, ghost, control, this.compare.root, this.words);
+    const live = this.live = new LiveView(() => this.#show());
+    this.frame = element("div", { class: "frame" }, image, ghost, control, this.compare.root, this.words, live.canvas);
     this.bar = new ProgressBar();
     this.strip = element("div", { class: "strip", role: "listbox", "aria-label": "Pictures", "aria-orientation": "horizontal" });
     this.status = element("span", { class: "hint", role: "status" });
@@ -121,10 +126,10 @@ class Pane {
         this.opacity = value;
         this.control.style.opacity = String(value);
       } });
-    this.foot = element("div", { class: "foot" }, this.status, this.fader, this.elapsed, this.stop, this.buttons);
+    this.foot = element("div", { class: "foot" }, live.beat, this.status, live.under, this.fader, this.elapsed, this.stop, this.buttons);
     this.root = element("div", { class: "studio results", role: "region", "aria-label": "Result", tabindex: "0" },
       element("div", { class: "room" }, this.frame), this.strip, this.bar.root, this.foot);
-    host.append(element("style", {}, STYLE + PROGRESS_STYLE + RESULT_STYLE + COMPARE_STYLE), this.root);
+    host.append(element("style", {}, STYLE + PROGRESS_STYLE + RESULT_STYLE + COMPARE_STYLE + LIVE_STYLE), this.root);
     this.stopTheme = followTheme(this.root);
     tooltips(this.root);
     image.addEventListener("load", () => this.#show());
@@ -144,6 +149,10 @@ class Pane {
     const picture = this.busy ? null : this.pictures[this.index] ?? null;
     const failed = phase === "failed";
     this.root.dataset.phase = phase;
+    const live = this.live.leads && !this.busy;
+    this.live.canvas.hidden = !live;
+    this.root.toggleAttribute("data-live", this.live.on && !this.busy);
+    this.live.under.hidden = !this.live.on || this.busy;
     this.#picture(this.image, failed ? null : picture?.url);
     this.image.alt = picture ? `Picture ${this.index + 1} of ${this.pictures.length}` : "";
     // The last preview stays until the picture itself is there: on a slow line the place would be empty between them.
@@ -151,12 +160,12 @@ class Pane {
     this.#picture(this.control, this.overlaid && picture && !failed ? this.data.control_url : null);
     this.control.style.opacity = String(this.opacity);
     this.#showCompared(failed ? null : picture);
-    if (failed) this.#speak("warning", this.state.text, this.state.hint);
-    else if (!picture && !this.busy) this.#speak("picture", ...this.data.empty);
+    if (failed && !live) this.#speak("warning", this.state.text, this.state.hint);
+    else if (!picture && !this.busy && !live) this.#speak("picture", ...this.data.empty);
     else this.words.replaceChildren();
     this.#showProgress();
     this.#showStrip(failed || this.busy ? [] : this.pictures);
-    this.#showButtons(failed ? null : picture);
+    this.#showButtons(failed ? null : picture, live);
   }
 
   /** The present picture against another: the one that was pointed out, a sibling, or what was here before. */
@@ -192,11 +201,15 @@ class Pane {
     }));
   }
 
-  #showButtons(picture) {
-    const key = JSON.stringify([picture, this.overlaid, this.comparing, !!this.rival, this.data.actions, this.data.control_url]);
+  #showButtons(picture, live) {
+    const key = JSON.stringify([live, picture, this.overlaid, this.comparing, !!this.rival, this.data.actions, this.data.control_url]);
     if (key === this.buttonsKey) return;
     this.buttonsKey = key;
-    this.fader.hidden = !(picture && this.overlaid);
+    if (live) {
+      this.fader.hidden = true;
+      return this.buttons.replaceChildren(...this.live.buttons);
+    }
+    this.fader.hidden = !(picture && this.overlaid) || this.live.on;
     if (!picture) return this.buttons.replaceChildren();
     const act = (kind) => this.tell({ kind, picture: this.index, job: this.data.job });
     const list = this.data.actions.filter((kind) => ACTIONS[kind]).map((kind) =>

@@ -1,0 +1,123 @@
+/**
+ * The editor's side of Live: what of the drawing changed, and the picture under the lines.
+ *
+ * Options: live, {on, url}; without it the page has no Live.
+ */
+
+import { element } from "../shared/controls.js";
+import { liveLink } from "../shared/live.js";
+import { encode } from "./document.js";
+import { clip, union } from "./patch.js";
+import { through } from "./streams.js";
+
+/** Kinds whose pixels travel in parts; every other document is small, and travels whole. */
+const IN_PARTS = ["mask", "classes"];
+
+export class Live {
+  #shell;
+  /** @type {import("../shared/live.js").LiveLink | null} */
+  #link = null;
+  #deaf = () => {};
+  /** @type {Rect | null} */
+  #dirty = null;
+  #size = "";
+  #last = null; // the document that was sent last, where it travels whole
+  #canvas = element("canvas", { class: "live" }); // on the paper while there is something to see
+
+  constructor(shell) {
+    this.#shell = shell;
+    shell.stage.onPixels = (layer, rect) => layer === shell.editor?.layer && this.#mark(rect);
+    shell.stage.painters.push(() => this.#look());
+    shell.onEnd(() => this.#leave());
+    this.#addKeys();
+  }
+
+  /** Bring it up to date with the page's options. */
+  update() {
+    const { live } = this.#shell.options;
+    const link = live?.on ? liveLink(live.url) : null;
+    if (link === this.#link) return;
+    this.#leave();
+    this.#link = link;
+    if (!link) return;
+    // A document that fills its canvas would hide the picture: it lies over it.
+    this.#canvas.style.zIndex = ["classes", "rgb", "rgba"].includes(this.#shell.editor.kind) ? "1" : "";
+    this.#deaf = link.listen(() => this.#show());
+    link.start({ whole: () => this.#whole(), changes: () => this.#changes(), keep: (seed) => this.#shell.generate(seed) });
+    this.#show();
+  }
+
+  #leave() {
+    this.#deaf();
+    this.#link?.stop();
+    this.#link = null;
+    this.#canvas.remove();
+  }
+
+  #addKeys() {
+    const shell = this.#shell;
+    if (!shell.options.live) return;
+    const on = () => !!this.#link;
+    shell.addAction({ id: "live", label: "Live: the picture follows the pen", icon: "bolt", keys: ["Shift+L"], place: "keys", group: "General", run: () => shell.tell("live", !this.#link) });
+    shell.addAction({ id: "live-seed", label: "Live: next seed", icon: "dice", keys: ["Shift+N"], place: "keys", group: "General", enabled: on, run: () => this.#link.nextSeed() });
+    shell.addAction({ id: "live-keep", label: "Live: keep this picture", icon: "pin", keys: ["Shift+Enter"], place: "keys", group: "General", enabled: on, run: () => this.#link.keep() });
+  }
+
+  // ---- what changed
+
+  #mark(rect) {
+    this.#dirty = union(this.#dirty, rect);
+    this.#link?.touch();
+  }
+
+  /** Documents that are not pixels change without a word: their editors never change one in place. */
+  #look() {
+    const { editor } = this.#shell;
+    if (!this.#link || !editor || IN_PARTS.includes(editor.kind)) return;
+    const { people = null } = editor.kind === "skeleton" ? editor.document() : {};
+    if (people && people !== this.#last) this.#link.touch();
+    this.#last = people;
+  }
+
+  #whole() {
+    const { editor } = this.#shell;
+    this.#dirty = null;
+    const present = editor.document();
+    this.#size = `${present.width} ${present.height}`;
+    return encode(present);
+  }
+
+  #changes() {
+    const { editor } = this.#shell;
+    if (!IN_PARTS.includes(editor.kind)) return null;
+    const { width, height, pixels } = editor.layer.raster;
+    if (`${width} ${height}` !== this.#size) return null;
+    const rect = clip(this.#dirty, width, height);
+    this.#dirty = null;
+    if (!rect) return { rects: [], packed: Promise.resolve(new Uint8Array(0)) };
+    const [x0, y0, x1, y1] = rect;
+    const part = new Uint8Array((x1 - x0) * (y1 - y0));
+    for (let y = y0, at = 0; y < y1; y++, at += x1 - x0) part.set(pixels.subarray(y * width + x0, y * width + x1), at);
+    return { rects: [rect], packed: through(new CompressionStream("deflate"), part) };
+  }
+
+  // ---- the picture under the lines
+
+  #show() {
+    const { picture = null, under = 0 } = this.#link ?? {};
+    if (!picture || !under) {
+      this.#canvas.remove();
+      this.shown = null;
+      return;
+    }
+    if (!this.#canvas.isConnected) this.#shell.stage.underlay.after(this.#canvas);
+    this.#canvas.style.opacity = String(under);
+    if (picture === this.shown) return;
+    this.shown = picture;
+    if (this.#canvas.width !== picture.width || this.#canvas.height !== picture.height) {
+      this.#canvas.width = picture.width;
+      this.#canvas.height = picture.height;
+    }
+    this.#canvas.getContext("2d").drawImage(picture, 0, 0);
+  }
+}

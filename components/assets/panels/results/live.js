@@ -1,0 +1,104 @@
+/** The result pane while Live is on: the newest picture, one honest dot, and what can be done with it. */
+
+import { element, iconButton, slider } from "../../shared/controls.js";
+import { liveLink } from "../../shared/live.js";
+
+/** @type {Record<import("../../shared/live.js").LivePhase, string>} */
+const WORDS = {
+  off: "", rest: "Live: draw, and the picture follows", drawn: "drawn", sent: "sent", drawing: "drawing", waiting: "waiting", loading: "loading",
+  done: "done", failed: "", away: "connection lost, trying again",
+};
+
+export const LIVE_STYLE = `
+.results .live { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
+.results:has(.live:not([hidden])) .frame { background: none; box-shadow: var(--shadow); }
+.results:has(.live:not([hidden])) .frame > img { visibility: hidden; }
+.results .beat { display: none; align-items: center; gap: 8px; flex: 1; min-width: 0; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.results[data-live] .beat { display: inline-flex; }
+.results[data-live] :is(.hint, .elapsed) { display: none; }
+.results .beat .word { overflow: hidden; text-overflow: ellipsis; }
+.results .beat i { width: 8px; height: 8px; border-radius: 50%; flex: none; background: var(--soft); box-sizing: border-box; }
+.results .beat[data-phase=done] i { background: #22a06b; }
+.results .beat:is([data-phase=drawn], [data-phase=sent]) i { background: none; border: 2px solid var(--accent); }
+.results .beat:is([data-phase=drawing], [data-phase=loading]) i { background: var(--accent); }
+.results .beat:is([data-phase=waiting], [data-phase=away], [data-phase=failed]) i { background: #d97706; }
+.results .under { margin-left: auto; }
+`;
+
+export class LiveView {
+  /** @type {import("../../shared/live.js").LiveLink | null} */
+  link = null;
+  /** Whether a live picture is newer than whatever else the pane has. */
+  leads = false;
+  #deaf = () => {};
+  #show;
+  #shown = null;
+
+  /** @param {() => void} show  called when the pane has something else to show */
+  constructor(show) {
+    this.#show = show;
+    this.canvas = element("canvas", { class: "live", hidden: true, role: "img", "aria-label": "Live picture" });
+    this.word = element("span", { class: "word" });
+    this.beat = element("span", { class: "beat" }, element("i"), this.word);
+    this.under = slider({ id: "live-under", label: "Under the lines", min: 0, max: 1, step: 0.05, value: 0,
+      format: (value) => `${Math.round(value * 100)} %`, onInput: (value) => this.link?.showUnder(value) });
+    this.under.classList.add("under");
+    this.buttons = [
+      iconButton({ id: "live-seed", label: "Next seed", icon: "dice", keys: ["Shift+N"], run: () => this.link?.nextSeed() }),
+      iconButton({ id: "live-keep", label: "Keep: make it for the gallery", icon: "pin", keys: ["Shift+Enter"], run: () => this.link?.keep() }),
+    ];
+  }
+
+  get on() {
+    return !!this.link;
+  }
+
+  /**
+   * Follow the drawing at an address; null: Live is off.
+   *
+   * @param {string | null} url
+   */
+  follow(url) {
+    const link = url ? liveLink(url) : null;
+    if (link === this.link) return;
+    this.#deaf();
+    this.link = link;
+    this.leads = false;
+    this.#shown = null;
+    this.#deaf = link ? link.listen(() => this.#heard()) : () => {};
+    if (!link) return;
+    this.under.show(link.under);
+    this.#heard();
+  }
+
+  /** Something else came that is newer: a picture that was asked for. */
+  yield() {
+    this.leads = false;
+  }
+
+  leave() {
+    this.#deaf();
+  }
+
+  #heard() {
+    const { phase, picture, age, text, hint } = this.link;
+    if (this.beat.dataset.phase !== phase) this.beat.dataset.phase = phase;
+    this.beat.dataset.seed = String(this.link.seed ?? "");
+    const word = phase === "failed" ? [text, hint].filter(Boolean).join(" ") : text || WORDS[phase];
+    const told = age === null || phase === "rest" || phase === "failed" ? word : `${word} · ${Math.round(age)} ms`;
+    if (this.word.textContent !== told) this.word.textContent = told;
+    this.beat.title = phase === "failed" ? word : "";
+    if (picture === this.#shown) return;
+    this.#shown = picture;
+    if (picture) {
+      if (this.canvas.width !== picture.width || this.canvas.height !== picture.height) {
+        this.canvas.width = picture.width;
+        this.canvas.height = picture.height;
+      }
+      this.canvas.getContext("2d").drawImage(picture, 0, 0);
+    }
+    if (this.leads === !!picture) return;
+    this.leads = !!picture;
+    this.#show();
+  }
+}

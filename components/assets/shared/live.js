@@ -1,0 +1,338 @@
+/**
+ * Live: one socket for a drawing in the making and the pictures that follow it. The editor sends through it, the result pane
+ * shows what comes; both find the same link by the drawing's address. See webapp/routes/live.py for what travels.
+ *
+ * Nothing polls: a change is sent with the next frame of the screen, packed while the hand goes on, and a picture is shown when it
+ * comes. Nobody who looks away is drawn for: a hidden tab and a minute without a change close the socket, the next change opens it.
+ */
+
+const REST_AFTER_MS = 60_000;
+const RETRY_FIRST_MS = 500;
+const RETRY_LAST_MS = 8000;
+const BACKLOG_BYTES = 1 << 16;
+const SEND_GAP_MS = 24;
+const TICK_MS = 100;
+const REFUSED = [1008, 1009];
+const utf8 = new TextEncoder();
+
+/** @type {Map<string, LiveLink>} */
+const links = new Map();
+
+/**
+ * The link of the drawing at an address; the same one for everybody on the page.
+ *
+ * @param {string} url
+ */
+export function liveLink(url) {
+  let link = links.get(url);
+  if (!link) links.set(url, (link = new LiveLink(url)));
+  return link;
+}
+
+/**
+ * What an editor gives to a link: the whole drawing as a container, and what changed since either was asked for last; null where
+ * parts cannot be sent alone.
+ *
+ * @typedef {object} LiveDrawing
+ * @property {() => Promise<Bytes>} whole
+ * @property {() => {rects: Rect[], packed: Promise<Bytes>} | null} changes
+ * @property {(seed: number) => void} keep  make the picture with this seed, to be kept
+ */
+
+/** @typedef {"off" | "rest" | "drawn" | "sent" | "drawing" | "waiting" | "loading" | "done" | "failed" | "away"} LivePhase */
+
+export class LiveLink {
+  /** @type {LivePhase} */
+  phase = "off";
+  text = "";
+  hint = "";
+  /** @type {ImageBitmap | null} */
+  picture = null;
+  seed = null;
+  /** The opacity of the picture under the lines, 0..1. */
+  under = 0;
+
+  #listeners = new Set();
+  /** @type {LiveDrawing | null} */
+  #drawing = null;
+  /** @type {WebSocket | null} */
+  #socket = null;
+  #rev = 0; // of the last change that was sent on this socket
+  #changed = false; // something is drawn that was not sent
+  #packing = false;
+  #frame = 0;
+  #sentAt = 0;
+  /** @type {Map<number, number>} revision -> when the oldest change in it was drawn */
+  #since = new Map();
+  #oldest = 0; // when the oldest change that was not sent yet was drawn
+  #took = null; // ms from stroke to picture, of the last one
+  #retry = RETRY_FIRST_MS;
+  #timers = { rest: 0, retry: 0, tick: 0 };
+  #orders = []; // to be sent as soon as there is a socket
+  #hidden = () => document.hidden && this.rest();
+
+  /** @param {string} url */
+  constructor(url) {
+    this.url = url;
+    this.under = remembered();
+  }
+
+  get on() {
+    return this.phase !== "off";
+  }
+
+  /** Milliseconds that the picture lies behind the drawing; of the last one how long it took, when it shows all there is. */
+  get age() {
+    const waiting = Math.min(...this.#since.values(), this.#oldest || Infinity);
+    return waiting < Infinity ? performance.now() - waiting : this.#took;
+  }
+
+  /**
+   * Have `hear()` called whenever something is new; returns what ends it.
+   *
+   * @param {() => void} hear
+   */
+  listen(hear) {
+    this.#listeners.add(hear);
+    return () => this.#listeners.delete(hear);
+  }
+
+  /**
+   * The editor is there and Live is on.
+   *
+   * @param {LiveDrawing} drawing
+   */
+  start(drawing) {
+    this.#drawing = drawing;
+    if (this.on) return;
+    document.addEventListener("visibilitychange", this.#hidden);
+    this.#say("rest");
+    if (!document.hidden) this.touch();
+  }
+
+  /** Live is off, or the editor gone. */
+  stop() {
+    if (!this.on) return;
+    document.removeEventListener("visibilitychange", this.#hidden);
+    this.#hangUp();
+    this.#drawing = null;
+    this.picture = null;
+    this.#took = null;
+    this.#say("off");
+  }
+
+  /** The drawing changed: cheap, for every point of a stroke. */
+  touch() {
+    if (!this.on) return;
+    this.#oldest ||= performance.now();
+    this.#changed = true;
+    this.#restLater();
+    if (!this.#socket && !this.#timers.retry) this.#open();
+    if (this.phase === "done" || this.phase === "failed") this.#say("drawn");
+    this.#frame ||= requestAnimationFrame(() => this.#send());
+  }
+
+  /** A minute without a change is enough, once its picture is there. */
+  #restLater() {
+    clearTimeout(this.#timers.rest);
+    this.#timers.rest = setTimeout(() => (["done", "failed"].includes(this.phase) ? this.rest() : this.#restLater()), REST_AFTER_MS);
+  }
+
+  /** Nobody looks or draws: no socket until the next change. */
+  rest() {
+    if (!this.on) return;
+    this.#hangUp();
+    this.#say("rest");
+  }
+
+  nextSeed() {
+    this.#order({ kind: "seed" });
+  }
+
+  /** Make the picture that is shown for the gallery. */
+  keep() {
+    if (this.seed !== null) this.#drawing?.keep(this.seed);
+  }
+
+  /** @param {string} text */
+  prompt(text) {
+    this.#order({ kind: "prompt", text });
+  }
+
+  /** @param {number} opacity  0..1 */
+  showUnder(opacity) {
+    this.under = opacity;
+    remember(opacity);
+    this.#tell();
+  }
+
+  // ---- the line
+
+  #open() {
+    const address = new URL(this.url, document.baseURI);
+    address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
+    const socket = (this.#socket = new WebSocket(address));
+    socket.binaryType = "arraybuffer";
+    this.#rev = 0;
+    socket.onopen = () => {
+      this.#since.clear();
+      this.#changed = true;
+      for (const order of this.#orders.splice(0)) socket.send(JSON.stringify(order));
+      this.#frame ||= requestAnimationFrame(() => this.#send());
+    };
+    socket.onmessage = ({ data }) => (typeof data === "string" ? this.#heard(JSON.parse(data)) : this.#came(data));
+    socket.onclose = ({ code }) => {
+      if (this.#socket !== socket) return;
+      this.#socket = null;
+      this.#since.clear();
+      if (REFUSED.includes(code)) return; // it was said why: the next change tries again
+      if (this.phase !== "failed") this.#say("away", "Connection lost, trying again");
+      this.#timers.retry = setTimeout(() => {
+        this.#timers.retry = 0;
+        this.#open();
+      }, this.#retry);
+      this.#retry = Math.min(RETRY_LAST_MS, 2 * this.#retry);
+    };
+  }
+
+  #hangUp() {
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close();
+    cancelAnimationFrame(this.#frame);
+    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
+    this.#timers = { rest: 0, retry: 0, tick: 0 };
+    this.#frame = this.#oldest = 0;
+    this.#changed = false;
+    this.#since.clear();
+    this.#retry = RETRY_FIRST_MS;
+  }
+
+  #order(order) {
+    if (!this.on) return;
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(order));
+    else this.#orders = [...this.#orders.filter(({ kind }) => kind !== order.kind), order];
+    this.touch();
+  }
+
+  /** Send what changed, once a frame at most and never more than the line takes. */
+  async #send() {
+    this.#frame = 0;
+    const socket = this.#socket;
+    if (!this.#changed || this.#packing || socket?.readyState !== WebSocket.OPEN) return;
+    if (performance.now() - this.#sentAt < SEND_GAP_MS || socket.bufferedAmount > BACKLOG_BYTES) {
+      this.#frame = requestAnimationFrame(() => this.#send());
+      return;
+    }
+    this.#packing = true;
+    this.#changed = false;
+    const [since, on, rev] = [this.#oldest || performance.now(), this.#rev, this.#rev + 1];
+    this.#oldest = 0;
+    try {
+      const parts = this.#drawing.changes();
+      const message = parts && on ? framed({ rev, on, rects: parts.rects }, await parts.packed) : framed({ rev }, await this.#drawing.whole());
+      if (socket !== this.#socket || socket.readyState !== WebSocket.OPEN) return;
+      if (!(parts && on && !parts.rects.length)) {
+        socket.send(message);
+        this.#rev = rev;
+        this.#since.set(rev, since);
+        if (["rest", "drawn", "away", "done", "failed"].includes(this.phase)) this.#say("sent");
+      }
+      this.#sentAt = performance.now();
+    } finally {
+      this.#packing = false;
+      if (this.#changed) this.#frame ||= requestAnimationFrame(() => this.#send());
+    }
+  }
+
+  // ---- what comes
+
+  #heard(told) {
+    if (told.kind === "refused" && told.again) {
+      this.#rev = 0;
+      this.touch();
+    } else if (told.kind === "refused") this.#fail(told.error, told.hint);
+    else if (told.kind === "failed") this.#fail(told.text, told.hint);
+    else if (told.kind === "over") {
+      this.rest();
+      this.#say("rest", told.text);
+    } else this.#say(told.kind, told.text);
+  }
+
+  /** A sentence in place of a picture; what was drawn stays, and the next change asks again. */
+  #fail(text, hint) {
+    this.#since.clear();
+    this.#say("failed", text, hint);
+  }
+
+  /** @param {ArrayBuffer} data */
+  async #came(data) {
+    this.#retry = RETRY_FIRST_MS;
+    const length = new DataView(data).getUint32(0, true);
+    const { rev, seed } = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+    const socket = this.#socket;
+    const picture = await createImageBitmap(new Blob([new Uint8Array(data, 4 + length)], { type: "image/jpeg" }));
+    if (socket !== this.#socket || !this.on) return picture.close();
+    this.picture?.close();
+    this.picture = picture;
+    this.seed = seed;
+    const shown = [...this.#since].filter(([one]) => one <= rev);
+    if (shown.length) this.#took = performance.now() - Math.min(...shown.map(([, since]) => since));
+    for (const [one] of shown) this.#since.delete(one);
+    this.shown = rev;
+    return this.#say(this.#since.size || this.#changed ? "drawing" : "done");
+  }
+
+  // ---- telling
+
+  /**
+   * @param {LivePhase} phase
+   * @param {string} [text]
+   * @param {string} [hint]
+   */
+  #say(phase, text = "", hint = "") {
+    [this.phase, this.text, this.hint] = [phase, text, hint];
+    const busy = ["drawn", "sent", "drawing", "waiting", "loading"].includes(phase);
+    if (busy && !this.#timers.tick) this.#timers.tick = setInterval(() => this.#tell(), TICK_MS);
+    if (!busy) {
+      clearInterval(this.#timers.tick);
+      this.#timers.tick = 0;
+    }
+    this.#tell();
+  }
+
+  #tell() {
+    for (const hear of this.#listeners) hear();
+  }
+}
+
+/**
+ * @param {object} header
+ * @param {Bytes} bytes
+ */
+function framed(header, bytes) {
+  const head = utf8.encode(JSON.stringify(header));
+  const message = new Uint8Array(4 + head.length + bytes.length);
+  new DataView(message.buffer).setUint32(0, head.length, true);
+  message.set(head, 4);
+  message.set(bytes, 4 + head.length);
+  return message;
+}
+
+const UNDER = "studio.live.under";
+
+function remembered() {
+  try {
+    return Math.min(1, Math.max(0, Number(localStorage.getItem(UNDER)) || 0));
+  } catch {
+    return 0;
+  }
+}
+
+function remember(opacity) {
+  try {
+    localStorage.setItem(UNDER, String(opacity));
+  } catch {
+    // private browsing: forgotten with the page
+  }
+}

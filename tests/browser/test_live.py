@@ -1,0 +1,196 @@
+"""Live in a real browser on the embedded model: the picture follows the pen, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import base64
+import io
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import psutil
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
+
+from controlnet_core.domain.picture import resize_to
+from tests.browser.conftest import WAIT_MS, Server
+from tests.browser.hands import READY, fetched, open_page, paper, saved, settled
+
+pytestmark = pytest.mark.browser
+
+# What is drawn: a zigzag over the empty upper part of the first example.
+ZIGZAG = [(0.1 + 0.08 * k, 0.06 if k % 2 else 0.3) for k in range(11)]
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Browser, server: Server) -> Iterator[Page]:
+    """A browser on the Scribble page whose live sockets can be cut."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(WAIT_MS)
+    page = context.new_page()
+    page.lines = []  # type: ignore[attr-defined]
+
+    def through(route: WebSocketRoute) -> None:
+        route.connect_to_server()
+        page.lines.append(route)  # type: ignore[attr-defined]
+
+    page.route_web_socket("**/studio/live/**", through)
+    open_page(page, server, "")
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def live(tab: Page, server: Server) -> Page:
+    """The Scribble page with the first example, Live on, its first picture there."""
+    open_page(tab, server, "")
+    expect(tab.get_by_role("button", name="Generate")).to_be_visible()
+    tab.locator(".studio[data-ready]").focus()
+    tab.keyboard.press("Shift+L")
+    expect(tab.get_by_role("switch", name="Live")).to_be_checked()
+    phase(tab, "done")
+    return tab
+
+
+def phase(page: Page, name: str) -> None:
+    try:
+        page.wait_for_selector(
+            f'.results .beat[data-phase="{name}"]', timeout=WAIT_MS
+        )  # a worker may have to start first
+    except Exception:
+        print(
+            "PHASE",
+            page.locator(".results .beat").inner_text(),
+            page.locator(".results .beat").get_attribute("data-phase"),
+        )
+        print(page.url, page.evaluate("[document.hidden, document.visibilityState]"))
+        page.screenshot(path="/tmp/fail.png")
+        raise
+
+
+def picture(page: Page) -> NDArray[np.int64]:
+    """The live picture that is shown."""
+    data = page.eval_on_selector(".results canvas.live", "canvas => canvas.toDataURL().split(',')[1]")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(int)
+
+
+def drawing(page: Page) -> NDArray[np.uint8]:
+    """The ink on the sheet, 0..255, mid-stroke too."""
+    found = page.eval_on_selector(
+        ".studio[data-ready]",
+        "({ studio }) => { const { width, height, pixels } = studio.editor.raster; return [width, height, Array.from(pixels)]; }",
+    )
+    return np.array(found[2], np.uint8).reshape(found[1], found[0])
+
+
+def until(true: Callable[[], object], page: Page) -> None:
+    deadline = time.monotonic() + WAIT_MS / 1000
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        page.wait_for_timeout(100)
+
+
+def begin_stroke(page: Page) -> None:
+    """Draw the zigzag, and hold the pen on the sheet."""
+    sheet = paper(page)
+    points = [(sheet["x"] + x * sheet["width"], sheet["y"] + y * sheet["height"]) for x, y in ZIGZAG]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for x, y in points[1:]:
+        page.mouse.move(x, y, steps=8)
+
+
+def edges(rgb: NDArray[np.int64]) -> NDArray[np.float64]:
+    grey = rgb.mean(axis=2)
+    across, down = np.gradient(grey)
+    return np.hypot(across, down)
+
+
+def test_the_picture_follows_before_the_pen_is_lifted(live: Page, server: Server) -> None:
+    old, ink_before = picture(live), drawing(live)
+    begin_stroke(live)
+    ink = drawing(live)
+    new_ink = resize_to((ink > ink_before).astype(np.uint8) * 255, old.shape[1], old.shape[0]) > 64
+    assert new_ink.sum() > 100
+    until(lambda: edges(picture(live))[new_ink].mean() > 2 * edges(old)[new_ink].mean(), live)
+    phase(live, "done")  # the pen is still down
+    settled_picture = picture(live)
+    live.wait_for_timeout(300)
+    assert np.array_equal(picture(live), settled_picture), "nothing changes by itself"
+    live.mouse.up()
+    saved(live)
+    # Under the lines, at the opacity that one chooses.
+    assert live.locator(".paper canvas.live").count() == 0
+    live.get_by_role("slider", name="Under the lines").press("End")
+    expect(live.locator(".paper canvas.live")).to_be_visible()
+    live.get_by_role("slider", name="Under the lines").press("Home")
+    # Kept is the very picture that is shown, with its seed, and live goes on after it.
+    live.locator(".studio[data-ready]").focus()
+    live.keyboard.press("Shift+N")
+    until(lambda: not np.array_equal(picture(live), settled_picture), live)
+    phase(live, "done")
+    shown = picture(live)
+    seed = live.locator(".results .beat").get_attribute("data-seed") or ""
+    live.get_by_role("button", name="Keep").click()
+    kept = live.locator('img.image[src*="/studio/pictures/"]')
+    kept.wait_for()
+    pixels, recipe, _ = fetched(server, kept.get_attribute("src") or "")
+    assert recipe.seed == int(seed) and recipe.images == 1
+    assert np.abs(pixels.astype(int) - shown).mean() < 4, "but for the JPEG it is the same"
+    live.keyboard.press("Control+z")
+    live.wait_for_selector(".results canvas.live")
+
+
+def test_the_last_picture_belongs_to_the_last_of_many_drawings(live: Page) -> None:
+    first = picture(live)
+    for _ in range(100):
+        live.keyboard.press("Control+i")  # inverted and back again
+    assert len(live.lines) >= 1  # type: ignore[attr-defined]
+    live.keyboard.press("Control+i")
+    until(lambda: not np.array_equal(picture(live), first), live)
+    live.keyboard.press("Control+i")
+    until(lambda: np.array_equal(picture(live), first), live)
+    phase(live, "done")
+    assert np.array_equal(picture(live), first)
+
+
+def test_a_cut_line_a_hidden_tab_and_a_killed_worker_end_nothing(live: Page, server: Server) -> None:
+    lines: list[WebSocketRoute] = live.lines  # type: ignore[attr-defined]
+    before, opened = picture(live), len(lines)
+    lines[-1].close(code=4000)
+    until(lambda: len(lines) > opened, live)
+    phase(live, "done")
+    # Nobody looks: the socket is closed, and the next stroke opens it.
+    live.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
+                  "document.dispatchEvent(new Event('visibilitychange'))")  # fmt: skip
+    phase(live, "rest")
+    opened = len(lines)
+    live.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    live.wait_for_timeout(300)
+    assert len(lines) == opened
+    live.keyboard.press("Control+i")
+    until(lambda: len(lines) > opened and not np.array_equal(picture(live), before), live)
+    # The worker dies: another one draws on.
+    assert server.process is not None
+    for child in psutil.Process(server.process.pid).children(recursive=True):
+        if "controlnet_core.execution.worker" in " ".join(child.cmdline()):
+            child.send_signal(signal.SIGKILL)
+    live.keyboard.press("Control+z")
+    until(lambda: np.array_equal(picture(live), before), live)
+    phase(live, "done")
+
+
+def test_it_goes_off_again(live: Page) -> None:
+    live.locator(".studio[data-ready]").focus()
+    live.keyboard.press("Shift+L")
+    expect(live.get_by_role("switch", name="Live")).not_to_be_checked()
+    live.wait_for_selector(READY)
+    settled(live)
+    assert live.locator("canvas.live:visible").count() == 0
+    opened = len(live.lines)  # type: ignore[attr-defined]
+    live.keyboard.press("Control+i")
+    saved(live)
+    assert len(live.lines) == opened  # type: ignore[attr-defined]
