@@ -33,6 +33,8 @@ def _body(studio: Studio, at: ConditionPage) -> None:
         picture = settings_panel.Section("Picture", partial(init_image.section, studio, at, canvas))
         settings_panel.settings(studio, at, panels.model_card(studio), (control, picture))
         panels.model_line(studio)
+    with place:
+        live.prepare(studio, at, make)  # before the editor: it draws as soon as it is on the page
     with editor:
         if init_image.painting(at):
             pressed = init_image.editor(studio, at, canvas, panels.EDITOR_HEIGHT_PX) or pressed
@@ -43,7 +45,6 @@ def _body(studio: Studio, at: ConditionPage) -> None:
         else:
             pressed = panels.editor(studio, at) or pressed
     with place:
-        live.prepare(studio, at, make)
         if worded and (not pressed or panels.generate(studio, at, make)):  # a refusal says what is missing: not twice
             acting = [(panels.networks(studio, at), at.choices.network)] if at.choices.weight else []
             panels.prospect(studio, at, canvas, acting)

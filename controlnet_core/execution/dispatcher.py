@@ -331,10 +331,10 @@ class Dispatcher:
             while True:
                 if isinstance(heard, str):
                     self._stop_job(heard)
-                elif isinstance(heard, tuple):
-                    self._hear(*heard)
-                elif heard is not None:
+                elif callable(heard):
                     heard()
+                elif heard is not None:
+                    self._hear(*heard)
                 heard = self._inbox.get_nowait()
         except queues.Empty:
             pass

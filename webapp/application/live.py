@@ -223,7 +223,7 @@ class LiveDrawing:
             rgb = resize.fit(rgb, width, height, unit.resize, self._control.nearest)
             self._made = now
             self._tell(News("drawing", now.rev))
-        digest = hashlib.sha256(np.ascontiguousarray(rgb)).hexdigest()
+        digest = hashlib.sha256(rgb.tobytes()).hexdigest()
         units = list(recipe.controls)
         units[scene.place] = unit.model_copy(update={"picture": digest})
         changed = {"controls": tuple(units), "width": width, "height": height, "seed": now.seed, "images": 1}
