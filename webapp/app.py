@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ if str(ROOT) not in sys.path:  # `streamlit run` puts only this file's folder th
 from starlette.middleware import Middleware  # noqa: E402
 from streamlit.starlette import App  # noqa: E402
 
+from controlnet_core.storage import log_file  # noqa: E402
 from webapp.api import a1111, metrics, openai, v1  # noqa: E402
 from webapp.api.door import Door  # noqa: E402
 from webapp.root import studio  # noqa: E402
@@ -30,12 +32,21 @@ from webapp.routes.table import middleware, routes  # noqa: E402
 async def lifespan(_app: App) -> AsyncIterator[dict[str, Any] | None]:
     """Start the worker in the background, so that its model is warm by the time of the first drawing; stop it at the end."""
     studio().start()
+    _log_servers()
     # Streamlit looks for garbage after every run of a page. What is here by now stays: 40 ms less of all threads waiting each time.
     gc.freeze()
     try:
         yield None
     finally:
         studio().stop()
+
+
+def _log_servers() -> None:
+    """What the servers below say goes into the log, which bounds it: not to a terminal that nobody reads, over and over."""
+    known = [
+        name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("streamlit", "uvicorn", "websockets")
+    ]
+    log_file.write_to(studio().settings.log, ["studio"], alone=[*known, "asyncio"])
 
 
 def on_script_error(error: Exception) -> bool:

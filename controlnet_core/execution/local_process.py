@@ -17,6 +17,7 @@ from pathlib import Path
 from controlnet_core.domain.job import Job
 from controlnet_core.execution.devices import PATIENT, Device
 from controlnet_core.execution.port import Hear, Lost, Ready
+from controlnet_core.storage import store
 
 GONE_S = 2.0
 """A child that has closed its end is gone within this time, or is killed."""
@@ -96,7 +97,7 @@ class LocalProcess:
         with theirs:
             paths = [str(_ROOT), *filter(None, [self._env.get("PYTHONPATH"), os.environ.get("PYTHONPATH")])]
             env = PATIENT | os.environ | self._env | self.device.environment | {"PYTHONPATH": os.pathsep.join(paths)}
-            self._log.parent.mkdir(parents=True, exist_ok=True)
+            store.make_private(self._log.parent)
             command = [
                 sys.executable,
                 "-m",
@@ -106,7 +107,7 @@ class LocalProcess:
                 self.device.kind,
                 str(self._log),
             ]
-            with self._log.open("ab") as log:
+            with open(self._log, "ab", opener=store.open_private) as log:
                 child = subprocess.Popen(
                     command, pass_fds=[theirs.fileno()], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
                 )

@@ -141,7 +141,7 @@ class Queue:
         self.put_aside: Path | None = None
         """Where a damaged file was put at the start: its jobs are lost, their pictures are not."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            store.make_private(path.parent)
             self._db = self._connect()
         except OSError as error:
             raise store.unwritable(path.parent, error.strerror or str(error)) from error
@@ -155,6 +155,8 @@ class Queue:
             self._keep_room()
 
     def _connect(self) -> sqlite3.Connection:
+        with suppress(OSError):  # a folder in which nothing can be written: SQLite says so
+            store.touch_private(self.path)
         db = sqlite3.connect(self.path, BUSY_S, check_same_thread=False, isolation_level=None)
         try:
             db.row_factory = sqlite3.Row

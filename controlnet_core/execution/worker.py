@@ -26,8 +26,8 @@ from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.job import Engine, Event, Job
 from controlnet_core.execution.execute import ENGINE_THREAD, execute
 from controlnet_core.execution.port import Broken, Ready, Said
+from controlnet_core.storage.log_file import LogFile
 
-LOG_MAX_BYTES = 10 * 1024**2
 _log = logging.getLogger("studio.worker")
 
 
@@ -123,11 +123,8 @@ def main(fd: int, engine: str, device: str, log: str) -> None:
     """The child process."""
     # Ctrl-C in a terminal reaches the whole group: the parent decides when the worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    path = Path(log)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_file() and path.stat().st_size > LOG_MAX_BYTES:
-        path.replace(path.with_suffix(".log.1"))
-    logging.basicConfig(filename=log, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # What libraries print goes where the log is, too, also when another process has begun a new one.
+    logging.basicConfig(level=logging.WARNING, handlers=[LogFile(Path(log), also=(1, 2))])
     Worker(Connection(fd), engine, device).serve()
     logging.shutdown()
     # Device libraries may hang in their own clean-up; everything of ours is on the disk or sent.

@@ -75,7 +75,7 @@ class Gallery:
         self.free_min_bytes = free_min_bytes
         self._lock = threading.Lock()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            store.make_private(folder)
         except OSError as error:
             raise store.unwritable(folder, error.strerror or str(error)) from error
         self._index = Index(folder.with_name(f"{folder.name}.sqlite"), folder)

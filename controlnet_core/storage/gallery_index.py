@@ -161,7 +161,7 @@ class Index:
 
     def _open(self) -> sqlite3.Connection:
         if self._db is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            store.touch_private(self.path)
             self._db = sqlite3.connect(self.path, BUSY_S, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             # Nothing here that the files do not know: no flush is worth waiting for.

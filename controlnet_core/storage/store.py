@@ -38,7 +38,10 @@ def write(path: Path, data: bytes, *, free_min_bytes: int = FREE_MIN_BYTES, priv
     """
     temp: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if private:
+            make_private(path.parent)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
         check_room(path.parent, free_min_bytes + len(data), free_min_bytes)
         handle, temp = open_temp(path.parent)
         with os.fdopen(handle, "wb") as file:
@@ -55,6 +58,24 @@ def write(path: Path, data: bytes, *, free_min_bytes: int = FREE_MIN_BYTES, priv
             raise _unwritten(path.parent, free_min_bytes, error) from error
         raise
     flush_folder(path.parent)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner alone. Raises OSError."""
+    for one in reversed([folder, *folder.parents]):
+        if not one.is_dir():
+            one.mkdir(mode=0o700, exist_ok=True)
+
+
+def open_private(path: str | Path, flags: int) -> int:
+    """`os.open` of a file that its owner alone reads, should it be made now; the `opener` of `open`."""
+    return os.open(path, flags, 0o600)
+
+
+def touch_private(path: Path) -> None:
+    """See to it that a file is there, and is its owner's alone when it was not: SQLite's other files take that over."""
+    make_private(path.parent)
+    os.close(open_private(path, os.O_WRONLY | os.O_CREAT))
 
 
 def _umask() -> int:
@@ -229,8 +250,8 @@ class Blobs:
 
 def lock(path: Path) -> IO[str] | None:
     """Hold the file at `path` until what is returned is closed, here and in children that inherit it; None: it is held."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+", encoding="utf-8")
+    make_private(path.parent)
+    file = os.fdopen(open_private(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), "a+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.domain.recipe import Key
+from controlnet_core.storage import store
 
 State = Literal["starting", "checking", "caching", "training", "sampling", "waiting", "stopped", "done", "failed"]
 Wish = Literal["run", "wait", "stop"]
@@ -311,7 +312,7 @@ class Run:
                 raise InputError(
                     f"{self.folder} holds a training of other data or another model.", "Give this one another name."
                 )
-        self.folder.mkdir(parents=True, exist_ok=True)
+        store.make_private(self.folder)
         _replace(path, to_toml(config))
 
     def claim(self) -> int:
@@ -324,8 +325,12 @@ class Run:
         if inherited.isdecimal():
             self._lock = os.fdopen(int(inherited), "a+", encoding="utf-8")
             return int(inherited)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = (self.folder / "trainer.lock").open("a+", encoding="utf-8")
+        store.make_private(self.folder)
+        lock = os.fdopen(
+            store.open_private(self.folder / "trainer.lock", os.O_RDWR | os.O_APPEND | os.O_CREAT),
+            "a+",
+            encoding="utf-8",
+        )
         end = time.monotonic() + _LOOK_S
         while True:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import threading
 import time
 from pathlib import Path
@@ -16,8 +17,13 @@ from starlette.testclient import TestClient
 
 from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.job import Job
+from controlnet_core.storage import log_file
+from controlnet_core.storage.gallery import Query
+from tests.webapp.conftest import WORKSPACE, container, mask
 from webapp.application import events
 from webapp.application.events import Events
+from webapp.application.recipe_builder import Draft
 from webapp.application.settings import Settings
 from webapp.application.studio import Studio
 from webapp.routes import table
@@ -124,5 +130,21 @@ def test_the_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
     studio.claim()
     try:
         assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+        recipe = studio.new_recipe([Draft("scribble", mask(1))], model="paperworld", width=64, height=64, steps=3)
+        studio.submit("tab", recipe, owner=WORKSPACE)
+        studio.gallery.add(
+            Job("job-00000001", "tab", recipe, owner=WORKSPACE), [picture.to_png(np.zeros((8, 8, 3), np.uint8))]
+        )
+        studio.gallery.find(Query(WORKSPACE), 1)
+        studio.documents.open(WORKSPACE, "tab", "scribble", container(1))
+        studio.pages.put(WORKSPACE, "page", 1, b"{}")
+        studio.annotations.keep("photos", [("a.png", b"x")], WORKSPACE)
+        studio.keys.create("bot")
+        log_file.LogFile(studio.settings.log).handle(logging.makeLogRecord({"msg": "a line"}))
+        studio.close()
+        studio.pages.close()
+        found = {path.relative_to(tmp_path): path.stat().st_mode & 0o077 for path in (tmp_path / "data").rglob("*")}
+        assert len(found) > 20
+        assert {path: mode for path, mode in found.items() if mode} == {}
     finally:
         studio.stop()

@@ -131,7 +131,7 @@ class Door:
             return Response(status_code=499)
         except Exception:
             reference = secrets.token_hex(4)
-            log.exception("%s %s failed, reference %s", request.method, request.url.path, reference)
+            log.exception("%s %s failed, reference %s", found.method, found.path, reference)  # never the address
             error = StudioError("Something went wrong on the server.", f"studio.log says what, under {reference}.")
             return self._refusal(request, error, 500)
 

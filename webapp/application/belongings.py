@@ -39,8 +39,8 @@ class Belongings:
             if not new:
                 return
             try:
-                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                with (self.folder / workspace).open("a", encoding="ascii") as file:
+                store.make_private(self.folder)
+                with open(self.folder / workspace, "a", encoding="ascii", opener=store.open_private) as file:
                     file.write("".join(f"\n{digest}" for digest in new))  # a line that a crash cut short ends here
             except OSError as error:
                 raise store.unwritable(self.folder, error.strerror or str(error)) from error

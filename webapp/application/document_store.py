@@ -44,7 +44,7 @@ class DocumentStore:
         """Keep a document within a second; returns at once. Raises NoSpace when it cannot be kept."""
         path, framed = self._path(workspace, slot), struct.pack("<Q", rev) + data
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            store.make_private(path.parent)
             store.check_room(path.parent, self.free_min_bytes + len(framed), self.free_min_bytes)
         except OSError as error:
             raise store.unwritable(path.parent, error.strerror or str(error)) from error

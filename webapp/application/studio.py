@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import secrets
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from logging.handlers import RotatingFileHandler
 from typing import IO, Any, Literal
 
 import annotator
@@ -36,7 +36,7 @@ from controlnet_core.execution.local_process import LocalProcess
 from controlnet_core.execution.queue import Queue, QueueEntry
 from controlnet_core.execution.ray_cluster import RayCluster
 from controlnet_core.models import fit
-from controlnet_core.storage import store
+from controlnet_core.storage import log_file, store
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
 from webapp.application import validation, views
@@ -170,7 +170,7 @@ class Studio:
         Raises StudioError when another studio works on the same folder, or a device is not here.
         """
         self.claim()
-        _log_to(self.settings)
+        log_file.write_to(self.settings.log, ["studio"])
         store.sweep(self.settings.data)
         _before_exit(self.close)
         self.events.subscribe(self.metrics.hear)
@@ -184,12 +184,16 @@ class Studio:
             return
         _ = self.devices
         try:
-            self.settings.data.mkdir(parents=True, exist_ok=True)
+            store.make_private(self.settings.data)
             with suppress(
                 OSError
             ):  # drawings and pictures are their owner's; a disk without such rights has none to give
                 self.settings.data.chmod(0o700)
-            claim = (self.settings.data / "studio.lock").open("a+", encoding="utf-8")
+            claim = os.fdopen(
+                store.open_private(self.settings.data / "studio.lock", os.O_RDWR | os.O_APPEND | os.O_CREAT),
+                "a+",
+                encoding="utf-8",
+            )
         except OSError as error:
             raise store.unwritable(self.settings.data, error.strerror or str(error)) from error
         try:
@@ -367,14 +371,6 @@ class Studio:
             return
         for entry in waiting:
             self.dispatcher.cancel(entry.id)
-
-
-def _log_to(settings: Settings) -> None:
-    root = logging.getLogger("studio")
-    if not any(isinstance(handler, RotatingFileHandler) for handler in root.handlers):
-        handler = RotatingFileHandler(settings.log, maxBytes=10 << 20, backupCount=1, encoding="utf-8", delay=True)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-        root.addHandler(handler)
 
 
 def _before_exit(action: Callable[[], None]) -> None:

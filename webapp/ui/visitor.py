@@ -9,6 +9,7 @@ from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.recipe import Resize
 from webapp.application import validation
 from webapp.application.studio import Studio
+from webapp.ui.messages import plain
 
 
 def session() -> str:
@@ -55,7 +56,7 @@ def open_document(studio: Studio, slot: str, document: bytes) -> str:
     token = studio.documents.open(workspace(), session(), slot, document)
     if (aside := studio.documents.damage(token)) is not None:
         st.warning(
-            f"The drawing that was kept here is damaged. Its file is kept as {aside.name} in {aside.parent}; "
+            f"The drawing that was kept here is damaged. Its file is kept as {plain(aside.name)} in {plain(str(aside.parent))}; "
             "what this browser still has of it comes back, else a new one begins."
         )
     return token

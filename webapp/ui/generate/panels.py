@@ -155,7 +155,7 @@ def _word_chips(studio: Studio, at: GenerationState, prompt_key: str) -> None:
             set_widget(prompt_key, f"{before}, {word}" if before else word)
         set_widget(key, None)
 
-    st.pills("Words", words, key=key, on_change=add, label_visibility="collapsed", wrap=True)
+    st.pills("Words", words, format_func=plain, key=key, on_change=add, label_visibility="collapsed", wrap=True)
 
 
 def recipe(studio: Studio, at: ConditionPage) -> Recipe:
@@ -303,7 +303,7 @@ def _offer(studio: Studio, at: GenerationState, lacking: Networks) -> None:
     """The way to what a control needs: the Models page, with its downloads begun."""
     size = sum(card.size_mib for card in lacking.missing)
     wanted = " and ".join(card.title for card in lacking.missing)
-    words = f"Download {wanted} ({size / 953.7:.1f} GB)" if size else "Open Models"
+    words = f"Download {plain(wanted)} ({size / 953.7:.1f} GB)" if size else "Open Models"
     icon = ":material/download:" if size else ":material/deployed_code:"
     if st.button(words, key=f"{at.key}.offer", icon=icon, width="stretch"):
         with told() as telling:

@@ -337,7 +337,7 @@ def _loras(studio: Studio, at: GenerationState, base: ModelCard, key: str) -> No
     for lora in chosen:
         validation.choice(lora, tuple(titles), "The LoRA")
         weight = st.slider(
-            f"Weight of {titles[lora]}",
+            f"Weight of {plain(titles[lora])}",
             -2.0,
             2.0,
             step=0.05,
@@ -361,5 +361,7 @@ def _embeddings(studio: Studio, at: GenerationState, base: ModelCard) -> None:
             set_widget(f"{at.key}.prompt", at.prompt)
         set_widget(key, None)
 
-    st.pills("Textual inversions: a click adds one to the prompt", list(titles), key=key, on_change=add)
+    st.pills(
+        "Textual inversions: a click adds one to the prompt", list(titles), format_func=plain, key=key, on_change=add
+    )
     st.caption(plain("Or write its name where it belongs, also into the negative prompt."))

@@ -86,7 +86,7 @@ def show(studio: Studio) -> None:
         "Trainings",
         names,
         key=key,
-        format_func=lambda name: _titled(known[name]) if name in known else "New training",
+        format_func=lambda name: plain(_titled(known[name])) if name in known else "New training",
         label_visibility="collapsed",
     )
     name = validation.choice(chosen or "", names, "The training")
