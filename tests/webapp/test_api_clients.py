@@ -26,6 +26,7 @@ from sd_backend_client.api.webui.diffusion_request_body import DiffusionRequestB
 
 from controlnet_core.domain.picture import open_picture, to_png
 from controlnet_core.storage.gallery import recipe_of
+from tests.js.test_node import node
 from tests.webapp.conftest import serving
 from webapp.application.settings import ROOT
 from webapp.application.studio import Studio
@@ -262,6 +263,35 @@ def test_the_photopea_plug_in_draws_from_its_own_page(url: str, studio: Studio) 
         object.__setattr__(studio.settings, "api_origins", ())
     with httpx.Client(base_url=url, headers=head) as client:
         assert client.get("/sdapi/v1/options").status_code == 403, "named no more"
+
+
+# ---- two in JavaScript
+
+
+def test_javascript_clients_draw(url: str, studio: Studio) -> None:
+    """modelfusion by the A1111 shape (it sends no key: this machine's programs need none), openai by OpenAI's."""
+    here = ROOT / "tests" / "clients"
+    if not (here / "node_modules" / "openai").is_dir():
+        pytest.skip("no JavaScript clients of others: make clients")
+    _, secret = studio.keys.create("javascript")
+    done = subprocess.run(
+        [node(), str(here / "draw.mjs"), url, secret], capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    for name in ("modelfusion", "openai", "edited"):
+        assert open_picture(base64.b64decode(told[name])).shape == (64, 64, 3), name
+    recipe = recipe_of(base64.b64decode(told["modelfusion"]))
+    assert recipe is not None
+    assert (recipe.prompt, recipe.negative, recipe.seed, recipe.sampler) == (
+        "a red house",
+        "blurry",
+        7,
+        "dpmpp_2m_karras",
+    )
+    assert told["models"] == ["paperworld"]
+    assert told["refused"][0] == 404
+    assert "Nearest: paperworld" in told["refused"][1]
 
 
 # ---- clients with an environment of their own

@@ -1,8 +1,11 @@
-"""Every Python example of docs/api.md runs as it stands there, against a real server with the embedded model."""
+"""Every example of docs/api.md runs as it stands there, against a real server with the embedded model."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -10,15 +13,36 @@ import numpy as np
 import pytest
 
 from controlnet_core.domain.picture import open_picture
+from tests.js.test_node import node
 from webapp.application.settings import ROOT
 from webapp.application.studio import Studio
 
 TEXT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+EXAMPLES: list[tuple[str, str]] = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
+
+
+def run(language: str, code: str, url: str, key: str) -> None:
+    """Run an example in this folder."""
+    if language == "python":
+        exec(code, {"URL": url, "KEY": key})
+        return
+    if language == "sh":
+        if shutil.which("curl") is None:
+            pytest.skip("curl is not installed")
+        command = ["bash", "-euo", "pipefail", "-c", code]
+    else:
+        assert language == "javascript"
+        head = f"const URL = {url!r}, KEY = {key!r};\n"
+        command = [node(), "--input-type=module", "-e", head + code]
+    env = os.environ | {"URL": url, "KEY": key}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) >= 2
+    languages = [language for language, _ in EXAMPLES]
+    assert languages.count("python") >= 4
+    assert {"sh", "javascript"} <= set(languages)
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
@@ -34,7 +58,7 @@ def test_an_example_makes_its_picture(
     assert cv2.imwrite(str(tmp_path / "photo.png"), cv2.GaussianBlur(drawing, (0, 0), 1))
     _, secret = served_api[0].keys.create(f"example-{number}")
     monkeypatch.chdir(tmp_path)
-    exec(EXAMPLES[number], {"URL": f"http://127.0.0.1:{served_api[1]}", "KEY": secret})
+    run(*EXAMPLES[number], f"http://127.0.0.1:{served_api[1]}", secret)
     made = open_picture((tmp_path / "made.png").read_bytes())
     assert made.shape == (256, 256, 3)
     assert made.std() > 5
