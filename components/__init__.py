@@ -18,6 +18,7 @@ This package knows nothing of conditions, jobs or models, and only `components.m
 """
 
 from components.mount import (
+    SIZES,
     EditResult,
     ResultAction,
     ResultPicture,
@@ -33,6 +34,7 @@ from components.version import ASSETS, BUNDLE, assets_version, bundle
 __all__ = [
     "ASSETS",
     "BUNDLE",
+    "SIZES",
     "EditResult",
     "ResultAction",
     "ResultPicture",

@@ -20,12 +20,15 @@ from streamlit.components.v2 import component
 
 from components.version import BUNDLE, assets_version
 from controlnet_core.domain.control import EditorKind
+from controlnet_core.domain.document import SIDE_MAX_PX
 from controlnet_core.domain.recipe import SEED_MAX
 
 ActionKind = Literal["keep", "vary", "reopen", "photo", "open", "finished", "cancelled"]
 ACTIONS: tuple[ActionKind, ...] = ("keep", "vary", "reopen", "photo", "open", "finished", "cancelled")
 REV_MAX = 2**53 - 1
 TEXT_MAX = 1 << 20
+SIZES = {"min": 256, "max": SIDE_MAX_PX, "step": 64}
+"""The sides that a canvas may have, in pixels: what the option `sizes` of an editor is unless a page knows better."""
 RUN_EVERY_S = 24 * 3600
 
 _BOOTSTRAP = """export default async function (component) {

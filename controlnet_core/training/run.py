@@ -30,7 +30,7 @@ from typing import IO, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from controlnet_core.domain.errors import InputError, StudioError
-from controlnet_core.domain.recipe import Key
+from controlnet_core.domain.recipe import Key, Side
 from controlnet_core.storage import store
 
 State = Literal["starting", "checking", "caching", "training", "sampling", "waiting", "stopped", "done", "failed"]
@@ -69,7 +69,7 @@ class Data(_Strict):
     pairs: Annotated[int, Field(ge=0)] = 0
     held_out: Annotated[int, Field(ge=1, le=1000)] = 4
     bad: Literal["refuse", "skip"] = "refuse"
-    size: Annotated[int, Field(ge=64, le=1024, multiple_of=64)] = 512
+    size: Side = 512
     buckets: bool = False
     cache: bool = True
 

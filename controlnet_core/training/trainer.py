@@ -161,6 +161,7 @@ def _networks(config: Config, catalog: Catalog) -> tuple[Base, Any]:
         raise RecipeError(f"{card.title} is not a base model.", "Choose one that makes pictures by itself.")
     if why := catalog.family(card).refuses("training"):
         raise RecipeError(why, "Choose another base model.")
+    catalog.family(card).check_size(config.data.size, config.data.size)
     half = _HALF[config.training.precision] if config.training.locked else torch.float32
     base = load_base(catalog.locate(card), half, Hints(prediction=card.prediction))
     lend_vocabularies(base, catalog)

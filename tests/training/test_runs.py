@@ -311,6 +311,15 @@ def test_an_unlocked_decoder_is_published_with_its_base(studio: Studio, tutorial
     assert changed == {"up_blocks", "conv_norm_out", "conv_out"}
 
 
+def test_pictures_larger_than_the_family_makes_are_refused_before_anything_is_loaded(models: Path) -> None:
+    from controlnet_core.training import trainer
+
+    asked = config("circles")
+    asked = asked.model_copy(update={"data": asked.data.model_copy(update={"size": 2048})})
+    with pytest.raises(StudioError, match=r"2048 x 2048 px is larger .* 1024 px or smaller"):
+        trainer._networks(asked, Catalog(models))
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_network(studio: Studio, tutorial: Path) -> None:
     """Two processes of one batch each take the steps of one process with both batches."""

@@ -20,6 +20,7 @@ from controlnet_core.domain.document import MISSING, Person, Point, Raster, Skel
 from controlnet_core.domain.errors import InputError, ModelMissing
 from controlnet_core.domain.picture import open_picture
 from controlnet_core.domain.recipe import Found, Lora, Recipe, Source
+from controlnet_core.families import family
 from controlnet_core.models.catalog import ModelCard
 from tests.webapp.conftest import WORKSPACE, mask
 from tests.webapp.test_library import CONTROL, safetensors
@@ -83,6 +84,23 @@ def test_layers_come_go_and_move(quiet: Studio, at: Composition) -> None:
     for layer in list(at.layers):
         state.remove(at, layer.slot)
     assert at.layer is None and state.drafts(quiet, at, base(quiet)) == []
+
+
+@pytest.mark.parametrize("key", ["sd15", "sd21", "sdxl", "paperworld"])
+def test_frames_suit_the_family(key: str) -> None:
+    one = family(key)
+    offered = state.frames(one)
+    assert list(offered) == list(FRAMES)
+    if key in ("sd15", "paperworld"):
+        assert offered == FRAMES
+    else:
+        assert offered["Square"] == one.native
+    for name, (width, height) in offered.items():
+        one.check_size(width, height)
+        assert width % 64 == height % 64 == 0
+        assert (width > height, width < height) == (name.startswith("Landscape"), name.startswith("Portrait"))
+    if one.aspects:
+        assert set(offered.values()) <= {one.native, *one.aspects}
 
 
 def test_every_document_follows_the_frame(quiet: Studio, at: Composition) -> None:

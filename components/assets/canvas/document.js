@@ -16,7 +16,7 @@ const TAIL = utf8.encode("]}");
 const packedPeople = new WeakMap(); // person -> the bytes of its JSON
 /** @type {Record<string, number>} */
 const CHANNELS = { mask: 1, classes: 1, rgb: 3, rgba: 4 };
-const SIDE_MAX_PX = 2048;
+export const SIDE_MAX_PX = 2048;
 const HEADER_MAX_BYTES = 1 << 20;
 
 /** An error whose message may be shown to people as it is. */

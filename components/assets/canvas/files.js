@@ -1,7 +1,7 @@
 /** Files: chosen, dropped or pasted in; downloaded out. What is too large is refused before its pixels are decoded. */
 
 import { element } from "../shared/controls.js";
-import { DocumentError } from "./document.js";
+import { DocumentError, SIDE_MAX_PX } from "./document.js";
 
 const FILE_MAX_BYTES = 25 << 20;
 const PICTURE_MAX_PIXELS = 33e6;
@@ -88,7 +88,7 @@ async function guarded(shell, file, use) {
  * The pixels of a picture file: {rgba, width, height}, its sides at most `sideMax` px.
  * Throws a DocumentError when it is none, or has more than 33 megapixels.
  */
-export async function readPicture(file, sideMax = 2048) {
+export async function readPicture(file, sideMax = SIDE_MAX_PX) {
   const address = URL.createObjectURL(file);
   try {
     const picture = await headOf(address);

@@ -1,11 +1,11 @@
 /** The size of the canvas: a word in the status line that opens shapes and sides to choose from; none where the page fixes it. */
 
 import { describe, element, select, textButton } from "../shared/controls.js";
-import { shapeSides, SHAPES } from "./size-shapes.js";
+import { shapeSides, SHAPES, SIDES } from "./size-shapes.js";
 
 export function sizeControl(shell) {
   if (shell.options.sizes?.fixed) return null;
-  const limits = { min: 256, max: 1024, step: 64, ...shell.options.sizes };
+  const limits = { ...SIDES, ...shell.options.sizes };
   const button = textButton("", () => shell.popover(button, content()), { id: "size", name: "Canvas size" });
   describe(button, "Canvas size");
   shell.onRefresh(() => (button.textContent = `${shell.view.width} × ${shell.view.height}`));

@@ -29,7 +29,6 @@ from webapp.ui.session import remember, remembered, set_widget, widget, widget_v
 
 VIEWS: dict[View, str] = {"draw": "Draw", "mask": "Where it acts", "sees": "What the model sees"}
 KINDS = ["png", "jpg", "jpeg", "webp"]
-FIXED = {"min": 256, "max": 1024, "step": 64, "fixed": True}
 EDITOR_HEIGHT_PX = 756
 THUMB_PX = 192
 
@@ -95,7 +94,11 @@ def _editor(studio: Studio, at: Composition, layer: Layer, *, mask: bool) -> boo
         upload_url=f"./studio/documents/{token}",
         slot=f"{layer.slot}.mask" if mask else layer.slot,
         height_px=EDITOR_HEIGHT_PX,
-        options={**options, "sizes": FIXED, "layers": _beneath(studio, at, None if mask else layer)},
+        options={
+            **options,
+            "sizes": components.SIZES | {"fixed": True},
+            "layers": _beneath(studio, at, None if mask else layer),
+        },
     )
     return edited.generate
 

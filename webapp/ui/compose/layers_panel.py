@@ -14,7 +14,7 @@ from controlnet_core.models.catalog import ModelCard
 from webapp.application import validation
 from webapp.application.studio import Studio
 from webapp.ui.compose import state
-from webapp.ui.compose.state import FRAMES, KEY, LAYERS_MAX, Composition, Layer
+from webapp.ui.compose.state import KEY, LAYERS_MAX, Composition, Layer
 from webapp.ui.generate import panels, settings_panel, sheet
 from webapp.ui.messages import plain, told
 from webapp.ui.session import page_state, widget, widget_value
@@ -42,7 +42,7 @@ def layer_list(studio: Studio, at: Composition) -> None:
     """The layers, topmost first, each with its picture, its eye and what can be done with it; and adding one."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown("**Layers**", width="stretch")
-        _frame_choice(at)
+        _frame_choice(studio, at)
     for index, layer in enumerate(at.layers):
         _row(studio, at, index, layer)
     if len(at.layers) < LAYERS_MAX:
@@ -106,8 +106,10 @@ def address(studio: Studio, at: Composition, layer: Layer, what: str, tint: str 
     return f"./studio/{what}/{name}.png?{urlencode({'rev': studio.documents.read(token)[0], **params})}"
 
 
-def _frame_choice(at: Composition) -> None:
-    frames = FRAMES if at.frame in FRAMES.values() else FRAMES | {f"{at.frame[0]} × {at.frame[1]}": at.frame}
+def _frame_choice(studio: Studio, at: Composition) -> None:
+    frames = state.frames(studio.catalog.family(panels.model_card(studio)))
+    if at.frame not in frames.values():
+        frames |= {f"{at.frame[0]} × {at.frame[1]}": at.frame}
     key = f"{KEY}.frame.{at.round}"
 
     def take() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import log
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,9 @@ from controlnet_core.domain import picture, resize
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.document import Document, Raster, Skeleton
 from controlnet_core.domain.recipe import Mode, Resize
+from controlnet_core.families import Family
 from controlnet_core.models.catalog import ModelCard
+from controlnet_core.storage.foreign_settings import sides_within
 from webapp.application.choices import Choices, Networks, networks_for
 from webapp.application.examples import scene
 from webapp.application.layers import placed
@@ -38,6 +41,7 @@ FRAMES: dict[str, tuple[int, int]] = {
     "Portrait 2:3": (512, 768),
     "Portrait 9:16": (576, 1024),
 }
+"""The frames of models that are at home at 512 px; of others see `frames`."""
 SCENES = (163, 164, 123, 144, 131, 134)
 """Scenes of the rendered world with people in them: their layouts and poses belong together."""
 SCENE_CONTROLS = ("seg", "pose")
@@ -84,6 +88,17 @@ class Composition(GenerationState):
     def acting(self) -> list[Layer]:
         """The layers that count."""
         return [layer for layer in self.layers if layer.shown]
+
+
+def frames(family: Family) -> dict[str, tuple[int, int]]:
+    """The shapes that a picture may have, at sizes that suit a family: those it was trained at, else in proportion to its own."""
+    known = (family.native, *family.aspects)
+    if len(known) > 1:
+        return {
+            name: min(known, key=lambda one: abs(log(one[0] * h / (one[1] * w)))) for name, (w, h) in FRAMES.items()
+        }
+    scale = max(1.0, family.native[0] / 512)
+    return {name: sides_within(family.side_max, round(w * scale), round(h * scale)) for name, (w, h) in FRAMES.items()}
 
 
 def load(studio: Studio) -> Composition:

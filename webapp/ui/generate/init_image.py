@@ -161,7 +161,7 @@ def editor(studio: Studio, at: GenerationState, canvas: tuple[int, int], height_
         options={
             "name": "mask",
             "document_kind": "mask",
-            "sizes": {"min": 256, "max": 1024, "step": 64, "fixed": True},
+            "sizes": components.SIZES | {"fixed": True},
             "brush_px": BRUSH_PX,
             "mask": True,
             "layers": [{"url": visitor.photo_url(studio, at.begin.picture, canvas, "crop"), "opacity": 1}],

@@ -104,7 +104,7 @@ def editor_options(studio: Studio, control: ControlType, name: str) -> dict[str,
     return {
         "name": name,
         "document_kind": control.document,
-        "sizes": {"min": 256, "max": documents.SIDE_MAX_PX, "step": 64},
+        "sizes": components.SIZES,
         "trained": studio.catalog.classes(model_card(studio)) if control.document == "classes" else [],
         **control.options(),
     }

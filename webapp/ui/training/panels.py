@@ -30,7 +30,7 @@ from webapp.ui.training import curves
 
 REFRESH_S, REFRESH_MAX_S = 2.0, 10.0
 LOOKS_SHOWN = 6
-SIZES = (64, 128, 192, 256, 384, 512, 768)
+SIZES = (64, 128, 192, 256, 384, 512, 768, 1024)
 STEPS = (200, 500, 1000, 2000, 4000, 7000, 10_000, 20_000, 50_000, 100_000)
 PRECISIONS = {"no": "32 bits", "fp16": "16 bits (fp16)", "bf16": "16 bits (bf16)"}
 OPTIMIZERS = {"adamw": "AdamW", "adamw8bit": "AdamW, 8 bits"}
@@ -142,12 +142,13 @@ def _new(studio: Studio) -> None:
 def _more(studio: Studio, base: ModelCard, steps: int) -> dict[str, Any]:
     """The folded settings, with what suits the base model."""
     start = suggested(base, steps)
+    sizes = [one for one in SIZES if one <= studio.catalog.family(base).side_max]
     size = min(base.defaults.width, 512)
     with st.expander("Settings", icon=":material/tune:"):
         one, two, three = st.columns(3, gap="medium")
         key = f"training.{base.id}"
         found: dict[str, Any] = {
-            "size": one.selectbox("Size in px", SIZES, index=SIZES.index(size), key=f"{key}.size"),
+            "size": one.selectbox("Size in px", sizes, index=sizes.index(size), key=f"{key}.size"),
             "batch": two.number_input("Batch", 1, 256, int(start["batch"]), key=f"{key}.batch"),
             "accumulate": three.number_input("Batches a step", 1, 256, 1, key=f"{key}.accumulate"),
             "rate": one.number_input("Learning rate", 1e-7, 1e-1, float(start["rate"]), format="%g", key=f"{key}.rate"),

@@ -7,10 +7,9 @@
  * Read are also coordinates from 0 to 1, a list of such objects per frame (the first with somebody counts) and 25 body keypoints (BODY_25).
  */
 
-import { DocumentError } from "../../canvas/document.js";
+import { DocumentError, SIDE_MAX_PX } from "../../canvas/document.js";
 import { COORDINATE_MAX, drawn, MISSING, nobody, PEOPLE_MAX, present } from "./skeleton.js";
 
-const SIDE_MAX_PX = 2048;
 const UNSURE = 0.3;
 const FROM_BODY_25 = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18];
 const UNIT_MAX = 2;

@@ -1,6 +1,6 @@
 /** Maps of class indices at other sizes: the nearest pixel is taken, nothing is ever mixed. No DOM. */
 
-import { shapeSides } from "../../canvas/size-shapes.js";
+import { shapeSides, SIDES } from "../../canvas/size-shapes.js";
 
 /** Stretched to fill `width` x `height`. */
 export function stretch(map, width, height) {
@@ -16,7 +16,7 @@ export function fitExtended(map, width, height) {
 
 /** The allowed canvas size nearest to a map's own: {min, max, step} in pixels as the size control takes them. */
 export function canvasFor({ width, height }, limits = {}) {
-  const { min = 256, max = 1024 } = limits;
+  const { min, max } = { ...SIDES, ...limits };
   return shapeSides(width, height, Math.min(max, Math.max(min, width, height)), limits);
 }
 
