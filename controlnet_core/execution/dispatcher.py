@@ -2,8 +2,9 @@
 
 A job goes to a free worker that has its model in memory, else to the one that has been free longest. One thread decides
 everything and sleeps in a blocking wait, so an idle studio costs nothing; results are kept in the thread of the worker
-that made them. A job that loses its worker is queued once more, then fails. A job that does not stop within 15 s of being
-cancelled takes its worker with it. How a worker is reached is its `WorkerPort`'s business.
+that made them. A job that loses its worker is queued once more, then fails; it does not count, up to a bound, where the worker
+was gone before it said anything of the job: a whole machine goes, and with it the worker that was to take over. A job that does
+not stop within 15 s of being cancelled takes its worker with it. How a worker is reached is its `WorkerPort`'s business.
 
 A worker that no job needs makes live frames, one worker at a time (see `live`): as soon as a job waits and no other worker is
 free, the frame is dropped at its next step border, and the job goes first.
@@ -15,7 +16,7 @@ import logging
 import queue as queues
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ BUSY_S = 1.0
 """So does what became of a job, and a finished picture, while another program holds the queue's or the gallery's file."""
 LENT_S = 2.0
 """How often it is looked whether a device that somebody borrowed is given back."""
+UNHEARD_MAX = 4
+"""So often a job may be handed to a worker that is gone before it says anything about it: no fault of the job's."""
 EARLY_MAX = 2
 """A worker that died so often before it was ready promises nothing."""
 GONE_S = 600.0
@@ -73,6 +76,7 @@ class _Worker:
         self.status = Status("stopped", port.device.name, number=number)
         self.job: Job | None = None
         self.frame = ""  # the id of the live frame that it makes
+        self.heard = False  # whether it said anything about its job
         self.asked: float | None = None  # when its job or frame was told to stop
         self.loaded: tuple[str, ...] = ()
         self.free_since = 0.0
@@ -131,6 +135,7 @@ class Dispatcher:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._full_until = 0.0
+        self._unheard = Counter[str]()
         self._notes: deque[Callable[[], object]] = deque()  # what could not be noted down yet, in its order
 
     def start(self) -> None:
@@ -246,7 +251,7 @@ class Dispatcher:
             # The longest free of those that have its model, else of all.
             loaded = [one for one in takers if job.needs in one.loaded]
             worker = min(loaded or takers, key=lambda one: one.free_since)
-            worker.job, worker.asked = job, None
+            worker.job, worker.asked, worker.heard = job, None, False
             if worker.up:
                 worker.now(state="busy" if worker.status.state == "ready" else worker.status.state)
             else:
@@ -365,6 +370,7 @@ class Dispatcher:
             return
         if job is None or event.job != job.id:
             return
+        worker.heard = True
         if event.over:
             worker.job, worker.asked = None, None
             worker.now()
@@ -374,6 +380,7 @@ class Dispatcher:
 
     def _end_job(self, session: str, event: Event) -> None:
         """Note down what became of a job, then tell it."""
+        self._unheard.pop(event.job, None)
         if event.kind == "done":
             self.queue.done(event.job, event.kept)
         elif event.kind == "failed":
@@ -466,10 +473,16 @@ class Dispatcher:
             return
         _log.warning("the worker died (%s) during job %s", lost.reason, job.id)
         text = f"{worker.status.device} was lost, it begins again elsewhere" if lost.for_good else _COMING_BACK
-        self._note(lambda: self._lose_job(job, text))
+        heard = worker.heard or self._unheard[job.id] >= UNHEARD_MAX
+        self._unheard[job.id] += not heard
+        self._note(lambda: self._lose_job(job, text, heard))
 
-    def _lose_job(self, job: Job, text: str) -> None:
-        entry = self.queue.lost(job.id)
+    def _lose_job(self, job: Job, text: str, heard: bool) -> None:
+        if heard:
+            entry = self.queue.lost(job.id)
+        else:
+            self.queue.put_back(job.id)
+            entry = self.queue.get(job.id)
         if entry.state == "failed":
             self._say(job.session, Event(job.id, "failed", text=entry.text, hint=entry.hint))
         else:

@@ -11,6 +11,7 @@ import pytest
 
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.job import Event, Job
+from controlnet_core.execution import dispatcher
 from controlnet_core.execution.devices import Device, borrow, devices, free_gpu_bytes, is_borrowed, visible_gpus
 from controlnet_core.execution.dispatcher import Dispatcher
 from controlnet_core.execution.port import Broken, Hear, Lost, Ready
@@ -291,3 +292,28 @@ def test_no_job_goes_to_a_worker_that_cannot_draw_while_another_can_or_may(pool:
     until(lambda: states(pool) == ["broken"] * 3)
     put(pool, "c")
     until(lambda: "c" in [port.jobs[-1].id for port in ports if port.jobs])  # then anybody tries
+
+
+def test_a_job_that_was_handed_to_workers_already_gone_has_not_run(
+    pool: Dispatcher, ports: list[Port], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine goes with all its devices: the job of one is given to the next before anybody knows."""
+    monkeypatch.setattr(dispatcher, "PAUSES_S", (0.0,))
+    for port in ports:
+        port.ready()
+    until(lambda: states(pool) == ["ready"] * 3)
+    put(pool, "a")
+    until(lambda: ports[0].jobs)
+    ports[0].hear(Event("a", "step", step=1, steps=2))
+    told = [0, 0, 0]
+
+    def lose() -> bool:
+        for number, port in enumerate(ports):
+            if len(port.jobs) > told[number]:
+                told[number] = len(port.jobs)
+                port.hear(Lost("the machine"))
+        return pool.queue.get("a").over
+
+    until(lose)
+    assert pool.queue.get("a").state == "failed", "what nobody ever hears of is not tried for ever"
+    assert sum(told) == 1 + dispatcher.UNHEARD_MAX + 1

@@ -52,11 +52,11 @@ class FarShop(Shop):
 
 
 @contextmanager
-def open_far_shop(folder: Path, address: str, **more: str) -> Iterator[FarShop]:
-    queue = Queue(folder / "jobs.sqlite", Blobs(folder / "blobs"))
+def open_far_shop(folder: Path, address: str, engine: str = ENGINE, **more: str) -> Iterator[FarShop]:
+    queue = Queue(folder / "jobs.sqlite", Blobs(folder / "blobs"), session_max=1000, queued_max=1000)
     gallery = Gallery(folder / "gallery")
     told: list[tuple[str, Event]] = []
-    far = RayCluster(address, ENGINE, log=folder / "studio.log", read=queue.blobs.get, **more)
+    far = RayCluster(address, engine, log=folder / "studio.log", read=queue.blobs.get, **more)
     far.connect()
     keeper = Dispatcher(queue, [], keep=gallery.add, tell=lambda session, event: told.append((session, event)))
     far.follow(keeper.add)

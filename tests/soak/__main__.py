@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.soak import disk, farewell, files, fuzz, kills, load, memory, pictures, silence, sockets, steady
+from tests.soak import disk, far, farewell, files, fuzz, kills, load, memory, pictures, silence, sockets, steady
 from tests.soak.row import Row
 from tests.soak.server import running
 
@@ -40,6 +40,7 @@ def main() -> int:
         "load": lambda: load.check_load(folder / "load", given.sessions, 20),
         "fairness": lambda: load.check_fairness(folder / "fairness"),
         "kills": lambda: kills.check(folder / "kills", given.kills),
+        "ray": lambda: far.check(folder / "ray", max(1, given.kills // 2), max(1, given.kills // 4)),
         "memory": lambda: memory.check(folder / "memory", 3),
         "disk": lambda: [disk.check(folder / "disk", 30), disk.check_drawings(folder / "drawing", 60)],
         "locked": lambda: disk.check_locked(folder / "locked", 40),
