@@ -36,6 +36,8 @@ class StrokesEngine:
     def run(self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep, on_load: OnLoad) -> list[Rgb]:
         self.model = recipe.model
         words = dict(word.partition("=")[::2] for word in recipe.prompt.split())
+        if "deaf" in words:
+            on_load("Deaf from now on")  # who stops it before that is heard
         made = [self.picture(recipe, k) for k in range(recipe.images)]
         for control in recipe.controls:
             for rgb in made:

@@ -326,6 +326,7 @@ def test_a_job_that_does_not_listen_takes_its_worker_with_it(shop: Shop, monkeyp
     shop.ready()
     shop.put("a", "deaf slow=0.3", steps=100)
     killed = shop.working("a")
+    until(lambda: "loading" in shop.kinds("a"))
     shop.cancel("a")
     assert shop.over("a").state == "cancelled"
     shop.put("b")
