@@ -185,22 +185,26 @@ class Catalog:
         Models of OpenCLIP exist in both kinds and look the same from outside.
         """
         place = self.locate(card)
-        if card.kind != "base" or place.is_dir():
+        if not self.takes_prediction(card):
             raise InputError(
-                f"What {card.title} predicts is known.", "Only a base model that is a single file has to be told."
+                f"What {card.title} predicts is known.",
+                "Only a base model of yours that is a single file has to be told.",
             )
         if self.added(card):
             told = card.model_copy(update={"prediction": prediction})
             data = told.model_dump_json(exclude_defaults=True, indent=1).encode()
             store.write(self.models / "cards" / f"{card.id}.json", data, free_min_bytes=0)
-        elif card.own:
+        else:
             about = {key: value for key, value in _about(place).items() if isinstance(value, str)}
             about = {**about, "prediction": prediction or ""}
             lines = [f"{key} = {json.dumps(value)}" for key, value in about.items() if value]
             store.write(_about_file(place), ("\n".join(lines) + "\n").encode(), free_min_bytes=0)
-        else:
-            raise InputError(f"What {card.title} predicts is known.", "It is one of the program's own models.")
         return self.card(card.id)
+
+    def takes_prediction(self, card: ModelCard) -> bool:
+        """Whether a person may say what a model predicts: a base model of the user's in a single file, which is here."""
+        place = self._find(card) if card.kind == "base" and (card.own or self.added(card)) else None
+        return place is not None and not place.is_dir()
 
     def added(self, card: ModelCard) -> bool:
         """Whether a card was added by the user."""

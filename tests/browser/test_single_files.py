@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from playwright.sync_api import Locator, Page, expect
 
 from controlnet_core.domain.recipe import Recipe
+from controlnet_core.models.catalog import Catalog
 from tests.browser.conftest import ROOT, Server
 from tests.browser.hands import ask_for_a_small_house, fetched, made
 from tests.browser.test_extras import by_engine
@@ -75,6 +76,14 @@ def test_a_checkpoint_put_into_the_folder_draws(page: Page, studio: tuple[Server
     )
     row = page.locator('[data-model="shared-by-a-friend"]')
     expect(row).to_contain_text("SD 1.5")
+    # What its network predicts does not show in a file: it is chosen here. A folder says it itself.
+    expect(page.locator('[data-model="target"]').get_by_role("combobox")).to_have_count(0)
+    predicts = row.get_by_role("combobox", name="What it predicts: Shared by a friend")
+    expect(predicts).to_have_value("")
+    predicts.select_option("v_prediction")
+    expect(row).to_contain_text("predicts the velocity (v).")
+    expect(predicts).to_have_value("v_prediction")
+    assert Catalog(models).card("shared-by-a-friend").prediction == "v_prediction"
     row.get_by_role("button", name="Use this").click()
     expect(row).to_contain_text("In use")
     ask_for_a_small_house(page)

@@ -22,11 +22,16 @@ from controlnet_core.checkpoints.probe import ModelProbe, check
 from controlnet_core.domain.errors import Cancelled, InputError, ModelError, StudioError
 from controlnet_core.families import family
 from controlnet_core.models import download, hub
-from controlnet_core.models.catalog import Catalog, Kind, ModelCard, shipped, size_of
+from controlnet_core.models.catalog import Catalog, Kind, ModelCard, Prediction, shipped, size_of
 from controlnet_core.models.download import DownloadProgress
 from webapp.application.settings import ROOT
 
 Phase = Literal["waiting", "running", "done", "failed", "stopped"]
+PREDICTS: dict[Prediction, str] = {
+    "epsilon": "the noise (epsilon)",
+    "v_prediction": "the velocity (v)",
+    "sample": "the picture (sample)",
+}
 OVER: tuple[Phase, ...] = ("done", "failed", "stopped")
 AT_ONCE = 2
 """Downloads at a time; more only share the same connection."""
@@ -170,6 +175,11 @@ class Library:
         with self._lock:
             self._works.pop(id, None)
 
+    def set_prediction(self, id: str, prediction: Prediction | None) -> str:
+        """Keep what a base model predicts (None: what its file tells); says so in a sentence. Raises InputError, ModelMissing."""
+        card = self.catalog.set_prediction(self.catalog.card(id), prediction)
+        return f"{card.title} predicts {PREDICTS[card.prediction] if card.prediction else 'what its file tells'}."
+
     def add(self, text: str, kind: Kind | None = None) -> tuple[ModelCard, str]:
         """Take up a model by what a user pasted: a name or an address of the hub, or a path in the models folder.
 
@@ -256,6 +266,7 @@ class Library:
             "removable": removable(card),
             "trouble": trouble,
             "lacks": lacking and {"id": lacking.id, "title": lacking.title, "size": lacking.size_mib << 20},
+            "predicts": (card.prediction or "") if self.catalog.takes_prediction(card) and not trouble else None,
             "begun": [begun.done, begun.total] if begun and begun.done else None,
         }
 

@@ -142,9 +142,7 @@ def say_prediction(
         }  # fmt: skip
         if what not in known:
             raise InputError(f"{what!r} is nothing that a model predicts.", f"Known: {', '.join(known)}.")
-        catalog = studio().catalog
-        card = catalog.set_prediction(catalog.card(id), known[what])
-        print(f"{card.title} predicts {card.prediction or 'what its file tells'}.")
+        print(studio().library.set_prediction(id, known[what]))
 
 
 @app.command("delete")

@@ -5,6 +5,7 @@
     POST models/{token}/add             {"text", "kind"}: take up a model of the hub or of the folder; {"id", "text"}
     POST models/{token}/undo            bring back what was deleted last; {"text"}
     POST models/{token}/empty           remove what is in the bin for good
+    POST models/{token}/{id}/predicts   {"prediction"}: "epsilon", "v_prediction", "sample", "" for what its file tells; {"text"}
     POST models/{token}/{id}/{deed}     download, stop, discard, delete, check; {"text"}
 
 `token` is that of a session's events. The checks before each route stand in `guard`.
@@ -13,14 +14,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from controlnet_core.domain.errors import InputError
-from controlnet_core.models.catalog import Kind
+from controlnet_core.models.catalog import Kind, Prediction
 from webapp.application import validation
 from webapp.application.library import ADDABLE, Library
 from webapp.application.studio import Studio
@@ -39,6 +40,7 @@ def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
         ("POST", "/models/{token}/add", answers.add),
         ("POST", "/models/{token}/undo", answers.undo),
         ("POST", "/models/{token}/empty", answers.empty),
+        ("POST", "/models/{token}/{id}/predicts", answers.predicts),
         ("POST", "/models/{token}/{id}/{deed}", answers.deed),
     ]
 
@@ -78,6 +80,14 @@ class _Answers:
         """Empty the bin."""
         await to_thread.run_sync(self._library(request, changes=True).empty)
         return _json({"text": "The bin is empty."})
+
+    async def predicts(self, request: Request) -> Response:
+        """Say what a base model in a single file predicts."""
+        library = self._library(request, changes=True)
+        told = await json_body(request)
+        what = validation.choice(told.get("prediction"), ("", *get_args(Prediction)), "What it predicts")
+        prediction = cast(Prediction, what) if what else None
+        return _json({"text": await to_thread.run_sync(library.set_prediction, request.path_params["id"], prediction)})
 
     async def deed(self, request: Request) -> Response:
         """Do something with a model."""

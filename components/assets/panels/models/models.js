@@ -25,6 +25,8 @@ const KINDS = [
   ["tokenizer", "Vocabulary", "What base models in a single file need to read a prompt."],
 ];
 
+const PREDICTIONS = [["", "as its file says"], ["epsilon", "noise (epsilon)"], ["v_prediction", "velocity (v)"], ["sample", "the picture (sample)"]];
+
 export const mount = mounted(
   (host) => new Models(host),
   (page, data, trigger) => {
@@ -173,6 +175,7 @@ class Models {
 
   #show() {
     const focused = focusedBeside(this.root)?.dataset.focus;
+    if (this.list.querySelector("select:focus")) return; // its list may be open, and would close
     this.#showRoom();
     const matching = this.rows.filter((row) => this.#matches(row));
     this.#showKinds(matching);
@@ -230,12 +233,26 @@ class Models {
       element("span", { class: "mark", role: "img", "aria-label": row.here ? "on this machine" : "not here" }),
       element("div", {}, element("div", { class: "name" }, row.title, ...this.#badges(row)),
         row.note ? element("div", { class: "facts" }, row.note) : null,
-        element("div", { class: "facts" }, facts, facts ? " · " : "", ...place), ...this.#saying(row, work)),
+        element("div", { class: "facts" }, facts, facts ? " · " : "", ...place), this.#predicts(row), ...this.#saying(row, work)),
       element("div", { class: "deeds" }, ...this.#deeds(row, work)));
     node.append(bar);
     const line = Object.assign(node, { work: bar });
     this.#fillBar(line, row, work);
     return line;
+  }
+
+  /** What a base model in a single file predicts is chosen in its row: the file itself may not tell. */
+  #predicts(row) {
+    if (row.predicts === null) return null;
+    const choice = element("select", { "aria-label": `What it predicts: ${row.title}`, "data-focus": `${row.id}.predicts`,
+      title: "If pictures come out as noise alone, this is the wrong one.", onblur: () => this.#show(), onchange: async () => {
+        const answer = await this.#ask(`/${encodeURIComponent(row.id)}/predicts`, { prediction: choice.value });
+        this.says.set(row.id, answer.error ? [answer.error, "bad"] : [answer.text, "good"]);
+        choice.blur();
+        await this.#load();
+      } },
+    ...PREDICTIONS.map(([value, words]) => element("option", { value, selected: value === row.predicts }, words)));
+    return element("label", { class: "facts predicts" }, "Predicts ", choice);
   }
 
   #badges(row) {

@@ -46,6 +46,8 @@ export const MODELS_STYLE = `
 .models .badge.limit { background: color-mix(in srgb, var(--warn) 16%, transparent); color: var(--warn); }
 .models .facts { color: var(--soft); font-size: 13px; line-height: 1.5; overflow-wrap: anywhere; }
 .models .facts b { font-weight: 500; color: var(--text); }
+.models .predicts { display: inline-flex; align-items: center; gap: 6px; margin-top: 4px; }
+.models .predicts select { height: 26px; padding: 0 6px; font-size: 13px; border-radius: 6px; }
 .models .says { font-size: 13px; line-height: 1.5; margin: 2px 0 0; color: var(--soft); overflow-wrap: anywhere; }
 .models .says.bad { color: var(--bad); }
 .models .says.good { color: var(--good); }
