@@ -444,3 +444,60 @@ def test_the_usual_controlnet_is_named_when_it_is_here(quiet: Studio, at: Compos
     assert (present.chosen(None), present.chosen("a-friends"), present.note) == (None, "a-friends", "")
     assert list(offered(quiet, dream, "pose").titles) == ["control_v11p_sd15_openpose_fp16", "a-friends"]
     assert list(offered(quiet, base(quiet)).titles) == [""]  # the embedded model has its own
+
+
+REWORKED = {
+    "inpaint": "control_v11p_sd15_inpaint",
+    "tile": "control_v11f1e_sd15_tile",
+    "shuffle": "control_v11e_sd15_shuffle",
+    "ip2p": "control_v11e_sd15_ip2p",
+}
+
+
+def test_conditions_that_rework_a_picture_are_layers_like_others(
+    quiet: Studio, at: Composition, dream: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Filled from the photo, brought to another frame, carried by their own networks, and back from the recipe."""
+    photo = np.random.default_rng(4).integers(0, 255, (12, 16, 3), np.uint8)
+    photo = cv2.resize(photo, (320, 240), interpolation=cv2.INTER_CUBIC)
+    at.photo = quiet.photos.keep(cv2.imencode(".png", photo[..., ::-1])[1].tobytes())
+    at.choices.size = 256
+    for layer in list(at.layers):
+        state.remove(at, layer.slot)
+    for control, name in REWORKED.items():
+        put_network(quiet, name)
+        layer = state.add(quiet, at, control)
+        assert layer is not None and layer.resize == "crop"
+        canvas_panel.detect(quiet, at, layer, quiet.control(control).detectors[0].key, {})
+        assert not state.is_empty(quiet, layer, at.frame)
+
+    hole = next(layer for layer in at.layers if layer.control == "inpaint")
+    drawn = quiet.documents.latest(state.token(quiet, hole, at.frame))[1]
+    assert isinstance(drawn, Raster)
+    pixels = drawn.pixels.copy()
+    pixels[200:300, 200:300, 3] = 0
+    state.put(quiet, hole, Raster("rgba", pixels))
+
+    at.frame = FRAMES["Landscape 3:2"]
+    state.align(quiet, at)
+    recipe = layers_panel.recipe(quiet, at)
+    units = {unit.control: unit for unit in recipe.controls}
+    assert {control: unit.network for control, unit in units.items()} == dict.fromkeys(REWORKED)
+    assert list(units) == list(reversed(REWORKED)), "the topmost layer is the first"
+    for control, unit in units.items():
+        made = open_picture(quiet.blobs.get(unit.picture), alpha=control == "inpaint")
+        assert made.shape[:2] == at.frame[::-1], control
+        assert unit.document is not None
+        if control == "inpaint":
+            assert 0.02 < (made[..., 3] == 0).mean() < 0.08, "the hole came along"
+        else:
+            assert unit.found is not None and made.std() > 5
+
+    later = state.load(quiet)
+    later.choices = replace(at.choices)
+    monkeypatch.setattr(layers_panel, "open_composition", lambda _studio: later)
+    quiet.submit("a-tab-of-the-tests", recipe, owner=WORKSPACE)
+    missing: list[str] = []
+    reopen._composition(quiet, recipe, missing)  # pyright: ignore[reportPrivateUsage]
+    assert missing == []
+    assert layers_panel.recipe(quiet, later).controls == recipe.controls

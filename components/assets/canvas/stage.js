@@ -90,6 +90,7 @@ export class RasterLayer {
     this.onDirty = onDirty;
     this.canvas = element("canvas");
     this.context = this.canvas.getContext("2d");
+    /** @type {Rect | null} */
     this.dirty = null;
   }
 
@@ -109,7 +110,7 @@ export class RasterLayer {
     this.onDirty(null); // other colours, the same bytes
   }
 
-  /** The bytes within `rect` changed. */
+  /** The bytes within `rect` changed. @param {Rect | null} rect */
   mark(rect) {
     this.dirty = union(this.dirty, rect);
     if (rect) this.onDirty(rect);
