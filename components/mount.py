@@ -119,19 +119,18 @@ def edit(
         on_keep_change=_nothing,
         on_live_change=on_live or _nothing,
     )
-    kept, told = mounted.get("keep"), mounted.get("generate")
-    if isinstance(kept, dict):
-        fields = cast(dict[str, object], kept)
-        seed = fields.get("seed")
-        if type(seed) is int and 0 <= seed <= SEED_MAX:
-            return EditResult(_revision(fields.get("rev"), rev), generate=True, seed=seed)
+    seed, told = _seed(mounted.get("keep")), mounted.get("generate")
+    if seed is not None:
+        return EditResult(rev, generate=True, seed=seed)
     if told is None:
         return EditResult(rev)
-    return EditResult(_revision(told, rev), generate=True)
+    return EditResult(told if type(told) is int and 0 <= told <= REV_MAX else rev, generate=True)
 
 
-def _revision(told: object, otherwise: int) -> int:
-    return told if type(told) is int and 0 <= told <= REV_MAX else otherwise
+def _seed(told: object) -> int | None:
+    """The seed that a browser sent, as {"seed": N}; None for anything else."""
+    seed = cast(dict[str, object], told).get("seed") if isinstance(told, dict) else None
+    return seed if type(seed) is int and 0 <= seed <= SEED_MAX else None
 
 
 def results(
@@ -176,12 +175,14 @@ def results(
     return read_action(mounted.get("action"))
 
 
-def photo(*, key: str, data: Mapping[str, Any], on_example: Callable[[str], None]) -> Literal["", "changed", "edit"]:
+def photo(
+    *, key: str, data: Mapping[str, Any], on_example: Callable[[str], None], on_keep: Callable[[int], None]
+) -> Literal["", "changed", "edit"]:
     """Put the photo view on the page: a photo and its map under a divider, beside a detector's parameters.
 
     `data` are its settings, see `webapp.ui.drawing.photo`. Returns what happened, in the one run that it caused: the drawing was
     "changed" on the server, or somebody wants to "edit" it. `on_example` hears, before that run, the name of the example
-    that was taken as the photo, unchecked.
+    that was taken as the photo, unchecked; `on_keep` the seed of a live picture that is to be kept.
     """
 
     def heard() -> None:
@@ -190,8 +191,18 @@ def photo(*, key: str, data: Mapping[str, Any], on_example: Callable[[str], None
         if isinstance(told, dict) and isinstance(name := cast(dict[str, Any], told).get("example"), str) and name:
             on_example(name)
 
+    def keeps() -> None:
+        seed = _seed((st.session_state.get(key) or {}).get("keep"))
+        if seed is not None:
+            on_keep(seed)
+
     mounted = _component("panels/photo/photo", assets_version())(
-        key=key, data=dict(data), height="content", on_changed_change=heard, on_edit_change=heard
+        key=key,
+        data=dict(data),
+        height="content",
+        on_changed_change=heard,
+        on_edit_change=heard,
+        on_keep_change=keeps,
     )
     return "edit" if mounted.get("edit") is not None else "changed" if mounted.get("changed") is not None else ""
 

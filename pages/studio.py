@@ -34,7 +34,7 @@ def _body(studio: Studio, at: ConditionPage) -> None:
         settings_panel.settings(studio, at, panels.model_card(studio), (control, picture))
         panels.model_line(studio)
     with place:
-        live.prepare(studio, at, make)  # before the editor: it draws as soon as it is on the page
+        live.prepare(studio, at, at.token, make, at.choices.params)
     with editor:
         if init_image.painting(at):
             pressed = init_image.editor(studio, at, canvas, panels.EDITOR_HEIGHT_PX) or pressed
@@ -48,5 +48,5 @@ def _body(studio: Studio, at: ConditionPage) -> None:
         if worded and (not pressed or panels.generate(studio, at, make)):  # a refusal says what is missing: not twice
             acting = [(panels.networks(studio, at), at.choices.network)] if at.choices.weight else []
             panels.prospect(studio, at, canvas, acting)
-        panels.results(studio, at, make, canvas, at.token)
+        panels.results(studio, at, make, canvas, at.token, drawn=at.token)
     panels.keep(studio, at)

@@ -173,6 +173,36 @@ def test_a_cut_line_a_hidden_tab_and_a_killed_worker_end_nothing(live: Page, ser
     phase(live, "done")
 
 
+@pytest.mark.parametrize("path", ["pose", "seg", "compose"])
+def test_it_follows_every_editor_in_mid_drag_and_the_prompt_while_it_is_typed(
+    tab: Page, server: Server, path: str
+) -> None:
+    open_page(tab, server, path)
+    tab.get_by_text("Live", exact=True).click()
+    expect(tab.get_by_role("switch", name="Live")).to_be_checked()
+    phase(tab, "done")
+    before, sheet = picture(tab), paper(tab)
+    x, y = tab.eval_on_selector(
+        ".studio[data-ready]",
+        "({ studio: { editor, view } }) => { const joint = editor.people?.[0].body[4];"  # a wrist
+        " return joint ? [joint.x / view.width, joint.y / view.height] : [0.3, 0.5]; }",
+    )
+    tab.mouse.move(sheet["x"] + sheet["width"] * x, sheet["y"] + sheet["height"] * y)
+    tab.mouse.down()
+    tab.mouse.move(sheet["x"] + sheet["width"] * (x + 0.2), sheet["y"] + sheet["height"] * (y - 0.2), steps=10)
+    until(lambda: np.abs(picture(tab) - before).mean() > 0.5, tab)
+    tab.mouse.up()
+    saved(tab)
+    if path != "pose":
+        return
+    phase(tab, "done")
+    drawn = picture(tab)
+    field = tab.get_by_label("Prompt", exact=True)
+    field.press("End")
+    field.press_sequentially(" at night")
+    until(lambda: np.abs(picture(tab) - drawn).mean() > 3, tab)  # the field has not been left
+
+
 def test_it_goes_off_again(live: Page) -> None:
     live.locator(".studio[data-ready]").focus()
     live.keyboard.press("Shift+L")

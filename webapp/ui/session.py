@@ -42,8 +42,7 @@ class ConditionPage(GenerationState):
     """The state of one condition's page.
 
     `shapes` is the ink (uint8 H,W) of the movable shapes, `shapes_now` and `shapes_first` are those shapes as they are and
-    as the canvas was opened with, `shapes_round` counts its openings. `keeping` is the seed of a live picture that is to be
-    made for the gallery in this run.
+    as the canvas was opened with, `shapes_round` counts its openings.
     """
 
     token: str = ""
@@ -51,7 +50,6 @@ class ConditionPage(GenerationState):
     shapes_now: dict[str, Any] | None = field(default=None, repr=False)
     shapes_first: dict[str, Any] | None = field(default=None, repr=False)
     shapes_round: int = 0
-    keeping: int | None = None
 
     @property
     def control(self) -> str:

@@ -35,7 +35,7 @@ export class Live {
   /** Bring it up to date with the page's options. */
   update() {
     const { live } = this.#shell.options;
-    const link = live?.on ? liveLink(live.url) : null;
+    const link = live?.on && !this.#shell.editor.readOnly ? liveLink(live.url) : null;
     if (link === this.#link) return;
     this.#leave();
     this.#link = link;
@@ -43,7 +43,7 @@ export class Live {
     // A document that fills its canvas would hide the picture: it lies over it.
     this.#canvas.style.zIndex = ["classes", "rgb", "rgba"].includes(this.#shell.editor.kind) ? "1" : "";
     this.#deaf = link.listen(() => this.#show());
-    link.start({ whole: () => this.#whole(), changes: () => this.#changes(), keep: (seed) => this.#shell.generate(seed) });
+    link.start({ paper: true, whole: () => this.#whole(), changes: () => this.#changes(), keep: (seed) => this.#shell.generate(seed) });
     this.#show();
   }
 

@@ -132,7 +132,7 @@ export class Shell {
     this.tellTool();
     if (!saved) this.toast("The drawing is not saved yet. Try again in a moment.");
     else if (seed === null) this.tell("generate", this.sync.rev);
-    else this.tell("keep", { rev: this.sync.rev, seed });
+    else this.tell("keep", { seed });
   }
 
   /** Tools of the rail: {id, label, icon, keys, hint, cursor}; null is a separator. */

@@ -22,7 +22,7 @@ export class Stage {
     this.view = new View(() => this.#place());
     /** @type {(view: View) => void} */
     this.onView = () => {};
-    /** Hears which pixels of which layer changed. @type {(layer: RasterLayer, rect: Rect) => void} */
+    /** Hears which pixels of which layer changed. @type {(layer: RasterLayer, rect: number[]) => void} */
     this.onPixels = () => {};
     this.painters = []; // called once a frame, in order, with (context, view)
     this.layers = [];
@@ -85,6 +85,10 @@ export class Stage {
  * The bytes are the truth, the canvas is never read.
  */
 export class RasterLayer {
+  /**
+   * @param {Uint32Array} palette
+   * @param {(rect: number[] | null) => void} onDirty  hears which bytes changed; null: they only look different
+   */
   constructor(palette, onDirty) {
     this.palette = palette;
     this.onDirty = onDirty;
@@ -106,7 +110,9 @@ export class RasterLayer {
 
   setPalette(palette) {
     this.palette = palette;
-    this.dirty = [0, 0, this.raster.width, this.raster.height];
+    /** @type {Rect} */
+    const all = [0, 0, this.raster.width, this.raster.height];
+    this.dirty = all;
     this.onDirty(null); // other colours, the same bytes
   }
 

@@ -12,6 +12,8 @@ const RETRY_LAST_MS = 8000;
 const BACKLOG_BYTES = 1 << 16;
 const SEND_GAP_MS = 24;
 const TICK_MS = 100;
+const TYPED_MS = 300;
+const PROMPT = 'textarea[aria-label="Prompt"]';
 const REFUSED = [1008, 1009];
 const utf8 = new TextEncoder();
 
@@ -36,6 +38,7 @@ export function liveLink(url) {
  * @typedef {object} LiveDrawing
  * @property {() => Promise<Bytes>} whole
  * @property {() => {rects: Rect[], packed: Promise<Bytes>} | null} changes
+ * @property {boolean} [paper]  whether the picture can lie under its lines
  * @property {(seed: number) => void} keep  make the picture with this seed, to be kept
  */
 
@@ -68,8 +71,15 @@ export class LiveLink {
   #took = null; // ms from stroke to picture, of the last one
   #retry = RETRY_FIRST_MS;
   #timers = { rest: 0, retry: 0, tick: 0 };
+  #typing = 0;
   #orders = []; // to be sent as soon as there is a socket
   #hidden = () => document.hidden && this.rest();
+  /** The page's prompt counts once the typing rests, not only when its field is left. */
+  #typed = ({ target }) => {
+    if (!(target instanceof HTMLTextAreaElement) || !target.matches(PROMPT)) return;
+    clearTimeout(this.#typing);
+    this.#typing = setTimeout(() => this.prompt(target.value), TYPED_MS);
+  };
 
   /** @param {string} url */
   constructor(url) {
@@ -79,6 +89,10 @@ export class LiveLink {
 
   get on() {
     return this.phase !== "off";
+  }
+
+  get hasPaper() {
+    return !!this.#drawing?.paper;
   }
 
   /** Milliseconds that the picture lies behind the drawing; of the last one how long it took, when it shows all there is. */
@@ -106,6 +120,7 @@ export class LiveLink {
     this.#drawing = drawing;
     if (this.on) return;
     document.addEventListener("visibilitychange", this.#hidden);
+    document.addEventListener("input", this.#typed, true);
     this.#say("rest");
     if (!document.hidden) this.touch();
   }
@@ -114,6 +129,8 @@ export class LiveLink {
   stop() {
     if (!this.on) return;
     document.removeEventListener("visibilitychange", this.#hidden);
+    document.removeEventListener("input", this.#typed, true);
+    clearTimeout(this.#typing);
     this.#hangUp();
     this.#drawing = null;
     this.picture = null;

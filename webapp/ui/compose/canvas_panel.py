@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from html import escape
 from typing import Any, cast, get_args
 
@@ -13,7 +13,7 @@ import components
 from components.mount import task
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.document import DocumentKind
-from controlnet_core.domain.recipe import Resize
+from controlnet_core.domain.recipe import Recipe, Resize
 from webapp.application import validation
 from webapp.application.examples import scene
 from webapp.application.layers import OPAQUE
@@ -23,7 +23,7 @@ from webapp.ui import visitor
 from webapp.ui.compose import state
 from webapp.ui.compose.layers_panel import RESIZES, TINTS, address
 from webapp.ui.compose.state import KEY, Composition, Layer, View
-from webapp.ui.generate import panels, settings_panel
+from webapp.ui.generate import live, panels, settings_panel
 from webapp.ui.messages import plain, told
 from webapp.ui.session import remember, remembered, set_widget, widget, widget_value
 
@@ -98,9 +98,25 @@ def _editor(studio: Studio, at: Composition, layer: Layer, *, mask: bool) -> boo
             **options,
             "sizes": components.SIZES | {"fixed": True},
             "layers": _beneath(studio, at, None if mask else layer),
+            "live": None if mask else live.option(at, token),
         },
+        on_live=partial(live.toggle, at),
     )
+    live.keep(at, edited.seed)
     return edited.generate
+
+
+def prepare_live(studio: Studio, at: Composition, make: Callable[[], Recipe]) -> str | None:
+    """Have the picture follow the pen on the chosen layer, if the page is live; returns its drawing's token.
+
+    A layer that is left out moves nothing: then there is none.
+    """
+    layer = at.layer
+    if layer is None or layer not in at.acting or at.view != "draw":
+        return None
+    token = state.token(studio, layer, at.frame)
+    live.prepare(studio, at, token, make, layer.params, at.acting.index(layer))
+    return token
 
 
 def _beneath(studio: Studio, at: Composition, edited: Layer | None) -> list[dict[str, Any]]:

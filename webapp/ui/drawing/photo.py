@@ -14,7 +14,8 @@ from webapp.application import examples, views
 from webapp.application.photo_detection import shown
 from webapp.application.studio import Studio
 from webapp.ui import visitor
-from webapp.ui.session import ConditionPage, set_widget
+from webapp.ui.generate import live
+from webapp.ui.session import ConditionPage, remember, set_widget
 
 GALLERY_MAX = 24
 
@@ -41,13 +42,24 @@ def view(studio: Studio, at: ConditionPage, height_px: int) -> bool:
         "photo_url": f"./studio/photos/{at.token}",
         "detect_url": f"./studio/detections/{at.token}",
         "control_url": f"./studio/control/{at.token}.png",
+        "document_url": f"./studio/documents/{at.token}",
+        "live": live.option(at, at.token),
         "events_url": f"./studio/events/{stream}",
         "cancel_url": f"./studio/jobs/{stream}/cancel",
         "gallery": gallery(studio),
         "examples": offered(),
         "height_px": height_px,
     }
-    return mount.photo(key=f"{at.control}.photo-view", data=data, on_example=partial(_say, at)) == "edit"
+    told = mount.photo(
+        key=f"{at.control}.photo-view", data=data, on_example=partial(_say, at), on_keep=partial(_keep, at)
+    )
+    return told == "edit"
+
+
+def _keep(at: ConditionPage, seed: int) -> None:
+    """The live picture with this seed is made for the gallery, in the run that follows."""
+    live.keep(at, seed)
+    remember(f"{at.key}.generate.next", True)
 
 
 def _say(at: ConditionPage, example: str) -> None:

@@ -1,67 +1,87 @@
-"""Live on a studio page: the switch beside Generate, and what the page makes of its drawing while it is on.
+"""Live on a page: the switch beside Generate, and what the page makes of its drawing while it is on.
 
 The pictures themselves take another way than the page: see `webapp.application.live`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
 
+from controlnet_core.domain.control import Value
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.execution.queue import pictures_of
 from webapp.application.live import Scene
 from webapp.application.studio import Studio
 from webapp.ui.messages import told
-from webapp.ui.session import ConditionPage, set_widget, widget, widget_value
+from webapp.ui.session import GenerationState, remember, remembered, set_widget, widget, widget_value
 
 
-def switch(at: ConditionPage) -> None:
+def switch(at: GenerationState) -> None:
     """The switch that has the picture follow the pen."""
     st.toggle(
         "Live", key=widget(_key(at), False), help="The picture follows the pen. Shift+L in the editor does the same."
     )
 
 
-def toggle(at: ConditionPage) -> None:
+def toggle(at: GenerationState) -> None:
     """The key for Live was pressed in the editor; for its callback, before the page runs."""
     set_widget(_key(at), not is_on(at))
 
 
-def is_on(at: ConditionPage) -> bool:
+def is_on(at: GenerationState) -> bool:
     """Whether the page is live."""
     return widget_value(_key(at)) is True
 
 
-def address(at: ConditionPage) -> str | None:
-    """Where drawing and pictures travel, relative to the page; None while Live is off."""
-    return f"./studio/live/{at.token}" if is_on(at) else None
+def address(at: GenerationState, token: str | None) -> str | None:
+    """Where the drawing under `token` and its pictures travel, relative to the page; None while Live is off."""
+    return f"./studio/live/{token}" if token and is_on(at) else None
 
 
-def option(at: ConditionPage) -> dict[str, Any]:
-    """What the editor is told."""
-    return {"on": is_on(at), "url": f"./studio/live/{at.token}"}
+def option(at: GenerationState, token: str) -> dict[str, Any]:
+    """What the editor of the drawing under `token` is told."""
+    return {"on": is_on(at), "url": f"./studio/live/{token}"}
 
 
-def prepare(studio: Studio, at: ConditionPage, make: Callable[[], Recipe]) -> None:
-    """Say what is made of the page's drawing, or that it is live no more. `make` builds the recipe of Generate."""
+def prepare(
+    studio: Studio,
+    at: GenerationState,
+    token: str,
+    make: Callable[[], Recipe],
+    values: Mapping[str, Value],
+    place: int = 0,
+) -> None:
+    """Say what is made of the drawing under `token`, or that it is live no more.
+
+    `make` builds the recipe of Generate, in which the drawing is the control at `place`; `values` are those of its renderer. Before
+    the editor is put on the page: it draws as soon as it is there.
+    """
     if not is_on(at):
-        studio.live.forget(at.token)
+        studio.live.forget(token)
         return
     with told():
         recipe = make().model_copy(update={"images": 1})
         family = studio.catalog.family(studio.catalog.card(recipe.model))
-        scene = Scene(
-            recipe,
-            values=dict(at.choices.params),
-            pictures=pictures_of(recipe, studio.blobs),
-            seed=at.choices.seed,
-            side_max=family.side_max,
-        )
-        studio.live.prepare(at.token, scene)
+        scene = Scene(recipe, place, dict(values), pictures_of(recipe, studio.blobs), at.choices.seed, family.side_max)
+        studio.live.prepare(token, scene)
 
 
-def _key(at: ConditionPage) -> str:
+def keep(at: GenerationState, seed: int | None) -> None:
+    """The next recipe of the page is that of the live picture with this seed; None: an ordinary one."""
+    remember(f"{at.key}.keeping", seed)
+
+
+def kept(at: GenerationState, recipe: Recipe) -> Recipe:
+    """A recipe of the page; with the seed of the live picture that is to be kept, once."""
+    seed = remembered(f"{at.key}.keeping", None)
+    keep(at, None)
+    if seed is None:
+        return recipe
+    return recipe.model_copy(update={"seed": seed, "images": 1, "variation_strength": 0.0})
+
+
+def _key(at: GenerationState) -> str:
     return f"{at.key}.live"

@@ -92,10 +92,10 @@ def editor(studio: Studio, at: ConditionPage) -> bool:
         upload_url=f"./studio/documents/{at.token}",
         slot=at.control,
         height_px=EDITOR_HEIGHT_PX,
-        options={**editor_options(studio, control, at.control), "live": live.option(at)},
+        options={**editor_options(studio, control, at.control), "live": live.option(at, at.token)},
         on_live=partial(live.toggle, at),
     )
-    at.keeping = edited.seed
+    live.keep(at, edited.seed)
     return edited.generate
 
 
@@ -160,8 +160,6 @@ def _word_chips(studio: Studio, at: GenerationState, prompt_key: str) -> None:
 
 def recipe(studio: Studio, at: ConditionPage) -> Recipe:
     """What the desk asks for. Raises StudioError."""
-    if at.keeping is not None:
-        at = replace(at, choices=replace(at.choices, seed=at.keeping, images=1, variation=0.0))
     chosen = at.choices
     document = with_shapes(at, studio.documents.latest(at.token)[1])
     draft = Draft(
@@ -210,7 +208,7 @@ def networks(studio: Studio, at: ConditionPage) -> Networks:
 def generate(studio: Studio, at: GenerationState, make: Callable[[], Recipe]) -> bool:
     """Queue the recipe that `make` builds; False where it was refused, which is said."""
     with told() as telling:
-        at.job = studio.submit(visitor.session(), make(), owner=visitor.workspace())
+        at.job = studio.submit(visitor.session(), live.kept(at, make()), owner=visitor.workspace())
     return not telling.refused
 
 
@@ -227,10 +225,12 @@ def results(
     canvas: tuple[int, int],
     control: str | None,
     height_px: int = RESULT_HEIGHT_PX,
+    drawn: str | None = None,
 ) -> None:
     """The place of the result: progress, preview, pictures and what can be done with them.
 
-    `control` is the token of the drawing that can be laid over the result.
+    `control` is the token of the drawing that can be laid over the result, `drawn` that of the drawing whose live pictures are
+    shown.
     """
     stream = studio.events.stream(visitor.session())
     job, pictures = _job_and_pictures(studio, at)
@@ -245,7 +245,7 @@ def results(
         images=at.choices.images,
         height_px=height_px,
         actions=("keep", "vary"),
-        live=live.address(at) if isinstance(at, ConditionPage) else None,
+        live=live.address(at, drawn),
     )
     if action is None or at.job is None:
         return

@@ -11,6 +11,7 @@ import { STYLE } from "../../shared/style.js";
 import { followTheme } from "../../shared/theme.js";
 import { Following, ProgressBar } from "../../shared/following.js";
 import { Compare } from "./compare.js";
+import { LiveMap } from "./live.js";
 import { defaults, fillPanel, size } from "./params.js";
 import { PHOTO_STYLE } from "./style.js";
 import { catchPictures, chooser, galleryButton, invitation, post, send } from "./take.js";
@@ -40,18 +41,21 @@ class PhotoView {
     this.values = structuredClone(data.look.values);
     this.shorter = data.look.shorter;
     this.compare = new Compare();
+    this.live = new LiveMap((seed) => this.tell("keep", { seed }));
     this.#build(host);
     this.#choose(data.look.detector || this.#best(), false);
     this.compare.shape(...data.size);
     if (this.photo) this.#showPhoto();
     this.rev = data.rev;
     if (!this.photo || data.look.found) this.#showMap(data.rev);
+    this.live.update(data);
     if (data.look.job && !followed.has(data.look.job)) this.#follow(data.look.job);
   }
 
   update(data) {
     const before = this.data;
     this.data = data;
+    this.live.update(data);
     this.root.style.height = `${data.height_px}px`;
     this.aside = data.look.aside;
     if (data.look.photo !== before.look.photo && data.look.photo !== this.photo) {
@@ -68,6 +72,7 @@ class PhotoView {
 
   destroy() {
     this.#unfollow();
+    this.live.leave();
     clearTimeout(this.settling);
     this.stopCatching();
     this.stopTheme();
@@ -182,6 +187,7 @@ class PhotoView {
   /** Show the map as it is on the server: at revision `rev`, or after the job `job`. */
   #showMap(rev, job = "") {
     this.rev = rev;
+    this.live.touch();
     return this.compare.showMap(new URL(`${this.data.control_url}?rev=${rev}${job}`, document.baseURI).href);
   }
 

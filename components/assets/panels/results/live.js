@@ -22,7 +22,9 @@ export const LIVE_STYLE = `
 .results .beat:is([data-phase=drawn], [data-phase=sent]) i { background: none; border: 2px solid var(--accent); }
 .results .beat:is([data-phase=drawing], [data-phase=loading]) i { background: var(--accent); }
 .results .beat:is([data-phase=waiting], [data-phase=away], [data-phase=failed]) i { background: #d97706; }
+.results .under.none { display: none; }
 .results .under { margin-left: auto; }
+@container (max-width: 440px) { .results .under :is(span, output) { display: none; } .results .foot .under input { width: 56px; } }
 `;
 
 export class LiveView {
@@ -87,6 +89,7 @@ export class LiveView {
     const word = phase === "failed" ? [text, hint].filter(Boolean).join(" ") : text || WORDS[phase];
     const told = age === null || phase === "rest" || phase === "failed" ? word : `${word} · ${Math.round(age)} ms`;
     if (this.word.textContent !== told) this.word.textContent = told;
+    this.under.classList.toggle("none", !this.link.hasPaper);
     this.beat.title = phase === "failed" ? word : "";
     if (picture === this.#shown) return;
     this.#shown = picture;
