@@ -54,3 +54,18 @@ def test_the_changelog_has_a_section_for_a_release() -> None:
     missing = subprocess.run([*command, "99.0.0"], capture_output=True, text=True, check=False)
     assert missing.returncode == 1
     assert "no section for 99.0.0" in missing.stderr
+
+
+def test_the_architecture_names_what_is_there() -> None:
+    """Every path in it exists, and every word of code is a module, a folder, or something that is defined here."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    here = [
+        path.relative_to(ROOT) for room in (*ROOMS, "paperworld", "pages", "tests") for path in (ROOT / room).rglob("*")
+    ]
+    here = [path for path in here if not {"node_modules", "__pycache__"} & set(path.parts)]
+    code = "\n".join((ROOT / path).read_text(encoding="utf-8") for path in here if path.suffix == ".py")
+    known = {part for path in here for part in (*path.parts, path.stem)} | {path.name for path in ROOT.iterdir()}
+    known |= {name for pair in re.findall(r"(?:def|class) (\w+)|^ +(\w+): ", code, re.MULTILINE) for name in pair}
+    known |= {"checkpoints", "controlnet", "loras", "vae"}  # in the user's models folder
+    for name in re.findall(r"(?<![\w`])`(?!/)([a-z_][\w/]*(?:\.py)?)`", text):
+        assert (ROOT / name).exists() or {part for part in name.split("/") if part} <= known, name
