@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from controlnet_core.diffusion import cuda_graphs, init_image, schedulers, vae, winograd
+from controlnet_core.diffusion import cuda_graphs, init_image, references, schedulers, vae, winograd
 from controlnet_core.diffusion.conditioning import Conditioning, Reading, encode, encode_pair
 from controlnet_core.diffusion.control_inputs import ControlInput, ControlInputs
 from controlnet_core.diffusion.denoiser import Denoiser, Predicts, StepProgress, sample
@@ -26,16 +26,17 @@ from controlnet_core.diffusion.schedulers import Noise
 from controlnet_core.domain.control import ControlType, Rgb
 from controlnet_core.domain.errors import OutOfMemory, RecipeError
 from controlnet_core.domain.job import OnLoad, OnStep, Step
-from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Recipe
+from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Recipe, Reference
 from controlnet_core.memory import cache
 from controlnet_core.memory import plan as memory_plan
 from controlnet_core.memory.placement import Placement
 from controlnet_core.memory.precision import Precision
 from controlnet_core.models import fit
 from controlnet_core.models.catalog import Catalog, Kind, ModelCard, size_of, stamp_of
-from controlnet_core.models.diffusers_setup import T2IAdapter
+from controlnet_core.models.diffusers_setup import CLIPVisionModelWithProjection, T2IAdapter
 from controlnet_core.models.loading import Base, Hints, Network, Vae, lend_vocabularies, load_base, load_network
 from controlnet_core.models.loading.load_extras import load_embedding, load_vae
+from controlnet_core.models.loading.load_ip_adapter import IpAdapter, load_image_encoder, load_ip_adapter
 from controlnet_core.models.lora import Adapters
 
 M = TypeVar("M", bound=nn.Module)
@@ -66,6 +67,15 @@ class _Loaded:
     previews: dict[str, Callable[[Tensor], Rgb]] = field(default_factory=dict[str, "Callable[[Tensor], Rgb]"])
     """By the card of the autoencoder; "" is the model's own."""
     vae: str = ""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A reference of a recipe with what looks at its picture."""
+
+    reference: Reference
+    adapter: IpAdapter
+    encoder: CLIPVisionModelWithProjection
 
 
 class LocalEngine:
@@ -140,29 +150,45 @@ class LocalEngine:
         loaded.adapters.use([(self._file(lora.key, "lora"), lora.weight) for lora in request.recipe.loras])
         loaded = self._with_vae(request, loaded)
         inputs = [self._input(unit, loaded.base, request) for unit in request.units]
+        seen = [
+            self._seen(reference, loaded.base, request) for reference in request.recipe.references if reference.weight
+        ]
         placement = Placement(self.device, plan)
         try:
-            return self._made(request, loaded, inputs, placement)
+            return self._made(request, loaded, inputs, seen, placement)
         finally:
             if placement.changed:  # the weights are no longer those of the files
                 for card in (request.card, *(wire.card for wire in inputs)):
                     self._models.drop(self._stamped(card))
 
     def _made(
-        self, request: _Request, loaded: _Loaded, inputs: Sequence[ControlInput], placement: Placement
+        self,
+        request: _Request,
+        loaded: _Loaded,
+        inputs: Sequence[ControlInput],
+        seen: Sequence[_Seen],
+        placement: Placement,
     ) -> list[Rgb]:
         recipe, base, plan = request.recipe, loaded.base, placement.plan
         vae.tile(base.vae, plan.tiled)
         done: list[Rgb] = []
         with torch.inference_mode():
             conditional, unconditional = self._texts(request, base, placement)
+            shown = self._references(request, seen, placement)
             with placement.present(base.vae, when=recipe.source is not None or base.inpaints):
                 initial = init_image.prepare(recipe, base, request.pictures, self.device)
             while len(done) < recipe.images:
-                with placement.present(base.unet, *(one.network for one in inputs)):
+                networks = (*(one.network for one in inputs), *(one.adapter for one in seen))
+                with placement.present(base.unet, *networks):
                     controls = [one.control(self.device) for one in inputs]
                     denoiser = Denoiser(
-                        base.unet, conditional, unconditional, recipe.guidance, controls, initial.inpaint_latents
+                        base.unet,
+                        conditional,
+                        unconditional,
+                        recipe.guidance,
+                        controls,
+                        initial.inpaint_latents,
+                        shown,
                     )
                     which = range(recipe.images)[len(done) :][: plan.batch]
                     with self._graphs.quickened(denoiser, still=plan.still) as quickened:
@@ -171,6 +197,17 @@ class LocalEngine:
                     decoded = vae.finite(vae.decode(base.vae, latent))
                     done += [initial.finish(made) for made in vae.to_rgb(decoded)]
         return done
+
+    def _references(
+        self, request: _Request, seen: Sequence[_Seen], placement: Placement
+    ) -> list[references.PictureReference]:
+        """What the recipe's reference pictures say to the U-Net."""
+        found: list[references.PictureReference] = []
+        for one in seen:
+            with placement.present(one.encoder, one.adapter):
+                picture = request.pictures[one.reference.picture]
+                found.append(references.prepare(one.reference, picture, one.adapter, one.encoder))
+        return found
 
     def _texts(self, request: _Request, base: Base, placement: Placement) -> tuple[Conditioning, Conditioning | None]:
         recipe = request.recipe
@@ -283,6 +320,26 @@ class LocalEngine:
             return network
 
         return self._models.get(self._stamped(card), load, lambda one: cache.size_of([one]))
+
+    def _seen(self, reference: Reference, base: Base, request: _Request) -> _Seen:
+        card = self._addition(reference.adapter, "ip_adapter")
+        encoder = self.catalog.card(card.encoder) if card.encoder else None
+        if encoder is None:
+            raise RecipeError(f"Which image encoder {card.title} needs is not known.", "Choose a published IP-Adapter.")
+
+        def load() -> IpAdapter:
+            request.announce(f"Loading {card.title} ...")
+            return load_ip_adapter(self.catalog.locate(card), base.unet)
+
+        def look() -> CLIPVisionModelWithProjection:
+            request.announce(f"Loading {encoder.title} ...")
+            return load_image_encoder(self.catalog.locate(encoder), base.unet.dtype)
+
+        def size(one: nn.Module) -> int:
+            return cache.size_of([one])
+
+        adapter = self._models.get(self._stamped(card), load, size)
+        return _Seen(reference, adapter, self._models.get(self._stamped(encoder), look, size))
 
     def _stamped(self, card: ModelCard) -> str:
         """What a model is called in the cache: trained further or replaced under the same name, it is another one."""

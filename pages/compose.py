@@ -9,7 +9,7 @@ import streamlit as st
 from webapp.application.studio import Studio
 from webapp.ui.compose import canvas_panel, layers_panel, state
 from webapp.ui.compose.state import Composition
-from webapp.ui.generate import init_image, live, panels, settings_panel
+from webapp.ui.generate import init_image, live, panels, references, settings_panel
 from webapp.ui.messages import told
 
 RESULT_HEIGHT_PX = 460
@@ -36,7 +36,7 @@ def _body(studio: Studio, at: Composition) -> None:
         pressed, worded = panels.prompt(studio, at, beside=partial(live.switch, at))
         place = st.container()
         picture = settings_panel.Section("Picture", partial(init_image.section, studio, at, at.frame))
-        settings_panel.settings(studio, at, base, (picture,))
+        settings_panel.settings(studio, at, base, (picture, *references.sections(studio, at, base)))
         panels.model_line(studio)
     with place:
         drawn = canvas_panel.prepare_live(studio, at, make)

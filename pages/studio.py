@@ -8,7 +8,7 @@ import streamlit as st
 
 from webapp.application.studio import Studio
 from webapp.ui.drawing import shapes, sources
-from webapp.ui.generate import init_image, live, panels, settings_panel
+from webapp.ui.generate import init_image, live, panels, references, settings_panel
 from webapp.ui.messages import told
 from webapp.ui.session import ConditionPage
 
@@ -31,7 +31,8 @@ def _body(studio: Studio, at: ConditionPage) -> None:
         place = st.container()
         control = settings_panel.Section("Control", partial(panels.control_settings, studio, at, make))
         picture = settings_panel.Section("Picture", partial(init_image.section, studio, at, canvas))
-        settings_panel.settings(studio, at, panels.model_card(studio), (control, picture))
+        base = panels.model_card(studio)
+        settings_panel.settings(studio, at, base, (control, picture, *references.sections(studio, at, base)))
         panels.model_line(studio)
     with place:
         live.prepare(studio, at, at.token, make, at.choices.params)

@@ -31,9 +31,16 @@ from controlnet_core.families import (
     traits_of_config,
 )
 
-Kind = Literal["base", "controlnet", "lora", "embedding", "vae", "detector", "tokenizer"]
+Kind = Literal[
+    "base", "controlnet", "lora", "embedding", "vae", "detector", "tokenizer", "ip_adapter", "image_encoder",
+]  # fmt: skip
 Network = Literal["controlnet", "union", "t2i"]
 """A ControlNet for some condition; one for many, to which the kind is told; a T2I-Adapter, which runs once."""
+_ENCODERS = {
+    ("pooled", 1024): "clip-vit-h", ("hidden", 1280): "clip-vit-h",
+    ("pooled", 1280): "clip-vit-bigg", ("hidden", 1664): "clip-vit-bigg",
+}  # fmt: skip
+"""The image encoders of the published IP-Adapters, by the width of what an adapter reads of them."""
 _MORE = "a network that is told more than a text, as SDXL's refiner is, which does not run here."
 _PRECISION = {"F32": "full precision", "F16": "half precision", "BF16": "half precision (bfloat16)"}
 _FOLDER = "Choose the folder that the whole model lies in."
@@ -41,7 +48,6 @@ _WHOLE = "Use a whole ControlNet."
 _LORA = "Use a LoRA."
 _FOREIGN = {
     # What a part of a name says about models of other kinds, none of which runs here; and what to take instead.
-    "ip_adapter.": ("an IP-Adapter", _WHOLE),
     "lllite_": ("a ControlNet-LLLite (a control in the style of a LoRA)", _WHOLE),
     "lora_controlnet": ("a Control-LoRA (a control in the style of a LoRA)", _WHOLE),
     "joint_blocks.": ("a model of the SD 3 kind", ORDINARY),
@@ -101,6 +107,8 @@ class ModelProbe:
     """What kind of network carries a condition, where it is of the kind "controlnet"."""
     types: int = 0
     """How many kinds of condition a union ControlNet is told apart; 0 for others."""
+    encoder: str = ""
+    """The card of the image encoder that an IP-Adapter needs."""
     control: bool = False
     """Whether there is a ControlNet in it, alone or beside a base model."""
     called: str = ""
@@ -155,7 +163,10 @@ def judge(name: str, shapes: Shapes, dtype: str = "") -> ModelProbe:
     sentence = f"{what[0].upper()}{what[1:]}{where}{precision}."
     types = shapes.get("task_embedding", (0,))[0] if kind == "controlnet" else 0
     network: Network = "union" if types else "t2i" if kind == "controlnet" and is_adapter(shapes) else "controlnet"
-    return ModelProbe(True, sentence, kind=kind, family=key, network=network, types=types, control=control)
+    encoder = _encoder_of(shapes) if kind == "ip_adapter" else ""
+    return ModelProbe(
+        True, sentence, kind=kind, family=key, network=network, types=types, control=control, encoder=encoder
+    )
 
 
 def _kind(shapes: Shapes, traits: Traits) -> tuple[Kind | None, str, str]:
@@ -175,6 +186,8 @@ def _kind(shapes: Shapes, traits: Traits) -> tuple[Kind | None, str, str]:
         return "lora", _lora(adapted), key
     if any(name.startswith("model.diffusion_model.") for name in shapes):
         return _base(shapes, key)
+    if any(name.startswith("ip_adapter.") for name in shapes):
+        return _ip_adapter(shapes)
     if is_adapter(shapes) or is_union(shapes) or any(name.removeprefix(_CONTROL) in _HINTS for name in shapes):
         return _carrier(shapes, key)
     return _part(shapes, traits, key)
@@ -190,6 +203,26 @@ def _part(shapes: Shapes, traits: Traits, key: str) -> tuple[Kind | None, str, s
         known = key if traits.encoders else recognised(Traits(vectors[1])).key
         return "embedding", f"a textual inversion of {vectors[0]} vectors", known
     return None, "", ""
+
+
+def _ip_adapter(shapes: Shapes) -> tuple[Kind, str, str]:
+    """As `_kind`, of an IP-Adapter: the width of the text that its tokens stand beside tells the family."""
+    faces = "image_proj.proj.0.weight" in shapes and "image_proj.proj.3.weight" not in shapes
+    if faces or any(name.startswith("image_proj.perceiver_resampler.") for name in shapes):
+        raise ModelError(
+            "an IP-Adapter for faces (FaceID), which does not run here.", "Use a plain one, or a plus one."
+        )
+    width = shapes.get("ip_adapter.1.to_k_ip.weight", (0, 0))[-1]
+    plus = " (plus)" if "image_proj.latents" in shapes else ""
+    return "ip_adapter", f"an IP-Adapter{plus}", recognised(Traits(width)).key
+
+
+def _encoder_of(shapes: Shapes) -> str:
+    """The card of the image encoder that an IP-Adapter was made with, by the width of what it reads; "" for none known."""
+    plain, deep = shapes.get("image_proj.proj.weight"), shapes.get("image_proj.proj_in.weight")
+    full = shapes.get("image_proj.proj.0.weight")
+    hidden = (deep or full or (0,))[-1]
+    return _ENCODERS.get(("pooled", plain[-1]) if plain else ("hidden", hidden), "")
 
 
 def _carrier(shapes: Shapes, key: str) -> tuple[Kind, str, str]:
@@ -300,9 +333,11 @@ def _folder(path: Path) -> ModelProbe:
         return _network(path, config)
     if name.startswith("Autoencoder"):
         return ModelProbe(True, f"An autoencoder (VAE), {name}.", kind="vae")
-    return ModelProbe(
-        True, f"A network of the transformers library, {name}." if name else "A network.", kind="detector"
-    )
+    if name == "CLIPVisionModelWithProjection":
+        what, kind = "An image encoder of CLIP.", "image_encoder"
+    else:
+        what, kind = f"A network of the transformers library, {name}." if name else "A network.", "detector"
+    return ModelProbe(True, what, kind=kind)
 
 
 def _network(path: Path, config: dict[str, Any]) -> ModelProbe:

@@ -91,6 +91,7 @@ class ControlInputs:
                 raise RecipeError(f"There is no control called {unit.control!r}.", f"Known: {known or 'none'}.")
         wanted = [digest for unit in units for digest in (unit.picture, unit.mask)]
         wanted += [recipe.source.picture, recipe.source.mask] if recipe.source else []
+        wanted += [reference.picture for reference in recipe.references if reference.weight]
         for digest in wanted:
             if digest is not None and digest not in pictures:
                 raise RecipeError(f"The {recipe.role(digest)} did not come with the recipe.", "Draw or upload it.")

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Generator, Hashable, Iterable
+from collections.abc import Generator, Hashable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from controlnet_core.diffusion.denoiser import Denoiser, Predicts
+from controlnet_core.diffusion.denoiser import Denoiser, Predicts, Shown
 from controlnet_core.domain.options import EngineOptions
 from controlnet_core.memory import cache, plan
 from controlnet_core.models import diffusers_setup
@@ -31,14 +31,28 @@ _RECORDS_MAX = 3
 _log = logging.getLogger("studio.quick")
 
 
+@dataclass(frozen=True)
+class _KeysValues:
+    """The keys and values of a text, and what makes them from it."""
+
+    attn: Any
+    text: Tensor
+    to_k: Any
+    to_v: Any
+    key: Tensor
+    value: Tensor
+
+
 class TextAttention:
     """An attention processor of diffusers that keeps the keys and values of the texts it has seen.
 
-    A text is known by its tensor, not by its content: `Denoiser` hands out the same one in every step.
+    A text is known by its tensor, not by its content: `Denoiser` hands out the same one in every step. References are read
+    beside it, by the layers of their IP-Adapter that belong to the cross attention of this `number`.
     """
 
-    def __init__(self) -> None:
-        self._kept: dict[int, tuple[Any, Tensor, Tensor, Tensor]] = {}
+    def __init__(self, number: int = 0) -> None:
+        self._number = number
+        self._kept: dict[int, _KeysValues] = {}
 
     def __call__(
         self,
@@ -47,22 +61,27 @@ class TextAttention:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
+        ip_hidden_states: Sequence[Shown] = (),
         **_rest: object,
     ) -> Tensor:
-        """AttnProcessor2_0 for (B, tokens, width) without a mask."""
+        """AttnProcessor2_0 for (B, tokens, width) without a mask; IPAdapterAttnProcessor2_0 with references."""
         assert encoder_hidden_states is not None
         assert attention_mask is None
-        key, value = self._of(attn, encoder_hidden_states)
-        mixed = F.scaled_dot_product_attention(_headed(attn, attn.to_q(hidden_states)), key, value)
+        key, value = self._of(attn, encoder_hidden_states, attn.to_k, attn.to_v)
+        query = _headed(attn, attn.to_q(hidden_states))
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        for shown in ip_hidden_states:
+            layers = (shown.adapter.to_k[self._number], shown.adapter.to_v[self._number])
+            mixed = mixed + shown.weight * F.scaled_dot_product_attention(query, *self._of(attn, shown.tokens, *layers))
         flat = mixed.transpose(1, 2).reshape(len(hidden_states), -1, attn.heads * mixed.shape[-1]).to(key.dtype)
         return attn.to_out[1](attn.to_out[0](flat)) / attn.rescale_output_factor
 
-    def _of(self, attn: Any, text: Tensor) -> tuple[Tensor, Tensor]:
+    def _of(self, attn: Any, text: Tensor, to_k: Any, to_v: Any) -> tuple[Tensor, Tensor]:
         known = self._kept.get(id(text))
-        if known is None or known[1] is not text:
-            known = (attn, text, _headed(attn, attn.to_k(text)), _headed(attn, attn.to_v(text)))
-            self._kept[id(text)] = known
-        return known[2], known[3]
+        if known is None or known.text is not text:
+            key, value = _headed(attn, to_k(text)), _headed(attn, to_v(text))
+            known = self._kept[id(text)] = _KeysValues(attn, text, to_k, to_v, key, value)
+        return known.key, known.value
 
     @property
     def used(self) -> bool:
@@ -71,9 +90,9 @@ class TextAttention:
 
     def refresh(self) -> None:
         """Compute again, in place, what is kept: the texts' tensors have new contents."""
-        for attn, text, key, value in self._kept.values():
-            key.copy_(_headed(attn, attn.to_k(text)))
-            value.copy_(_headed(attn, attn.to_v(text)))
+        for one in self._kept.values():
+            one.key.copy_(_headed(one.attn, one.to_k(one.text)))
+            one.value.copy_(_headed(one.attn, one.to_v(one.text)))
 
 
 def _headed(attn: Any, flat: Tensor) -> Tensor:
@@ -81,22 +100,24 @@ def _headed(attn: Any, flat: Tensor) -> Tensor:
 
 
 @contextmanager
-def text_kept(networks: Iterable[nn.Module]) -> Generator[list[TextAttention]]:
-    """Have the cross attention of networks keep what it computes from the text, for so long."""
-    changed = [
-        (module, module.processor)
-        for network in networks
-        for module in network.modules()
-        if isinstance(module, Attention) and _plain(module)
-    ]
+def text_kept(networks: Iterable[nn.Module], shown: nn.Module | None = None) -> Generator[list[TextAttention]]:
+    """Have the cross attention of networks keep what it computes from the text, for so long.
+
+    `shown` is the one that reads references: all of its cross attentions have to.
+    """
+    changed: list[tuple[Any, Any, int]] = []
+    for network in networks:
+        crossed = [one for one in network.modules() if isinstance(one, Attention) and one.is_cross_attention]
+        chosen = ((number, one) for number, one in enumerate(crossed) if network is shown or _plain(one))
+        changed += [(one, one.processor, number) for number, one in chosen]
     keepers: list[TextAttention] = []
     try:
-        for module, _ in changed:
-            keepers.append(TextAttention())
-            cast("Any", module).processor = keepers[-1]
+        for module, _, number in changed:
+            keepers.append(TextAttention(number))
+            module.processor = keepers[-1]
         yield keepers
     finally:
-        for module, before in changed:
+        for module, before, _ in changed:
             module.processor = before
 
 
@@ -155,7 +176,7 @@ class Graphs:
     def quickened(self, denoiser: Denoiser, *, still: bool = True) -> Generator[Predicts]:
         """Something that predicts as `denoiser` does, only quicker. `still` says that no weight moves during the run."""
         networks = dict.fromkeys([denoiser.unet, *(control.network for control in denoiser.controls)])
-        with text_kept(networks) as keepers:
+        with text_kept(networks, denoiser.unet if denoiser.references else None) as keepers:
             yield _Recorded(self, denoiser, keepers) if self._on and still else denoiser
 
     def clear(self) -> None:
@@ -189,7 +210,7 @@ class Graphs:
         self, record: _Record, keepers: list[TextAttention], model_input: Tensor, time: Tensor, index: int, steps: int
     ) -> _Step:
         """The step of a record for latents of this size, recorded if it is new."""
-        acting = tuple(control.acts(index, steps) for control in record.denoiser.controls)
+        acting = tuple(one.acts(index, steps) for one in (*record.denoiser.controls, *record.denoiser.references))
         key = (tuple(model_input.shape), time.dtype, acting)
         if key not in record.steps:
             record.steps[key] = self._record(record.denoiser, model_input.clone(), time.clone(), index, steps)
@@ -245,8 +266,17 @@ def _shape(denoiser: Denoiser) -> Hashable:
         (id(one.network), one.scales, one.conditional_only, one.start, one.end, one.mask is None, one.task)
         for one in denoiser.controls
     )
+    seen = tuple((id(one.adapter), one.weight, one.start, one.end) for one in denoiser.references)
     shapes = tuple(tuple(tensor.shape) for tensor in denoiser.tensors())
-    return (id(denoiser.unet), shapes, denoiser.guided, denoiser.guidance, controls, denoiser.inpaint_latents is None)
+    return (
+        id(denoiser.unet),
+        shapes,
+        denoiser.guided,
+        denoiser.guidance,
+        controls,
+        seen,
+        denoiser.inpaint_latents is None,
+    )
 
 
 def refill(old: Denoiser, new: Denoiser) -> None:

@@ -32,6 +32,7 @@ from controlnet_core.models.diffusers_setup import (
     T2IAdapter,
     UNet2DConditionModel,
 )
+from controlnet_core.models.loading.load_ip_adapter import IpAdapter
 
 GUESS_DECAY = 0.825
 
@@ -134,6 +135,35 @@ class AdapterControl(Acting):
     def tensors(self) -> list[Tensor]:
         """What a step reads of it beside the weights."""
         return [*self.features] if self.mask is None else [*self.features, self.mask]
+
+
+@dataclass(frozen=True)
+class PictureReference:
+    """A picture that the U-Net reads beside the text, by an IP-Adapter.
+
+    `tokens` (1, n, width of the text) is what it says, `nothing` what no picture says, which the unconditional half reads.
+    It acts on the steps that a control with this window acts on.
+    """
+
+    adapter: IpAdapter
+    tokens: Tensor
+    nothing: Tensor
+    weight: float
+    start: float = 0.0
+    end: float = 1.0
+
+    def acts(self, index: int, steps: int) -> bool:
+        """Whether it is read at step `index` of `steps`."""
+        return bool(self.weight) and index / steps >= self.start and (index + 1) / steps <= self.end
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the cross attentions of a batch read of a reference: its tokens (B, n, width), and how much it counts."""
+
+    adapter: IpAdapter
+    tokens: Tensor
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -252,6 +282,7 @@ class Denoiser:
     guidance: float = 1.0
     controls: Sequence[Control | AdapterControl] = ()
     inpaint_latents: Tensor | None = None
+    references: Sequence[PictureReference] = ()
 
     @property
     def guided(self) -> bool:
@@ -267,6 +298,7 @@ class Denoiser:
         times = time.expand(len(both))
         acting = [one for one in self.controls if one.acts(index, steps)]
         summed = self._summed([one for one in acting if isinstance(one, Control)], both, times, count)
+        shown = [self._shown(at, count) for at, one in enumerate(self.references) if one.acts(index, steps)]
         adapted = self._adapted([one for one in acting if isinstance(one, AdapterControl)], both)
         if self.inpaint_latents is not None:
             both = torch.cat([both, self.inpaint_latents.to(both).expand(len(both), -1, -1, -1)], dim=1)
@@ -277,6 +309,8 @@ class Denoiser:
             down_block_additional_residuals=tuple(summed[:-1]) if summed else None,
             mid_block_additional_residual=summed[-1] if summed else None,
             down_intrablock_additional_residuals=adapted or None,
+            # The name is one that attention without references passes over in silence.
+            cross_attention_kwargs={"ip_hidden_states": shown} if shown else None,
             return_dict=False,
         )[0].float()
         if not self.guided:
@@ -289,6 +323,7 @@ class Denoiser:
         halves = [half for half in (self.unconditional, self.conditional) if half is not None]
         own = [tensor for half in halves for tensor in half.tensors()]
         own += [] if self.inpaint_latents is None else [self.inpaint_latents]
+        own += [tensor for one in self.references for tensor in (one.tokens, one.nothing)]
         return own + [tensor for control in self.controls for tensor in control.tensors()]
 
     def _conditioning(self, count: int, conditional_only: bool = False) -> Conditioning:
@@ -307,8 +342,27 @@ class Denoiser:
     def _conditionings(self) -> dict[tuple[int, bool], Conditioning]:
         return {}
 
+    def _shown(self, number: int, count: int) -> Shown:
+        """A reference as a batch reads it, the same tensors in every step."""
+        key = (number, count)
+        if key not in self._read:
+            one = self.references[number]
+            self._read[key] = Shown(one.adapter, self._repeated(*key).to(self.unet.dtype), one.weight)
+        return self._read[key]
+
+    def _repeated(self, number: int, count: int) -> Tensor:
+        one = self.references[number]
+        halves = [one.nothing, one.tokens] if self.guided else [one.tokens]
+        return torch.cat([half.expand(count, -1, -1) for half in halves])
+
+    @cached_property
+    def _read(self) -> dict[tuple[int, int], Shown]:
+        return {}
+
     def renew(self) -> None:
-        """Derive again, in place, what comes from the texts and masks: their contents have changed."""
+        """Derive again, in place, what comes from texts, references and masks: their contents have changed."""
+        for key, shown in self._read.items():
+            shown.tokens.copy_(self._repeated(*key))
         for key, known in self._conditionings.items():
             known.copy_(self._joined(*key))
         for control in self.controls:

@@ -97,6 +97,26 @@ class Source(Strict):
     resize: Resize = "crop"
 
 
+class Reference(Strict):
+    """A picture that the result is to be like, in what it shows and how.
+
+    `adapter` is the IP-Adapter of the catalog that looks at it. `weight` scales what it adds to the text; `start` and `end` are
+    shares of the steps between which it acts.
+    """
+
+    picture: Digest
+    adapter: Key
+    weight: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.6
+    start: Unit = 0.0
+    end: Unit = 1.0
+
+    @model_validator(mode="after")
+    def _window(self) -> Reference:
+        if self.start > self.end:
+            raise ValueError("start must not lie after end")
+        return self
+
+
 class Lora(Strict):
     """A LoRA of the catalog at a weight; 0 leaves it out, below 0 it works the other way round."""
 
@@ -133,6 +153,7 @@ class Recipe(Strict):
     seed: Annotated[int, Field(ge=0, le=SEED_MAX)] = 0
     eta: Unit = 0.0
     source: Source | None = None
+    references: Annotated[tuple[Reference, ...], Field(max_length=4)] = ()
     loras: Annotated[tuple[Lora, ...], Field(max_length=8)] = ()
     embeddings: Annotated[tuple[Key, ...], Field(max_length=16)] = ()
     clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
@@ -157,9 +178,10 @@ class Recipe(Strict):
 
     @property
     def pictures(self) -> tuple[str, ...]:
-        """The digests of all pictures that an engine needs to run this: controls, their masks, the source and its mask."""
+        """The digests of all pictures that an engine needs to run this: of controls, source, masks and references."""
         wanted = [digest for unit in self.controls for digest in (unit.picture, unit.mask)]
         wanted += [self.source.picture, self.source.mask] if self.source else []
+        wanted += [reference.picture for reference in self.references]
         return tuple(dict.fromkeys(digest for digest in wanted if digest is not None))
 
     @property
@@ -178,6 +200,8 @@ class Recipe(Strict):
         for unit in self.controls:
             if digest in (unit.picture, unit.mask):
                 return f"{'picture' if digest == unit.picture else 'mask'} of the {unit.control} control"
+        if any(digest == reference.picture for reference in self.references):
+            return "reference picture"
         return "picture to start from" if self.source and digest == self.source.picture else "mask"
 
     @property

@@ -16,8 +16,8 @@ from typing import Any, Literal
 from controlnet_core.domain.errors import RecipeError
 
 Shapes = Mapping[str, tuple[int, ...]]
-Capability = Literal["negative", "clip_skip", "embedding", "lora", "vae", "training", "transfer"]
-"""What may be asked of a base model beside a picture; three of them are also the kinds of files that are added to it."""
+Capability = Literal["negative", "clip_skip", "embedding", "lora", "vae", "ip_adapter", "training", "transfer"]
+"""What may be asked of a base model beside a picture; four of them are also the kinds of files that are added to it."""
 Added = Literal["text_embeds", "time_ids"]
 """Conditions that a U-Net takes beside the text's hidden states, in diffusers' words: the pooled text, and sizes."""
 _WORDS: Mapping[Capability, str] = {
@@ -26,6 +26,7 @@ _WORDS: Mapping[Capability, str] = {
     "embedding": "take no textual inversions",
     "lora": "take no LoRAs",
     "vae": "have an autoencoder of their own, and no other fits",
+    "ip_adapter": "take no reference pictures",
     "training": "cannot be trained for here yet",
     "transfer": "are no part of weight arithmetic here yet",
 }

@@ -231,7 +231,11 @@ def facts_of(recipe: Recipe, catalog: Catalog) -> ModelFacts:
     for lora in recipe.loras:
         if lora.weight:
             changed |= _changed_parameters(catalog.locate(catalog.card(lora.key)))
-    return replace(facts, controls=tuple(networks.values()), changed=sum(changed.values()))
+    seen = {one.adapter: catalog.card(one.adapter) for one in recipe.references if one.weight}
+    networks |= {key: _count(_shapes(catalog.locate(card))) for key, card in seen.items()}
+    encoders = {card.encoder for card in seen.values() if card.encoder}
+    text = facts.text + sum(_count(_shapes(catalog.locate(catalog.card(key)))) for key in encoders)
+    return replace(facts, text=text, controls=tuple(networks.values()), changed=sum(changed.values()))
 
 
 Shapes = Mapping[str, Sequence[int]]

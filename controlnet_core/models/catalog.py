@@ -39,6 +39,8 @@ _OWN: dict[str, Kind] = {
     "loras": "lora",
     "embeddings": "embedding",
     "vae": "vae",
+    "ip_adapters": "ip_adapter",
+    "image_encoders": "image_encoder",
 }
 _UNION: tuple[tuple[str, ...], ...] = (
     ("pose",), ("depth",), ("scribble", "softedge"), ("canny", "lines", "lineart", "lineart_anime"), ("normal",), ("seg",),
@@ -118,6 +120,8 @@ class ModelCard(BaseModel):
     """What kind of network carries the conditions: a ControlNet, one that is told the condition, or a T2I-Adapter."""
     types: dict[Key, Annotated[int, Field(ge=0, lt=64)]] = {}
     """The number by which a union ControlNet knows each condition."""
+    encoder: str = ""
+    """The card of the image encoder that an IP-Adapter was made with."""
     preset: str = ""
     """The preset (`presets`) that a base model or LoRA of few steps is made for."""
     trouble: str = ""
@@ -288,7 +292,10 @@ class Catalog:
         return _verdict(self.locate(card))
 
     def lacks(self, card: ModelCard) -> ModelCard | None:
-        """What a model that is here needs beside its own files and does not find: the vocabulary of a single file."""
+        """What a model that is here needs beside its own files and does not find: a single file's vocabulary, an encoder."""
+        if card.kind == "ip_adapter" and card.encoder and self.installed(card):
+            encoder = self.card(card.encoder)
+            return None if self.installed(encoder) else encoder
         if card.kind != "base" or not self.installed(card) or self.locate(card).is_dir():
             return None
         vocabularies = (self.card(encoder.vocabulary) for encoder in self.family(card).text)
@@ -397,6 +404,7 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
         feed=about.get("feed") or (UNION_FEED if types else twin.feed if twin else {}),
         network=found.network,
         types=types,
+        encoder=found.encoder,
         pooled=bool(twin and twin.pooled),
         defaults=_defaults(
             about.get("defaults"), family(about.get("family") or found.family), preset if kind == "base" else None

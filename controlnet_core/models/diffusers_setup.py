@@ -36,7 +36,13 @@ from diffusers import (  # noqa: E402
     UNet2DConditionModel,
 )
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0  # noqa: E402
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection  # noqa: E402
+from transformers import (  # noqa: E402
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
 _asked.is_scipy_available = _is_scipy_available
 
@@ -56,6 +62,8 @@ __all__ = [
     "CLIPTextConfig",
     "CLIPTextModel",
     "CLIPTextModelWithProjection",
+    "CLIPVisionConfig",
+    "CLIPVisionModelWithProjection",
     "ControlNetModel",
     "ControlNetUnionModel",
     "T2IAdapter",

@@ -12,7 +12,7 @@ from controlnet_core.families import Capability, family
 from controlnet_core.models.catalog import Catalog, Kind, ModelCard
 
 TITLES: dict[Kind, str] = {
-    "lora": "LoRA", "embedding": "textual inversion", "vae": "VAE", "controlnet": "ControlNet",
+    "ip_adapter": "IP-Adapter", "lora": "LoRA", "embedding": "textual inversion", "vae": "VAE", "controlnet": "ControlNet",
 }  # fmt: skip
 
 
@@ -25,16 +25,24 @@ def check(recipe: Recipe, catalog: Catalog) -> None:
     known.check_size(recipe.width, recipe.height)
     asked: dict[Capability, object] = {
         "lora": recipe.loras, "embedding": recipe.embeddings, "vae": recipe.vae, "clip_skip": recipe.clip_skip > 1,
+        "ip_adapter": recipe.references,
     }  # fmt: skip
     for feature, wanted in asked.items():
         if wanted and (why := known.refuses(feature)):
             raise RecipeError(why, "Leave it out, or choose another model.")
     added = [lora.key for lora in recipe.loras if lora.weight] + list(recipe.embeddings)
+    added += [reference.adapter for reference in recipe.references if reference.weight]
     added += [unit.network for unit in recipe.controls if unit.network and unit.weight > 0]
     for key in added:
         card = _card(catalog, key)
         if card is not None and card.family and base.family and card.family != base.family:
             raise _foreign(card, base)
+    for reference in recipe.references:
+        adapter = _card(catalog, reference.adapter)
+        if adapter is not None and adapter.kind != "ip_adapter":
+            raise RecipeError(f"{adapter.title} is not an IP-Adapter.", "Choose one of the installed IP-Adapters.")
+        if adapter is not None and (lacking := catalog.lacks(adapter)):
+            catalog.locate(lacking)  # says what to do
     for unit in recipe.controls:
         _check_union(unit, catalog, base)
     decoder = _card(catalog, recipe.vae) if recipe.vae else None
@@ -66,7 +74,8 @@ def _foreign(card: ModelCard, base: ModelCard) -> RecipeError:
     made = family(card.family).title or card.family
     wanted = family(base.family).title or base.family
     what = TITLES.get(card.kind, "model")
+    article = "an" if what[0] in "AEIOU" else "a"
     return RecipeError(
-        f"{card.title} is a {what} for {made}, and {base.title} is a model of {wanted}.",
-        f"Choose a {what} for {wanted}, or a model of {made}.",
+        f"{card.title} is {article} {what} for {made}, and {base.title} is a model of {wanted}.",
+        f"Choose {article} {what} for {wanted}, or a model of {made}.",
     )

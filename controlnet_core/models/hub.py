@@ -163,7 +163,9 @@ class Repository:
             yield Answer(offset, response.iter_bytes())
 
     def _select(self, known: list[str], names: Sequence[str]) -> list[str]:
-        named = [one for name in names for one in known if one == name or _is_below(one, name)]
+        named = [
+            one for name in names for one in (_below(known, name) if name.endswith("/") else [name]) if one in known
+        ]
         chosen = named if names else wanted(known)
         missing = [name for name in names if name not in chosen and not name.endswith("/")]
         if missing or not chosen:
@@ -300,8 +302,10 @@ def _offline() -> bool:
     return constants.HF_HUB_OFFLINE or named in ("1", "ON", "YES", "TRUE")
 
 
-def _is_below(name: str, folder: str) -> bool:
-    return folder.endswith("/") and name.startswith(folder)
+def _below(known: Sequence[str], folder: str) -> list[str]:
+    """What of a folder, written with a slash at its end, makes up a model; all of it where that cannot be told."""
+    inside = [name.removeprefix(folder) for name in known if name.startswith(folder)]
+    return [f"{folder}{name}" for name in wanted(inside) or inside]
 
 
 def _is_inside(name: str) -> bool:

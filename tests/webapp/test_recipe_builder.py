@@ -10,6 +10,7 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import InputError, ModelMissing, RecipeError
 from controlnet_core.domain.recipe import Found
+from controlnet_core.models import fit
 from tests.webapp.conftest import WORKSPACE, mask
 from webapp.application.recipe_builder import Draft, Finished, Photo, picture_size
 from webapp.application.settings import ROOT
@@ -102,3 +103,22 @@ def test_a_picture_has_the_canvas_shape_within_bounds(
     canvas: tuple[int, int], shorter: int, size: tuple[int, int]
 ) -> None:
     assert picture_size(*canvas, shorter) == size
+
+
+def test_a_reference_names_what_looks_at_it_or_says_what_is_missing(embedded: Studio) -> None:
+    image = embedded.photos.keep(picture.to_png(square()))
+    catalog = embedded.catalog
+    with pytest.raises(RecipeError, match="Paperworld models take no reference pictures"):
+        embedded.builder.reference(catalog.card("paperworld"), image)
+    with pytest.raises(ModelMissing, match="download IP-Adapter for SDXL on the Models page"):
+        embedded.builder.reference(catalog.card("sdxl"), image)
+    place = embedded.settings.models / catalog.card("ip-adapter-sdxl").path
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"x")
+    made = embedded.builder.reference(catalog.card("sdxl"), image, weight=0.4, end=0.5)
+    assert (made.adapter, made.weight, made.end, made.picture) == ("ip-adapter-sdxl", 0.4, 0.5, image)
+    with pytest.raises(RecipeError, match="weight"):
+        embedded.builder.reference(catalog.card("sdxl"), image, weight=7)
+    recipe = embedded.builder.recipe([], model="sdxl", width=64, height=64, references=(made,))
+    with pytest.raises(ModelMissing, match="Image encoder, CLIP ViT-H is not on this machine"):
+        fit.check(recipe, catalog)

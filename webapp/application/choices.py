@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from controlnet_core.domain.control import ControlType, Value
-from controlnet_core.domain.errors import ModelMissing
-from controlnet_core.domain.recipe import Fill, Lora, Mode, Source
+from controlnet_core.domain.errors import ModelMissing, RecipeError
+from controlnet_core.domain.recipe import Fill, Lora, Mode, Reference, Source
 from controlnet_core.domain.samplers import SPACINGS, Sampler, Spacing
 from controlnet_core.models import presets
 from controlnet_core.models.catalog import Catalog, Defaults, Kind, ModelCard
@@ -121,6 +121,21 @@ class InitImageChoice:
         )
 
 
+@dataclass(frozen=True)
+class ReferenceChoice:
+    """A picture (a blob) that a page's results are to be like; without an `adapter`, the first one for the model looks at it."""
+
+    picture: str
+    weight: float = 0.6
+    start: float = 0.0
+    end: float = 1.0
+    adapter: str = ""
+
+    def reference(self, adapter: str) -> Reference:
+        """The part of a recipe."""
+        return Reference(picture=self.picture, adapter=adapter, weight=self.weight, start=self.start, end=self.end)
+
+
 def fitting(catalog: Catalog, base: ModelCard, kind: Kind) -> list[ModelCard]:
     """The installed models of a kind that a base model can use; a file whose family cannot be told may fit.
 
@@ -130,6 +145,26 @@ def fitting(catalog: Catalog, base: ModelCard, kind: Kind) -> list[ModelCard]:
         return []
     cards = (card for card in catalog.cards() if card.kind == kind and card.family in ("", base.family))
     return [card for card in cards if not card.trouble and catalog.installed(card)]
+
+
+def adapter_for(catalog: Catalog, base: ModelCard) -> ModelCard:
+    """The first IP-Adapter here for a base model. Raises RecipeError for a model that takes none, ModelMissing without one."""
+    if why := catalog.family(base).refuses("ip_adapter"):
+        raise RecipeError(why, "Leave the reference away, or choose another model.")
+    found = next(iter(fitting(catalog, base, "ip_adapter")), None)
+    if found is None:
+        raise ModelMissing(adapter_missing(catalog, base))
+    return found
+
+
+def adapter_missing(catalog: Catalog, base: ModelCard) -> str:
+    """What to do where no IP-Adapter is here for a base model."""
+    known = catalog.family(base)
+    if why := known.refuses("ip_adapter"):
+        return why
+    cards = [card for card in catalog.cards() if card.kind == "ip_adapter" and card.family == base.family]
+    way = f"download {cards[0].title} on the Models page" if cards else "put one into models/ip_adapters"
+    return f"There is no IP-Adapter for {known.title or base.title} on this machine: {way}."
 
 
 def quick(catalog: Catalog, base: ModelCard) -> list[Quick]:

@@ -43,6 +43,8 @@ _FOLDERS: dict[Kind, str] = {
     "lora": "loras",
     "embedding": "embeddings",
     "vae": "vae",
+    "ip_adapter": "ip_adapters",
+    "image_encoder": "image_encoders",
 }
 ADDABLE: tuple[Kind, ...] = tuple(_FOLDERS)
 """The kinds that a user can add."""
@@ -325,6 +327,8 @@ KIND_TITLES: dict[Kind, str] = {
     "lora": "LoRA",
     "embedding": "textual inversion",
     "vae": "VAE",
+    "ip_adapter": "IP-Adapter",
+    "image_encoder": "image encoder",
     "detector": "detector",
     "tokenizer": "vocabulary",
 }

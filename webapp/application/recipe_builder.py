@@ -36,6 +36,7 @@ from controlnet_core.domain.recipe import (
     Lora,
     Mode,
     Recipe,
+    Reference,
     Resize,
     Source,
     refusal,
@@ -44,7 +45,7 @@ from controlnet_core.domain.samplers import SPACINGS
 from controlnet_core.families import UNKNOWN
 from controlnet_core.models.catalog import Catalog, Defaults, ModelCard
 from controlnet_core.storage.store import Blobs
-from webapp.application.choices import networks_for, quick_called
+from webapp.application.choices import adapter_for, networks_for, quick_called
 from webapp.application.photos import SHORTER_PX, Photos
 
 
@@ -181,6 +182,27 @@ class RecipeBuilder:
         """The picture to start from (a blob), and what of it changes. Raises RecipeError naming the first wrong field."""
         try:
             return Source(picture=image, strength=strength, mask=mask, blur_px=blur_px, fill=fill, resize=resize)
+        except ValidationError as error:
+            raise refusal(error) from error
+
+    def reference(
+        self,
+        base: ModelCard,
+        image: str,
+        *,
+        adapter: str | None = None,
+        weight: float = 0.6,
+        start: float = 0.0,
+        end: float = 1.0,
+    ) -> Reference:
+        """A picture (a blob) that the result is to be like; without an `adapter`, the first one here for the base model.
+
+        Raises ModelMissing where there is none, RecipeError naming the first wrong field.
+        """
+        if adapter is None:
+            adapter = adapter_for(self._catalog, base).id
+        try:
+            return Reference(picture=image, adapter=adapter, weight=weight, start=start, end=end)
         except ValidationError as error:
             raise refusal(error) from error
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from controlnet_core.domain.control import ControlType, Param
 from controlnet_core.domain.errors import StudioError
-from controlnet_core.domain.recipe import ControlUnit, Found, Recipe
+from controlnet_core.domain.recipe import ControlUnit, Found, Recipe, Reference
 from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACING_TITLES
 from webapp.application.studio import Studio
 
@@ -38,8 +38,14 @@ def described(studio: Studio, recipe: Recipe) -> list[Pair]:
         ("VAE", _title(studio, recipe.vae) if recipe.vae else ""),
         ("Starts from", _source(recipe)),
     ]
+    pairs += [("Is like a picture", _reference(studio, one)) for one in recipe.references]
     pairs += [(_control(studio, unit), _acts(studio, unit)) for unit in recipe.controls]
     return [pair for pair in pairs if pair[1]]
+
+
+def _reference(studio: Studio, one: Reference) -> str:
+    window = f", from {one.start:.0%} to {one.end:.0%} of the steps" if (one.start, one.end) != (0, 1) else ""
+    return f"weight {one.weight:g}{window}, {_title(studio, one.adapter)}"
 
 
 def _source(recipe: Recipe) -> str:

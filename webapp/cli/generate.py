@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from controlnet_core.domain.control import ControlType
     from controlnet_core.domain.document import Document
     from controlnet_core.domain.job import Step
-    from controlnet_core.domain.recipe import Lora, Recipe, Source
+    from controlnet_core.domain.recipe import Lora, Recipe, Reference, Source
     from controlnet_core.models.catalog import ModelCard
     from webapp.application.recipe_builder import Draft, Finished
 from webapp.application.studio import Studio
@@ -28,6 +28,9 @@ _UNIT = re.compile(
     r"(?P<key>[a-z0-9_-]+)(\.(?P<detector>[a-z0-9_-]+))?=(?P<path>.+?)"
     r"(:(?P<weight>\d*\.?\d+)(:(?P<start>\d*\.?\d+)-(?P<end>\d*\.?\d+))?)?"
     r"(?P<more>(,[a-z_]+=[^,]+)*)"
+)
+_REFERENCE = re.compile(
+    r"(?P<picture>.+?)(?::(?P<weight>\d*\.?\d+)(?::(?P<start>\d*\.?\d+)-(?P<end>\d*\.?\d+))?)?", re.DOTALL
 )
 _LORA = re.compile(r"(?P<key>[^:]+)(:(?P<weight>-?\d*\.?\d+))?")
 _UNIT_HINT = "Write KEY=PICTURE[:WEIGHT[:START-END]][,mask=FILE][,mode=control], e.g. scribble=house.png:0.8:0-0.7"
@@ -70,6 +73,13 @@ def generate(
     strength: Annotated[float, typer.Option(min=0.01, max=1, help="How far to go from the source.")] = 0.75,
     blur: Annotated[int, typer.Option(min=0, max=64, help="Softness of the mask's edge in pixels.")] = 4,
     fill: Annotated[str, typer.Option(help="What the mask's part starts from: original or noise.")] = "original",
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="PICTURE[:WEIGHT[:START-END]]: a picture that the result is to be like. Up to four times."),
+    ] = None,
+    ip_adapter: Annotated[
+        str, typer.Option(help="What looks at the references; the first one of the model's family by default.")
+    ] = "",
     lora: Annotated[list[str] | None, typer.Option(help="KEY[:WEIGHT], as often as needed.")] = None,
     embedding: Annotated[
         list[str] | None, typer.Option(help="A textual inversion; the prompt calls it by name.")
@@ -125,6 +135,7 @@ def generate(
             seed=taken.get("seed", seed) if seed == -1 else seed,
             eta=taken.get("eta") if eta is None else eta,
             source=_source(here, source, mask, strength, blur, fill),
+            references=tuple(_reference(here, card, given, ip_adapter) for given in reference or []),
             loras=tuple(_lora(given) for given in lora or []),
             embeddings=tuple(embedding or []),
             vae=vae or None,
@@ -239,6 +250,19 @@ def _source(here: Studio, path: Path | None, mask: Path | None, strength: float,
         return Source(picture=_kept(here, path), mask=None if mask is None else _kept_mask(here, mask), **fields)
     except ValidationError as error:
         raise refusal(error) from error
+
+
+def _reference(here: Studio, base: ModelCard, given: str, adapter: str) -> Reference:
+    match = _REFERENCE.fullmatch(given)
+    assert match is not None  # the picture's name may be anything
+    return here.builder.reference(
+        base,
+        _kept(here, Path(match["picture"])),
+        adapter=adapter or None,
+        weight=float(match["weight"] or 0.6),
+        start=float(match["start"] or 0),
+        end=float(match["end"] or 1),
+    )
 
 
 def _lora(given: str) -> Lora:

@@ -15,14 +15,14 @@ import streamlit as st
 from numpy.typing import NDArray
 
 import annotator
-from webapp.application.choices import Choices, InitImageChoice
+from webapp.application.choices import Choices, InitImageChoice, ReferenceChoice
 
 W = TypeVar("W")
 
 
 @dataclass
 class GenerationState:
-    """What a page wants made: its words, its settings, the picture it starts from and the last job.
+    """What a page wants made: its words, its settings, the picture it starts from, those it is to be like, and the last job.
 
     `key` names the page, `model` is the base model that the settings are for. `round` counts how often Python has changed
     the settings: their widgets are then made anew.
@@ -33,6 +33,7 @@ class GenerationState:
     choices: Choices
     model: str = ""
     begin: InitImageChoice | None = None
+    references: list[ReferenceChoice] = field(default_factory=list[ReferenceChoice])
     job: str | None = None
     round: int = 0
 

@@ -43,7 +43,8 @@ from controlnet_core.models.loading import infer_config
 from controlnet_core.models.loading.infer_config import Hints
 
 __all__ = [
-    "Base", "Hints", "Network", "Vae", "lend_vocabularies", "load_base", "load_control", "load_tokenizer", "read_tensors",
+    "Base", "Hints", "Network", "Vae", "assembled", "folder_config", "folder_weights",
+    "lend_vocabularies", "load_base", "load_control", "load_tokenizer", "read_tensors",
 ]  # fmt: skip
 
 Vae = AutoencoderKL | AutoencoderTiny | AutoencoderDC
@@ -135,7 +136,7 @@ def load_network(path: Path, dtype: torch.dtype = torch.float32, hints: Hints | 
     A diffusers folder, or a file that holds it, alone or not. Raises ModelMissing, or ModelError with the reason.
     """
     if path.is_dir():
-        config, tensors = _config(path), _weights(path)
+        config, tensors = folder_config(path), folder_weights(path)
         if ldm_keys.is_adapter(tensors):
             return _build(T2IAdapter, config, tensors, dtype, path.name)
         if ldm_keys.is_union(tensors):
@@ -163,7 +164,7 @@ def load_control(path: Path, dtype: torch.dtype = torch.float32, hints: Hints | 
     Raises ModelMissing, or ModelError with the reason.
     """
     if path.is_dir():
-        return _build(ControlNetModel, _config(path), _weights(path), dtype, path.name)
+        return _build(ControlNetModel, folder_config(path), folder_weights(path), dtype, path.name)
     tensors = read_tensors(path)
     _refuse_others(path, tensors)
     if not _is_control(tensors):
@@ -263,24 +264,24 @@ def _text_encoder(
     if made.eos_token_id == _OLD_END:
         # transformers then takes the highest number for the end of a text, which the words of an inversion are.
         made.eos_token_id = made.vocab_size - 1
-    return _assemble(lambda: kind(made), tensors, dtype, name)
+    return assembled(lambda: kind(made), tensors, dtype, name)
 
 
 def _base_folder(path: Path, dtype: torch.dtype) -> Base:
-    unet_config = _config(path / "unet")
+    unet_config = folder_config(path / "unet")
     family = _known(path, unet_config)
     parts: dict[str, Any] = {}
     for one in family.text:
         rename = ldm_keys.with_projection if one.pooled else ldm_keys.clip
-        text = rename(_weights(path / one.part))
-        parts[one.part] = _text_encoder(one, _config(path / one.part), text, dtype, path.name)
+        text = rename(folder_weights(path / one.part))
+        parts[one.part] = _text_encoder(one, folder_config(path / one.part), text, dtype, path.name)
         parts[one.tokenizer] = load_tokenizer(path / one.tokenizer)
-    said = _config(path, "model_index.json") if (path / "model_index.json").is_file() else {}
+    said = folder_config(path, "model_index.json") if (path / "model_index.json").is_file() else {}
     return Base(
         name=path.name,
-        unet=_build(UNet2DConditionModel, unet_config, _weights(path / "unet"), dtype, path.name),
+        unet=_build(UNet2DConditionModel, unet_config, folder_weights(path / "unet"), dtype, path.name),
         vae=vae_of_folder(path / "vae", dtype, family),
-        schedule=_config(path / "scheduler", "scheduler_config.json"),
+        schedule=folder_config(path / "scheduler", "scheduler_config.json"),
         family=family,
         empty_is_zero=bool(said.get("force_zeros_for_empty_prompt", family.empty_is_zero)),
         **parts,
@@ -289,11 +290,11 @@ def _base_folder(path: Path, dtype: torch.dtype) -> Base:
 
 def vae_of_folder(path: Path, dtype: torch.dtype, family: Family = UNKNOWN) -> Vae:
     """An autoencoder in a folder of diffusers; what its configuration leaves out is as in `family`."""
-    config: dict[str, Any] = {"force_upcast": family.latent.force_upcast, **_config(path)}
+    config: dict[str, Any] = {"force_upcast": family.latent.force_upcast, **folder_config(path)}
     kind = _VAES.get(config.get("_class_name", "AutoencoderKL"))
     if kind is None:
         raise ModelError(f"{path.name} has an autoencoder of an unknown kind: {config['_class_name']}.", ORDINARY)
-    return _build(kind, config, ldm_keys.vae_folder(_weights(path)), vae_dtype(config, dtype), path.name)
+    return _build(kind, config, ldm_keys.vae_folder(folder_weights(path)), vae_dtype(config, dtype), path.name)
 
 
 def vae_dtype(config: Mapping[str, Any], dtype: torch.dtype) -> torch.dtype:
@@ -319,7 +320,8 @@ def vae_of_file(
     return _explained(path, load)
 
 
-def _config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+def folder_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """A configuration in a folder. Raises ModelMissing, ModelError."""
     file = folder / name
     if not file.is_file():
         raise ModelMissing(f"The model has no {folder.name}/{name}.", f"Download it again: {folder} is incomplete.")
@@ -329,7 +331,8 @@ def _config(folder: Path, name: str = "config.json") -> dict[str, Any]:
         raise ModelError(f"{folder.name}/{name} is damaged.", "Download the model again.") from error
 
 
-def _weights(folder: Path) -> dict[str, Tensor]:
+def folder_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a network's folder, in one file or in several. Raises ModelMissing, ModelError."""
     for suffix in _SUFFIXES:
         for stem in _WEIGHTS:
             if (folder / f"{stem}{suffix}").is_file():
@@ -344,10 +347,10 @@ def _build(kind: type[M], config: dict[str, Any], tensors: Mapping[str, Tensor],
     make = cast("Any", kind).from_config
     known = inspect.signature(kind).parameters
     fitting = {key: value for key, value in config.items() if key in known}
-    return _assemble(lambda: make(fitting), tensors, dtype, name)
+    return assembled(lambda: make(fitting), tensors, dtype, name)
 
 
-def _assemble(make: Callable[[], M], tensors: Mapping[str, Tensor], dtype: torch.dtype, name: str) -> M:
+def assembled(make: Callable[[], M], tensors: Mapping[str, Tensor], dtype: torch.dtype, name: str) -> M:
     """Make a module without memory, then give it the tensors, one copy each."""
     with torch.device("meta"):
         module = make()

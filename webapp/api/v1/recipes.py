@@ -10,8 +10,9 @@ from controlnet_core.domain import control as controls_of
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.errors import InputError, ModelMissing
-from controlnet_core.domain.recipe import Fill, Lora, Mode, Recipe, Resize
+from controlnet_core.domain.recipe import Fill, Lora, Mode, Recipe, Reference, Resize
 from controlnet_core.domain.samplers import Sampler, Spacing
+from controlnet_core.models.catalog import ModelCard
 from webapp.api import pictures
 from webapp.api.routing import parsed
 from webapp.api.v1.common import Asked, Digest, Picture
@@ -49,6 +50,16 @@ class StartRequest(Asked):
     resize: Resize = "crop"
 
 
+class ReferenceRequest(Asked):
+    """A picture that the result is to be like, and the IP-Adapter that looks at it; the first one here by default."""
+
+    picture: Picture
+    adapter: str | None = None
+    weight: float = 0.6
+    start: float = 0.0
+    end: float = 1.0
+
+
 class LoraRequest(Asked):
     """A LoRA of this machine and its weight."""
 
@@ -69,6 +80,7 @@ class JobRequest(Asked):
     negative: str | None = None
     controls: list[ControlRequest] = Field([], max_length=4)
     start_from: StartRequest | None = None
+    references: list[ReferenceRequest] = Field([], max_length=4)
     width: int | None = None
     height: int | None = None
     images: int = 1
@@ -106,15 +118,28 @@ def recipe_of(
             fill=start.fill,
             resize=start.resize,
         )
-    plain = asked.model_dump(exclude={"id", "model", "controls", "start_from", "loras", "embeddings"})
+    plain = asked.model_dump(exclude={"id", "model", "controls", "start_from", "references", "loras", "embeddings"})
     return builder.for_base(
         base,
         [_draft(studio, one, files, owner) for one in asked.controls],
         source=source,
+        references=tuple(_reference(studio, builder, base, one, files, owner) for one in asked.references),
         loras=tuple(_lora(one) for one in asked.loras),
         embeddings=tuple(asked.embeddings),
         **plain,
     )
+
+
+def _reference(
+    studio: Studio,
+    builder: RecipeBuilder,
+    base: ModelCard,
+    asked: ReferenceRequest,
+    files: Mapping[str, bytes],
+    owner: str,
+) -> Reference:
+    image = pictures.kept(studio, owner, asked.picture, files)
+    return builder.reference(base, image, adapter=asked.adapter, weight=asked.weight, start=asked.start, end=asked.end)
 
 
 def _draft(studio: Studio, asked: ControlRequest, files: Mapping[str, bytes], owner: str) -> Draft:

@@ -20,7 +20,7 @@ from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import ControlUnit, Recipe, Source, parse
 from controlnet_core.storage import foreign_settings
 from webapp.application import validation
-from webapp.application.choices import Choices, InitImageChoice, quick
+from webapp.application.choices import Choices, InitImageChoice, ReferenceChoice, quick
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.compose import layers_panel, state
@@ -73,6 +73,7 @@ def recipe(studio: Studio, made: Recipe, page: str) -> None:
     _words(at, made.prompt)
     settings_panel.adopt(at, _choices(studio, made, missing))
     at.begin = _start(studio, made.source, at, missing) if made.source else None
+    at.references = _references(studio, made, missing)
     lost = f" Not here, or not yours: {', '.join(missing)}." if missing else ""
     _go(path, page, f"Everything is back as it was made.{lost}" if not lost else f"Brought back.{lost}")
 
@@ -120,7 +121,13 @@ def _use_model(studio: Studio, made: Recipe, missing: list[str]) -> None:
         remember("model", made.model)
     else:
         missing.append(f"the model {made.model}")
-    added = [*(lora.key for lora in made.loras), *made.embeddings, *(unit.network for unit in made.controls), made.vae]
+    added = [
+        *(lora.key for lora in made.loras),
+        *made.embeddings,
+        *(one.adapter for one in made.references),
+        *(unit.network for unit in made.controls),
+        made.vae,
+    ]
     missing += [str(key) for key in added if key and not catalog.has(key)]
 
 
@@ -242,6 +249,13 @@ def _choices(studio: Studio, made: Recipe, missing: list[str]) -> Choices:
         **{name: getattr(made, name) for name in _SHARED},
         **acting,
     )
+
+
+def _references(studio: Studio, made: Recipe, missing: list[str]) -> list[ReferenceChoice]:
+    here = [one for one in made.references if _is_here(studio, one.picture)]
+    if len(here) < len(made.references):
+        missing.append("a picture that it was to be like")
+    return [ReferenceChoice(one.picture, one.weight, one.start, one.end, one.adapter) for one in here]
 
 
 def _start(studio: Studio, source: Source, at: GenerationState, missing: list[str]) -> InitImageChoice | None:

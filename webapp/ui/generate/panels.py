@@ -26,7 +26,7 @@ from webapp.application.studio import Studio
 from webapp.ui import page_state_store, visitor
 from webapp.ui.drawing.shapes import with_shapes
 from webapp.ui.drawing.sources import first_document
-from webapp.ui.generate import estimate, init_image, live, settings_panel, sheet
+from webapp.ui.generate import estimate, init_image, live, references, settings_panel, sheet
 from webapp.ui.messages import places, plain, told
 from webapp.ui.models import choice
 from webapp.ui.session import ConditionPage, GenerationState, go_to, page_state, set_widget, widget, widget_value
@@ -188,6 +188,7 @@ def recipe_of(studio: Studio, at: GenerationState, drafts: list[Draft], canvas: 
         width=width,
         height=height,
         source=init_image.source(studio, at, canvas),
+        references=references.of_recipe(studio, at, card),
         **at.choices.fields(studio.catalog, card, at.prompt),
     )
 
