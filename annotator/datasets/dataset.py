@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,8 @@ class AnnotationProgress:
 
 Find = Callable[[Rgb, int, int], Document]
 """(photo, width, height) -> document of that size. Raises InputError for a photo in which there is nothing to find."""
+Pairs = Callable[[Sequence[Photo]], Iterator[str]]
+"""Makes the pairs of photos, in their order, as it is asked for them: for each "", or why there is none."""
 OnProgress = Callable[[AnnotationProgress], None]
 
 
@@ -72,12 +74,14 @@ def make(
     photos: Sequence[Photo],
     folder: Path,
     plan: AnnotationPlan,
-    find: Find,
+    find: Find | None,
     on_progress: OnProgress = lambda _progress: None,
     *,
     free_min_bytes: int = store.FREE_MIN_BYTES,
+    pairs: Pairs | None = None,
 ) -> AnnotationProgress:
-    """Make the pairs that are not there yet. `on_progress` hears of every photo; what it raises stops the run.
+    """Make the pairs that are not there yet, here with `find` or elsewhere by `pairs`. `on_progress` hears of every photo; what it
+    raises stops the run.
 
     A photo that cannot be used is skipped and reported. Raises InputError when the folder holds pairs made otherwise,
     NoSpace, and what `find` raises beside InputError.
@@ -85,17 +89,21 @@ def make(
     _claim(folder, plan, free_min_bytes)
     lined = _targets(folder)
     progress = AnnotationProgress(len(photos))
+    lacking = [photo for photo in photos if not _is_there(photo, folder, lined)]
+    names = {photo.name for photo in lacking}
+    if pairs is not None:
+        made = pairs(lacking)
+    else:
+        assert find is not None, "somebody has to make the pairs"
+        made = (make_pair(photo, folder, plan, find, free_min_bytes) for photo in lacking)
     with (folder / PROMPTS).open("ab") as lines:
         for photo in photos:
             progress.name = photo.where
             on_progress(progress)
-            where = {side: f"{side}/{photo.name}.png" for side in ("source", "target")}
-            if where["target"] not in lined or not all((folder / path).is_file() for path in where.values()):
-                try:
-                    _pair(photo, where, folder, plan, find, free_min_bytes)
-                except InputError as error:
-                    progress.skipped.append((photo.where, str(error)))
-                    continue
+            if photo.name in names and (why := next(made)):
+                progress.skipped.append((photo.where, why))
+                continue
+            where = _files(photo)
             if where["target"] not in lined:
                 prompt = photo.caption or plan.caption
                 lines.write(json.dumps(where | {"prompt": prompt}, ensure_ascii=False).encode() + b"\n")
@@ -117,10 +125,26 @@ def pair_size(height: int, width: int, shorter: int) -> tuple[int, int]:
     return detecting.canvas_size(height, width, shorter) if shorter else detecting.photo_size(height, width)
 
 
-def _pair(
-    photo: Photo, where: Mapping[str, str], folder: Path, plan: AnnotationPlan, find: Find, free_min_bytes: int
-) -> None:
-    data = photo.read()
+def make_pair(photo: Photo, folder: Path, plan: AnnotationPlan, find: Find, free_min_bytes: int) -> str:
+    """Write the two files of a pair, whole or not at all; returns "", or why the photo cannot be used."""
+    try:
+        _write_pair(photo, folder, plan, find, free_min_bytes)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _files(photo: Photo) -> dict[str, str]:
+    return {side: f"{side}/{photo.name}.png" for side in ("source", "target")}
+
+
+def _is_there(photo: Photo, folder: Path, lined: set[str]) -> bool:
+    where = _files(photo)
+    return where["target"] in lined and all((folder / path).is_file() for path in where.values())
+
+
+def _write_pair(photo: Photo, folder: Path, plan: AnnotationPlan, find: Find, free_min_bytes: int) -> None:
+    where, data = _files(photo), photo.read()
     rgb = decoder.decode(data)
     width, height = pair_size(rgb.shape[0], rgb.shape[1], plan.size)
     control = annotator.control(plan.control)

@@ -63,6 +63,17 @@ def photos(source: Path) -> list[Photo]:
     return [Photo(name, where, read, caption) for name, (where, read, caption) in zip(names, found, strict=True)]
 
 
+def reader(source: Path) -> Callable[[str], bytes]:
+    """Reads a photo of `source` by its `where`, on any machine that sees the same files. It raises InputError, as `Photo.read`."""
+    if source.is_dir():
+        return lambda where: _bounded(source / where)
+    if source.suffix.lower() == ".zip":
+        return lambda where: _inside(source, where, UPLOAD_MAX_BYTES)
+    if source.suffix.lower() in (".jsonl", ".json"):
+        return lambda where: _bounded(_below(source.parent, where))
+    return lambda _where: _bounded(source)
+
+
 _Found = list[tuple[str, Callable[[], bytes], str]]
 
 

@@ -247,7 +247,7 @@ class Dispatcher:
 
     def _hand_out(self) -> None:
         """Give jobs to workers for as long as there are both."""
-        while (takers := self._takers()) and (job := self._claim()) is not None:
+        while (takers := self._takers()) and (job := self._claim(takers)) is not None:
             # The longest free of those that have its model, else of all.
             loaded = [one for one in takers if job.needs in one.loaded]
             worker = min(loaded or takers, key=lambda one: one.free_since)
@@ -318,12 +318,12 @@ class Dispatcher:
             if worker.alive and worker.job is None and worker.status.state == "starting"
         ]
 
-    def _claim(self) -> Job | None:
+    def _claim(self, takers: Sequence[_Worker]) -> Job | None:
         """The next job; none for a while on a disk so full that its beginning cannot be noted down: it waits on."""
         if time.monotonic() < self._full_until or self._notes:
             return None
         try:
-            return self.queue.claim()
+            return self.queue.claim({name for worker in takers for name in worker.loaded})
         except (NoSpace, Busy) as error:
             self._full_until = time.monotonic() + FULL_S
             _log.error("the next job has to wait: %s", error)

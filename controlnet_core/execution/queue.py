@@ -6,7 +6,7 @@
 Fair by tags, a round-robin that needs no ring (after start-time fair queueing, Goyal et al. 1996): a job's tag is one
 more than the last tag of its session or than the highest tag that ever ran, whichever is more. The smallest tag runs
 first, the older job of two. So sessions take turns, jobs of one session keep their order, and newcomers never pass
-who has waited for longer than a round.
+who has waited for longer than a round, but for those whose model a free worker has in memory, a few times (`claim`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,8 @@ SESSION_MAX = 4
 OWNER_MAX = 8
 """Jobs of one workspace that may wait or run, whatever number of tabs it has open."""
 RUNS_MAX = 2
+REACH = 8
+"""So many jobs are looked at for one whose model a free worker has, and so often the first is passed over. See docs/scaling.md."""
 BUSY_S = 5.0
 """How long another program may hold the file before it is said."""
 _SCHEMA = """
@@ -136,6 +138,7 @@ class Queue:
         self.session_max = session_max
         self.owner_max = owner_max
         self._lock = threading.RLock()
+        self._passed = ("", 0)  # the first job, and how often others went before it
         self.path = path
         self._folder = path.parent
         self.put_aside: Path | None = None
@@ -207,11 +210,15 @@ class Queue:
             )
             return self._entry(self._row(job.id))
 
-    def claim(self) -> Job | None:
-        """Take the next job for running; None when nothing waits. A job whose pictures are gone fails on the way."""
+    def claim(self, prefers: Collection[str] = ()) -> Job | None:
+        """Take the next job for running; None when nothing waits. A job whose pictures are gone fails on the way.
+
+        Of the first `REACH` jobs the first that needs one of `prefers` (what free workers have in memory, see `Job.needs`) may
+        go before the first of all, at most `REACH` times before the same one: loading a model takes as long as pictures do.
+        """
         while True:
             with self._transaction():
-                row = self._one("SELECT * FROM job WHERE state = 'queued' ORDER BY tag, number LIMIT 1")
+                row = self._next(prefers)
                 if row is None:
                     return None
                 self._db.execute(
@@ -224,6 +231,21 @@ class Queue:
                 return Job(row["id"], row["session"], work, pictures, row["owner"], row["slot"], row["lifetime"])
             except StudioError as error:
                 self.fail(row["id"], error)
+
+    def _next(self, prefers: Collection[str]) -> Any:
+        query = "SELECT * FROM job WHERE state = 'queued' ORDER BY tag, number LIMIT ?"
+        rows = self._db.execute(query, (REACH if prefers else 1,)).fetchall()
+        if not rows:
+            return None
+        first = rows[0]
+        chosen = next((row for row in rows if _needs(row) in prefers), first) if prefers else first
+        if chosen is not first:
+            id, times = self._passed
+            times = times + 1 if id == first["id"] else 1
+            if times > REACH:
+                return first
+            self._passed = (first["id"], times)
+        return chosen
 
     def done(self, id: str, kept: tuple[str, ...]) -> None:
         """A running job ended well; what it made or found is kept under the names `kept`."""
@@ -426,6 +448,15 @@ class Queue:
 
     def _count(self, where: str, *values: object) -> int:
         return self._number(f"SELECT COUNT(*) FROM job WHERE {where}", *values)
+
+
+def _needs(row: Any) -> str:
+    """What `Job.needs` says, without reading all of the work; "" where it cannot be read."""
+    try:
+        work: Any = json.loads(row["work"])
+        return str(work["model"]) if row["kind"] == "recipe" else f"{work['control']}/{work['detector']}"
+    except (ValueError, TypeError, KeyError):
+        return ""
 
 
 def worker_lost() -> WorkerLost:

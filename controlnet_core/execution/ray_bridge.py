@@ -304,6 +304,11 @@ def connect(address: str) -> None:
         raise _no_cluster(named, error) from error
 
 
+def ray_data() -> Any:
+    """Ray's part for data, which takes seconds to import."""
+    return import_module("ray.data")
+
+
 def _check_token() -> None:
     """The token opens the whole cluster: nobody else on this machine may read it."""
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")

@@ -15,7 +15,7 @@ from controlnet_core.domain.detection import Detection, parse
 from controlnet_core.domain.errors import InputError, NoSpace, QueueFull, RecipeError, StudioError
 from controlnet_core.domain.job import Job
 from controlnet_core.domain.recipe import ControlUnit, Recipe
-from controlnet_core.execution.queue import Queue
+from controlnet_core.execution.queue import REACH, Queue
 from controlnet_core.storage.store import Blobs
 
 RECIPE = Recipe(model="paperworld", width=64, height=64)
@@ -351,3 +351,41 @@ def test_what_was_accepted_ends_in_words_however_full_the_disk_is(
     database.execute("PRAGMA max_page_count = 1000000")
     with pytest.raises(NoSpace):  # what it makes could not be kept
         put(queue, "no room for its result")
+
+
+def needing(queue: Queue, *models: str) -> None:
+    for number, model in enumerate(models):
+        queue.submit(Job(f"j{number:02d}", f"s{number}", RECIPE.model_copy(update={"model": model})))
+
+
+def claimed(queue: Queue, *prefers: str) -> str:
+    job = queue.claim(prefers)
+    assert job is not None
+    return job.id
+
+
+def test_a_job_whose_model_is_in_memory_goes_first_of_those_near_the_front(queue: Queue) -> None:
+    needing(queue, "large", "large", "small", "small")
+    assert claimed(queue, "small") == "j02"
+    assert claimed(queue, "other") == "j00"
+    assert claimed(queue, "small", "large") == "j01", "its model is there, too"
+    assert claimed(queue) == "j03"
+
+
+def test_a_detection_whose_detector_is_in_memory_goes_first_too(queue: Queue) -> None:
+    needing(queue, "large")
+    digest = queue.blobs.put(picture.to_png(np.zeros((8, 8, 3), np.uint8)))
+    work = Detection(control="pose", detector="openpose", picture=digest, width=64, height=64)
+    queue.submit(Job("look", "t", work))
+    assert claimed(queue, "pose/openpose") == "look"
+
+
+def test_nobody_is_passed_over_for_ever(queue: Queue) -> None:
+    needing(queue, "rare", *["small"] * (2 * REACH))
+    order = [claimed(queue, "small") for _ in range(2 * REACH + 1)]
+    assert order.index("j00") == REACH
+
+
+def test_a_preferred_job_far_behind_waits_its_turn(queue: Queue) -> None:
+    needing(queue, *["large"] * REACH, "small")
+    assert claimed(queue, "small") == "j00"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from tests.core.test_worker import ENGINE, RECIPE, Shop, until
 from tests.ports import free_port
 from tests.ray_nodes import STORE_BYTES, Cluster, ray_program
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 
@@ -38,7 +41,7 @@ def cluster() -> Iterator[Cluster]:
         for name, value in cluster.environment.items():
             patched.setenv(name, value)
         try:
-            cluster.add()
+            cluster.add(cpus=2)  # one for a worker, one for pools
             yield cluster
         finally:
             cluster.close()
@@ -166,6 +169,42 @@ def test_a_node_that_joins_is_taken_and_one_that_is_lost_loses_no_job(shop: FarS
     until(lambda: "gone" in [status.state for status in shop.statuses])
     lost = next(status for status in shop.statuses if status.state == "gone")
     assert lost.text == f"{lost.device} was lost: its machine left."
+
+
+def annotate(source: Path, target: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "webapp", "annotate", "canny", str(source), str(target), "--size", "64", *more]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_data_set_made_on_the_cluster_is_the_one_made_here_and_goes_on_where_it_was(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    photos, far = tmp_path / "photos", tmp_path / "far"
+    photos.mkdir()
+    for number in range(40):
+        rgb = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
+        big = np.kron(rgb, np.ones((12, 12, 1), np.uint8))
+        (photos / f"{number:02d}.png").write_bytes(picture.to_png(big))
+        (photos / f"{number:02d}.txt").write_text(f"photo {number}")
+    (photos / "07.png").write_bytes(b"no picture")
+    first = annotate(photos, far, "--ray", cluster.address)
+    assert first.returncode == 1
+    assert "07.png: " in first.stderr and "1 of 40 pictures could not be annotated" in first.stderr
+    here = annotate(photos, tmp_path / "here")
+    assert here.returncode == 1
+    assert files_of(far) == files_of(tmp_path / "here")
+    gone = far / "source" / "11.png"
+    before = {path: path.stat().st_mtime_ns for path in (far / "source").iterdir() if path != gone}
+    gone.unlink()
+    (photos / "07.png").unlink()
+    again = annotate(photos, far, "--ray", cluster.address)
+    assert again.returncode == 0, again.stderr
+    assert gone.read_bytes() == (tmp_path / "here" / "source" / "11.png").read_bytes()
+    assert before == {path: path.stat().st_mtime_ns for path in (far / "source").iterdir() if path != gone}
 
 
 def test_a_node_with_another_version_is_refused_in_a_sentence(shop: FarShop, cluster: Cluster, tmp_path: Path) -> None:

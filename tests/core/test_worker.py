@@ -384,7 +384,7 @@ def test_a_job_whose_beginning_finds_no_space_waits_and_its_worker_lives(
 ) -> None:
     pids, asked, claim = shop.ready(), [0.0], shop.queue.claim
 
-    def full() -> object:
+    def full(_prefers: object) -> object:
         asked.append(time.monotonic())
         if len(asked) < 4:
             raise NoSpace("The disk has too little space left.")

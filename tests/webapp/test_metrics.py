@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -16,6 +17,7 @@ from controlnet_core.execution import devices
 from controlnet_core.execution.dispatcher import Status
 from webapp.api import metrics, v1
 from webapp.api.door import Door
+from webapp.application.settings import Settings
 from webapp.application.studio import Studio
 from webapp.routes import table
 
@@ -96,6 +98,12 @@ def test_waiting_jobs_have_an_age(quiet: Studio) -> None:
     told = read(quiet.metrics.text())
     assert told['studio_jobs{state="queued",kind="recipe"}'] == 1
     assert 0 < told["studio_queue_age_seconds"] < 60
+
+
+def test_the_queue_is_as_long_as_it_is_wanted(tmp_path: Path) -> None:
+    wanted = Settings.from_environment({"STUDIO_DATA": str(tmp_path), "STUDIO_QUEUED_MAX": "500"})
+    assert read(Studio(wanted).metrics.text())["studio_jobs_max"] == 500
+    assert Settings.from_environment({"STUDIO_QUEUED_MAX": "many"}).queued_max == 64
 
 
 def test_memory_of_a_gpu_is_what_its_driver_says(quiet: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
+from controlnet_core.execution.queue import QUEUED_MAX
 from controlnet_core.models.catalog import Catalog
 from controlnet_core.storage.store import FREE_MIN_BYTES
 
@@ -38,7 +39,8 @@ class Settings:
     STUDIO_FREE_MB: space on the disk that is left to others (default 2048); STUDIO_DEVICES: where pictures are made, a worker
     each ("cuda:0,cuda:1", "cpu"; default every GPU, else the processor); STUDIO_ENGINE: import path of what builds a
     worker's engine; STUDIO_API: 1 lets this machine's programs use the API without a key; STUDIO_API_ORIGINS: pages of other
-    sites that may use it, separated by blanks; STUDIO_RAY: the Ray cluster on whose devices pictures are made ("auto", HOST:PORT).
+    sites that may use it, separated by blanks; STUDIO_RAY: the Ray cluster on whose devices pictures are made ("auto", HOST:PORT);
+    STUDIO_QUEUED_MAX: jobs that may wait (default 64).
     """
 
     data: Path = field(default_factory=lambda: home() / "data")
@@ -49,11 +51,12 @@ class Settings:
     api: bool = False
     api_origins: tuple[str, ...] = ()
     ray: str = ""
+    queued_max: int = QUEUED_MAX
 
     @classmethod
     def from_environment(cls, given: Mapping[str, str] = os.environ) -> Settings:
         """The settings that the environment asks for."""
-        free = given.get("STUDIO_FREE_MB", "")
+        free, queued = given.get("STUDIO_FREE_MB", ""), given.get("STUDIO_QUEUED_MAX", "")
         return cls(
             data=Path(given.get("STUDIO_DATA") or home() / "data").resolve(),
             models=Path(given.get("STUDIO_MODELS") or home() / "models").resolve(),
@@ -63,6 +66,7 @@ class Settings:
             api=given.get("STUDIO_API", "") == "1",
             api_origins=tuple(given.get("STUDIO_API_ORIGINS", "").split()),
             ray=given.get("STUDIO_RAY", "").strip(),
+            queued_max=max(1, int(queued)) if queued.isdecimal() else cls.queued_max,
         )
 
     def catalog(self) -> Catalog:

@@ -111,7 +111,7 @@ class Studio:
     @cached_property
     def queue(self) -> Queue:
         """The jobs that wait, run and ran."""
-        return Queue(self.settings.data / "jobs.sqlite", self.blobs)
+        return Queue(self.settings.data / "jobs.sqlite", self.blobs, queued_max=self.settings.queued_max)
 
     @cached_property
     def devices(self) -> tuple[Device, ...]:

@@ -33,6 +33,12 @@ def annotate(
         int, typer.Option(min=-1, max=1024, help="Shorter side in px; 0: the photo's own. By default 0; data sets 512.")
     ] = -1,
     caption: Annotated[str, typer.Option(help="Prompt of the photos of a data set that have none.")] = "",
+    ray: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|HOST:PORT", help="Make a data set on a Ray cluster, whose nodes see the same folders."
+        ),
+    ] = "",
     machine: Annotated[bool, typer.Option("--json", help="Tell the progress in lines of JSON.")] = False,
 ) -> None:
     """Turn photos into control pictures. Every parameter of the condition is an option: --low 50.
@@ -57,7 +63,9 @@ def annotate(
             if not kind.teaches:
                 raise InputError(*kind.no_pairs)
             plan = AnnotationPlan(control, found.key, own, drawn, 512 if size < 0 else size, caption)
-            _data_set(here, source, target, plan, found, machine)
+            _data_set(here, source, target, plan, found, machine, ray)
+        elif ray:
+            raise InputError("One photo is made here.", "Leave --ray away, or name a folder, zip or JSONL of photos.")
         else:
             _one(here, kind, found, source, target, own, drawn, max(size, 0))
 
@@ -86,7 +94,7 @@ def _one(
 
 
 def _data_set(
-    here: Studio, source: Path, target: Path, plan: AnnotationPlan, detector: Detector, machine: bool
+    here: Studio, source: Path, target: Path, plan: AnnotationPlan, detector: Detector, machine: bool, ray: str
 ) -> None:
     from annotator import detection as detecting
     from annotator import weights
@@ -99,14 +107,17 @@ def _data_set(
         weights.provide(detector.weights, partial(_load, machine), here.settings.free_min_bytes)
     find = partial(detecting.detect, here.control(plan.control), detector)
     free = here.settings.free_min_bytes
-    done = make(
-        listed,
-        target,
-        plan,
-        lambda rgb, width, height: find(rgb, plan.values, width, height),
-        partial(_tell, machine),
-        free_min_bytes=free,
-    )
+    tell = partial(_tell, machine)
+    if ray:
+        from annotator.datasets import far
+        from controlnet_core.execution.ray_data import pool
+
+        where = {"STUDIO_MODELS": str(here.settings.models)}
+        with pool(ray, gpu=bool(detector.weights)) as mapped:
+            pairs = far.pairs(mapped, source.resolve(), target.resolve(), plan, where, free)
+            done = make(listed, target, plan, None, tell, free_min_bytes=free, pairs=pairs)
+    else:
+        done = make(listed, target, plan, lambda rgb, w, h: find(rgb, plan.values, w, h), tell, free_min_bytes=free)
     for name, why in done.skipped:
         print(f"{name}: {why}", file=sys.stderr)
     print(f"{done.done} pairs in {target}" if not machine else "", end="" if machine else "\n")
