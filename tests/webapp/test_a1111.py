@@ -18,6 +18,7 @@ import webuiapi
 from PIL import Image
 
 from annotator.detection import detector
+from controlnet_core.domain import picture
 from controlnet_core.domain.picture import open_picture, to_png
 from controlnet_core.domain.samplers import SAMPLER_TITLES
 from controlnet_core.storage.gallery import recipe_of
@@ -258,6 +259,29 @@ def test_the_same_recipe_makes_the_same_pixels_as_our_own_api(client: httpx.Clie
 )
 def test_what_cannot_be_done_is_said(client: httpx.Client, wrong: dict[str, Any], status: int, words: str) -> None:
     assert words.lower() in refused(client.post("/sdapi/v1/txt2img", json=SMALL | wrong), status).lower()
+
+
+def test_no_picture_of_a_client_is_opened_in_the_web_process(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are decoded in a process of its own, which may be killed; here the web process's own reader is broken."""
+    sent = base64.b64encode(to_png(photo(), {"Comment": "as it was sent"})).decode()
+
+    def trap(data: bytes, **_how: Any) -> np.ndarray:
+        assert base64.b64encode(data).decode() != sent, "opened here"
+        return read(data, **_how)
+
+    read = picture.open_picture
+    monkeypatch.setattr(picture, "open_picture", trap)
+    unit = {"image": sent, "module": "none", "union_control_type": "Scribble", "effective_region_mask": sent}
+    asked = SMALL | {"init_images": [sent], "mask": sent, "alwayson_scripts": {"controlnet": {"args": [unit]}}}
+    assert client.post("/sdapi/v1/img2img", json=asked).status_code == 200
+    for path, body in (
+        ("/sdapi/v1/extra-single-image", {"image": sent}),
+        ("/controlnet/detect", {"controlnet_input_images": [sent], "controlnet_module": "canny"}),
+        ("/controlnet/detect", {"controlnet_input_images": [sent], "controlnet_module": "invert"}),
+    ):
+        assert client.post(path, json=body).status_code == 200, path
 
 
 def test_a_picture_to_start_from_is_needed(client: httpx.Client) -> None:

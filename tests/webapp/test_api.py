@@ -280,6 +280,10 @@ def test_the_description_is_whole_and_needs_nothing_from_elsewhere(client: httpx
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "http" not in page.text.replace("https://", "http").split("<style>")[0]
     assert "<script" not in page.text
+    linked = set(page.text.split('href="#')[1:])
+    assert linked
+    for text in linked:
+        assert f'<pre id="{text.split(chr(34))[0]}"' in page.text, "a link opens what it names"
 
 
 # ---- jobs

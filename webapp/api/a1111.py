@@ -22,6 +22,7 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError, ModelMissing, StudioError
 from controlnet_core.domain.recipe import Recipe, Source
 from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACING_TITLES, Named, named
+from controlnet_core.execution import decoder
 from controlnet_core.execution.queue import QueueEntry
 from controlnet_core.models.catalog import ModelCard
 from controlnet_core.storage.metadata import alone, parameters, parameters_of, read_parameters
@@ -248,7 +249,7 @@ def _source(studio: Studio, builder: RecipeBuilder, asked: Img2Img, notes: Notes
         notes.corrected("denoising_strength 0 to 0.01")
     mask = None
     if asked.mask is not None:
-        white = picture.open_picture(pictures.data_of(asked.mask, "The mask"))
+        white = decoder.decode(pictures.data_of(asked.mask, "The mask"))
         mask = builder.kept(255 - white if asked.inpainting_mask_invert else white)
         if asked.inpaint_full_res:
             notes.ignored("inpaint_full_res: the whole picture is made at its own size")

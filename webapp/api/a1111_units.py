@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from annotator.detection import detector
-from controlnet_core.domain import picture
 from controlnet_core.domain.control import Detector, Param, Rgb, Value
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import Mode, Resize, Source
+from controlnet_core.execution import decoder
 from controlnet_core.models.catalog import ModelCard
 from webapp.api import pictures
 from webapp.api.names import Notes, nearest, pick, shown
@@ -177,7 +177,7 @@ def looked_at(studio: Studio, module: str, data: bytes, sliders: tuple[float, ..
         raise Unknown("Module not available.", f"Nearest: {nearest(module, list(MODULES))}.")
     control, way = MODULES[key]
     if not control:
-        rgb = picture.open_picture(data)
+        rgb = decoder.decode(data)
         return Plain(255 - rgb if key.startswith("invert") else rgb)
     one = detector(studio.control(control), way)
     resolution, thresholds = _sliders(one)

@@ -93,8 +93,9 @@ def page(told: dict[str, Any]) -> str:
             groups.setdefault(one["tags"][0], []).append(_section(path, method, one))
     body = "".join(f"<h2>{escape(name)}</h2>{''.join(parts)}" for name, parts in groups.items())
     schemas = "".join(
-        f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary>'
-        f"<pre>{escape(json.dumps(schema, indent=1))}</pre></details>"
+        # A link into what is folded opens it.
+        f"<details><summary><code>{escape(name)}</code></summary>"
+        f'<pre id="{escape(name)}">{escape(json.dumps(schema, indent=1))}</pre></details>'
         for name, schema in told["components"]["schemas"].items()
     )
     about = escape(told["info"]["description"])
@@ -140,5 +141,5 @@ h3 b { display: inline-block; min-width: 4.5rem; font-size: .8rem; letter-spacin
 h3 b.get { color: light-dark(#1f5f8b, #8cc8f2); } code, pre { font: .9rem/1.5 ui-monospace, monospace; }
 dl { display: grid; grid-template-columns: max-content 1fr;
   gap: .15rem 1rem; margin: .25rem 0 0; } dt { opacity: .75; } dd { margin: 0; }
-pre { overflow-x: auto; } summary { cursor: pointer; } a { color: inherit; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; scroll-margin-top: 4rem; } summary { cursor: pointer; } a { color: inherit; }
 """
