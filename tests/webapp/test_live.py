@@ -20,6 +20,7 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.document import Raster, Skeleton, encode
 from controlnet_core.domain.recipe import ControlUnit, Recipe
 from tests.webapp.conftest import WORKSPACE, container, mask
+from webapp.application import live as live_drawing
 from webapp.application.live import Scene
 from webapp.application.studio import Studio
 from webapp.routes import live, table
@@ -193,3 +194,40 @@ def test_who_opens_it_anew_takes_it_over(quiet: Studio) -> None:
         assert json.loads(old.receive()["text"])["kind"] == "over"
         new.send_text("no")
         assert refusal(new)
+
+
+def test_frames_take_less_while_they_are_slow_and_get_it_back() -> None:
+    recipe = SCENE.recipe.model_copy(update={"width": 512, "height": 768, "steps": 4})
+    effort = live_drawing.Effort()
+    assert effort.of(recipe) == (512, 4) and effort.spared(recipe) == ""
+    effort.excuse()
+    effort.judge(30.0, recipe)  # the models were loaded in it
+    seen: list[tuple[int, int]] = []
+    for _ in range(5):
+        for _ in range(live_drawing.FRAMES_JUDGED):
+            effort.judge(2.0, recipe)
+        seen.append(effort.of(recipe))
+    assert seen == [(512, 2), (384, 2), (256, 2), (256, 2), (256, 2)]
+    assert effort.spared(recipe) == "2 steps, 256 px"
+    for _ in range(4 * live_drawing.FRAMES_JUDGED):
+        effort.judge(0.05, recipe)
+    assert effort.of(recipe) == (512, 4)
+    small = SCENE.recipe.model_copy(update={"steps": 1})
+    for _ in range(live_drawing.FRAMES_JUDGED):
+        effort.judge(2.0, small)
+    assert effort.of(small) == (SIDE, 1), "there is nothing to spare"
+
+
+def test_real_models_are_drawn_live_in_few_steps(quiet: Studio) -> None:
+    recipe = SCENE.recipe.model_copy(update={"model": "sd15", "steps": 20, "guidance": 9.0})
+    assert live_drawing.quickened(quiet.catalog, recipe) == (recipe, ""), "nothing is here for it"
+    for place in ("loras/lcm-lora-sdv1-5.safetensors", "vae/taesd/config.json"):
+        (quiet.settings.models / place).parent.mkdir(parents=True, exist_ok=True)
+        (quiet.settings.models / place).write_bytes(b"{}")
+    quick, words = live_drawing.quickened(quiet.catalog, recipe)
+    assert words == "LCM, 4 steps, TAESD"
+    assert (quick.steps, quick.guidance, quick.sampler, quick.vae) == (4, 1.0, "lcm", "taesd")
+    assert [lora.key for lora in quick.loras] == ["lcm-lora-sd15"]
+    assert Recipe.model_validate(quick.model_dump()) == quick
+    own = recipe.model_copy(update={"steps": 3, "vae": "vae-ft-mse"})
+    assert live_drawing.quickened(quiet.catalog, own) == (own, ""), "what is quick stays as it is"

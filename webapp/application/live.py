@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import statistics
 import threading
 import zlib
 from collections import OrderedDict
@@ -29,9 +30,11 @@ from controlnet_core.domain.control import ControlType, Rgb, Value
 from controlnet_core.domain.document import SIDE_MAX_PX, Document, Raster
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.job import Event, Job
-from controlnet_core.domain.recipe import SEED_MAX, Recipe
+from controlnet_core.domain.recipe import SEED_MAX, SIDE_STEP, Lora, Recipe
 from controlnet_core.execution.live import LiveSource
+from controlnet_core.models.catalog import Catalog
 from webapp.application import validation
+from webapp.application.choices import LORAS_MAX, quick
 from webapp.application.recipe_builder import picture_size
 from webapp.application.tokens import Unknown
 
@@ -41,6 +44,12 @@ OPEN_MAX = 32
 """That are drawn on at once."""
 RECTS_MAX = 64
 REV_MAX = 2**53 - 1
+BUDGET_S = 0.5
+"""What a frame may take before the next ones are made with less; they get it back when a quarter of this is enough."""
+EFFORTS = ((1.0, 1.0), (0.5, 1.0), (0.5, 0.75), (0.5, 0.5))
+"""Shares of the steps and of the sides, from all of it down."""
+STEPS_MIN, SIDE_MIN_PX = 2, 256
+FRAMES_JUDGED = 3
 PROMPT_MAX = 4000
 
 Rect = tuple[int, int, int, int]
@@ -70,8 +79,8 @@ class Scene:
 @dataclass(frozen=True)
 class News:
     """What is told of a live drawing: kind "drawing" (the frame of `rev` is made), "waiting" and "loading" (`text` says for
-    what), "picture" (a JPEG of `rev` at `seed`, which took `seconds`), "failed" (`text`, `hint`), "over" (`text`: somebody
-    else draws on it now).
+    what), "picture" (a JPEG of `rev` at `seed`, which took `seconds`; `text` says what was spared), "failed" (`text`, `hint`),
+    "over" (`text`: somebody else draws on it now).
     """
 
     kind: Literal["drawing", "waiting", "loading", "picture", "failed", "over"]
@@ -96,6 +105,73 @@ class _State:
     """Of scene and prompt."""
 
 
+class Effort:
+    """How much of a recipe's steps and size frames are made with, by how long the last ones took."""
+
+    def __init__(self) -> None:
+        self._level = 0
+        self._took: list[float] = []
+        self._excused = False
+
+    def of(self, recipe: Recipe) -> tuple[int, int]:
+        """The shorter side in pixels, and the steps, of a frame of `recipe`."""
+        return self._at(self._level, recipe)
+
+    def spared(self, recipe: Recipe) -> str:
+        """What is less than the recipe says, in words."""
+        whole, (side, steps) = self._at(0, recipe), self.of(recipe)
+        words = [f"{steps} step{'s' if steps > 1 else ''}"] if steps < whole[1] else []
+        return ", ".join([*words, f"{side} px"] if side < whole[0] else words)
+
+    def excuse(self) -> None:
+        """The present frame waits for something else, too: how long it takes says nothing."""
+        self._excused = True
+
+    def judge(self, seconds: float, recipe: Recipe) -> None:
+        """A frame took so long."""
+        excused, self._excused = self._excused, False
+        if excused:
+            return
+        self._took.append(seconds)
+        if len(self._took) < FRAMES_JUDGED:
+            return
+        usual = statistics.median(self._took)
+        self._took.clear()
+        if usual > BUDGET_S:
+            less = range(self._level + 1, len(EFFORTS))
+            self._level = next((n for n in less if self._at(n, recipe) != self.of(recipe)), self._level)
+        elif usual < BUDGET_S / 4 and self._level:
+            self._level -= 1
+
+    def _at(self, level: int, recipe: Recipe) -> tuple[int, int]:
+        steps, side = EFFORTS[level]
+        shorter = min(recipe.width, recipe.height)
+        wanted = round(shorter * side / SIDE_STEP) * SIDE_STEP
+        return (
+            max(min(SIDE_MIN_PX, shorter), wanted),
+            max(min(STEPS_MIN, recipe.steps), round(recipe.steps * steps)),
+        )
+
+
+def quickened(catalog: Catalog, recipe: Recipe) -> tuple[Recipe, str]:
+    """The recipe in the fewest steps that something on this machine is made for, with a tiny decoder where there is one; and
+    what that is in words, "" where nothing is changed."""
+    base = catalog.card(recipe.model)
+    best = next((one for one in quick(catalog, base) if one.preset.steps[0] < recipe.steps), None)
+    words: list[str] = []
+    changes: dict[str, object] = {}
+    if best is not None and (best.lora is None or len(recipe.loras) < LORAS_MAX):
+        changes |= best.preset.fields
+        words.append(best.title)
+        if best.lora is not None and best.lora.id not in {lora.key for lora in recipe.loras}:
+            changes["loras"] = (*recipe.loras, Lora(key=best.lora.id))
+    tiny = catalog.family(base).preview
+    if tiny and recipe.vae is None and catalog.has(tiny):
+        changes["vae"] = tiny
+        words.append(catalog.card(tiny).title)
+    return recipe.model_copy(update=changes), ", ".join(words)
+
+
 class LiveDrawing:
     """One drawing that somebody draws on, as the `LiveSource` of its pictures. Safe across threads."""
 
@@ -117,6 +193,7 @@ class LiveDrawing:
         self._rev = 0
         self._made: _State | None = None  # what the frame that is made shows
         self._shown: _State | None = None
+        self._effort = Effort()
 
     @property
     def is_open(self) -> bool:
@@ -146,6 +223,7 @@ class LiveDrawing:
         with self._lock:
             before, self._tell = self._tell, tell
             self._document, self._rev, self._shown, self._made = None, 0, None, None
+            self._effort = Effort()
         if before is not None:
             before(News("over", text="This drawing goes on live in another place."))
 
@@ -215,9 +293,8 @@ class LiveDrawing:
             if document is None or self._tell is None or now == self._shown:
                 return None
             recipe = scene.recipe
-            width, height = picture_size(
-                document.width, document.height, min(recipe.width, recipe.height), scene.side_max
-            )
+            shorter, steps = self._effort.of(recipe)
+            width, height = picture_size(document.width, document.height, shorter, scene.side_max)
             unit = recipe.controls[scene.place]
             rgb = self._control.render(document, scene.values)
             rgb = resize.fit(rgb, width, height, unit.resize, self._control.nearest)
@@ -226,7 +303,14 @@ class LiveDrawing:
         digest = hashlib.sha256(rgb.tobytes()).hexdigest()
         units = list(recipe.controls)
         units[scene.place] = unit.model_copy(update={"picture": digest})
-        changed = {"controls": tuple(units), "width": width, "height": height, "seed": now.seed, "images": 1}
+        changed = {
+            "controls": tuple(units),
+            "width": width,
+            "height": height,
+            "seed": now.seed,
+            "images": 1,
+            "steps": steps,
+        }
         work = recipe.model_copy(update=changed)
         wanted = {name: scene.pictures[name] for name in work.pictures if name in scene.pictures}
         return Job(f"live-{secrets.token_hex(8)}", "live", work, {**wanted, digest: rgb}, live=True)
@@ -235,13 +319,18 @@ class LiveDrawing:
         """What became of the frame."""
         with self._lock:
             made, tell = self._made, self._tell
+            spared = self._effort.spared(self._scene.recipe)
+            if event.kind == "loading":
+                self._effort.excuse()
+            elif event.kind == "done":
+                self._effort.judge(event.seconds, self._scene.recipe)
             if event.over:  # what failed is not tried again before something changes
                 self._made, self._shown = None, made or self._now
             rev = made.rev if made else self._rev
         if tell is None:
             return
         if event.kind == "done" and made is not None:
-            tell(News("picture", rev, made.seed, picture=event.pictures[0], seconds=event.seconds))
+            tell(News("picture", rev, made.seed, spared, picture=event.pictures[0], seconds=event.seconds))
         elif event.kind == "failed":
             tell(News("failed", rev, text=event.text, hint=event.hint))
         elif event.kind == "queued":

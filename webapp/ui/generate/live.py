@@ -5,7 +5,7 @@ The pictures themselves take another way than the page: see `webapp.application.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -13,10 +13,15 @@ import streamlit as st
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.execution.queue import pictures_of
-from webapp.application.live import Scene
+from controlnet_core.models.catalog import ModelCard
+from webapp.application.choices import quick_missing
+from webapp.application.live import Scene, quickened
 from webapp.application.studio import Studio
-from webapp.ui.messages import told
+from webapp.ui.messages import plain, told
 from webapp.ui.session import GenerationState, remember, remembered, set_widget, widget, widget_value
+
+STEPS_MANY = 10
+"""More than that are no live drawing."""
 
 
 def switch(at: GenerationState) -> None:
@@ -63,10 +68,26 @@ def prepare(
         studio.live.forget(token)
         return
     with told():
-        recipe = make().model_copy(update={"images": 1})
-        family = studio.catalog.family(studio.catalog.card(recipe.model))
+        recipe, how = quickened(studio.catalog, make().model_copy(update={"images": 1}))
+        base = studio.catalog.card(recipe.model)
+        family = studio.catalog.family(base)
+        if how:
+            st.caption(f"Live: {plain(how)}. Keep and Generate use your own settings.")
         scene = Scene(recipe, place, dict(values), pictures_of(recipe, studio.blobs), at.choices.seed, family.side_max)
         studio.live.prepare(token, scene)
+        if recipe.steps > STEPS_MANY:
+            _offer(studio, at, quick_missing(studio.catalog, base))
+
+
+def _offer(studio: Studio, at: GenerationState, cards: Sequence[ModelCard]) -> None:
+    """What would make Live quick, one click away."""
+    for card in cards[:1]:
+        words = f"For a quick Live: download {plain(card.title)} ({max(1, round(card.size_mib * 1.048576))} MB)"
+        if st.button(words, key=f"{at.key}.live.offer", icon=":material/download:", width="stretch"):
+            with told() as telling:
+                studio.library.download(card.id)
+            if not telling.refused:
+                st.caption("It is on its way: the Models page shows how far. Live takes it by itself once it is here.")
 
 
 def keep(at: GenerationState, seed: int | None) -> None:
