@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from controlnet_core.domain.document import Raster, decode, encode
+from controlnet_core.domain.document import Raster, Skeleton, decode, encode
 from controlnet_core.domain.picture import open_picture, to_png
 from tests.webapp.conftest import WORKSPACE, mask
 from webapp.application import examples
@@ -104,6 +107,63 @@ def test_all_maps_of_a_photo(client: TestClient, studio: Studio) -> None:
     soft = open_picture(client.get(f"/studio/maps/{stream}/{photo}/softedge/hed.png").content)
     assert soft.shape == (512, 768, 3)
     assert client.post(f"/studio/maps/{stream}/{photo}/softedge/hed").json()["job"] == ""
+
+
+def drawn_lines() -> NDArray[np.uint8]:
+    rgb = np.zeros((512, 512, 3), np.uint8)
+    cv2.polylines(rgb, [np.array([[60, 60], [400, 90], [300, 450]], np.int32)], True, (255, 255, 255), 2)
+    return rgb
+
+
+@pytest.mark.parametrize("control", ["canny", "lines", "softedge", "lineart", "scribble"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light on dark", "dark on light"])
+def test_a_finished_map_is_not_looked_at_again(
+    client: TestClient, studio: Studio, token: str, control: str, dark: bool
+) -> None:
+    studio.documents.view(token, control, {})
+    rgb = drawn_lines()
+    told = client.post(f"/studio/photos/{token}", content=to_png(255 - rgb if dark else rgb)).json()
+    assert (told["width"], told["height"], told["aside"]) == (512, 512, True)
+    assert told["said"] == f"Taken as a finished map: {'dark lines on light' if dark else 'light lines on dark'} paper."
+    rev, found = studio.documents.latest(token)
+    assert isinstance(found, Raster) and rev == told["rev"]
+    assert np.array_equal(found.pixels, rgb[:, :, 0])
+    assert studio.photo_detections.found(token) is None, "nothing was detected"
+    assert client.post(f"/studio/detections/{token}/undo").json()["width"] == 64, "the hand's drawing comes back"
+    assert find(
+        client,
+        token,
+        "gradient" if control == "softedge" else "canny",
+        "softedge" if control == "softedge" else "canny",
+    ).json()["rev"]
+
+
+def test_a_photo_on_its_page_is_still_a_photo(client: TestClient, studio: Studio, token: str) -> None:
+    for control in ("canny", "seg", "pose", "depth", "scribble", "tile"):
+        studio.documents.view(token, control, {})
+        told = client.post(f"/studio/photos/{token}", content=examples.photo(next(iter(examples.photos())))).json()
+        assert "said" not in told and len(told["photo"]) == 64, control
+    assert client.post(f"/studio/photos/{token}", content=b"words").status_code == 400
+    night = np.zeros((300, 300, 3), np.uint8)
+    night[100:200, 100:200] = (120, 110, 100)
+    studio.documents.view(token, "pose", {})
+    assert "said" not in client.post(f"/studio/photos/{token}", content=to_png(night)).json()
+
+
+def test_poses_come_as_json_and_a_skeleton_picture_is_said_to_be_one(client: TestClient, studio: Studio) -> None:
+    token = studio.documents.open(f"{time.monotonic_ns():032x}", "tab", "pose", encode(Skeleton(width=64, height=64)))
+    studio.documents.view(token, "pose", {})
+    body = [value for k in range(18) for value in (80 + 16 * k, 90 + 12 * k, 1)]
+    people = {"people": [{"pose_keypoints_2d": body}], "canvas_width": 512, "canvas_height": 512}
+    told = client.post(f"/studio/photos/{token}", content=json.dumps(people)).json()
+    assert (told["photo"], told["said"]) == ("", "Taken as a pose file of 1 person.")
+    skeleton = studio.documents.latest(token)[1]
+    assert isinstance(skeleton, Skeleton) and len(skeleton.people) == 1
+    refused = client.post(f"/studio/photos/{token}", content=to_png(studio.render("pose", skeleton)))
+    assert refused.status_code == 400 and "finished skeleton picture" in refused.json()["error"]
+    broken = client.post(f"/studio/photos/{token}", content=b'{"people": 7}')
+    assert broken.status_code == 400 and broken.json()["error"].endswith(".")
+    assert len(studio.documents.latest(token)[1].people) == 1  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_only_the_scenes_that_are_offered_are_rendered(client: TestClient) -> None:

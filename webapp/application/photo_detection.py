@@ -127,13 +127,19 @@ class PhotoDetections:
         """Replace a drawing by what was found; what a hand had made of it is set aside. Returns its revision."""
         with self._lock:
             look = self._of((workspace, slot))
-            before = self._documents.stored(workspace, slot)
-            if before is not None and (look.rev == 0 or self._documents.rev_of(workspace, slot) != look.rev):
-                self._documents.land(workspace, slot + _ASIDE, before)
-                look.aside = True
+            self._set_aside(workspace, slot, look)
             look.rev = self._documents.land(workspace, slot, encode(found))
             look.made, look.detector = made, made.detector
             look.values[made.detector] = dict(made.values)
+            return look.rev
+
+    def bring(self, token: str, given: Document) -> int:
+        """Replace a drawing by a map that was finished elsewhere; what a hand had made is set aside. Returns its revision."""
+        workspace, slot = self._documents.place_of(token)
+        with self._lock:
+            look = self._of((workspace, slot))
+            self._set_aside(workspace, slot, look)
+            look.rev, look.made, look.job = self._documents.land(workspace, slot, encode(given)), None, ""
             return look.rev
 
     def undo(self, token: str) -> int:
@@ -146,6 +152,12 @@ class PhotoDetections:
                 raise InputError("There is no earlier drawing.")
             look.aside, look.rev, look.made = False, 0, None
             return self._documents.land(workspace, slot, before)
+
+    def _set_aside(self, workspace: str, slot: str, look: PhotoDetection) -> None:
+        before = self._documents.stored(workspace, slot)
+        if before is not None and (look.rev == 0 or self._documents.rev_of(workspace, slot) != look.rev):
+            self._documents.land(workspace, slot + _ASIDE, before)
+            look.aside = True
 
     def _of(self, place: tuple[str, str]) -> PhotoDetection:
         with self._lock:

@@ -1,6 +1,8 @@
 """The routes of the photo view and of the page of all maps, under /studio/:
 
-    POST photos/{token}             body: a PNG, JPEG or WebP of at most 25 MB; the photo for the drawing under the token
+    POST photos/{token}             body: a PNG, JPEG or WebP of at most 25 MB; the photo for the drawing under the token. What
+                                    is a map of the drawing's condition already, or a pose's JSON, becomes the drawing at
+                                    once: then the answer says {"rev", "aside", "said"} as well
     POST detections/{token}         {"control", "detector", "values", "shorter"}; {"rev", "width", "height"} or {"job", ...}
     POST detections/{token}/undo    brings back what the detection replaced; {"rev", "width", "height"}
     POST maps/{stream}              body: a photo, for no drawing; {"photo", "width", "height"}
@@ -20,9 +22,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from annotator.detection import CANVAS_MAX_PX, CANVAS_MIN_PX
+from annotator.finished import is_json
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.picture import UPLOAD_MAX_BYTES, to_png
-from webapp.application import validation
+from webapp.application import given_maps, validation
+from webapp.application.given_maps import GivenMap
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
 from webapp.routes.guard import PRIVATE, TURNS, Endpoint, RateLimit, body, json_body
@@ -58,13 +62,38 @@ class _Answers:
         """Take a photo for a drawing."""
         token, studio = request.path_params["token"], self._studio()
         studio.documents.session_of(token)
-        kept = await self._kept(request, studio.documents.place_of(token)[0])
-        studio.photo_detections.take(token, kept["photo"])
+        visitor = studio.documents.place_of(token)[0]
+        data = await self._sent(request, visitor)
+        async with TURNS.turn(visitor):
+            given = await to_thread.run_sync(self._given, token, data, limiter=TURNS.limiter)
+        kept: dict[str, Any] = {"photo": ""}
+        if given is None or not is_json(data):
+            kept = await self._kept(data, visitor)
+            studio.photo_detections.take(token, kept["photo"])
+        if given is not None:
+            kept |= await to_thread.run_sync(self._brought, token, given)
         return JSONResponse(kept, headers=PRIVATE)
 
-    async def _kept(self, request: Request, visitor: str) -> dict[str, Any]:
+    def _given(self, token: str, data: bytes) -> GivenMap | None:
+        try:
+            view = self._studio().documents.view_of(token)
+        except Unknown:
+            raise
+        except InputError:  # no page says which condition it is of
+            return None
+        return given_maps.read(self._studio().control(view.control), data)
+
+    def _brought(self, token: str, given: GivenMap) -> dict[str, Any]:
+        looks = self._studio().photo_detections
+        rev = looks.bring(token, given.document)
+        size = {"width": given.document.width, "height": given.document.height}
+        return size | {"rev": rev, "aside": looks.of(token).aside, "said": given.sentence}
+
+    async def _sent(self, request: Request, visitor: str) -> bytes:
         self._uploads.check(visitor)
-        data = await body(request, UPLOAD_MAX_BYTES, "photo", "Save it smaller or as JPEG.")
+        return await body(request, UPLOAD_MAX_BYTES, "photo", "Save it smaller or as JPEG.")
+
+    async def _kept(self, data: bytes, visitor: str) -> dict[str, Any]:
         photos = self._studio().photos
         async with TURNS.turn(visitor):
             digest = await to_thread.run_sync(photos.keep, data, visitor, limiter=TURNS.limiter)
@@ -74,7 +103,7 @@ class _Answers:
     async def keep(self, request: Request) -> Response:
         """Keep a photo that is for no drawing yet."""
         workspace = self._studio().workspace_of(request.path_params["stream"])
-        return JSONResponse(await self._kept(request, workspace), headers=PRIVATE)
+        return JSONResponse(await self._kept(await self._sent(request, workspace), workspace), headers=PRIVATE)
 
     async def ask(self, request: Request) -> Response:
         """See to it that a map is found."""

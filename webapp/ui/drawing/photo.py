@@ -35,6 +35,7 @@ def view(studio: Studio, at: ConditionPage, height_px: int) -> bool:
         "help": control.help,
         "detectors": [described(studio, one) for one in control.detectors],
         "opens_editor": control.wants_hand,
+        "accepts_json": control.document == "skeleton",
         "look": shown(look),
         "size": size,
         "sizes": {"min": 256, "max": 1024, "step": 64},

@@ -83,7 +83,7 @@ class PhotoView {
 
   #build(host) {
     const take = (file, example = "") => this.#take(file, example);
-    const file = chooser(take);
+    const file = chooser(take, this.data.accepts_json ? ",application/json" : "");
     this.chooser = element("div");
     this.galleryButton = galleryButton(() => this.root, () => this.data.gallery, take);
     this.undo = iconButton({ id: "bring-back", label: "Bring back what was drawn before", icon: "undo", run: () => this.#bringBack() });
@@ -167,9 +167,19 @@ class PhotoView {
     this.fresh = true;
     this.compare.showMap(null);
     this.#shape(answer.width, answer.height);
+    if (answer.rev) return this.#given(answer);
     this.#idle("");
     if (this.instant || !this.missing.length) return this.#detect();
     return this.#idle("Press Download, or choose another detector.");
+  }
+
+  /** What came was a finished map: it is the drawing now, and no detector looks at it unless somebody asks. */
+  async #given({ rev, aside, said }) {
+    this.aside = aside;
+    this.#unfollow();
+    await this.#showMap(rev);
+    this.#idle(said);
+    return this.#settle();
   }
 
   #shape(width, height) {

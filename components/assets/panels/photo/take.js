@@ -5,9 +5,9 @@ import { icon } from "../../shared/icons.js";
 
 const MAX_BYTES = 25 * 2 ** 20;
 
-/** A button's hidden file chooser: {node, open}. `take(file)` hears of the choice. */
-export function chooser(take) {
-  const node = element("input", { type: "file", accept: "image/png,image/jpeg,image/webp", hidden: true, "aria-label": "Photo",
+/** A button's hidden file chooser: {node, open}. `take(file)` hears of the choice; `more` are kinds of files beside pictures. */
+export function chooser(take, more = "") {
+  const node = element("input", { type: "file", accept: `image/png,image/jpeg,image/webp${more}`, hidden: true, "aria-label": "Photo",
     onchange: () => {
       const [file] = node.files;
       node.value = "";

@@ -1,0 +1,73 @@
+"""What is given where a photo is asked for and is a map already: told by the command line's reader, in a process of its own.
+
+given = read(control, data)     # None: a photo, which a detector looks at
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+import annotator
+from annotator import finished
+from annotator.detection import canvas_size
+from controlnet_core.domain import document as documents
+from controlnet_core.domain.control import ControlType, Rgb
+from controlnet_core.domain.document import Document
+from controlnet_core.domain.errors import InputError
+from controlnet_core.execution.confined import Confined, Header, Limits, Parts
+from webapp.application.layers import placed
+
+CPU_S = 2.0
+MEMORY_BYTES = 400 << 20
+_reader = Confined("webapp.application.given_maps:read_here", Limits(CPU_S, MEMORY_BYTES), "file")
+
+
+@dataclass(frozen=True)
+class GivenMap:
+    """A finished map as a drawing on a canvas of the pages, and what it was taken for."""
+
+    document: Document
+    sentence: str
+
+
+def read(control: ControlType, data: bytes) -> GivenMap | None:
+    """The drawing in a file; None for what looks like a photo, or like no file of this condition at all.
+
+    Raises InputError for a map that is one and cannot be drawn on.
+    """
+    if control.group == "rework":  # a picture to rework is no map of anything
+        return None
+    told, parts = _reader.call({"control": control.key}, [data])
+    return GivenMap(documents.decode(parts[0]), str(told["sentence"])) if parts else None
+
+
+def read_here(header: Header, parts: list[bytes]) -> tuple[Header, Parts]:
+    """The process's own end."""
+    data = bytes(parts.pop())
+    control = annotator.control(str(header["control"]))
+    try:
+        reading = finished.read(control, data)
+    except InputError:
+        if finished.is_json(data):
+            raise
+        return {}, []  # a photo where classes are wanted, or no picture: whoever reads photos says so
+    if reading is None:
+        return {}, []
+    if reading.document is None:
+        if reading.picture is None or not _is_skeleton(reading.picture):
+            return {}, []
+        raise InputError(
+            "This is a finished skeleton picture: its joints cannot be moved.",
+            "Open the pose's JSON file, or a photo. The command line and the API take such a picture as it is.",
+        )
+    document = reading.document
+    size = canvas_size(document.height, document.width, min(document.height, document.width))
+    return {"sentence": reading.sentence}, [documents.encode(placed(document, *size, "stretch"))]
+
+
+def _is_skeleton(rgb: Rgb) -> bool:
+    """Whether a mostly black picture holds limbs in their strong colours, and not a person at night."""
+    lit = rgb[rgb.max(axis=2) > 48].astype(np.int16)
+    return bool(len(lit)) and float((np.ptp(lit, axis=1) > 60).mean()) > 0.8
