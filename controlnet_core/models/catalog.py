@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -371,14 +372,21 @@ class Catalog:
                     continue
                 id = _free_id(path.stem if path.is_file() else path.name, known.keys() | cards.keys())
                 cards[id] = _own_card(id, path, where, kind)
-        return list(cards.values())
+        titles = Counter((card.kind, card.title) for card in cards.values())
+        return [
+            card
+            if titles[card.kind, card.title] == 1
+            else card.model_copy(update={"title": f"{card.title} ({card.path.partition('/')[2]})"})
+            for card in cards.values()
+        ]
 
 
 def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
     about, found = _about(path), _verdict(path)
     if found.kind not in (None, "detector") and not (kind == "controlnet" and found.control):
         kind = found.kind  # a full checkpoint among the ControlNets serves as one
-    twin = _published(path.name) if kind == "controlnet" else None
+    name = _name_of(path)
+    twin = _published(name) if kind == "controlnet" else None
     preset = presets.recognised(f"{path.stem} {found.called}", kind) if kind in ("base", "lora") else None
     types = {} if not found.types else about.get("types") or union_types(found.types)
     trouble = "" if found.ok else f"{found.sentence} {found.hint}".strip()
@@ -389,7 +397,7 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
         )
     return ModelCard(
         id=id,
-        title=about.get("title") or (path.stem if path.is_file() else path.name),
+        title=about.get("title") or name,
         kind=kind,
         family=about.get("family") or found.family,
         path=where,
@@ -398,7 +406,7 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
         note=about.get("note", ""),
         words=about.get("words", ""),
         prediction=next((one for one in get_args(Prediction) if one == about.get("prediction")), None),
-        controls=(about.get("controls") or tuple(types) or (twin.controls if twin else ()))
+        controls=(about.get("controls") or tuple(types) or (twin.controls if twin else _said(name)))
         if kind == "controlnet"
         else (),
         feed=about.get("feed") or (UNION_FEED if types else twin.feed if twin else {}),
@@ -415,6 +423,13 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
     )
 
 
+_NAMELESS = re.compile(r"(diffusion_)?(pytorch_)?model([._-]?fp16)?|controlnet|weights", re.IGNORECASE)
+"""Names of files that say nothing: diffusers calls every network so."""
+_WORDS = {
+    "openpose": "pose", "hed": "softedge", "pidinet": "softedge", "mlsd": "lines", "hough": "lines", "segmentation": "seg",
+    "normalbae": "normal", "midas": "depth", "lineartanime": "lineart_anime",
+}  # fmt: skip
+"""Words for conditions in the names of other people's files."""
 UNION_FEED: dict[str, Feed] = {"inpaint": "black"}
 """How the published union ControlNets want their colours, where that is not as they are."""
 
@@ -423,6 +438,21 @@ def union_types(count: int) -> dict[str, int]:
     """The number of each condition in a union ControlNet of so many kinds; empty when none like it is published."""
     listed = _UNION[:count] if count in _UNION_TYPES else ()
     return {control: number for number, controls in enumerate(listed) for control in controls}
+
+
+def _name_of(path: Path) -> str:
+    """What a model is called: its folder or file; the folder around a file whose own name every model has."""
+    if path.is_dir():
+        return path.name
+    return path.parent.name if _NAMELESS.fullmatch(path.stem) and path.parent.name not in _OWN else path.stem
+
+
+def _said(name: str) -> tuple[str, ...]:
+    """The condition that a ControlNet's name says, as in my-canny-fp16; none where it says several, or nothing."""
+    words = set(re.split(r"[^a-z]+", name.lower()))
+    known = {control for card in shipped().values() for control in card.controls}
+    found = (known & words) | {control for word, control in _WORDS.items() if word in words and control in known}
+    return tuple(found) if len(found) == 1 else ()
 
 
 def _published(name: str) -> ModelCard | None:

@@ -104,6 +104,42 @@ def test_addresses_of_other_hubs_are_refused_with_what_to_do(address):
     assert "models folder" in caught.value.hint
 
 
+CONTROLNET = {
+    "input_hint_block.0.weight": torch.zeros(16, 3, 3, 3),
+    "zero_convs.0.0.weight": torch.zeros(4, 4, 1, 1),
+    "input_blocks.0.0.weight": torch.zeros(4, 4, 3, 3),
+    "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": torch.zeros(4, 768),
+}
+
+
+def test_controlnets_without_a_word_of_their_own_are_told_apart(tmp_path):
+    """Downloaded one by one, all files are called diffusion_pytorch_model; the folder says which is which, and what it reads."""
+    folders = (
+        "sd-canny",
+        "my_depth_v2",
+        "from a friend/openpose",
+        "mine/first",
+        "mine/second",
+        "a/canny-depth",
+        "b/canny-depth",
+    )
+    for folder in folders:
+        (tmp_path / "controlnet" / folder).mkdir(parents=True)
+        save_file(CONTROLNET, tmp_path / "controlnet" / folder / "diffusion_pytorch_model.fp16.safetensors")
+    save_file(CONTROLNET, tmp_path / "controlnet" / "my-canny-fp16.safetensors")
+    catalog = Catalog(tmp_path)
+    own = {card.title: card for card in catalog.cards() if card.own}
+    assert {title: card.controls for title, card in own.items()} == {
+        "sd-canny": ("canny",), "my_depth_v2": ("depth",), "openpose": ("pose",), "first": (), "second": (),
+        "canny-depth (a/canny-depth/diffusion_pytorch_model.fp16.safetensors)": (),
+        "canny-depth (b/canny-depth/diffusion_pytorch_model.fp16.safetensors)": (),
+        "my-canny-fp16": ("canny",),
+    }  # fmt: skip
+    assert len({card.id for card in own.values()}) == 8
+    served = {card.title for card in catalog.networks("depth", "sd15") if card.own and card.controls}
+    assert served == {"my_depth_v2"}
+
+
 def test_own_files_lie_in_folders_too_and_say_what_they_are(tmp_path):
     """A ControlNet among checkpoints is a ControlNet; half a model says what it lacks."""
     deep = tmp_path / "checkpoints" / "from a friend" / "2024"
