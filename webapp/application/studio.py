@@ -352,9 +352,9 @@ class Studio:
         entry, document = self.queue.get(event.job), documents.decode(event.found)
         made = detection.parse(entry.work)
         self.photos.remember(made, document)
-        self.belongings.give(entry.owner, *event.kept)
         if entry.slot:
             self.photo_detections.put(entry.owner, entry.slot, made, document)
+        self.belongings.give(entry.owner, *event.kept)
 
     def _detect(self, session: str, work: Detection, workspace: str, slot: str) -> str:
         return self.submit(session, work, owner=workspace, slot=slot)
