@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import WAIT_MS, Server
-from tests.browser.hands import READY
+from tests.browser.hands import READY, clear, comes_to_show, draw, open_scribble, sheet_of
+from tests.browser.test_first_way import HOUSE
 
 pytestmark = pytest.mark.browser
 
@@ -113,6 +115,22 @@ def test_a_killed_server_and_other_pages_lose_nothing(own_server: Server, page: 
     for kind in ("seg", "scribble", "pose"):
         opened(page, own_server, kind)
         assert drawing(page) == kept[kind], kind
+
+
+def test_what_was_drawn_while_nobody_answered_survives_a_reload(page: Page, own_server: Server) -> None:
+    open_scribble(page, own_server.url)
+    clear(page)
+    draw(page, HOUSE[:1])
+    expect(page.get_by_text("saved", exact=True)).to_be_visible()
+    page.wait_for_timeout(1200)
+    before = sheet_of(page)
+    own_server.kill()
+    draw(page, HOUSE[1:2])  # drawn while nobody answers
+    unsaved = sheet_of(page)
+    assert np.abs(unsaved.astype(int) - before).mean() > 0.1
+    own_server.start()
+    page.reload()
+    comes_to_show(page, unsaved)
 
 
 @pytest.mark.parametrize("kind", ["scribble", "seg", "pose"])

@@ -108,19 +108,3 @@ def test_a_drawing_survives_reload_and_page_switch(page: Page, server: Server) -
     expect(page.get_by_role("heading", name=re.compile("^Base models"))).to_be_visible()
     page.get_by_role("link", name="Scribble").click()
     comes_to_show(page, before)
-
-
-def test_a_drawing_survives_a_killed_server(page: Page, own_server: Server) -> None:
-    open_scribble(page, own_server.url)
-    clear(page)
-    draw(page, HOUSE[:1])
-    saved(page)
-    page.wait_for_timeout(1200)
-    before = sheet_of(page)
-    own_server.kill()
-    draw(page, HOUSE[1:2])  # drawn while nobody answers
-    unsaved = sheet_of(page)
-    assert np.abs(unsaved.astype(int) - before).mean() > 0.1
-    own_server.start()
-    page.reload()
-    comes_to_show(page, unsaved)

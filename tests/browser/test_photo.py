@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -100,14 +101,19 @@ def test_an_example_stands_in_for_a_photo_and_brings_its_prompt(page: Page, serv
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(caption)
 
 
-def test_a_network_that_cannot_come_is_said_and_another_way_offered(
-    page: Page, own_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    own_server.stop()
+@pytest.fixture
+def without_a_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
+    """A studio whose hub does not answer."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    own_server.start()
-    page.goto(f"{own_server.url}/softedge")
+    running = Server(tmp_path)
+    running.start()
+    yield running
+    running.stop()
+
+
+def test_a_network_that_cannot_come_is_said_and_another_way_offered(page: Page, without_a_hub: Server) -> None:
+    page.goto(f"{without_a_hub.url}/softedge")
     page.wait_for_selector(READY)
     choose_photo(page, photo())
     page.get_by_label("Detector", exact=True).select_option("hed")

@@ -53,6 +53,14 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def seg_server() -> Iterator[Server]:
+    it = Server("app_seg.py")
+    it.start()
+    yield it
+    it.stop()
+
+
+@pytest.fixture(scope="session")
 def results_server() -> Iterator[Server]:
     it = Server("app_results.py")
     it.start()

@@ -106,12 +106,9 @@ class Tab:
         self.page.evaluate(code, [list(data), name, kind, event])
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    it = Server("app_seg.py")
-    it.start()
-    yield it
-    it.stop()
+@pytest.fixture
+def server(seg_server: Server) -> Server:
+    return seg_server
 
 
 @pytest.fixture

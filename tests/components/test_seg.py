@@ -188,14 +188,6 @@ class Tab:
         return Path(waiting.value.path()).read_bytes()
 
 
-@pytest.fixture(scope="module")
-def seg_server() -> Iterator[Server]:
-    it = Server("app_seg.py")
-    it.start()
-    yield it
-    it.stop()
-
-
 @pytest.fixture
 def tab(browser: Any, seg_server: Server) -> Iterator[Callable[..., Tab]]:
     """Opens tabs, each in a browser profile of its own: tab("seg"), tab("view", width=900)."""
