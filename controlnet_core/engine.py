@@ -42,7 +42,7 @@ from controlnet_core.models.lora import Adapters
 M = TypeVar("M", bound=nn.Module)
 
 
-def _unheard(text: str, done: int = 0, total: int = 0) -> None:
+def unheard(text: str, done: int = 0, total: int = 0) -> None:
     """Nobody wants to know what is loaded."""
 
 
@@ -98,9 +98,7 @@ class LocalEngine:
             # TF32 convolutions would move float32 results away from those of other devices.
             torch.backends.cudnn.allow_tf32 = False
 
-    def run(
-        self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep, on_load: OnLoad = _unheard
-    ) -> list[Rgb]:
+    def run(self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep, on_load: OnLoad = unheard) -> list[Rgb]:
         """Return `recipe.images` pictures, uint8 RGB at the recipe's size.
 
         `pictures` holds what `recipe.pictures` names. `on_step` is called after every step; what it raises ends the run

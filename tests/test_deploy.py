@@ -57,15 +57,18 @@ def commands() -> dict[str, list[str]]:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
     unit = re.search(r"^ExecStart=\S+/studio (.*) \$OPTIONS$", (DEPLOY / "studio.service").read_text(), re.MULTILINE)
     image = re.search(r"^CMD \[(.*)\]$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    *_, deployment = yaml.safe_load_all((DEPLOY / "kuberay.yaml").read_text(encoding="utf-8"))
+    pod = deployment["spec"]["template"]["spec"]["containers"][0]
     assert unit and image
     return {
+        "kuberay": pod["args"][0].partition("exec studio ")[2].split(),
         "compose": compose["services"]["studio"]["command"],
         "unit": unit[1].split(),
         "image": re.findall(r'"([^"]*)"', image[1]),
     }
 
 
-@pytest.mark.parametrize("file", ["compose", "unit", "image"])
+@pytest.mark.parametrize("file", ["compose", "unit", "image", "kuberay"])
 def test_it_is_started_with_options_that_there_are(file: str) -> None:
     told = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}).output
     command = commands()[file]
@@ -80,6 +83,15 @@ def test_health_is_asked_for_where_it_is_answered() -> None:
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     assert "http://127.0.0.1:8501/healthz" in text
     assert '"/healthz"' in (ROOT / "webapp" / "routes" / "health.py").read_text(encoding="utf-8")
+
+
+def test_the_cluster_runs_the_ray_that_the_studio_speaks() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    [wanted] = project["project"]["optional-dependencies"]["ray"]
+    cluster, *_ = yaml.safe_load_all((DEPLOY / "kuberay.yaml").read_text(encoding="utf-8"))
+    assert fnmatch(f"ray=={cluster['spec']['rayVersion']}", wanted)
+    for file in ("Dockerfile", "kuberay.yaml"):
+        assert f'EXTRA="{wanted}"' in (DEPLOY / file).read_text(encoding="utf-8")
 
 
 def test_the_unit_is_one(tmp_path: Path) -> None:

@@ -49,7 +49,11 @@ class ModelError(StudioError):
 
 
 class ModelMissing(ModelError):
-    """A model that is not on this machine."""
+    """A model that is not on this machine; `model` is its card's id where it can be fetched."""
+
+    def __init__(self, message: str, hint: str = "", model: str = "") -> None:
+        super().__init__(message, hint)
+        self.model = model
 
 
 class DownloadError(ModelError):

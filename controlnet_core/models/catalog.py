@@ -280,6 +280,7 @@ class Catalog:
             raise ModelMissing(
                 f"{card.title} is not on this machine.",
                 f"Download it on the Models page, with `studio models download {card.id}`, or by hand: {source} to {place}.",
+                card.id,
             )
         raise ModelMissing(f"{card.title} is not on this machine.", f"Put it into {place}.")
 

@@ -3,17 +3,20 @@ module."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import annotator
 from annotator import detection as detecting
 from annotator.networks import loading
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.detection import Detection
 from controlnet_core.domain.document import Document
-from controlnet_core.domain.errors import OutOfMemory
-from controlnet_core.domain.job import OnLoad
+from controlnet_core.domain.errors import ModelMissing, OutOfMemory
+from controlnet_core.domain.job import OnLoad, OnStep
 from controlnet_core.domain.recipe import Recipe
-from controlnet_core.engine import LocalEngine
+from controlnet_core.engine import LocalEngine, unheard
 from controlnet_core.memory import cache
+from controlnet_core.models import download
 from webapp.application.settings import Settings
 
 
@@ -26,6 +29,29 @@ class StudioEngine(LocalEngine):
     def loaded(self) -> list[str]:
         """What `LocalEngine` says, and the last detectors: their networks stay loaded."""
         return [*super().loaded(), *self._looked]
+
+    def run(self, recipe: Recipe, pictures: Mapping[str, Rgb], on_step: OnStep, on_load: OnLoad = unheard) -> list[Rgb]:
+        """See `LocalEngine`. On a node of a cluster (STUDIO_FETCH) a model that is not there is fetched first, whole or not at all,
+        and once, however many workers the node has."""
+        settings = Settings.from_environment()
+        fetched: set[str] = set()
+        while True:
+            try:
+                return super().run(recipe, pictures, on_step, on_load)
+            except ModelMissing as missing:
+                if not settings.fetch or not missing.model or missing.model in fetched:
+                    raise
+                name = missing.model
+            fetched.add(name)
+            card = self.catalog.card(name)
+            words = f"Fetching {card.title}"
+            on_load(words)
+            download.fetch(
+                card,
+                self.catalog.models,
+                lambda come, words=words: on_load(words, come.done, come.total),
+                free_min_bytes=settings.free_min_bytes,
+            )
 
     def detect(self, detection: Detection, picture: Rgb, on_load: OnLoad) -> Document:
         """What `detection` finds in its photo; networks that are not here yet are fetched first, see `annotator.detection`.

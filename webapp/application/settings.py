@@ -40,6 +40,7 @@ class Settings:
     each ("cuda:0,cuda:1", "cpu"; default every GPU, else the processor); STUDIO_ENGINE: import path of what builds a
     worker's engine; STUDIO_API: 1 lets this machine's programs use the API without a key; STUDIO_API_ORIGINS: pages of other
     sites that may use it, separated by blanks; STUDIO_RAY: the Ray cluster on whose devices pictures are made ("auto", HOST:PORT);
+    STUDIO_FETCH: 1 lets workers fetch models that a job needs (a node of a cluster, which nobody visits);
     STUDIO_QUEUED_MAX: jobs that may wait (default 64).
     """
 
@@ -51,6 +52,7 @@ class Settings:
     api: bool = False
     api_origins: tuple[str, ...] = ()
     ray: str = ""
+    fetch: bool = False
     queued_max: int = QUEUED_MAX
 
     @classmethod
@@ -66,6 +68,7 @@ class Settings:
             api=given.get("STUDIO_API", "") == "1",
             api_origins=tuple(given.get("STUDIO_API_ORIGINS", "").split()),
             ray=given.get("STUDIO_RAY", "").strip(),
+            fetch=given.get("STUDIO_FETCH", "") == "1",
             queued_max=max(1, int(queued)) if queued.isdecimal() else cls.queued_max,
         )
 

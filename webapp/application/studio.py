@@ -147,7 +147,9 @@ class Studio:
 
     @property
     def _where(self) -> dict[str, str]:
-        return {"STUDIO_DATA": str(self.settings.data), "STUDIO_MODELS": str(self.settings.models)}
+        here = self.settings
+        fetch = {"STUDIO_FETCH": "1"} if here.ray else {}
+        return {"STUDIO_DATA": str(here.data), "STUDIO_MODELS": str(here.models)} | fetch
 
     @cached_property
     def metrics(self) -> Metrics:
