@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -106,6 +107,32 @@ def test_repair_in_the_browser_and_in_python_agree(tmp_path: Path) -> None:
     wanted, wanted_changed, wanted_shared = seg.nearest_classes(noisy)
     assert np.array_equal(np.array(pixels, np.uint8).reshape(40, 50), wanted)
     assert (changed, shared) == (wanted_changed, wanted_shared)
+
+
+def test_the_noise_of_a_jpeg_is_cleaned_alike_in_the_browser_and_in_python(tmp_path: Path) -> None:
+    """Both take the class of the nearest sure pixel; between two that are as near either is right."""
+    drawn = np.full((96, 128), 2, np.uint8)
+    drawn[40:] = 6
+    cv2.circle(drawn, (50, 45), 25, 12, -1)
+    encoded = cv2.imencode(".jpg", seg.palette()[drawn][:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 70])[1]
+    rgb = np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[:, :, ::-1])
+    (tmp_path / "rgba").write_bytes(np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)]).tobytes())
+    script = f"""
+        import {{ readFileSync }} from "node:fs";
+        import {{ ClassTable }} from "{ASSETS.as_uri()}/editors/seg/classes.js";
+        import {{ cleaned, mapFromRgba }} from "{ASSETS.as_uri()}/editors/seg/repair.js";
+        const classes = JSON.parse(readFileSync("annotator/ade20k.json")).classes;
+        const rgba = new Uint8Array(readFileSync(process.argv[1]));
+        const map = mapFromRgba({{ rgba, width: 128, height: 96 }}, new ClassTable(classes));
+        process.stdout.write(JSON.stringify([[...cleaned(map).pixels], [...map.unsure]]));
+    """
+    pixels, unsure = (
+        np.array(one, np.uint8).reshape(96, 128) for one in json.loads(node(script, str(tmp_path / "rgba")))
+    )
+    read = seg.read_colours(rgb)
+    assert np.array_equal(unsure.astype(bool), read.unsure)
+    assert (pixels != read.cleaned()).mean() < 0.01
+    assert (pixels != drawn).mean() < 0.1 * (read.classes != drawn).mean() + 0.02
 
 
 # ---- the editors in a browser

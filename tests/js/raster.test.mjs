@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Coverage, ellipsePoints, invert, layErase, layInk, layLabel } from "../../components/assets/canvas/raster.js";
-import { fitInto, maskFromRgba } from "../../components/assets/canvas/transform.js";
+import { fitInto, maskFromRgba, selectionFromRgba } from "../../components/assets/canvas/transform.js";
 
 const SIZE = 48;
 const sum = (bytes) => bytes.reduce((total, value) => total + value, 0);
@@ -157,5 +157,16 @@ test("pictures of drawings: polarity is told by the border", () => {
     const result = maskFromRgba(bytes, 20, 20);
     assert.equal(result.found, found);
     assert.ok(result.pixels[10 * 20 + 10] > 240 && result.pixels[10 * 20] < 10, found);
+  }
+});
+
+test("a mask is its white, or what is painted on a transparent layer, whatever lies along the border", () => {
+  const grey = (values) => Uint8Array.from(values.flatMap((value) => [value, value, value, 255]));
+  for (const values of [[255, 255, 255, 0], [0, 0, 0, 255], [255, 128, 0, 255]]) {
+    assert.deepEqual(selectionFromRgba(grey(values)), { pixels: Uint8Array.from(values), found: "white" });
+  }
+  const ink = (r, g, b) => Uint8Array.of(r, g, b, 0, r, g, b, 200);
+  for (const rgba of [ink(0, 0, 0), ink(255, 255, 255), ink(9, 99, 200)]) {
+    assert.deepEqual(selectionFromRgba(rgba), { pixels: Uint8Array.of(0, 200), found: "painted" });
   }
 });

@@ -5,6 +5,7 @@ import { ClassTable } from "../../components/assets/editors/seg/classes.js";
 import { placeLabels } from "../../components/assets/editors/seg/labels.js";
 import { drawLayout, LAYOUTS } from "../../components/assets/editors/seg/layouts.js";
 import { decodePng, encodePng } from "../../components/assets/editors/seg/png.js";
+import { use } from "../../components/assets/editors/seg/files.js";
 import { cleaned, greyOf, growInto, mapFromNumbers, mapFromPng, mapFromRgba } from "../../components/assets/editors/seg/repair.js";
 import { canvasFor, fitExtended, stretch } from "../../components/assets/editors/seg/scale.js";
 
@@ -59,6 +60,23 @@ test("mixed colours between two regions can be cleaned up to the regions' own", 
   assert.deepEqual(new Set(clean.pixels), new Set([2, 12]));
   clean.pixels.forEach((value, i) => assert.ok(i % width < 18 ? value === 2 : i % width > 21 ? value === 12 : true, `pixel ${i}`));
   assert.equal(mapFromRgba(coloured([2, 2, 12, 12], 2), TABLE).unsure, null);
+});
+
+test("a map is opened cleaned, as the command line reads it, and its guesses can be had", () => {
+  const [width, height] = [64, 64];
+  const rgba = new Uint8Array(width * height * 4).fill(255);
+  for (let i = 0; i < width * height; i++) {
+    const share = Math.min(1, Math.max(0, ((i % width) - 29) / 5));
+    rgba.set([0, 1, 2].map((c) => Math.round(TABLE.rgb(2)[c] * (1 - share) + TABLE.rgb(12)[c] * share)), 4 * i);
+  }
+  const shown = [];
+  const said = [];
+  const shell = { options: { sizes: { min: 64, max: 1024, step: 64 } }, toast: (text, actions) => said.push([text, actions]) };
+  use(shell, TABLE, mapFromRgba({ rgba, width, height }, TABLE), { show: (map) => shown.push(new Set(map.pixels)), recolour: () => {} });
+  assert.deepEqual(shown, [new Set([2, 12])]);
+  assert.match(said[0][0], /became that beside them/);
+  said[0][1].find(([words]) => words.startsWith("Take the nearest"))[1]();
+  assert.ok(shown[1].size > 2);
 });
 
 test("an indexed PNG gives back every index, road and skyscraper apart", async () => {

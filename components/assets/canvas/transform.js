@@ -102,6 +102,21 @@ export function maskFromRgba(rgba, width, height) {
 }
 
 /**
+ * A mask out of a picture of one (RGBA bytes), read as the command line reads masks: what was painted on a transparent layer, with
+ * any ink; of an opaque picture its white. Returns {pixels, found: "white" | "painted"}.
+ *
+ * @param {Bytes | Uint8ClampedArray} rgba  four bytes a pixel
+ * @returns {{pixels: Bytes, found: "white" | "painted"}}
+ */
+export function selectionFromRgba(rgba) {
+  const pixels = new Uint8Array(rgba.length / 4);
+  let opaque = true;
+  for (let i = 3; opaque && i < rgba.length; i += 4) opaque = rgba[i] === 255;
+  for (let i = 0; i < pixels.length; i++) pixels[i] = rgba[4 * i + (opaque ? 0 : 3)];
+  return { pixels, found: opaque ? "white" : "painted" };
+}
+
+/**
  * Whether the transparent part is what was drawn on, not the cut-out edge of a whole picture: it lies along the border, or what is
  * opaque has one brightness.
  *

@@ -13,7 +13,7 @@ import { ERASER } from "../../canvas/pointer.js";
 import { addPolygonKeys, outline, Shapes } from "../../canvas/shapes.js";
 import { rgba } from "../../canvas/stage.js";
 import { Stroke } from "../../canvas/strokes.js";
-import { fitInto, maskFromRgba } from "../../canvas/transform.js";
+import { fitInto, maskFromRgba, selectionFromRgba } from "../../canvas/transform.js";
 
 const TOOLS = [
   { id: "brush", label: "Brush", icon: "brush", keys: ["B"], cursor: "none", hint: "Draw. Shift: straight on from the last point." },
@@ -27,7 +27,8 @@ const TOOLS = [
 ];
 const SIZE_MAX_PX = 64;
 const MASK_SIZE_MAX_PX = 200; // a mask covers things, where a pen draws their edges
-const FOUND = { "dark on light": "dark lines on light paper", "light on dark": "light lines on dark paper", transparent: "lines on a transparent ground" };
+const FOUND = { "dark on light": "dark lines on light paper", "light on dark": "light lines on dark paper", transparent: "lines on a transparent ground",
+  white: "the white of it counts", painted: "what is painted in it counts" };
 
 /** Ink colours for each look: palette from coverage to colour over the paper's. */
 const LOOKS = {
@@ -263,7 +264,7 @@ export class Scribble {
 
   async #import(file) {
     const { rgba: bytes, width, height } = await readPicture(file);
-    const { pixels, found } = maskFromRgba(bytes, width, height);
+    const { pixels, found } = this.masks ? selectionFromRgba(bytes) : maskFromRgba(bytes, width, height);
     const target = this.raster;
     this.shell.replace({ kind: "mask", ...fitInto({ width, height, pixels }, target.width, target.height) });
     this.shell.toast(`Opened: ${FOUND[found]}.`);

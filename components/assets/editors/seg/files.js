@@ -41,20 +41,22 @@ function askNumbers(shell, png, firsts, take) {
   return undefined;
 }
 
-function use(shell, table, map, { show, recolour }) {
+/** Put a map on the canvas; show and recolour as for `openMap`. */
+export function use(shell, table, map, { show, recolour }) {
   const [width, height] = canvasFor(map, shell.options.sizes);
-  show(stretch(map, width, height));
+  // As the command line reads it: what is a guess takes the class beside it, and who knows better brings the guesses back.
+  show(stretch(map.unsure ? cleaned(map) : map, width, height));
   const resized = width === map.width && height === map.height ? "" : ` Brought to ${width} × ${height}.`;
-  const cleaning = [["Clean up edges", () => show(stretch(cleaned(map), width, height))], ["Leave them", () => {}]];
-  shell.toast(changes(map) + resized, map.unsure ? cleaning : []);
+  const guesses = [["Keep them so", () => {}], ["Take the nearest colours instead", () => show(stretch(map, width, height))]];
+  shell.toast(changes(map) + resized, map.unsure ? guesses : []);
   for (const { classes } of map.shared) askShared(shell, table, classes, recolour);
 }
 
-function changes({ changed, pixels }) {
+function changes({ changed, pixels, unsure }) {
   if (!changed) return "Opened. Every pixel already was a class.";
   const share = (100 * changed) / pixels.length;
   const percent = share < 0.1 ? "<0.1" : share.toFixed(share < 10 ? 1 : 0);
-  return `Opened. ${changed.toLocaleString("en")} pixels (${percent} %) were no class and became the nearest.`;
+  return `Opened. ${changed.toLocaleString("en")} pixels (${percent} %) were no class and became ${unsure ? "that beside them" : "the nearest"}.`;
 }
 
 /** Classes of one colour: the first is shown until people say. */
