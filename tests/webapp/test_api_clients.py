@@ -10,6 +10,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,38 @@ def test_the_photopea_plug_in_draws_from_its_own_page(url: str, studio: Studio) 
         object.__setattr__(studio.settings, "api_origins", ())
     with httpx.Client(base_url=url, headers=head) as client:
         assert client.get("/sdapi/v1/options").status_code == 403, "named no more"
+
+
+# ---- whoever waits for an answer
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        httpx.Request(
+            "POST", "http://x/sdapi/v1/txt2img", json={"prompt": "goes", "steps": 100, "width": 256, "height": 256}
+        ),
+        httpx.Request(
+            "POST",
+            "http://x/v1/images/edits",
+            data={"prompt": "goes", "size": "256x256", "studio": '{"steps": 100, "start_from": {"strength": 1.0}}'},
+            files={"image": ("a.png", to_png(photo()), "image/png")},
+        ),
+    ],
+    ids=["A1111", "OpenAI"],
+)
+def test_who_goes_away_takes_the_job_along(studio: Studio, url: str, sent: httpx.Request) -> None:
+    end = time.monotonic() + 120
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=120)
+    connection.request("POST", sent.url.path, sent.read(), {"Content-Type": sent.headers["content-type"]})
+    while not (waiting := [entry for entry in studio.queue.open() if entry.state == "running"]):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    connection.close()
+    while not studio.queue.get(waiting[0].id).over:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert studio.queue.get(waiting[0].id).state == "cancelled"
 
 
 # ---- two in JavaScript

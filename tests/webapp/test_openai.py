@@ -206,6 +206,13 @@ def test_what_cannot_be_edited_is_said(client: openai.OpenAI, url: str) -> None:
         assert answer.json()["error"]["message"]
 
 
+def test_it_is_described_with_everything_else(url: str) -> None:
+    told = httpx.get(url.removesuffix("/v1") + "/api/openapi.json").json()
+    assert "studio" in told["components"]["schemas"]["ImageRequest"]["properties"]
+    assert told["paths"]["/v1/images/files/{name}"]["get"]["description"] == "Needs no key."
+    assert "/v1/models/{name}" in told["paths"]
+
+
 def test_who_may_not_is_told_so(url: str, studio: Studio) -> None:
     with pytest.raises(openai.AuthenticationError, match="not known"):
         openai.OpenAI(base_url=url, api_key="sk-wrong").models.list()

@@ -258,12 +258,15 @@ def words(error: StudioError, status: int) -> tuple[dict[str, object], int]:
     return {"error": told}, status
 
 
-_ABOUT = "As clients of OpenAI's API know it"
+_GROUP = "As OpenAI's clients know it"
 OPERATIONS: list[Operation] = [
-    Operation("POST", "/v1/images/generations", generations, _ABOUT, "make"),
-    Operation("POST", "/v1/images/edits", edits, _ABOUT, "make"),
-    Operation("GET", "/v1/images/files/{name}", file, "A picture by the address that an answer gave", None),
-    Operation("GET", "/v1/models", models, _ABOUT, "read"),
-    Operation("GET", "/v1/models/{name:path}", model, _ABOUT, "read"),
-]
+    Operation("POST", "/v1/images/generations", generations, "Pictures from words; what OpenAI has no place for goes under studio",
+              "make", takes=ImageRequest, group=_GROUP),
+    Operation("POST", "/v1/images/edits", edits, "Pictures from a picture: the same fields in a form, with image and mask", "make",
+              group=_GROUP),
+    Operation("GET", "/v1/images/files/{name}", file, "A picture by the address that an answer gave, for an hour", None,
+              media="image/png", group=_GROUP),
+    Operation("GET", "/v1/models", models, "The base models of this machine", "read", group=_GROUP),
+    Operation("GET", "/v1/models/{name:path}", model, "One of them", "read", group=_GROUP),
+]  # fmt: skip
 WORDS = [("/v1/", words)]

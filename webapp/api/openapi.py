@@ -74,7 +74,7 @@ def _operation(one: Operation) -> dict[str, Any]:
     told: dict[str, Any] = {
         "summary": one.summary,
         "tags": [one.group],
-        "description": f"Needs the scope `{one.scope}`.",
+        "description": f"Needs the scope `{one.scope}`." if one.scope else "Needs no key.",
         "parameters": parameters,
         "responses": {"200": {"description": "What was asked for", "content": content}}
         | {status: {"description": words} for status, words in _REFUSALS.items()},
