@@ -44,8 +44,8 @@ bench: $(VENV)/.installed-dev  ## speed and memory, one JSON line a measurement
 soak: $(VENV)/.installed-dev  ## hard tests with figures, one table; an hour of steady work: make soak ARGS="--minutes 5 --kills 3"
 	@$(BIN)/python -m tests.soak $(ARGS)
 
-gpu: $(VENV)/.installed-dev  ## speed and memory at SD 1.5's real size beside diffusers; goes on where it was (a GPU)
-	@$(BIN)/python tests/bench/bench_sd15.py --out runs/gpu.jsonl --models runs/gpu-models $(ARGS)
+gpu: $(VENV)/.installed-dev  ## is all well on this GPU, and how fast is it? Goes on where it was: make gpu ARGS="--minutes 8"
+	@$(BIN)/python -m tests.gpu $(ARGS)
 
 paperworld: $(VENV)/.installed  ## train the embedded model further; export what is better: make paperworld ARGS="--minutes 9"
 	@OMP_NUM_THREADS=1 nice $(BIN)/torchrun --nproc-per-node $(PROCESSES) -m paperworld.training.train $(ARGS)

@@ -190,7 +190,7 @@ class LocalEngine:
                     )
                     which = range(recipe.images)[len(done) :][: plan.batch]
                     with self._graphs.quickened(denoiser, still=plan.still) as quickened:
-                        latent = self._latents(request, loaded, quickened, initial, which)
+                        latent = self._latents(request, loaded, quickened, initial, which, placement)
                 with placement.present(base.vae):
                     decoded = vae.finite(vae.decode(base.vae, latent))
                     done += [initial.finish(made) for made in vae.to_rgb(decoded)]
@@ -221,7 +221,13 @@ class LocalEngine:
             return encode_pair(base, recipe.text, recipe.negative, reading, size)
 
     def _latents(
-        self, request: _Request, loaded: _Loaded, denoiser: Predicts, initial: init_image.InitImage, which: range
+        self,
+        request: _Request,
+        loaded: _Loaded,
+        denoiser: Predicts,
+        initial: init_image.InitImage,
+        which: range,
+        placement: Placement,
     ) -> Tensor:
         """The clean latents of the pictures numbered `which`."""
         recipe, base = request.recipe, loaded.base
@@ -233,17 +239,17 @@ class LocalEngine:
 
         def tell(progress: StepProgress) -> None:
             step = which.start * steps + (progress.index + 1) * len(which)
-            request.on_step(Step(step, recipe.images * steps, partial(self._look, loaded, progress)))
+            request.on_step(Step(step, recipe.images * steps, partial(self._look, loaded, placement, progress)))
 
         return sample(denoiser, sampler, noise, noise.start(shape), eta=recipe.eta, kept=initial.kept, on_step=tell)
 
-    def _look(self, loaded: _Loaded, progress: StepProgress) -> Rgb:
+    def _look(self, loaded: _Loaded, placement: Placement, progress: StepProgress) -> Rgb:
         """A rough picture of what a step aims at."""
         if loaded.vae not in loaded.previews:
-            loaded.previews[loaded.vae] = self._preview(loaded.base)
+            loaded.previews[loaded.vae] = self._preview(loaded.base, placement)
         return loaded.previews[loaded.vae](progress.clean()[0])
 
-    def _preview(self, base: Base) -> Callable[[Tensor], Rgb]:
+    def _preview(self, base: Base, placement: Placement) -> Callable[[Tensor], Rgb]:
         # A decoder costs a CPU more than a step does.
         if self.device.type == "cuda" and base.family.preview:
             card = self.catalog.card(base.family.preview)
@@ -251,7 +257,9 @@ class LocalEngine:
                 small = load_vae(self.catalog.locate(card), base.unet.dtype)
                 cast("Any", small).to(self.device)
                 return lambda latent: vae.to_rgb(vae.decode(small, latent[None]))[0]
-        return vae.Preview(base.vae, base.vae_scale_factor)
+        # It is fitted where pictures are decoded: in half precision a processor would take minutes for that.
+        with placement.present(base.vae):
+            return vae.Preview(base.vae, base.vae_scale_factor)
 
     def _card(self, key: str, kind: Kind, otherwise: str, hint: str) -> ModelCard:
         card = self.catalog.card(key)

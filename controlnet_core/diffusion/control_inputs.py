@@ -29,6 +29,7 @@ from controlnet_core.domain.errors import RecipeError
 from controlnet_core.domain.picture import hwc3
 from controlnet_core.domain.recipe import ControlUnit, Recipe
 from controlnet_core.domain.resize import fit
+from controlnet_core.memory.placement import sent
 from controlnet_core.models.catalog import Catalog, ModelCard
 from controlnet_core.models.diffusers_setup import ControlNetUnionModel, T2IAdapter
 from controlnet_core.models.loading import Base, Network
@@ -49,7 +50,7 @@ class ControlInput:
     def control(self, device: torch.device) -> Control | AdapterControl:
         """The control as the loop takes it; the network has to be on the device. A T2I-Adapter runs here, once."""
         unit, network = self.unit, self.network
-        picture = hint_of(self.picture).to(device)
+        picture = hint_of(self.picture, device)
         if isinstance(network, T2IAdapter):
             features = features_of(network, picture)
             return AdapterControl(
@@ -133,21 +134,21 @@ class ControlInputs:
         return ControlInput(unit, network_card, network, picture, mask)
 
 
-def hint_of(picture: Rgb) -> Tensor:
-    """A control picture as a ControlNet takes it: (1, 3, H, W), RGB in [0, 1], and -1 in every channel of a hole.
+def hint_of(picture: Rgb, device: torch.device | str = "cpu") -> Tensor:
+    """A control picture as a ControlNet takes it: (1, 3, H, W), RGB in [0, 1], and -1 in every channel of a hole; on a device.
 
     The picture is uint8 H,W,3, or H,W,4 with holes (`HOLE_BELOW`). The -1 is what the inpaint network of ControlNet 1.1 was
     trained on.
     """
-    hint = vae.from_rgb(picture[..., :3])
+    hint = vae.from_rgb(picture[..., :3], device)
     if picture.shape[2] == 4:
-        hint[:, :, torch.from_numpy(picture[..., 3] < HOLE_BELOW)] = -1.0
+        return hint.masked_fill(sent(torch.from_numpy(picture[..., 3] < HOLE_BELOW), device), -1.0)
     return hint
 
 
 def _mask_of(mask: Rgb, like: Tensor) -> Tensor:
     grey = torch.from_numpy(mask.max(axis=2).astype(np.float32) / 255)[None, None]
-    return torch.nn.functional.adaptive_avg_pool2d(grey, (like.shape[-2], like.shape[-1])).to(like.device)
+    return sent(torch.nn.functional.adaptive_avg_pool2d(grey, (like.shape[-2], like.shape[-1])), like.device)
 
 
 def _fits(network: Network, base: Base) -> bool:

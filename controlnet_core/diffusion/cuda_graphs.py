@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Generator, Hashable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,7 @@ class TextAttention:
         flat = mixed.transpose(1, 2).reshape(len(hidden_states), -1, attn.heads * mixed.shape[-1]).to(key.dtype)
         return attn.to_out[1](attn.to_out[0](flat)) / attn.rescale_output_factor
 
+    @cast("Any", torch.compiler).disable  # its published type takes the method's first argument away
     def _of(self, attn: Any, text: Tensor, to_k: Any, to_v: Any) -> tuple[Tensor, Tensor]:
         known = self._kept.get(id(text))
         if known is None or known.text is not text:
@@ -135,12 +136,13 @@ def _plain(attn: Any) -> bool:
 def prepared(network: Any) -> None:
     """Set up a freshly loaded U-Net or ControlNet as the environment asks, which is for GPUs.
 
-    STUDIO_ATTENTION=xformers takes its attention instead of PyTorch's own. STUDIO_COMPILE=1 has torch compile the blocks:
-    the first picture of every size then waits for the compiler, which takes a minute or more.
+    STUDIO_ATTENTION=xformers takes its attention instead of PyTorch's own; where it cannot, the log says why. STUDIO_COMPILE=1
+    has torch compile the blocks: the first picture of every size then waits for the compiler, which takes a minute or more.
     """
-    if diffusers_setup.ATTENDS:
-        network.enable_xformers_memory_efficient_attention()
-    if EngineOptions.from_environment().compiles:
+    options = EngineOptions.from_environment()
+    if options.xformers and (why := diffusers_setup.take_xformers(network)):
+        _log.warning("STUDIO_ATTENTION=xformers is not heeded, PyTorch's own attention computes: %s", why)
+    if options.compiles:
         for block in (*network.down_blocks, network.mid_block, *getattr(network, "up_blocks", ())):
             block.compile()
 
@@ -175,6 +177,8 @@ class Graphs:
     @contextmanager
     def quickened(self, denoiser: Denoiser, *, still: bool = True) -> Generator[Predicts]:
         """Something that predicts as `denoiser` does, only quicker. `still` says that no weight moves during the run."""
+        if not still:
+            self.clear()  # recorded steps read the memory that weights leave now
         networks = dict.fromkeys([denoiser.unet, *(control.network for control in denoiser.controls)])
         with text_kept(networks, denoiser.unet if denoiser.references else None) as keepers:
             yield _Recorded(self, denoiser, keepers) if self._on and still else denoiser
@@ -227,7 +231,8 @@ class Graphs:
         torch.cuda.current_stream().wait_stream(side)
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # What other threads do meanwhile is no part of it, and no error.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             output = denoiser.predict(model_input, time, index, steps)
         return _Step(graph, model_input, time, output)
 
@@ -248,7 +253,8 @@ class _Recorded:
         try:
             step = self._graphs.recorded(self._record, self._keepers, model_input, time, index, steps)
         except Exception as error:
-            if cache.is_exhausted(error):
+            # What ends a recording that ran out of memory complains about the recording.
+            if cache.is_exhausted(error) or (error.__context__ and cache.is_exhausted(error.__context__)):
                 raise
             _log.warning("a step cannot be recorded on this device, so steps run one by one", exc_info=True)
             self._graphs.off()

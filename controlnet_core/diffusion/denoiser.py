@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from controlnet_core.diffusion import streams
 from controlnet_core.diffusion.conditioning import Conditioning, joined
 from controlnet_core.diffusion.schedulers import Noise, Sampler
 from controlnet_core.domain.errors import RecipeError
@@ -241,7 +242,7 @@ def _told(network: Any, task: int, state: Tensor, hint: Tensor) -> tuple[Tensor,
     one = torch.zeros(len(state), int(network.config["num_control_type"]), device=state.device)
     one[:, task] = 1
     waves = network.control_type_proj(one.flatten()).reshape(len(state), -1).to(state.dtype)
-    read = hint.mean(dim=(2, 3)) + network.task_embedding[task]
+    read = hint.mean(dim=(2, 3)) + network.task_embedding[task].to(hint)
     both = torch.stack([read.expand(len(state), -1), state.mean(dim=(2, 3))], dim=1)
     for layer in network.transformer_layes:
         both = layer(both)
@@ -297,22 +298,33 @@ class Denoiser:
         both = torch.cat([model_input] * halves).to(self.unet.dtype)
         times = time.expand(len(both))
         acting = [one for one in self.controls if one.acts(index, steps)]
-        summed = self._summed([one for one in acting if isinstance(one, Control)], both, times, count)
+        networks = [one for one in acting if isinstance(one, Control)]
+        branches = list(dict.fromkeys(id(one.network) for one in networks))
+        given = [self._given(one, both, times, count) for one in networks]
+        fork = streams.Fork(both.device, len(branches))
+        outputs: list[list[Tensor]] = []
+        for one, inputs in zip(networks, given, strict=True):
+            with fork.branch(branches.index(id(one.network))):
+                outputs.append(self._outputs(one, *inputs))
+        with fork.gathered():
+            summed = _sum(outputs)
         shown = [self._shown(at, count) for at, one in enumerate(self.references) if one.acts(index, steps)]
         adapted = self._adapted([one for one in acting if isinstance(one, AdapterControl)], both)
+        sample = both
         if self.inpaint_latents is not None:
-            both = torch.cat([both, self.inpaint_latents.to(both).expand(len(both), -1, -1, -1)], dim=1)
-        output = self.unet(
-            both,
-            times,
-            **conditioning.unet_kwargs(),
-            down_block_additional_residuals=tuple(summed[:-1]) if summed else None,
-            mid_block_additional_residual=summed[-1] if summed else None,
-            down_intrablock_additional_residuals=adapted or None,
-            # The name is one that attention without references passes over in silence.
-            cross_attention_kwargs={"ip_hidden_states": shown} if shown else None,
-            return_dict=False,
-        )[0].float()
+            sample = torch.cat([both, self.inpaint_latents.to(both).expand(len(both), -1, -1, -1)], dim=1)
+        with fork.joined_in(self.unet):
+            output = self.unet(
+                sample,
+                times,
+                **conditioning.unet_kwargs(),
+                down_block_additional_residuals=tuple(summed[:-1]) if summed else None,
+                mid_block_additional_residual=summed[-1] if summed else None,
+                down_intrablock_additional_residuals=adapted or None,
+                # The name is one that attention without references passes over in silence.
+                cross_attention_kwargs={"ip_hidden_states": shown} if shown else None,
+                return_dict=False,
+            )[0].float()
         if not self.guided:
             return output
         free, bound = output.chunk(2)
@@ -368,36 +380,42 @@ class Denoiser:
         for control in self.controls:
             control.renew()
 
-    def _summed(self, acting: Sequence[Control], both: Tensor, times: Tensor, count: int) -> list[Tensor]:
-        total: list[Tensor] = []
-        for control in acting:
-            # The conditional half is the last one.
-            alone = control.conditional_only and self.guided
-            part = slice(-count, None) if alone else slice(None)
-            conditioning = self._conditioning(count, conditional_only=alone)
-            outputs = residuals(control.network, both[part], times[part], conditioning, control.hint, control.task)
-            # A ControlNet that is trained is kept whole, at a base model in half precision.
-            scaled = [output.to(both.dtype) for output in control.scaled(outputs)]
-            if alone:
-                scaled = [torch.cat([torch.zeros_like(output), output]) for output in scaled]
-            total = _sum(total, scaled)
-        return total
+    def _given(self, control: Control, both: Tensor, times: Tensor, count: int) -> tuple[Tensor, Tensor, Conditioning]:
+        """What a control's network is given: of both halves, or of the conditional one, which is the last."""
+        alone = control.conditional_only and self.guided
+        part = slice(-count, None) if alone else slice(None)
+        return both[part], times[part], self._conditioning(count, conditional_only=alone)
+
+    def _outputs(
+        self, control: Control, model_input: Tensor, times: Tensor, conditioning: Conditioning
+    ) -> list[Tensor]:
+        """The scaled residuals of a control, for both halves."""
+        outputs = residuals(control.network, model_input, times, conditioning, control.hint, control.task)
+        # A ControlNet that is trained is kept whole, at a base model in half precision.
+        scaled = [output.to(model_input.dtype) for output in control.scaled(outputs)]
+        if control.conditional_only and self.guided:
+            scaled = [torch.cat([torch.zeros_like(output), output]) for output in scaled]
+        return scaled
 
     def _adapted(self, acting: Sequence[AdapterControl], both: Tensor) -> list[Tensor]:
         """What the adapters add inside the U-Net, (B, C, h, w) each."""
-        total: list[Tensor] = []
+        found: list[list[Tensor]] = []
         for control in acting:
             scaled = [feature.to(both.dtype) for feature in control.scaled(control.features)]
             halves = [torch.zeros_like(one) if control.conditional_only else one for one in scaled]
             pairs = zip(halves, scaled, strict=True) if self.guided else ((one,) for one in scaled)
             # As many as there are pictures: the U-Net compares shapes.
             each = len(both) // (2 if self.guided else 1)
-            total = _sum(total, [torch.cat([part.expand(each, -1, -1, -1) for part in pair]) for pair in pairs])
-        return total
+            found.append([torch.cat([part.expand(each, -1, -1, -1) for part in pair]) for pair in pairs])
+        return _sum(found)
 
 
-def _sum(total: Sequence[Tensor], more: Sequence[Tensor]) -> list[Tensor]:
-    return [first + second for first, second in zip(total, more, strict=True)] if total else list(more)
+def _sum(outputs: Sequence[list[Tensor]]) -> list[Tensor]:
+    """The outputs of all controls, level by level; nothing where there is none."""
+    total = list(outputs[0]) if outputs else []
+    for more in outputs[1:]:
+        total = [first + second for first, second in zip(total, more, strict=True)]
+    return total
 
 
 @dataclass(frozen=True)

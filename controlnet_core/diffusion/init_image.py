@@ -23,6 +23,7 @@ from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.picture import hwc3
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.domain.resize import fit
+from controlnet_core.memory.placement import sent
 from controlnet_core.models.loading import Base
 
 Mask = NDArray[np.float32]
@@ -80,7 +81,7 @@ def soft_mask(mask: Rgb, blur_px: int) -> Mask:
 
 
 def _encoded(base: Base, picture: Rgb, device: torch.device) -> Tensor:
-    return vae.encode(base.vae, (vae.from_rgb(picture) * 2 - 1).to(device))
+    return vae.encode(base.vae, vae.from_rgb(picture, device) * 2 - 1)
 
 
 def _inpaint_latents(
@@ -90,4 +91,4 @@ def _inpaint_latents(
     seen = torch.zeros(1, 3, recipe.height, recipe.width)
     if given is not None and given[1] is not None:
         seen = (vae.from_rgb(given[0]) * 2 - 1) * torch.from_numpy(given[1] < 0.5)
-    return torch.cat([cells.to(device), vae.encode(base.vae, seen.to(device))], dim=1)
+    return torch.cat([cells.to(device), vae.encode(base.vae, sent(seen, device))], dim=1)

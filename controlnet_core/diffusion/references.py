@@ -18,6 +18,7 @@ from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import ModelError
 from controlnet_core.domain.picture import hwc3
 from controlnet_core.domain.recipe import Reference
+from controlnet_core.memory import cache
 from controlnet_core.models.diffusers_setup import CLIPVisionModelWithProjection
 from controlnet_core.models.loading.load_ip_adapter import IpAdapter
 
@@ -33,6 +34,8 @@ def prepare(
     try:
         tokens, blank = (adapter.projection(one) for one in (seen, nothing))
     except RuntimeError as error:
+        if cache.is_exhausted(error):
+            raise
         raise ModelError(
             "The image encoder is not the one that this IP-Adapter was made with.",
             "Download the encoder that its card names.",

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from controlnet_core.domain.errors import ModelError
 from controlnet_core.domain.samplers import Spacing
+from controlnet_core.memory.placement import sent
 from controlnet_core.models import diffusers_setup
 
 _SCHEDULERS: dict[str, tuple[str, dict[str, object]]] = {
@@ -90,7 +91,7 @@ class Noise:
     def draw(self, shape: Sequence[int]) -> Tensor:
         """Standard normal noise (pictures, *shape), float32."""
         drawn = [torch.randn(tuple(shape), generator=generator) for generator in self.generators]
-        return torch.stack(drawn).to(self.device)
+        return sent(torch.stack(drawn), self.device)
 
 
 def _between(one: Tensor, other: Tensor, share: float) -> Tensor:
@@ -253,7 +254,10 @@ class Scheduled(Sampler):
 
     def noised(self, index: int, clean: Tensor, noise: Tensor) -> Tensor:
         """See `Sampler.noised`."""
-        return self._scheduler.add_noise(clean, noise, self._times[index : index + 1])
+        # The shares of both, asked for on the processor: the scheduler would look for them on the device, and wait for it.
+        time, one, none = self._times[index : index + 1], torch.ones(()), torch.zeros(())
+        of_clean, of_noise = (self._scheduler.add_noise(*pair, time).reshape(()) for pair in ((one, none), (none, one)))
+        return of_clean * clean + of_noise * noise
 
     def scale_model_input(self, index: int, latent: Tensor) -> Tensor:
         """See `Sampler.scale_model_input`."""
@@ -261,9 +265,7 @@ class Scheduled(Sampler):
 
     def clean(self, index: int, model_input: Tensor, output: Tensor) -> Tensor:
         """See `Sampler.clean`."""
-        return clean_and_noise(
-            self.prediction, self._alpha(index).clamp(min=1e-6).to(model_input.device), model_input, output
-        )[0]
+        return clean_and_noise(self.prediction, self._alpha(index).clamp(min=1e-6), model_input, output)[0]
 
     def _alpha(self, index: int) -> Tensor:
         if self._sigmas is not None:  # between the times of the training there are noise levels too
@@ -276,7 +278,7 @@ class Scheduled(Sampler):
         if self._eta:
             extra["eta"] = eta
         if self._as_velocity:
-            output = velocity(self._alpha(index).to(latent.device), self.scale_model_input(index, latent), output)
+            output = velocity(self._alpha(index), self.scale_model_input(index, latent), output)
         return self._scheduler.step(output, self._times[index], latent, return_dict=False, **extra)[0]
 
 
@@ -324,7 +326,7 @@ class SecondOrder(Sampler):
         return self._clean_at(self._sigmas[index], model_input, output)
 
     def _clean_at(self, sigma: float, model_input: Tensor, output: Tensor) -> Tensor:
-        return clean_and_noise(self.prediction, _alpha_of(torch.tensor(sigma)).to(model_input), model_input, output)[0]
+        return clean_and_noise(self.prediction, _alpha_of(torch.tensor(sigma)), model_input, output)[0]
 
     def halfway(self, index: int, output: Tensor, latent: Tensor, noise: Noise) -> Halfway | None:
         """See `Sampler.halfway`."""
@@ -335,7 +337,7 @@ class SecondOrder(Sampler):
         sigma, there = self._middle(latent, clean, now, then, noise)
         self._began = (latent, clean, sigma)
         time = float(self._scheduler._sigma_to_t(np.array(sigma), self._log_sigmas))
-        return Halfway(there, there / math.hypot(sigma, 1), torch.tensor(time).to(self.times))
+        return Halfway(there, there / math.hypot(sigma, 1), torch.full_like(self.times[0], time))
 
     @property
     def _log_sigmas(self) -> Any:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import StudioError
+from controlnet_core.memory.placement import sent
 from controlnet_core.memory.plan import TILE_PX
 from controlnet_core.models.diffusers_setup import AutoencoderKL
 from controlnet_core.models.loading import Vae
@@ -73,9 +74,11 @@ def to_rgb(pictures: Tensor) -> list[Rgb]:
     return list(np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy()))
 
 
-def from_rgb(picture: Rgb) -> Tensor:
-    """(1, 3, H, W) in [0, 1] of one uint8 picture."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+def from_rgb(picture: Rgb, device: torch.device | str = "cpu") -> Tensor:
+    """(1, 3, H, W) in [0, 1], on a device, of one uint8 picture."""
+    levels = sent(torch.from_numpy(np.array(picture)), device)
+    # By a tensor: CUDA divides by a number as a product with its reciprocal, and rounds otherwise than processors do.
+    return levels.permute(2, 0, 1)[None].float() / torch.full((), 255.0, device=levels.device)
 
 
 class Preview:

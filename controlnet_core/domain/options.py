@@ -17,7 +17,8 @@ from dataclasses import dataclass
 class EngineOptions:
     """`precision` (STUDIO_PRECISION) and `plan` (STUDIO_PLAN) are words as they stand there, "" for whatever fits;
     `memory.precision` and `memory.plan` say which there are. `graphs` is False under STUDIO_GRAPHS=0: steps are not recorded on
-    GPUs. STUDIO_COMPILE=1 has torch compile the networks, and STUDIO_ATTENTION=xformers takes its attention on CUDA.
+    GPUs. STUDIO_COMPILE=1 has torch compile the networks, STUDIO_ATTENTION=xformers takes its attention on CUDA, and
+    STUDIO_STREAMS=1 runs ControlNets beside the U-Net's encoder there.
     """
 
     precision: str = ""
@@ -25,6 +26,7 @@ class EngineOptions:
     graphs: bool = True
     compiles: bool = False
     xformers: bool = False
+    streams: bool = False
 
     @classmethod
     def from_environment(cls, given: Mapping[str, str] = os.environ) -> EngineOptions:
@@ -35,4 +37,5 @@ class EngineOptions:
             graphs=given.get("STUDIO_GRAPHS", "1") != "0",
             compiles=given.get("STUDIO_COMPILE") == "1",
             xformers=given.get("STUDIO_ATTENTION") == "xformers",
+            streams=given.get("STUDIO_STREAMS") == "1",
         )

@@ -13,13 +13,23 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from controlnet_core.memory import cache
 from controlnet_core.memory.plan import MemoryPlan
 from controlnet_core.models.diffusers_setup import ControlNetModel, ControlNetUnionModel
 
 _PARKED = torch.device("cpu")
+
+
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device; from the processor to CUDA by way of pinned memory, so that nobody waits for the device.
+
+    Without that a copy waits until everything asked for before it is done (PyTorch's notes on CUDA, "Use pinned memory buffers").
+    """
+    if tensor.device.type == "cpu" and torch.device(device).type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 class Placement:

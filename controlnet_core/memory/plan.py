@@ -87,6 +87,15 @@ def records(device: str) -> bool:
     return device == "cuda" and EngineOptions.from_environment().graphs
 
 
+def forks(device: str) -> bool:
+    """Whether ControlNets run beside the U-Net's encoder on a kind of device: on CUDA, where STUDIO_STREAMS=1 asks for it.
+
+    Not with compiled blocks: they would be compiled anew in every step.
+    """
+    options = EngineOptions.from_environment()
+    return device == "cuda" and options.streams and not options.compiles
+
+
 def ladder(device: str, first: str = "") -> tuple[MemoryPlan, ...]:
     """The plans for a kind of device ("cpu", "cuda"), quickest first; those before the one called `first` are left out.
 

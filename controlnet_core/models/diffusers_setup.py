@@ -18,8 +18,9 @@ import transformers.utils
 from controlnet_core.domain.options import EngineOptions
 
 _found: Any = diffusers.utils.import_utils
-ATTENDS = bool(_found._xformers_available and torch.cuda.is_available() and EngineOptions.from_environment().xformers)
-"""Whether xformers computes attention: only on CUDA, where it is installed and STUDIO_ATTENTION asks for it."""
+_INSTALLED = bool(_found._xformers_available)
+ATTENDS = _INSTALLED and torch.cuda.is_available() and EngineOptions.from_environment().xformers
+"""Whether xformers may compute attention: only on CUDA, where it is installed and asked for when this is imported."""
 _found._scipy_available = False
 _found._xformers_available = ATTENDS
 _asked: Any = transformers.utils
@@ -47,6 +48,19 @@ from transformers import (  # noqa: E402
 _asked.is_scipy_available = _is_scipy_available
 
 
+def take_xformers(network: Any) -> str:
+    """Have xformers compute the attention of a network; returns why not, where it cannot, and then changes nothing."""
+    if not _INSTALLED:
+        return "it is not installed"
+    if not ATTENDS:
+        return "there is no GPU for it"
+    try:
+        network.enable_xformers_memory_efficient_attention()
+    except Exception as error:  # built for another torch, or for other GPUs: it has an error of its own for each
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ""
+
+
 def scheduler(name: str) -> Any:
     """A scheduler's class of diffusers by its name; each is imported when it is asked for."""
     return getattr(diffusers, name)
@@ -69,4 +83,5 @@ __all__ = [
     "T2IAdapter",
     "UNet2DConditionModel",
     "scheduler",
+    "take_xformers",
 ]

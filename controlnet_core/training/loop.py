@@ -198,18 +198,26 @@ def _in_their_bases(optimizer: torch.optim.Optimizer, groups: Sequence[Group]) -
     """Have groups with a basis step in it: V's gradient is W's times B, and W moves by V's step times B."""
     turned = [(value, group.basis) for group in groups if group.basis is not None for value in group.parameters]
     before: list[Tensor] = []
+    placed: dict[object, Tensor] = {}
+
+    def beside(basis: Tensor, value: Tensor) -> Tensor:
+        """The basis where a matrix is: it is brought to a device once, not in every step."""
+        key = (id(basis), value.device, value.dtype)
+        if key not in placed:
+            placed[key] = basis.to(value)
+        return placed[key]
 
     @torch.no_grad()
     def turn(*_: object) -> None:
         before[:] = [value.detach().clone() for value, _ in turned]
         for value, basis in turned:
             if value.grad is not None:
-                value.grad = value.grad @ basis.to(value)
+                value.grad = value.grad @ beside(basis, value)
 
     @torch.no_grad()
     def turn_back(*_: object) -> None:
         for (value, basis), old in zip(turned, before, strict=True):
-            value.copy_(old + (value - old) @ basis.to(value))
+            value.copy_(old + (value - old) @ beside(basis, value))
 
     if turned:
         optimizer.register_step_pre_hook(turn)

@@ -31,6 +31,7 @@ from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, le
 from controlnet_core.domain import picture
 from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.errors import Cancelled, InputError, RecipeError, StudioError
+from controlnet_core.memory.placement import sent
 from controlnet_core.models.catalog import Catalog
 from controlnet_core.models.loading import Base, Hints, lend_vocabularies, load_base, load_control
 from controlnet_core.storage import store
@@ -120,7 +121,7 @@ def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accele
     device = accelerator.device
     progress = train(
         lesson,
-        lambda number: {key: value.to(device, non_blocking=True) for key, value in feed(number).items()},
+        lambda number: {key: sent(value, device) for key, value in feed(number).items()},
         _plan(config, around),
         run.checkpoint,
         accelerator,
@@ -385,7 +386,7 @@ class _Validator:
         helpers: tuple[Any, ...] = (base.vae, *base.text_encoders)
         for helper in helpers:
             helper.to(device)
-        hint = embed_hint(network, vae.from_rgb(example.source).to(device))
+        hint = embed_hint(network, vae.from_rgb(example.source, device))
         conditional = encode_text(base, example.prompt)
         unconditional = encode_text(base, "") if watch.guidance != 1 else None
         denoiser = Denoiser(base.unet, conditional, unconditional, watch.guidance, [Control(network, hint, scales)])

@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 import paperworld
+from controlnet_core.memory.placement import sent
 from controlnet_core.training import weight_init
 from controlnet_core.training.loop import Group, LoopSettings, TrainingProgress, read, train
 from paperworld.model import tokens
@@ -119,7 +120,7 @@ def teach(
         studio.compile()
 
     def batch_at(number: int) -> dict[str, Tensor]:
-        return {key: value.to(device, non_blocking=True) for key, value in batches(number).items()}
+        return {key: sent(value, device) for key, value in batches(number).items()}
 
     progress = train(studio, batch_at, plan, checkpoint, accelerator, groups=groups)
     accelerator.print(f"{progress.step} steps in {progress.seconds / 60:.1f} minutes.")

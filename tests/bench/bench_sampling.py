@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,9 +29,10 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from tests.bench.bench_sd15 import SCALES, Row, Scale, _ours, _theirs, save  # noqa: E402
-
-FIFTH = Scale((64, 128, 256, 256), (32, 64, 96, 96), 256, (768, 2), 2, 3)
+from tests.gpu import fast  # noqa: E402
+from tests.gpu.card import StandIn  # noqa: E402
+from tests.gpu.fast import Row  # noqa: E402
+from tests.gpu.models import SCALES, Scale, save  # noqa: E402
 
 
 def main() -> None:
@@ -41,7 +43,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    base = SCALES["real"] if options.real else FIFTH
+    base = SCALES["real" if options.real else "fifth"]
     scale = Scale(base.widths, base.vae, options.side, base.text, options.rounds, options.steps)
     with tempfile.TemporaryDirectory() as scratch:
         save(Path(scratch), scale)
@@ -78,6 +80,16 @@ def compare(models: Path, scale: Scale) -> None:
             slower()  # loading
             cost = min(_cpu(slower) for _ in range(scale.rounds))
         print(json.dumps(shared | {"without": name, "over_ours": round(cost / mine, 3)}), flush=True)
+
+
+def _ours(row: Row, scale: Scale, models: Path) -> Callable[[], Any]:
+    drawer = fast.ours(row, models, scale, StandIn(), scale.side)
+    return lambda: drawer.draw(scale.steps)
+
+
+def _theirs(row: Row, scale: Scale, models: Path) -> Callable[[], Any]:
+    drawer = fast.theirs(row, models, scale, StandIn(), scale.side)
+    return lambda: drawer.draw(scale.steps)
 
 
 def _cpu(draw: Callable[[], object]) -> float:

@@ -1,0 +1,235 @@
+"""Part 2: how fast is it, and how much memory does it take? Rows at real size on random weights.
+
+`stock` is diffusers' own pipeline; `compiled` the same with torch.compile and channels_last on both networks; `ours` the engine.
+Rows of four steps run without guidance and decode with a tiny decoder, which is less exact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from controlnet_core.domain.recipe import Recipe
+from controlnet_core.memory import plan as memory_plan
+from tests.gpu.card import Card
+from tests.gpu.models import Scale
+from tests.gpu.right import Studio, drawing, environment
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: who draws, and what. `live` draws something else every time and makes a JPEG of it."""
+
+    who: str
+    images: int = 1
+    controls: int = 1
+    steps: int = 20
+    guided: bool = True
+    tiny: bool = False
+    end: float = 1.0
+    xl: bool = False
+    live: bool = False
+    env: dict[str, str] = field(default_factory=dict)
+
+
+ROWS = {
+    "ours": Row("ours"),
+    "stock": Row("stock"),
+    "ours, no control": Row("ours", controls=0),
+    "ours, 3 controls": Row("ours", controls=3),
+    "ours, 4 steps, tiny decoder": Row("ours", steps=4, guided=False, tiny=True),
+    "ours, live": Row("ours", steps=4, guided=False, tiny=True, live=True),
+    "ours, batch 4": Row("ours", images=4),
+    "ours, window 0-0.5": Row("ours", end=0.5),
+    "ours, streams": Row("ours", env={"STUDIO_STREAMS": "1"}),
+    "ours, 3 controls, streams": Row("ours", controls=3, env={"STUDIO_STREAMS": "1"}),
+    "ours, offload": Row("ours", env={"STUDIO_PLAN": "offload"}),
+    "ours, controls": Row("ours", env={"STUDIO_PLAN": "controls"}),
+    "ours, SDXL": Row("ours", xl=True),
+    "stock, SDXL": Row("stock", xl=True),
+    "ours, compiled": Row("ours", env={"STUDIO_COMPILE": "1"}),
+    "compiled": Row("compiled"),
+    "ours, steps one by one": Row("ours", env={"STUDIO_GRAPHS": "0"}),
+    "stock, 3 controls": Row("stock", controls=3),
+    "stock, batch 4": Row("stock", images=4),
+    "stock, window 0-0.5": Row("stock", end=0.5),
+    "stock, 4 steps, tiny decoder": Row("stock", steps=4, guided=False, tiny=True),
+    "ours, bfloat16": Row("ours", env={"STUDIO_PRECISION": "bfloat16"}),
+    "ours, layers": Row("ours", steps=4, env={"STUDIO_PLAN": "layers"}),
+    "ours, fp8": Row("ours", steps=4, env={"STUDIO_PLAN": "fp8"}),
+}
+"""By name, what matters most first."""
+LIVE_ROUNDS = 20
+
+
+def measure(name: str, models: Path, scale: Scale, card: Card) -> dict[str, Any]:
+    """One row in this process: seconds of the quickest of a few rounds, steps a second without start and end, memory."""
+    row = ROWS[name]
+    steps = min(scale.steps or row.steps, row.steps)
+    side = scale.side_xl if row.xl else scale.side
+    with environment(**row.env), _settled():
+        begun = time.perf_counter()
+        drawer = (ours if row.who == "ours" else theirs)(row, models, scale, card, side)
+        draw = drawer.draw
+        draw(steps)
+        card.wait()
+        first = time.perf_counter() - begun
+        card.begin_peak()
+        times = [_timed(draw, steps, card) for _ in range(LIVE_ROUNDS if row.live and card.real else scale.rounds)]
+        peak = card.peak()
+        half = min(_timed(draw, steps // 2, card) for _ in range(scale.rounds)) if steps > 1 and not row.live else 0.0
+    seconds = min(times)
+    found: dict[str, Any] = {
+        "side_px": side, "steps": steps, "images": row.images, "controls": row.controls, "seconds": round(seconds, 5),
+        "first_s": round(first, 1), "peak_gb": round(peak / 1e9, 3), **drawer.told(),
+    }  # fmt: skip
+    if half and seconds > half:
+        found["steps_per_s"] = round((steps - steps // 2) / (seconds - half), 1)
+    if row.live:
+        found["p50_s"], found["p95_s"] = (round(float(np.quantile(times, at)), 5) for at in (0.5, 0.95))
+    return found
+
+
+@contextlib.contextmanager
+def _settled() -> Iterator[None]:
+    """Nothing is asked of the compiler where nothing but a processor is there: it takes minutes."""
+    if torch.cuda.is_available():
+        yield
+        return
+    with environment(TORCHDYNAMO_DISABLE="1"):
+        from torch._dynamo import config
+
+        with config.patch(disable=True):
+            yield
+
+
+def _timed(draw: Callable[[int], object], steps: int, card: Card) -> float:
+    card.wait()
+    begun = time.perf_counter()
+    draw(steps)
+    card.wait()
+    return time.perf_counter() - begun
+
+
+@dataclass
+class Drawer:
+    """Draws a number of steps; `told` says what is known beside the time."""
+
+    draw: Callable[[int], Any]
+    told: Callable[[], dict[str, Any]] = dict
+
+
+def ours(row: Row, models: Path, scale: Scale, card: Card, side: int) -> Drawer:
+    """The engine."""
+    studio = Studio(models, Scale(**{**scale.__dict__, "side": side}), card.device)
+    name = "xl" if row.xl else "random"
+    turn = iter(range(1 << 30))
+
+    def recipe(steps: int) -> Recipe:
+        shape = next(turn) % 4 if row.live else 0
+        units = tuple(studio.unit(number, shape, end=row.end) for number in range(row.controls))
+        if row.xl:
+            units = tuple(unit.model_copy(update={"network": "xl0"}) for unit in units)
+        return Recipe(
+            model=name, prompt="a red house", negative="sea", controls=units, width=side, height=side, images=row.images,
+            steps=steps, guidance=7.5 if row.guided else 1.0, vae="tiny" if row.tiny else None,
+            sampler="lcm" if row.tiny else "ddim",
+        )  # fmt: skip
+
+    def draw(steps: int) -> Any:
+        made = studio.make(recipe(steps))
+        if row.live:
+            cv2.imencode(".jpg", made[0][..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+        return made
+
+    def told() -> dict[str, Any]:
+        wanted = recipe(scale.steps or row.steps)
+        facts = memory_plan.facts_of(wanted, studio.engine.catalog)
+        plan = next(plan for plan in memory_plan.ladder("cuda") if plan.name == studio.took[-1])
+        needed = memory_plan.needed(wanted, facts, "cuda", plan)
+        return {"plan": plan.name, "estimate_gb": round(needed / 1e9, 3), "recorded": studio.recorded()}
+
+    return Drawer(draw, told)
+
+
+def theirs(row: Row, models: Path, scale: Scale, card: Card, side: int) -> Drawer:
+    """The pipeline of diffusers."""
+    import diffusers
+
+    # What the engine takes too: half precision on a GPU, except for small models.
+    dtype = torch.float16 if card.real and scale.widths[0] == 320 else torch.float32
+    folders = [models / "controlnet" / ("xl0" if row.xl else f"control{number}") for number in range(row.controls)]
+    networks = [diffusers.ControlNetModel.from_pretrained(folder, torch_dtype=dtype) for folder in folders]
+    family = "StableDiffusionXL" if row.xl else "StableDiffusion"
+    kind: Any = getattr(diffusers, f"{family}ControlNetPipeline")
+    more = {"add_watermarker": False} if row.xl else {"safety_checker": None}
+    pipeline = kind.from_pretrained(
+        models / "checkpoints" / ("xl" if row.xl else "random"), controlnet=networks, torch_dtype=dtype, **more
+    ).to(card.device)
+    scheduler = diffusers.LCMScheduler if row.tiny else diffusers.DDIMScheduler
+    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+    if row.tiny:
+        pipeline.vae = diffusers.AutoencoderTiny.from_pretrained(models / "vae" / "tiny", torch_dtype=dtype).to(
+            card.device
+        )
+    if row.who == "compiled":
+        for network in (pipeline.unet, *networks):
+            network.to(memory_format=torch.channels_last)
+            network.compile()
+    pipeline.set_progress_bar_config(disable=True)
+    hint = torch.from_numpy(drawing(side)).permute(2, 0, 1)[None].float() / 255
+    return Drawer(
+        lambda steps: pipeline(
+            "a red house",
+            image=[hint] * row.controls,
+            negative_prompt="sea",
+            num_inference_steps=steps,
+            guidance_scale=7.5 if row.guided else 1.0,
+            num_images_per_prompt=row.images,
+            output_type="np",
+            control_guidance_end=row.end,
+            generator=torch.Generator().manual_seed(0),
+        )
+    )
+
+
+def weigh(rows: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, bool | None]]:
+    """The goals on an H200: what is wanted, what came, and whether it is reached; None where a row is missing."""
+
+    def figure(name: str, key: str = "seconds") -> float | None:
+        return rows.get(name, {}).get(key)
+
+    def ratio(above: str, below: str) -> float | None:
+        top, bottom = figure(above), figure(below)
+        return top / bottom if top and bottom else None
+
+    milliseconds = 1000.0
+    goals: list[tuple[str, str, float | None, float, bool, float, str]] = [
+        # what, wanted in words, what came, the limit, whether more is better, a factor for the eye, a unit
+        ("20 steps beside diffusers' pipeline", ">= 3 times as fast", ratio("stock", "ours"), 3, True, 1, "x"),
+        ("20 steps beside the compiled pipeline", ">= 1.3 times as fast", ratio("compiled", "ours"), 1.3, True, 1, "x"),
+        ("20 steps, guided, a control, to the picture", "<= 150 ms", figure("ours"), 0.150, False, milliseconds, " ms"),
+        ("steps a second", ">= 110", figure("ours", "steps_per_s"), 110, True, 1, "/s"),
+        ("what a control costs", "<= 1.3 times none", ratio("ours", "ours, no control"), 1.3, False, 1, "x"),
+        ("three controls", "<= 1.45 times one", ratio("ours, 3 controls", "ours"), 1.45, False, 1, "x"),
+        ("4 steps, tiny decoder", "<= 16 ms", figure("ours, 4 steps, tiny decoder"), 0.016, False, milliseconds, " ms"),
+        ("live, drawing to JPEG, p95", "<= 40 ms", figure("ours, live", "p95_s"), 0.040, False, milliseconds, " ms"),
+        ("memory, everything resident", "<= 3.6 GB", figure("ours", "peak_gb"), 3.6, False, 1, " GB"),
+        ("memory, plan controls", "<= 2.2 GB", figure("ours, controls", "peak_gb"), 2.2, False, 1, " GB"),
+    ]
+    found: list[tuple[str, str, str, bool | None]] = []
+    for what, wanted, came, limit, more, factor, unit in goals:
+        if came is None:
+            found.append((what, wanted, "not measured", None))
+        else:
+            reached = came >= limit if more else came <= limit
+            found.append((what, wanted, f"{came * factor:.3g}{unit}", reached))
+    return found

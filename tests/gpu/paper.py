@@ -1,0 +1,194 @@
+"""CUDA on paper: what a processor can rehearse of a GPU.
+
+`recording` stands in for the recorded steps of CUDA. A recording is the list of operations that ran inside it, with the very
+memory that each read and wrote: played again, they read and write there and nowhere else, as a CUDA graph does. So a step that
+reads memory which somebody has exchanged meanwhile goes wrong here as it does on a GPU.
+
+`Elsewhere` is a device that is not there: its tensors have shapes and no contents, and whatever would be an error or a wait on
+a GPU is noticed, that is tensors of two devices in one operation, numbers read out of tensors, and copies that are waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+from controlnet_core.memory import plan
+
+DEVICE = torch.device("cuda:0")
+
+
+class Graph:
+    """What stands in for `torch.cuda.CUDAGraph`."""
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+
+    def replay(self) -> None:
+        """Do the recorded operations again, in their memory."""
+        for call in self.calls:
+            call()
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self._graph = graph
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        output = func(*args, **kwargs)
+        # A parameter may get other memory later; a recording keeps to what it was given.
+        bound = [tree_map(_bound, part) for part in (args, kwargs)]
+        made = [one for one in tree_flatten(output)[0] if isinstance(one, Tensor)]
+        given = {one.untyped_storage().data_ptr() for one in tree_flatten(bound)[0] if isinstance(one, Tensor)}
+        fresh = [_bound(one) for one in made if one.untyped_storage().data_ptr() not in given]
+
+        def again() -> None:
+            results = [one for one in tree_flatten(func(*bound[0], **bound[1]))[0] if isinstance(one, Tensor)]
+            if fresh:
+                for mine, result in zip(fresh, results, strict=True):
+                    mine.copy_(result)
+
+        if fresh or func._schema.is_mutable:
+            self._graph.calls.append(again)
+        return output
+
+
+def _bound(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+@contextmanager
+def _captured(
+    graph: Graph, pool: object = None, stream: object = None, capture_error_mode: str = "global"
+) -> Iterator[None]:
+    with _Recorder(graph):
+        yield
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Have steps recorded and played on a processor, by the code that records them on CUDA."""
+    streams = mock.MagicMock(name="a stream")
+    stands = {
+        "CUDAGraph": Graph,
+        "graph": _captured,
+        "graph_pool_handle": object,
+        "Stream": lambda *_given, **_more: streams,
+        "current_stream": lambda *_given: streams,
+        "stream": lambda _stream: nullcontext(),
+    }
+    with ExitStack() as stack:
+        for name, stand in stands.items():
+            stack.enter_context(mock.patch.object(torch.cuda, name, stand))
+        # Both are asked for CUDA by its name, which a processor does not bear.
+        for name in ("records", "forks"):
+            asked = getattr(plan, name)
+            stack.enter_context(mock.patch.object(plan, name, lambda _device, asked=asked: asked("cuda")))
+        yield
+
+
+def _sent(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`torch.tensor`, whose way to a device no mode sees otherwise."""
+
+    def made(*given: Any, device: Any = None, **more: Any) -> Tensor:
+        return make(*given, **more) if device is None else make(*given, **more).to(device)
+
+    return made
+
+
+def _indexed(tensor: Tensor, index: Any) -> Tensor:
+    """`tensor[index]`."""
+    given = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(one, Tensor) and one.ndim for one in given):
+        return torch.ops.aten.index.Tensor(tensor, list(given))
+    dim = 0
+    for place, one in enumerate(given):
+        if isinstance(one, slice):
+            start, stop, step = one.indices(tensor.shape[dim])
+            tensor = torch.as_strided(
+                tensor,
+                [*tensor.shape[:dim], max(0, -(-(stop - start) // step)), *tensor.shape[dim + 1 :]],
+                [*tensor.stride()[:dim], tensor.stride(dim) * step, *tensor.stride()[dim + 1 :]],
+                tensor.storage_offset() + start * tensor.stride(dim),
+            )
+            dim += 1
+        elif one is None:
+            tensor = tensor.unsqueeze(dim)
+            dim += 1
+        elif one is Ellipsis:
+            dim = tensor.ndim - sum(later is not None for later in given[place + 1 :])
+        else:  # a number, or a tensor of none: on a GPU its number would be waited for
+            tensor = tensor.select(dim, int(one))
+    return tensor
+
+
+def _put(tensor: Tensor, index: Any, value: Any) -> None:
+    """`tensor[index] = value`."""
+    place = _indexed(tensor, index)
+    place.copy_(value) if isinstance(value, Tensor) else place.fill_(value)
+
+
+def _contiguous(tensor: Tensor, *, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
+    """`tensor.contiguous()`."""
+    same = tensor.is_contiguous(memory_format=memory_format)
+    return tensor if same else torch.ops.aten.clone(tensor, memory_format=memory_format)
+
+
+class Elsewhere(TorchDispatchMode):
+    """A GPU without contents; `waits` are the operations at which a processor would wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[str] = []
+        self._fake = FakeTensorMode(allow_non_fake_inputs=True)
+        self._patched = ExitStack()
+
+    def __enter__(self) -> Elsewhere:
+        torch._C._ensureCUDADeviceGuardSet()
+        self._patched.enter_context(mock.patch.object(torch.cuda, "_lazy_init", lambda: None))
+        self._patched.enter_context(mock.patch.object(torch, "tensor", _sent(torch.tensor)))
+        self._patched.enter_context(mock.patch.object(Tensor, "pin_memory", lambda tensor: tensor))
+        # These ask for the real device on their way, whose guard is not there.
+        for name, stand in {"__getitem__": _indexed, "__setitem__": _put, "contiguous": _contiguous}.items():
+            self._patched.enter_context(mock.patch.object(FakeTensor, name, stand, create=True))
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._patched.close()
+
+    def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A tensor there."""
+        with self._fake:
+            return torch.empty(shape, dtype=dtype, device=DEVICE)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = tree_flatten((args, kwargs))[0]
+        there = any(isinstance(one, FakeTensor) for one in given)
+        goes = any(isinstance(one, torch.device) and one.type == "cuda" for one in given)
+        if not there and not goes:
+            return func(*args, **kwargs)
+        if goes and not there and any(isinstance(one, Tensor) for one in given) and not kwargs.get("non_blocking"):
+            self.waits.append(str(func))
+        if there and any(isinstance(one, torch.device) and one.type == "cpu" for one in given):
+            self.waits.append(str(func))
+        args, kwargs = tree_map(self._faked, (args, kwargs))
+        with self._fake:
+            return func(*args, **kwargs)
+
+    def _faked(self, value: Any) -> Any:
+        plain = isinstance(value, Tensor) and not isinstance(value, FakeTensor)
+        return self._fake.from_tensor(value) if plain else value
