@@ -309,6 +309,11 @@ def ray_data() -> Any:
     return import_module("ray.data")
 
 
+def ray_train() -> tuple[Any, Any]:
+    """Ray's part for training, and its torch side."""
+    return import_module("ray.train"), import_module("ray.train.torch")
+
+
 def _check_token() -> None:
     """The token opens the whole cluster: nobody else on this machine may read it."""
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")

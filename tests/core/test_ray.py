@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from controlnet_core.datasets.example_circles import Circles
 from controlnet_core.domain import picture
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.job import Event
@@ -24,6 +25,7 @@ from controlnet_core.execution.queue import Queue
 from controlnet_core.execution.ray_cluster import RayCluster
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
+from controlnet_core.training.run import to_toml
 from tests.core.strokes_engine import StrokesEngine
 from tests.core.test_worker import ENGINE, RECIPE, Shop, until
 from tests.ports import free_port
@@ -230,3 +232,42 @@ def test_a_token_that_the_cluster_does_not_know_is_refused_in_a_sentence(
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     with pytest.raises(StudioError, match="does not know our token"):
         RayCluster(cluster.address, ENGINE, log=tmp_path / "log", read=lambda _digest: b"").connect()
+
+
+def test_two_processes_of_the_cluster_train_one_network_and_go_on_when_one_is_killed(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    from tests.core.small import save_small_model
+    from tests.training.test_runs import Studio, config, losses
+
+    folder = tmp_path / "models"
+    save_small_model(folder / "checkpoints" / "tiny")
+    studio, data = Studio(tmp_path / "studio", folder), tmp_path / "fill"
+    Circles(64).write(data, 10, free_min_bytes=0)
+    shared = {"steps": 12, "prompt_dropout": 0.0, "ema": 0.0}
+    two, one = config(data, "two", **shared), config(data, "one", accumulate=2, **shared)
+    file = tmp_path / "two.toml"
+    file.write_text(to_toml(two))
+    where = {
+        "STUDIO_DATA": str(studio.settings.data),
+        "STUDIO_MODELS": str(studio.settings.models),
+        "STUDIO_FREE_MB": "0",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "webapp", "train", str(file), "--ray", "2"],
+        cwd=ROOT,
+        env=os.environ | where | {"RAY_ADDRESS": cluster.address},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    run = studio.run(two)
+    until(lambda: run.status().step >= 6 or process.poll() is not None, 200)
+    killed = run.status().pid
+    os.kill(killed, signal.SIGKILL)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert run.status().state == "done"
+    assert run.status().pid != killed
+    studio.train(one)
+    np.testing.assert_allclose(losses(run), losses(studio.run(one)), rtol=1e-3)

@@ -10,18 +10,21 @@ import logging
 import os
 import signal
 import sqlite3
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import annotator
 from controlnet_core.datasets import Pairs, open_folder
 from controlnet_core.datasets.example_circles import Circles
 from controlnet_core.datasets.gallery_pairs import KeptPairs
-from controlnet_core.domain.errors import InputError
+from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.storage import store
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
-from controlnet_core.training.run import APART, Config, Run, Status
+from controlnet_core.training.run import APART, Config, Run, Status, parse, to_toml
 from paperworld.world.pairs import HELD_OUT, WorldPairs
 from webapp.application.settings import Settings
 
@@ -81,6 +84,40 @@ def main(config: Config, settings: Settings, say: Callable[[str], None], run: Ru
     return run_training(run, around)
 
 
+def on_cluster(config: Config, settings: Settings, run: Run, processes: int) -> Status:
+    """Train in several processes of a Ray cluster, whose nodes see the run's folder, the data and the models under the same paths.
+
+    The losses are those of one process with all their batches. When a process dies all begin again from the checkpoint.
+    """
+    from controlnet_core.execution.ray_train import together
+
+    source = Path(config.data.source)
+    if source.exists():  # another node has another working folder
+        config = config.model_copy(update={"data": config.data.model_copy(update={"source": str(source.resolve())})})
+    where = {
+        "STUDIO_DATA": settings.data,
+        "STUDIO_MODELS": settings.models,
+        "STUDIO_FREE_MB": settings.free_min_bytes >> 20,
+    }
+    given = {"config": to_toml(config), "environment": {name: str(value) for name, value in where.items()}}
+    together(_on_node, given, processes, run.folder / "ray")
+    status = run.status()
+    if status.state == "failed":
+        raise StudioError(status.text, status.hint)
+    return status
+
+
+def _on_node(given: Mapping[str, Any]) -> None:
+    """One of the processes. What fails is told in the run's folder, and does not begin again."""
+    os.environ.update(given["environment"] | {APART: "1"})
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    with suppress(StudioError):
+        main(parse(given["config"].encode()), Settings.from_environment(), lambda _text: None)
+
+
 class Busy:
     """Says why the device is wanted: pictures go first. Asks the studio's queue, if a studio runs at all."""
 
@@ -112,6 +149,7 @@ class _Stop:
 def _stop_signal() -> _Stop:
     """Ctrl-C and termination end a training in good order, after the step that runs."""
     stop = _Stop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    if threading.current_thread() is threading.main_thread():  # on a cluster it is not
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
     return stop

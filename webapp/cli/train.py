@@ -13,6 +13,10 @@ from webapp.cli.words import told
 
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What decides the training: docs/training.md.")],
+    ray: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Train in N processes of the Ray cluster that this machine is part of."),
+    ] = 0,
     nice: Annotated[int, typer.Option(min=0, max=19, help="How far to stand back behind other programs.")] = 0,
 ) -> None:
     """Train a ControlNet. Ctrl-C keeps the checkpoint; the same command goes on from it.
@@ -34,6 +38,9 @@ def train(
         run = Run(settings.data / "training" / wanted.name)
         if int(os.environ.get("RANK", "0")) == 0:
             print(f"{wanted.title or wanted.name}: {run.folder}", flush=True)
-        status = training_setup.main(wanted, settings, lambda text: print(text, flush=True), run)
+        if ray:
+            status = training_setup.on_cluster(wanted, settings, run, ray)
+        else:
+            status = training_setup.main(wanted, settings, lambda text: print(text, flush=True), run)
         if status.result and int(os.environ.get("RANK", "0")) == 0:
             print(settings.models / "controlnet" / status.result)
