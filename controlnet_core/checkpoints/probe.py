@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 
 from controlnet_core.checkpoints import lora_keys
 from controlnet_core.checkpoints.ldm_keys import is_adapter, is_union
-from controlnet_core.checkpoints.safetensors_header import AGAIN, ORDINARY, read_header, sniff
+from controlnet_core.checkpoints.safetensors_header import AGAIN, ORDINARY, read_header, read_shapes, shapes_of, sniff
 from controlnet_core.domain.errors import ModelError, StudioError
 from controlnet_core.families import (
     Shapes,
@@ -122,9 +122,8 @@ def check(path: Path) -> ModelProbe:
             return _folder(path)
         if sniff(path) == "safetensors":
             header = read_header(path)
-            entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
-            precision = Counter(entry.get("dtype") for entry in entries.values())
+            shapes = shapes_of(header)
+            precision = Counter(header[name].get("dtype") for name in shapes)
             found = judge(path.name, shapes, precision.most_common(1)[0][0] if precision else "")
             return _told(found, header.get("__metadata__"))
         return _pickle(path)
@@ -343,9 +342,7 @@ def _folder(path: Path) -> ModelProbe:
 def _network(path: Path, config: dict[str, Any]) -> ModelProbe:
     """The verdict about a folder of what carries a condition: its tensors tell more than its configuration does."""
     files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".safetensors")
-    shapes = {
-        name: tuple(entry["shape"]) for file in files for name, entry in read_header(file).items() if "shape" in entry
-    }
+    shapes = {name: shape for file in files for name, shape in read_shapes(file).items()}
     if config.get("_class_name") == "T2IAdapter":
         channels, side = int(config.get("in_channels", 3)), int(config.get("downscale_factor", 8))
         key = _of_adapter({"conv_in.weight": (0, channels * side**2)})

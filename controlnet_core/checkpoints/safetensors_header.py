@@ -44,6 +44,16 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor in a file. Raises as `read_header` does."""
+    return shapes_of(read_header(path))
+
+
+def shapes_of(header: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name -> shape, from what `read_header` gave."""
+    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+
+
 def _end(entry: Any) -> int:
     begin, end = entry["data_offsets"]
     if not isinstance(entry["dtype"], str) or any(

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from controlnet_core.checkpoints.checkpoint_reader import read_tensors
-from controlnet_core.checkpoints.safetensors_header import AGAIN, read_header
+from controlnet_core.checkpoints.safetensors_header import AGAIN, read_header, shapes_of
 from controlnet_core.domain.errors import ModelError, ModelMissing, NoSpace
 from controlnet_core.storage import store
 
@@ -174,8 +174,7 @@ def _bytes_of(entry: TensorEntry) -> Iterator[memoryview]:
 def _open(path: Path) -> Weights:
     if path.suffix.lower() == ".safetensors":
         header = read_header(path)
-        shapes = {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
-        return Weights(path.name, shapes, _reader(path, header))
+        return Weights(path.name, shapes_of(header), _reader(path, header))
     tensors = read_tensors(path)
     return Weights(path.name, {name: tuple(one.shape) for name, one in tensors.items()}, tensors.__getitem__)
 

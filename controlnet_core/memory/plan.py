@@ -17,7 +17,8 @@ from typing import Any, Literal
 import psutil
 
 from controlnet_core.checkpoints import lora_keys
-from controlnet_core.checkpoints.safetensors_header import read_header
+from controlnet_core.checkpoints.safetensors_header import read_shapes
+from controlnet_core.domain import amounts
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.options import EngineOptions
 from controlnet_core.domain.recipe import Recipe
@@ -155,14 +156,15 @@ def estimate(recipe: Recipe, facts: ModelFacts, device: str, room_bytes: int, fi
     plans = ladder(device, first)
     need = {plan.name: needed(recipe, facts, device, plan) for plan in plans}
     fits = next((plan for plan in plans if need[plan.name] <= room_bytes), None)
-    room = f"{_gb(room_bytes)} are free"
+    room = f"{amounts.size(room_bytes)} are free"
     if fits is None:
         least = min(need.values())
-        text = f"This needs about {_gb(least)}, but {room}: make the picture smaller or use fewer controls."
+        text = f"This needs about {amounts.size(least)}, but {room}: make the picture smaller or use fewer controls."
     elif fits is plans[0]:
-        text = f"This takes about {_gb(need[fits.name])} of memory; {room}."
+        text = f"This takes about {amounts.size(need[fits.name])} of memory; {room}."
     else:
-        text = f"This would take {_gb(need[plans[0].name])} and {room}; {fits.words} it takes {_gb(need[fits.name])}."
+        text = f"This would take {amounts.size(need[plans[0].name])} and {room}; {fits.words} "
+        text += f"it takes {amounts.size(need[fits.name])}."
     few = precision.asked()
     unsuited = few is not None and not precision.native(device, few)
     if unsuited:
@@ -321,7 +323,7 @@ def _shapes(path: Path) -> dict[str, Sequence[int]]:
     shapes: dict[str, Sequence[int]] = {}
     for file in files:
         if file.suffix.lower() == ".safetensors":
-            shapes |= {name: entry["shape"] for name, entry in read_header(file).items() if name != "__metadata__"}
+            shapes |= read_shapes(file)
     return shapes
 
 
@@ -375,10 +377,6 @@ def chosen(recipe: Recipe, catalog: Catalog, device: str, room_bytes: int) -> st
     except (StudioError, OSError, KeyError, IndexError, ValueError, TypeError):
         return asked  # loading says it better
     return found.plan.name if found.plan else ladder(device, asked)[-1].name
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{max(1, round(size / 1e6))} MB"
 
 
 def describe(found: Estimate) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 
-from controlnet_core.checkpoints.safetensors_header import read_header
+from controlnet_core.checkpoints.safetensors_header import read_shapes
 from controlnet_core.domain.errors import InputError, ModelError, NoSpace
 from controlnet_core.execution.devices import Device, borrow, is_borrowed
 from controlnet_core.families import family
@@ -272,16 +273,7 @@ def _count(folder: Path) -> int:
     total = 0
     for file in folder.glob("*.safetensors"):
         try:
-            total += sum(
-                _product(entry["shape"]) for name, entry in read_header(file).items() if name != "__metadata__"
-            )
+            total += sum(map(prod, read_shapes(file).values()))
         except (ModelError, KeyError, TypeError, OSError):
             continue
     return total
-
-
-def _product(shape: Sequence[int]) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size

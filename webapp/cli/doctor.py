@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from controlnet_core.domain import amounts
 from webapp.application.settings import ROOT, Settings, home
 
 Grade = Literal["ok", "note", "wrong"]
@@ -133,9 +134,11 @@ def _memory() -> Finding:
     import psutil
 
     memory = psutil.virtual_memory()
-    said = f"{_gb(memory.available)} of {_gb(memory.total)} free, {os.cpu_count()} cores"
+    said = f"{amounts.size(memory.available)} of {amounts.size(memory.total)} free, {os.cpu_count()} cores"
     if memory.available < MEMORY_MIN:
-        return Finding("memory", "note", said, f"Close other programs: {_gb(MEMORY_MIN)} are needed to draw at ease.")
+        return Finding(
+            "memory", "note", said, f"Close other programs: {amounts.size(MEMORY_MIN)} are needed to draw at ease."
+        )
     return Finding("memory", "ok", said)
 
 
@@ -143,13 +146,13 @@ def _folder(name: str, folder: Path, free_min_bytes: int) -> Finding:
     """Whether a folder that need not exist yet can be written to, and has room."""
     place = next(one for one in (folder, *folder.parents) if one.exists())
     free = shutil.disk_usage(place).free
-    said = f"{folder}, {_gb(free)} free"
+    said = f"{folder}, {amounts.size(free)} free"
     variable = "STUDIO_DATA" if name == "drawings" else "STUDIO_MODELS"
     if not os.access(place, os.W_OK | os.X_OK):
         return Finding(name, "wrong", f"{said}, but it cannot be written to", f"Name another one: {variable}=FOLDER.")
     if free < free_min_bytes:
         cure = f"Free some space, name another folder ({variable}), or leave less to others (STUDIO_FREE_MB)."
-        return Finding(name, "wrong", f"{said}; {_gb(free_min_bytes)} stay reserved for other programs", cure)
+        return Finding(name, "wrong", f"{said}; {amounts.size(free_min_bytes)} stay reserved for other programs", cure)
     return Finding(name, "ok", said)
 
 
@@ -206,13 +209,9 @@ def _device() -> Finding:
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
         return Finding(
-            "device", "ok", f"{said}, " + ", ".join(f"{one.name} ({_gb(one.total_memory)})" for one in names)
+            "device", "ok", f"{said}, " + ", ".join(f"{one.name} ({amounts.size(one.total_memory)})" for one in names)
         )
     if shutil.which("nvidia-smi"):
         cure = "Install torch 2.13.0 for CUDA (https://pytorch.org), and a driver that fits it."
         return Finding("device", "note", f"{said} sees no GPU although a driver is here; the CPU draws.", cure)
     return Finding("device", "ok", f"{said}, no GPU: the CPU draws.")
-
-
-def _gb(count: float) -> str:
-    return f"{count / 2**30:.1f} GB"

@@ -10,6 +10,7 @@ from typing import get_args
 import streamlit as st
 
 import components
+from controlnet_core.domain import amounts
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import SEED_MAX
 from controlnet_core.models.catalog import Catalog, ModelCard
@@ -172,8 +173,9 @@ def _offer(studio: Studio, at: Bench, wanted: Making) -> None:
 def _sentence(studio: Studio, found: Cost) -> str:
     place = found.place.relative_to(_catalog(studio).models)
     return plain(
-        f"Reads {_gb(found.reads)} and writes {_gb(found.writes)} into models/{place} ({_gb(found.free)} free); "
-        f"about {_time(found.seconds)} in the background, with less than 1 GB of memory."
+        f"Reads {amounts.size(found.reads)} and writes {amounts.size(found.writes)} "
+        f"into models/{place} ({amounts.size(found.free)} free); "
+        f"about {amounts.duration(found.seconds)} in the background, with less than 1 GB of memory."
     )
 
 
@@ -270,11 +272,3 @@ def _panes(studio: Studio, at: Bench, titles: tuple[str, str]) -> None:
 
 def _catalog(studio: Studio) -> Catalog:
     return studio.catalog
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{max(1, round(size / 1e6))} MB"
-
-
-def _time(seconds: float) -> str:
-    return f"{round(seconds)} s" if seconds < 90 else f"{round(seconds / 60)} min"

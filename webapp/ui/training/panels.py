@@ -13,6 +13,7 @@ from typing import Any
 import streamlit as st
 from pydantic import ValidationError
 
+from controlnet_core.domain import amounts
 from controlnet_core.domain.errors import InputError
 from controlnet_core.models.catalog import ModelCard
 from controlnet_core.training import run as runs
@@ -253,8 +254,9 @@ def _start(studio: Studio, asked: Config | None) -> None:
             cost = here.cost(asked, device)
             said = "measured here" if cost.measured else "a rough guess; after a few steps it is measured"
             st.markdown(
-                f"About **{_memory(cost.memory_mib)}** {places([device])} and **{_time(cost.step_s * asked.training.steps)}** "
-                f"({_time(cost.step_s)} a step, {said})."
+                f"About **{amounts.size(cost.memory_mib << 20)}** {places([device])} and "
+                f"**{amounts.duration(cost.step_s * asked.training.steps)}** "
+                f"({amounts.duration(cost.step_s)} a step, {said})."
             )
         own = here.device()
         where = f"has {own.name} for itself" if own is not None else "pauses while pictures are made"
@@ -382,11 +384,11 @@ def _facts(config: Config, status: Status) -> str:
     over = status.state in runs.OVER
     facts = [f"step {status.step} of {steps}" if status.step else f"{steps} steps"]
     if status.step:
-        facts.append(f"in {_time(status.seconds)}" if over else f"{_time(status.seconds)} so far")
+        facts.append(f"in {amounts.duration(status.seconds)}" if over else f"{amounts.duration(status.seconds)} so far")
     if status.step and status.state in ("training", "sampling", "waiting"):
-        facts.append(f"about {_time(status.seconds / status.step * (steps - status.step))} to go")
+        facts.append(f"about {amounts.duration(status.seconds / status.step * (steps - status.step))} to go")
     if status.memory_mib:
-        facts.append(_memory(status.memory_mib))
+        facts.append(amounts.size(status.memory_mib << 20))
     return " · ".join([*facts, status.device] if status.device else facts)
 
 
@@ -449,16 +451,3 @@ def _sheet(run: Run, looks: list[Samples], stream: str) -> str:
         )
         rows.append(f'<tr><td class="words">{words}</td>{cells}</tr>')
     return f'<div class="scroll"><table class="sheet">{"".join(rows)}</table></div>'
-
-
-def _memory(mib: int) -> str:
-    return f"{mib / 1024:.1f} GB" if mib >= 1024 else f"{mib} MB"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes = seconds / 60
-    if minutes < 90:
-        return f"{minutes:.0f} min"
-    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 1440:.0f} days"
