@@ -116,6 +116,18 @@ def test_the_picture_follows_before_the_pen_is_lifted(live: Page, server: Server
     live.get_by_role("slider", name="Under the lines").press("End")
     expect(live.locator(".paper canvas.live")).to_be_visible()
     live.get_by_role("slider", name="Under the lines").press("Home")
+    # A film of what is drawn from now on, for whoever asks.
+    live.get_by_role("button", name="Record a film").click()
+    live.locator(".studio[data-ready]").focus()
+    for _ in range(2):
+        live.keyboard.press("Control+i")
+        live.wait_for_timeout(300)
+        phase(live, "done")
+    with live.expect_download() as film:
+        live.get_by_role("button", name="Stop and download").click()
+    assert film.value.suggested_filename == "live.webm"
+    data = film.value.path().read_bytes()
+    assert data[:4] == b"\x1aE\xdf\xa3" and len(data) > 2000
     # Kept is the very picture that is shown, with its seed, and live goes on after it.
     live.locator(".studio[data-ready]").focus()
     live.keyboard.press("Shift+N")

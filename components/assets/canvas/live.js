@@ -43,7 +43,7 @@ export class Live {
     // A document that fills its canvas would hide the picture: it lies over it.
     this.#canvas.style.zIndex = ["classes", "rgb", "rgba"].includes(this.#shell.editor.kind) ? "1" : "";
     this.#deaf = link.listen(() => this.#show());
-    link.start({ paper: true, whole: () => this.#whole(), changes: () => this.#changes(), keep: (seed) => this.#shell.generate(seed) });
+    link.start({ paint: (...at) => this.#paint(...at), whole: () => this.#whole(), changes: () => this.#changes(), keep: (seed) => this.#shell.generate(seed) });
     this.#show();
   }
 
@@ -99,6 +99,17 @@ export class Live {
     const part = new Uint8Array((x1 - x0) * (y1 - y0));
     for (let y = y0, at = 0; y < y1; y++, at += x1 - x0) part.set(pixels.subarray(y * width + x0, y * width + x1), at);
     return { rects: [rect], packed: through(new CompressionStream("deflate"), part) };
+  }
+
+  /** The sheet as one sees it, with what is drawn over it (joints, the pen) and without the picture under it. */
+  #paint(context, width, height) {
+    const { stage, paper } = this.#shell;
+    const { x, y, zoom, pixelRatio, width: wide, height: tall } = stage.view;
+    context.fillStyle = getComputedStyle(paper).backgroundColor;
+    context.fillRect(0, 0, width, height);
+    for (const { canvas } of stage.layers) context.drawImage(canvas, 0, 0, width, height);
+    const cut = [x, y, wide * zoom, tall * zoom].map((length) => length * pixelRatio);
+    context.drawImage(stage.overlay, cut[0], cut[1], cut[2], cut[3], 0, 0, width, height);
   }
 
   // ---- the picture under the lines

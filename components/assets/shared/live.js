@@ -38,7 +38,8 @@ export function liveLink(url) {
  * @typedef {object} LiveDrawing
  * @property {() => Promise<Bytes>} whole
  * @property {() => {rects: Rect[], packed: Promise<Bytes>} | null} changes
- * @property {boolean} [paper]  whether the picture can lie under its lines
+ * @property {(context: CanvasRenderingContext2D, width: number, height: number) => void} [paint]  the sheet, at a size; whoever
+ *   has one can show the picture under its lines
  * @property {(seed: number) => void} keep  make the picture with this seed, to be kept
  */
 
@@ -92,7 +93,18 @@ export class LiveLink {
   }
 
   get hasPaper() {
-    return !!this.#drawing?.paper;
+    return !!this.#drawing?.paint;
+  }
+
+  /**
+   * Paint the sheet as it is now, at a size.
+   *
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} width
+   * @param {number} height
+   */
+  paintSheet(context, width, height) {
+    this.#drawing?.paint?.(context, width, height);
   }
 
   /** Milliseconds that the picture lies behind the drawing; of the last one how long it took, when it shows all there is. */

@@ -1,7 +1,8 @@
 /** The result pane while Live is on: the newest picture, one honest dot, and what can be done with it. */
 
-import { element, iconButton, slider } from "../../shared/controls.js";
+import { describe, element, iconButton, slider } from "../../shared/controls.js";
 import { liveLink } from "../../shared/live.js";
+import { Film } from "./film.js";
 
 /** @type {Record<import("../../shared/live.js").LivePhase, string>} */
 const WORDS = {
@@ -35,6 +36,8 @@ export class LiveView {
   #deaf = () => {};
   #show;
   #shown = null;
+  /** @type {Film | null} */
+  #film = null;
 
   /** @param {() => void} show  called when the pane has something else to show */
   constructor(show) {
@@ -45,7 +48,10 @@ export class LiveView {
     this.under = slider({ id: "live-under", label: "Under the lines", min: 0, max: 1, step: 0.05, value: 0,
       format: (value) => `${Math.round(value * 100)} %`, onInput: (value) => this.link?.showUnder(value) });
     this.under.classList.add("under");
+    this.record = iconButton({ id: "live-film", label: "Record a film", icon: "record", run: () => this.#record() });
+    this.record.hidden = !Film.possible;
     this.buttons = [
+      this.record,
       iconButton({ id: "live-seed", label: "Next seed", icon: "dice", keys: ["Shift+N"], run: () => this.link?.nextSeed() }),
       iconButton({ id: "live-keep", label: "Keep: make it for the gallery", icon: "pin", keys: ["Shift+Enter"], run: () => this.link?.keep() }),
     ];
@@ -64,6 +70,7 @@ export class LiveView {
     const link = url ? liveLink(url) : null;
     if (link === this.link) return;
     this.#deaf();
+    this.#film?.stop();
     this.link = link;
     this.leads = false;
     this.#shown = null;
@@ -80,6 +87,30 @@ export class LiveView {
 
   leave() {
     this.#deaf();
+    this.#film?.stop();
+  }
+
+  /** From the first press to the second: the sheet and the picture, as a film to download. */
+  #record() {
+    if (this.#film) return this.#film.stop();
+    if (!this.link?.picture || !this.link.hasPaper) return undefined;
+    this.#film = new Film(this.link, (film) => {
+      this.#film = null;
+      this.#showRecording();
+      const link = element("a", { href: URL.createObjectURL(film), download: "live.webm" });
+      this.canvas.after(link);
+      link.click();
+      link.remove();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    });
+    return this.#showRecording();
+  }
+
+  #showRecording() {
+    const on = !!this.#film;
+    this.record.setAttribute("aria-pressed", String(on));
+    this.record.setAttribute("aria-label", on ? "Stop and download the film" : "Record a film");
+    describe(this.record, on ? "Stop and download the film" : "Record a film");
   }
 
   #heard() {
@@ -91,8 +122,10 @@ export class LiveView {
     if (this.word.textContent !== told) this.word.textContent = told;
     this.under.classList.toggle("none", !this.link.hasPaper);
     this.beat.title = phase === "failed" ? word : "";
+    if (phase !== "done") this.#film?.touch();
     if (picture === this.#shown) return;
     this.#shown = picture;
+    this.#film?.touch();
     if (picture) {
       if (this.canvas.width !== picture.width || this.canvas.height !== picture.height) {
         this.canvas.width = picture.width;
