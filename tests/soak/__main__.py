@@ -13,7 +13,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.soak import disk, far, farewell, files, fuzz, kills, load, memory, pictures, silence, sockets, steady
+from tests.soak import (
+    crowd,
+    disk,
+    far,
+    farewell,
+    files,
+    fuzz,
+    kills,
+    load,
+    memory,
+    pictures,
+    silence,
+    sockets,
+    steady,
+    worst_tables,
+)
 from tests.soak.row import Row
 from tests.soak.server import running
 
@@ -48,6 +63,8 @@ def main() -> int:
         "fuzz": lambda: fuzz.check(given.examples),
         "websocket": lambda: hostile(folder / "websocket", given.messages),
         "pictures": pictures.check,
+        "tables": lambda: worst_tables.check(folder / "tables", 100),
+        "crowd": lambda: crowd.check(folder / "crowd", 500),
         "silence": lambda: silence.check(folder / "silence"),
         "end": lambda: farewell.check(folder / "end"),
         "steady": lambda: steady.check(folder / "steady", 60 * given.minutes),

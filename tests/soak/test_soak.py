@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak import disk, farewell, files, fuzz, kills, load, memory, sockets
+from tests.soak import crowd, disk, farewell, files, fuzz, kills, load, memory, sockets
 from tests.soak.row import Row
 from tests.soak.server import running
 
@@ -58,7 +58,7 @@ def test_memory_that_runs_out_in_each_module(tmp_path: Path) -> None:
 
 def test_hostile_values_on_a_running_studio(tmp_path: Path) -> None:
     with running(tmp_path) as studio:
-        passed(sockets.check(studio.url, studio.log, messages=6))
+        passed(sockets.check(studio.url, studio.log, messages=6), crowd.foreign(studio, 30), crowd.streams(studio, 30))
 
 
 def test_the_end_is_quick_and_clean(tmp_path: Path) -> None:
