@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -131,10 +132,15 @@ def test_what_cannot_be_done_is_one_sentence(studio: Studio, asked: dict[str, An
 def test_an_interrupt_stops_the_job(studio: Studio) -> None:
     def interrupt(step: int, _steps: int) -> None:
         if step == 1:
-            threading.Timer(0, lambda: os.kill(os.getpid(), 2)).start()
+            threading.Timer(0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 
-    with pytest.raises(KeyboardInterrupt):
-        studio.generate("slow=0.1", steps=100, on_step=interrupt)
+    # As in a script: a server that runs in this process would end its streams for good.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            studio.generate("slow=0.1", steps=100, on_step=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
     end = time.monotonic() + 30
     while studio._studio.queue.open():
         assert time.monotonic() < end
