@@ -12,6 +12,7 @@ from importlib import import_module
 
 from controlnet_core.families.base import (
     UNKNOWN,
+    Added,
     Capability,
     Family,
     Latent,
@@ -23,8 +24,8 @@ from controlnet_core.families.base import (
 )
 
 __all__ = [
-    "UNKNOWN", "Capability", "Family", "Latent", "Shapes", "TextEncoder", "Traits", "families", "family", "named", "recognised",
-    "traits_of", "traits_of_config",
+    "UNKNOWN", "Added", "Capability", "Family", "Latent", "Shapes", "TextEncoder", "Traits", "families", "family", "named",
+    "recognised", "traits_of", "traits_of_config",
 ]  # fmt: skip
 
 

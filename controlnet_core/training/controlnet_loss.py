@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from controlnet_core.checkpoints.transfer import hint_widths
+from controlnet_core.families import Added
 from controlnet_core.models.diffusers_setup import ControlNetModel, UNet2DConditionModel, scheduler
 from controlnet_core.models.loading import Base
 from controlnet_core.training.loop import Group
@@ -44,7 +45,8 @@ class ControlNetLoss(nn.Module):
     """Base U-Net and ControlNet as one module: `forward(batch)` is the loss of a batch.
 
     A batch holds latents, noise (B,C,h,w), times, signal, spread, weight (B), context (B,tokens,width) and hint
-    (B,3,H,W) in [0, 1]. What `settings` locks takes no gradient.
+    (B,3,H,W) in [0, 1]; of families that take it, what
+    is added to the text (`families.Added`), (B,n). What `settings` locks takes no gradient.
     """
 
     def __init__(
@@ -87,9 +89,14 @@ class ControlNetLoss(nn.Module):
         """What the original's sd_locked = False sets free."""
         return [part for part in (self.unet.up_blocks, self.unet.conv_norm_out, self.unet.conv_out) if part is not None]
 
-    def predict(self, noisy: Tensor, times: Tensor, context: Tensor, hint: Tensor) -> Tensor:
-        """The network's output (B,C,h,w), whatever it predicts."""
-        downs, middle = self.control(noisy, times, context, controlnet_cond=hint, return_dict=False)
+    def predict(
+        self, noisy: Tensor, times: Tensor, context: Tensor, hint: Tensor, added: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """The network's output (B,C,h,w), whatever it predicts; `added` is as in `Conditioning`."""
+        more = dict(added or {}) or None
+        downs, middle = self.control(
+            noisy, times, context, controlnet_cond=hint, added_cond_kwargs=more, return_dict=False
+        )
         if self.settings.middle_only:
             # diffusers ignores the middle unless it gets the others too.
             downs = [middle.new_zeros(1) for _ in downs]
@@ -97,6 +104,7 @@ class ControlNetLoss(nn.Module):
             noisy,
             times,
             context,
+            added_cond_kwargs=more,
             down_block_additional_residuals=downs,
             mid_block_additional_residual=middle,
             return_dict=False,
@@ -108,7 +116,8 @@ class ControlNetLoss(nn.Module):
         signal, spread = batch["signal"].view(-1, 1, 1, 1), batch["spread"].view(-1, 1, 1, 1)
         noisy = signal * latents + spread * noise
         target = wanted(self.prediction, latents, noise, signal, spread)
-        output = self.predict(noisy, batch["times"], batch["context"], batch["hint"])
+        added = {name: batch[name] for name in get_args(Added) if name in batch}
+        output = self.predict(noisy, batch["times"], batch["context"], batch["hint"], added)
         error = (output.float() - target).square().mean((1, 2, 3))
         return (error * batch["weight"]).mean()
 

@@ -165,9 +165,10 @@ class ControlDataLoader:
             # Not kept for later batches: between the large buffers that come and go here, small ones that stay would keep
             # the allocator from using any room twice (14 GB after 1,000 batches of 512 px).
             texts = {prompt: self._embedded(prompt) for prompt in dict.fromkeys(prompts)}
+            hint = _stacked([one.source for one in examples])
             return {
-                "hint": _stacked([one.source for one in examples]),
-                "context": torch.stack([texts[prompt] for prompt in prompts]),
+                "hint": hint,
+                **self._texts(torch.stack([texts[prompt] for prompt in prompts]), hint),
                 "target": _stacked([one.target for one in examples]) * 2 - 1,
             }
         found = [self._readable(place) for place in places]
@@ -176,9 +177,10 @@ class ControlDataLoader:
         # The last row is that of the empty prompt.
         rows = [-1 if dropped else int(self.cache.rows[place]) for place, dropped in zip(places, drop, strict=True)]
         latents = torch.from_numpy(np.stack([self._latent(place) for place in places]).astype(np.float32))
+        hint = _stacked(hints)
         return {
-            "hint": _stacked(hints),
-            "context": torch.from_numpy(self.cache.texts[rows].astype(np.float32)),
+            "hint": hint,
+            **self._texts(torch.from_numpy(self.cache.texts[rows].astype(np.float32)), hint),
             "latents": latents,
             **self._noise(number, latents),
         }
@@ -229,8 +231,22 @@ class ControlDataLoader:
         return {"latents": vae.encode(self.base.vae, target.to(self.base.vae.device)).cpu()}
 
     def _embedded(self, prompt: str) -> Tensor:
+        """A text as one row of numbers: its hidden states, and behind them the pooled output of families that take it."""
         with torch.no_grad():
-            return encode_text(self.base, prompt).context[0].float().cpu().clone()
+            found = encode_text(self.base, prompt)
+            pooled = [found.added["text_embeds"][0]] if "text_embeds" in found.added else []
+            return torch.cat([found.context[0].flatten(), *pooled]).float().cpu().clone()
+
+    def _texts(self, rows: Tensor, hint: Tensor) -> dict[str, Tensor]:
+        """What the networks read of texts (`_embedded`, one below the other), at the size of the pictures."""
+        tokens, width = _context_shape(self.base)
+        found = {"context": rows[:, : tokens * width].reshape(-1, tokens, width)}
+        if "text_embeds" in self.base.family.added:
+            found["text_embeds"] = rows[:, tokens * width :]
+        if "time_ids" in self.base.family.added:
+            height, width = hint.shape[-2:]
+            found["time_ids"] = torch.tensor([[height, width, 0, 0, height, width]]).expand(len(rows), -1).float()
+        return found
 
     def _latent(self, place: int) -> NDArray[np.float16]:
         assert self.cache is not None
@@ -280,15 +296,27 @@ def _open_cache(folder: Path, base: Base) -> Cache:
     sizes = [
         base.channels * (height // base.vae_scale_factor) * (width // base.vae_scale_factor) for width, height in shapes
     ]
-    tokens, width = base.text_encoder.config.max_position_embeddings, base.text_encoder.config.hidden_size
     texts = np.memmap(folder / "texts.f16", np.float16, "r")
     return Cache(
         latents=np.memmap(folder / "latents.f16", np.float16, "r"),
         starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        texts=texts.reshape(-1, tokens, width),
+        texts=texts.reshape(-1, _text_numbers(base)),
         rows=np.load(folder / "rows.npy"),
         shapes=shapes,
     )
+
+
+def _context_shape(base: Base) -> tuple[int, int]:
+    """Tokens of a text, and the width of its hidden states: encoders stand side by side."""
+    configs: list[Any] = [encoder.config for encoder in base.text_encoders]
+    return int(configs[0].max_position_embeddings), sum(int(config.hidden_size) for config in configs)
+
+
+def _text_numbers(base: Base) -> int:
+    """How many numbers a text is in the cache."""
+    tokens, width = _context_shape(base)
+    pooled = sum(int(encoder.config.projection_dim) for facts, encoder, _ in base.texts if facts.pooled)
+    return tokens * width + pooled
 
 
 def _stacked(pictures: Sequence[Rgb]) -> Tensor:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from controlnet_core.datasets import Example, Pairs, checks
 from controlnet_core.diffusion import schedulers, vae
-from controlnet_core.diffusion.conditioning import encode_text
+from controlnet_core.diffusion.conditioning import Reading, encode_pair
 from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, levels_of, sample
 from controlnet_core.domain import picture
 from controlnet_core.domain.control import ControlType
@@ -387,12 +387,12 @@ class _Validator:
         for helper in helpers:
             helper.to(device)
         hint = embed_hint(network, vae.from_rgb(example.source, device))
-        conditional = encode_text(base, example.prompt)
-        unconditional = encode_text(base, "") if watch.guidance != 1 else None
+        height, width = example.source.shape[:2]
+        both = encode_pair(base, example.prompt, "", Reading(weighted=False), (width, height))
+        conditional, unconditional = both[0], both[1] if watch.guidance != 1 else None
         denoiser = Denoiser(base.unet, conditional, unconditional, watch.guidance, [Control(network, hint, scales)])
         sampler = schedulers.make("ddim", base.schedule, watch.sample_steps, device)
         noise = schedulers.Noise([index], device)
-        height, width = example.source.shape[:2]
         latent = noise.draw((base.channels, height // base.vae_scale_factor, width // base.vae_scale_factor))
         return vae.to_rgb(vae.decode(base.vae, sample(denoiser, sampler, noise, latent)))[0]
 

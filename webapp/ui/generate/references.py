@@ -48,7 +48,7 @@ def _row(
     key = f"{at.key}.reference.{at.round}.{number}"
     left, right = st.columns([1, 2], gap="medium")
     with left:
-        shown = visitor.photo_url(studio, one.picture, (SIDE_PX, SIDE_PX), "fit")
+        shown = visitor.photo_url(studio, one.picture, (SIDE_PX, SIDE_PX), "crop")
         st.html(f'<img class="begin" alt="Reference {number + 1}" src="{shown}">')
         st.button(
             "Remove", key=f"{key}.remove", icon=":material/close:", type="tertiary", on_click=_drop, args=(at, number)
