@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tests.core.small import save_small_model
 from tests.core.small_xl import save_small_xl
+from tests.core.test_references import adapter_of, save_encoder
 
 CONTROLS = 3
 _PERIOD = 1_000_003
@@ -40,12 +41,12 @@ class Scale:
 SCALES = {
     "real": Scale((320, 640, 1280, 1280), (128, 256, 512, 512), 512, (768, 12), 5, side_xl=1024),
     "fifth": Scale((64, 128, 256, 256), (32, 64, 96, 96), 256, (768, 2), 2, 4),
-    "small": Scale((16, 32), (8, 8, 8, 8), 64, (32, 1), 1, 2, side_xl=64),
+    "small": Scale((16, 32), (8, 8, 8, 8), 64, (768, 1), 1, 2, side_xl=64),
 }
 
 
 def save(models: Path, scale: Scale) -> None:
-    """SD 1.5's model "random", ControlNets, a tiny autoencoder and a LoRA; kept where they are already."""
+    """SD 1.5's model "random", ControlNets, a tiny autoencoder, a LoRA and an IP-Adapter; kept where they are already."""
     from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel
     from safetensors.torch import save_file
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -53,8 +54,10 @@ def save(models: Path, scale: Scale) -> None:
     done = models / "done.txt"
     if done.is_file():
         return
-    folder = save_small_model(models / "checkpoints" / "random")
+    folder = save_small_model(models / "checkpoints" / "random", text_width=scale.text[0])
     torch.manual_seed(0)
+    save_encoder(models / "image_encoders" / "clip-vit-h")
+    (models / "ip_adapters").mkdir(exist_ok=True)
     AutoencoderTiny(scaling_factor=1.0).half().save_pretrained(models / "vae" / "tiny")
     (models / "loras").mkdir(exist_ok=True)
     if scale.side < 256:
@@ -65,6 +68,7 @@ def save(models: Path, scale: Scale) -> None:
                 layer.weight.data *= 1 - 0.3 * number
             other.save_pretrained(models / "controlnet" / f"control{number}")
         save_file(lora(unet), models / "loras" / "style.safetensors")
+        save_file(adapter_of(unet, "plain"), models / "ip_adapters" / "look.safetensors")
         done.touch()
         return
     width, layers = scale.text
@@ -92,6 +96,7 @@ def save(models: Path, scale: Scale) -> None:
     ):
         fill(module, number).save_pretrained(place)
     save_file(lora(unet), models / "loras" / "style.safetensors")
+    save_file(adapter_of(unet, "plain"), models / "ip_adapters" / "look.safetensors")
     done.touch()
 
 

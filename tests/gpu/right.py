@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from controlnet_core.domain.recipe import ControlUnit, Lora, Recipe, Source
+from controlnet_core.domain.recipe import ControlUnit, Lora, Recipe, Reference, Source
 from controlnet_core.engine import LocalEngine
 from controlnet_core.memory import plan as memory_plan
 from controlnet_core.models import diffusers_setup
@@ -81,6 +81,10 @@ class Studio:
     def source(self, **more: Any) -> Source:
         """A picture to start from, and the half of it that is made anew."""
         return Source(picture=self._kept(photo(self.scale.side)), mask=self._kept(half(self.scale.side)), **more)
+
+    def reference(self, shape: int = 0, **more: Any) -> Reference:
+        """A picture that the result is to be like; another `shape`, another picture."""
+        return Reference(picture=self._kept(drawing(self.scale.side, shape)), adapter="look", **more)
 
     def recipe(self, **more: Any) -> Recipe:
         """A recipe at the scale's size, in a few steps, with one control."""
@@ -149,6 +153,9 @@ def scenes(studio: Studio) -> dict[str, Recipe]:
         "guess": studio.recipe(controls=(studio.unit(mode="control"),)),
         "two": studio.recipe(controls=(studio.unit(), studio.unit(1, shape=1, weight=0.6))),
         "picture": studio.recipe(source=studio.source(strength=0.8)),
+        "reference": studio.recipe(references=(studio.reference(),)),
+        "other reference": studio.recipe(references=(studio.reference(1, weight=0.9),)),
+        "reference seen anew": studio.recipe(references=(studio.reference(2, weight=0.9),)),
         "LoRA": studio.recipe(loras=(Lora(key="style"),)),
         "LoRA gone": studio.recipe(seed=3),
         "batch": studio.recipe(images=3, seed=11),

@@ -20,6 +20,8 @@ def table(lines: list[dict[str, Any]], device: str = "") -> str:
             line = known.get((part, name))
             told.append(in_words(line) if line else f"{'-':<5}{name:<36} not tried yet")
         told.append("")
+    if lines and lines[0]["device"].startswith("no GPU"):
+        return "\n".join([*told, f"{verdict(lines)} What a rehearsal takes says nothing about a GPU."])
     for what, wanted, came, reached in fast.weigh(measured(lines)):
         told.append(f"{ {True: 'yes', False: 'no', None: '-'}[reached]:<5}{what:<44} {wanted:<24} {came}")
     return "\n".join([*told, "", verdict(lines)])
