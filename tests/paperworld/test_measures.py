@@ -126,6 +126,15 @@ def test_strangers_draw_the_same_every_time_in_lines_of_their_own(tmp_path: Path
         drawings([tmp_path / "broken.png"])
 
 
+def test_weights_are_better_by_one_figure_and_not_at_the_cost_of_the_other() -> None:
+    now = evaluate.Merit(0.79, 16.0)
+    assert evaluate.Merit(0.786, 11.2).better(now)
+    assert evaluate.Merit(0.80, 16.2).better(now)
+    assert not evaluate.Merit(0.78, 11.2).better(now)
+    assert not evaluate.Merit(0.793, 15.9).better(now)
+    assert not now.better(now)
+
+
 def test_slopes_are_steep_at_crisp_lines_and_flat_on_paper() -> None:
     control = np.zeros((128, 128, 3), np.uint8)
     control[64, 20:108] = 255

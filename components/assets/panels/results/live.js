@@ -118,7 +118,8 @@ export class LiveView {
     if (this.beat.dataset.phase !== phase) this.beat.dataset.phase = phase;
     this.beat.dataset.seed = String(this.link.seed ?? "");
     const word = phase === "failed" ? [text, hint].filter(Boolean).join(" ") : text || WORDS[phase];
-    const told = age === null || phase === "rest" || phase === "failed" ? word : `${word} · ${Math.round(age)} ms`;
+    const amount = age === null || age < 10_000 ? `${Math.round(age ?? 0)} ms` : `${Math.round(age / 1000)} s`;
+    const told = age === null || phase === "rest" || phase === "failed" ? word : `${word} · ${amount}`;
     if (this.word.textContent !== told) this.word.textContent = told;
     this.under.classList.toggle("none", !this.link.hasPaper);
     this.beat.title = phase === "failed" ? word : "";
