@@ -47,7 +47,7 @@ def test_a_picture_is_changed_a_little_then_in_a_part(page: Page, server: Server
     assert mask[:, width // 2 :].max() == 0
     half = first.shape[1] // 2
     assert np.array_equal(third[:, half:], first[:, half:])
-    assert apart(third[:, : half // 2], first[:, : half // 2]) > 1
+    assert apart(third[:, : half // 2], first[:, : half // 2]) > 0.3  # where nothing was made anew: not at all
     page.get_by_role("button", name="Back to the drawing").first.click()
     page.wait_for_selector('[aria-label="Scribble editor"][data-ready]')
     expect(page.locator(".paper .layers img")).to_have_count(0)

@@ -56,7 +56,7 @@ def base(folder):
 
 
 def unit(picture=PICTURE, control="scribble", **settings) -> ControlUnit:
-    return ControlUnit(control=control, picture=digest(picture), **{"weight": 0.8, **settings})
+    return ControlUnit(control=control, picture=digest(picture), **{"weight": 0.8, "network": "xl-control", **settings})
 
 
 def recipe(**settings) -> Recipe:

@@ -152,7 +152,7 @@ def test_killed_and_resumed_it_takes_the_same_steps(studio: Studio, tutorial: Pa
         for name, value in ours[part].items():
             np.testing.assert_allclose(value, theirs[part][name], rtol=1e-4, atol=1e-6)
     card = studio.catalog.card(status.result)
-    assert (card.title, card.controls, card.kind) == ("Mine", ("scribble",), "controlnet")
+    assert (card.title, card.controls, card.kind) == ("Mine (killed)", ("scribble",), "controlnet")
 
 
 def test_wait_go_on_and_stop_and_keep(studio: Studio, tutorial: Path) -> None:
