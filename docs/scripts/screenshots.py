@@ -105,7 +105,7 @@ def film(page: Page, url: str, path: Path) -> None:
     """Draw the house live, with the picture under the lines."""
     page.goto(url)
     page.wait_for_selector(".studio[data-ready]")
-    page.get_by_label("Prompt", exact=True).fill("a red house and a green tree, sunny day")
+    page.get_by_label("Prompt", exact=True).fill("a red house with a green tree on a meadow")
     page.get_by_label("Prompt", exact=True).blur()
     page.wait_for_timeout(1500)
     page.get_by_role("button", name=re.compile("^Clear")).click()
