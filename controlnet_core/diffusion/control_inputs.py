@@ -77,7 +77,7 @@ class ControlInput:
 
 
 class ControlInputs:
-    """Wires units of recipes; `controls` says, by key, what the controls are."""
+    """Prepares the units of recipes; `controls` says, by key, what the controls are."""
 
     def __init__(self, catalog: Catalog, controls: Mapping[str, ControlType]) -> None:
         self._catalog = catalog

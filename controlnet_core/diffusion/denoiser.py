@@ -67,7 +67,7 @@ class Acting:
 
     def acts(self, index: int, steps: int) -> bool:
         """Whether it acts at step `index` of `steps`."""
-        return any(self.scales) and index / steps >= self.start and (index + 1) / steps <= self.end
+        return any(self.scales) and _in_window(self, index, steps)
 
     def scaled(self, outputs: Sequence[Tensor]) -> list[Tensor]:
         """What the network returned, by level: times its scale, and less where the mask is darker."""
@@ -155,7 +155,12 @@ class PictureReference:
 
     def acts(self, index: int, steps: int) -> bool:
         """Whether it is read at step `index` of `steps`."""
-        return bool(self.weight) and index / steps >= self.start and (index + 1) / steps <= self.end
+        return bool(self.weight) and _in_window(self, index, steps)
+
+
+def _in_window(one: Acting | PictureReference, index: int, steps: int) -> bool:
+    """Whether step `index` of `steps` lies in the window of a control or a reference as a whole."""
+    return index / steps >= one.start and (index + 1) / steps <= one.end
 
 
 @dataclass(frozen=True)

@@ -306,6 +306,7 @@ class SecondOrder(Sampler):
         self.times = self._scheduler.timesteps.to(device)
         self._sigmas = [float(sigma) for sigma in self._scheduler.sigmas]
         self._alphas = self._scheduler.alphas_cumprod.float()
+        self._log_sigmas = np.log(((1 - self._alphas) / self._alphas).sqrt().numpy())
         self._began: tuple[Tensor, Tensor, float] | None = None
         """While a step is halfway: the latent that it began at, the clean one seen there, and the noise level halfway."""
 
@@ -338,10 +339,6 @@ class SecondOrder(Sampler):
         self._began = (latent, clean, sigma)
         time = float(self._scheduler._sigma_to_t(np.array(sigma), self._log_sigmas))
         return Halfway(there, there / math.hypot(sigma, 1), torch.full_like(self.times[0], time))
-
-    @property
-    def _log_sigmas(self) -> Any:
-        return np.log(((1 - self._alphas) / self._alphas).sqrt().numpy())
 
     def step(self, index: int, output: Tensor, latent: Tensor, eta: float, noise: Noise) -> Tensor:
         """See `Sampler.step`."""

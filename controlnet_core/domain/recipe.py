@@ -23,7 +23,8 @@ Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 SIDE_STEP, SIDE_MIN, SIDE_MAX = 64, 64, SIDE_MAX_PX
 """Sides of pictures in pixels: multiples of 64. A base model's family may make smaller ones only."""
 Side = Annotated[int, Field(ge=SIDE_MIN, le=SIDE_MAX, multiple_of=SIDE_STEP)]
-Text = Annotated[str, Field(max_length=4000)]
+PROMPT_MAX = 4000
+Text = Annotated[str, Field(max_length=PROMPT_MAX)]
 
 Mode = Literal["balanced", "prompt", "control"]
 Resize = Literal["stretch", "crop", "fit"]

@@ -465,7 +465,7 @@ class Dispatcher:
             worker.free_since = time.monotonic()
             worker.now(state="gone", text=f"{worker.status.device} was lost: its machine left.")
         if frame:
-            self._live.lost(worker_lost())
+            self._live.lost(worker_lost(), _COMING_BACK)
         if job is None:
             return
         if asked is not None:

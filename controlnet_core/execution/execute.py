@@ -102,9 +102,8 @@ class _Execution:
     def _on_step(self, step: Step) -> None:
         self._check()
         preview, now = None, time.monotonic()
-        if (
-            now >= self._preview_at and step.step < step.steps and not self._job.live
-        ):  # after the last step comes the picture itself
+        # After the last step comes the picture itself.
+        if now >= self._preview_at and step.step < step.steps and not self._job.live:
             preview = picture.to_jpeg(step.preview(), 85)
             cost = time.monotonic() - now
             self._preview_at = now + max(PREVIEW_GAP_S, cost / PREVIEW_SHARE)

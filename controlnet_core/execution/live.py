@@ -54,9 +54,8 @@ class LiveLine:
         self.made: Frame | None = None
         self._waiting: deque[LiveSource] = deque()
         self._patient: set[int] = set()  # those that were told that they wait
-        self._dropped: set[int] = (
-            set()
-        )  # those whose last frame was dropped: their next one is finished, or none ever would
+        # Those whose last frame was dropped: their next one is finished, or none ever would.
+        self._dropped: set[int] = set()
         self._losses: dict[int, int] = {}
 
     def __bool__(self) -> bool:
@@ -123,8 +122,8 @@ class LiveLine:
         else:
             frame.source.hear(event)
 
-    def lost(self, error: StudioError) -> None:
-        """The frame's worker is gone: it is made anew, unless it took several with it; `error` says so."""
+    def lost(self, error: StudioError, text: str) -> None:
+        """The frame's worker is gone: it is made anew, unless it took several with it; `error` says so, `text` that it comes."""
         frame, self.made = self.made, None
         if frame is None:
             return
@@ -134,5 +133,5 @@ class LiveLine:
             del self._losses[key]
             frame.source.hear(Event(frame.job.id, "failed", text=error.message, hint=error.hint))
         else:
-            frame.source.hear(Event(frame.job.id, "loading", text="The worker died and is coming back"))
+            frame.source.hear(Event(frame.job.id, "loading", text=text))
             self.want(frame.source, first=True)

@@ -219,6 +219,17 @@ class Catalog:
         """The base models that are installed and can be used."""
         return [card for card in self.cards() if card.kind == "base" and not card.trouble and self.installed(card)]
 
+    def base(self, key: str | None = None) -> ModelCard:
+        """The base model `key`, by default the first that is here. Raises ModelMissing."""
+        if key:
+            return self.card(key)
+        bases = self.bases()
+        if not bases:
+            raise ModelMissing(
+                "There is no base model on this machine.", "Download one: studio models list names them."
+            )
+        return bases[0]
+
     def installed(self, card: ModelCard) -> bool:
         """Whether the model lies on this machine."""
         return self._find(card) is not None

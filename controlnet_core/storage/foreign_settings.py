@@ -20,13 +20,12 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from controlnet_core.domain.recipe import SIDE_MAX, SIDE_MIN, SIDE_STEP, Recipe
+from controlnet_core.domain.recipe import PROMPT_MAX, SIDE_MAX, SIDE_MIN, SIDE_STEP, Recipe
 from controlnet_core.domain.samplers import named
 from controlnet_core.storage.embedded_text import EXIF, TEXT_MAX_BYTES, as_json
 
 PARAMETERS_MAX = 64 * 1024
 """Characters of an A1111 text that are read."""
-PROMPT_MAX = 4000
 _STEPS = re.compile(r"^Steps: {0,4}\d", re.MULTILINE)
 _STEPS_ANYWHERE = re.compile(r"\bSteps: {0,4}\d{1,4}, {0,4}[A-Z]")
 _NEGATIVE = re.compile(r"^Negative prompt:", re.MULTILINE)

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from annotator.formats import openpose_json
 from controlnet_core.domain import document as documents
 from controlnet_core.domain import picture
-from controlnet_core.domain.errors import InputError, ModelMissing, StudioError
+from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.domain.recipe import Recipe, Source
 from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACING_TITLES, Named, named
 from controlnet_core.execution import decoder
@@ -189,10 +189,8 @@ def recipe_of(
 def base_of(studio: Studio, caller: Caller, asked: Txt2Img) -> ModelCard:
     """The base model: of the request, of the caller's options, else the first. Raises Unknown with the nearest names."""
     wanted = _overridden(asked, "sd_model_checkpoint", options.chosen(studio, caller.owner).sd_model_checkpoint)
-    bases = studio.catalog.bases()
-    if not bases:
-        raise ModelMissing("There is no base model on this machine.", "Download one: studio models list names them.")
-    return bases[0] if not wanted else pick(str(wanted), bases, "checkpoint")
+    first = studio.catalog.base()
+    return pick(str(wanted), studio.catalog.bases(), "checkpoint") if wanted else first
 
 
 def _overridden(asked: Txt2Img, name: str, default: Any) -> Any:

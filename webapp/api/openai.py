@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from controlnet_core.domain import picture
-from controlnet_core.domain.errors import InputError, ModelMissing, StudioError
+from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.execution import decoder
 from controlnet_core.execution.queue import QueueEntry
 from controlnet_core.models.catalog import ModelCard
@@ -124,10 +124,8 @@ async def _made(
 
 
 def _base(studio: Studio, name: str | None) -> ModelCard:
-    bases = studio.catalog.bases()
-    if not bases:
-        raise ModelMissing("There is no base model on this machine.", "Download one: studio models list names them.")
-    return pick(name, bases, "model") if name else bases[0]
+    first = studio.catalog.base()
+    return pick(name, studio.catalog.bases(), "model") if name else first
 
 
 def _job(base: ModelCard, asked: ImageRequest, start: Mapping[str, bytes], notes: Notes) -> JobRequest:

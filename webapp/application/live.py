@@ -30,7 +30,7 @@ from controlnet_core.domain.control import ControlType, Rgb, Value
 from controlnet_core.domain.document import SIDE_MAX_PX, Document, Raster
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.job import Event, Job
-from controlnet_core.domain.recipe import SEED_MAX, SIDE_STEP, Lora, Recipe
+from controlnet_core.domain.recipe import PROMPT_MAX, SEED_MAX, SIDE_STEP, Lora, Recipe
 from controlnet_core.execution.live import LiveSource
 from controlnet_core.models.catalog import Catalog
 from webapp.application import validation
@@ -50,7 +50,6 @@ EFFORTS = ((1.0, 1.0), (0.5, 1.0), (0.5, 0.75), (0.5, 0.5))
 """Shares of the steps and of the sides, from all of it down."""
 STEPS_MIN, SIDE_MIN_PX = 2, 256
 FRAMES_JUDGED = 3
-PROMPT_MAX = 4000
 
 Rect = tuple[int, int, int, int]
 """x0, y0, x1, y1 in document pixels, ends excluded."""
@@ -268,7 +267,7 @@ class LiveDrawing:
             self._rev = rev
         self._ask()
 
-    def say(self, prompt: str) -> None:
+    def say(self, prompt: object) -> None:
         """Another prompt, until the page says one. Raises InputError."""
         text = validation.text(prompt, PROMPT_MAX, "The prompt")
         with self._lock:

@@ -32,9 +32,8 @@ from controlnet_core.domain import document as documents
 from controlnet_core.domain import picture
 from controlnet_core.domain.control import ControlType, Rgb, Value
 from controlnet_core.domain.document import Document, Raster, Skeleton
-from controlnet_core.domain.errors import InputError, ModelMissing, StudioError
+from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.domain.recipe import Fill, Found, Lora, Mode, Recipe, Resize, refusal
-from controlnet_core.models.catalog import ModelCard
 from controlnet_core.storage.metadata import recipe_of
 from controlnet_core.storage.store import write
 from webapp.application import studio as application
@@ -182,7 +181,7 @@ class Studio:
 
         Raises StudioError in one sentence.
         """
-        base = self._base(model)
+        base = self._studio.catalog.base(model)
         drafts = [self._draft(key, given) for key, given in (control or {}).items()]
         source = None
         if start_from is not None:
@@ -252,14 +251,6 @@ class Studio:
         if entry.state != "done":
             raise StudioError(entry.text or "The job was stopped.", entry.hint)
         return list(entry.kept)
-
-    def _base(self, model: str) -> ModelCard:
-        bases = self._studio.catalog.bases()
-        if not model and not bases:
-            raise ModelMissing(
-                "There is no base model on this machine.", "Download one: studio models list names them."
-            )
-        return self._studio.catalog.card(model) if model else bases[0]
 
     def _draft(self, key: str, given: Any) -> Draft:
         asked = given if isinstance(given, Control) else Control(given)

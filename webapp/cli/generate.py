@@ -113,7 +113,7 @@ def generate(
             _make(here, found, out)
             return
         taken = found or {}
-        card = _base(here, model)
+        card = here.catalog.base(model)
         width, height = _size(size) if size else (taken.get("width"), taken.get("height"))
         if width and height and not size:  # of another program's picture: as large as this model makes them
             width, height = sides_within(here.catalog.family(card).side_max, width, height)
@@ -172,15 +172,6 @@ def _make(here: Studio, recipe: Recipe, out: str) -> None:
         name = f"{alone.seed}-{alone.variation_seed}" if alone.variation_strength else str(alone.seed)
         data = gallery.to_png(rgb, alone)
         say(output.write(f"{recipe.model}-{name}.png", index, data, here.settings.free_min_bytes))
-
-
-def _base(here: Studio, model: str) -> ModelCard:
-    from controlnet_core.domain.errors import ModelMissing
-
-    installed = here.catalog.bases()
-    if not model and not installed:
-        raise ModelMissing("There is no base model on this machine.", "Download one: studio models list names them.")
-    return here.catalog.card(model) if model else installed[0]
 
 
 def _recipe_in(path: Path) -> Recipe | dict[str, Any]:

@@ -33,7 +33,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from controlnet_core.domain.errors import InputError, StudioError
 from webapp.application import validation
 from webapp.application.events import Listener
-from webapp.application.live import LiveDrawing, News, Rect, Skipped
+from webapp.application.live import REV_MAX, LiveDrawing, News, Rect, Skipped
 from webapp.application.studio import Studio
 from webapp.routes.guard import Foreign, RateLimit, TooFast, TooLarge
 
@@ -159,11 +159,11 @@ class _Line:
             _order(drawing, message)
             return
         header, body = _unframed(message)
-        rev = validation.whole(header.get("rev"), 1, 2**53 - 1, "The revision")
+        rev = validation.whole(header.get("rev"), 1, REV_MAX, "The revision")
         if "on" not in header:
             await to_thread.run_sync(drawing.begin, rev, body)
             return
-        on = validation.whole(header["on"], 0, 2**53 - 1, "The revision")
+        on = validation.whole(header["on"], 0, REV_MAX, "The revision")
         await to_thread.run_sync(drawing.change, rev, on, _rects(header.get("rects")), body)
 
     async def _refuse(self, error: StudioError, again: bool = False) -> None:
@@ -181,7 +181,7 @@ def _order(drawing: LiveDrawing, message: str) -> None:
     told = _object(message)
     kind = validation.choice(told.get("kind"), ("prompt", "seed"), "This message")
     if kind == "prompt":
-        drawing.say(validation.text(told.get("text"), 4000, "The prompt"))
+        drawing.say(told.get("text"))
     else:
         drawing.next_seed()
 

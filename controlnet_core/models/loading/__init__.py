@@ -248,9 +248,8 @@ def _known(path: Path, unet_config: Mapping[str, Any]) -> Family:
     """The family of a base model. Raises ModelError for one that wants more than is known to be given it."""
     family = infer_config.family(unet_config)
     wanted = unet_config.get("addition_embed_type")
-    told = wanted in (None, "text") or (
-        wanted == "text_time" and bool(family.added)
-    )  # "text" is the text's own average
+    # "text" is the text's own average.
+    told = wanted in (None, "text") or (wanted == "text_time" and bool(family.added))
     if not told or unet_config.get("encoder_hid_dim_type"):
         raise ModelError(f"{path.name} is told more than a text, in a way that is not known here.", ORDINARY)
     return family

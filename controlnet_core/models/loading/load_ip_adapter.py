@@ -23,8 +23,8 @@ from controlnet_core.models.diffusers_setup import (
     UNet2DConditionModel,
 )
 from controlnet_core.models.loading import assembled, folder_config, folder_weights
+from controlnet_core.models.loading.load_lora import FAMILY
 
-_FAMILY = "Choose one that was made for the family of the base model."
 _PROJECTION, _ATTENTION = "image_proj.", "ip_adapter."
 
 
@@ -63,7 +63,7 @@ def load_ip_adapter(path: Path, unet: UNet2DConditionModel) -> IpAdapter:
     except (KeyError, IndexError, RuntimeError, TypeError, AttributeError) as error:
         raise ModelError(f"{path.name} is damaged, or no IP-Adapter that is known here.", AGAIN) from error
     if [one.shape for one in keys] != widths or [one.shape for one in values] != widths:
-        raise ModelError(f"{path.name} was made for another kind of model.", _FAMILY)
+        raise ModelError(f"{path.name} was made for another kind of model.", FAMILY)
     deep = type(projection).__name__ != "ImageProjection"
     # Copies: what was read may be a view of the file.
     own = [[one.to(unet.dtype, copy=True) for one in half] for half in (keys, values)]

@@ -9,7 +9,7 @@ from pydantic import Field
 from controlnet_core.domain import control as controls_of
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.control import Value
-from controlnet_core.domain.errors import InputError, ModelMissing
+from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import Fill, Lora, Mode, Recipe, Reference, Resize
 from controlnet_core.domain.samplers import Sampler, Spacing
 from controlnet_core.models.catalog import ModelCard
@@ -103,10 +103,7 @@ def recipe_of(
     studio: Studio, builder: RecipeBuilder, asked: JobRequest, files: Mapping[str, bytes], owner: str
 ) -> Recipe:
     """The recipe that a request of the workspace `owner` describes. Raises StudioError."""
-    bases = studio.catalog.bases()
-    if asked.model is None and not bases:
-        raise ModelMissing("There is no base model on this machine.", "Download one: studio models list names them.")
-    base = studio.catalog.card(asked.model) if asked.model is not None else bases[0]
+    base = studio.catalog.base() if asked.model is None else studio.catalog.card(asked.model)
     source = None
     if asked.start_from is not None:
         start = asked.start_from

@@ -10,6 +10,7 @@ from typing import Any
 
 import streamlit as st
 
+from controlnet_core.domain import amounts
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.execution.queue import pictures_of
@@ -82,7 +83,7 @@ def prepare(
 def _offer(studio: Studio, at: GenerationState, cards: Sequence[ModelCard]) -> None:
     """What would make Live quick, one click away."""
     for card in cards[:1]:
-        words = f"For a quick Live: download {plain(card.title)} ({max(1, round(card.size_mib * 1.048576))} MB)"
+        words = f"For a quick Live: download {plain(card.title)} ({amounts.size(card.size_mib << 20)})"
         if st.button(words, key=f"{at.key}.live.offer", icon=":material/download:", width="stretch"):
             with told() as telling:
                 studio.library.download(card.id)

@@ -17,7 +17,7 @@ import components
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.errors import InputError
-from controlnet_core.domain.recipe import SEED_MAX, Recipe, parse
+from controlnet_core.domain.recipe import PROMPT_MAX, SEED_MAX, Recipe, parse
 from controlnet_core.models.catalog import ModelCard
 from webapp.application import validation
 from webapp.application.choices import Choices, Networks, networks_for
@@ -120,7 +120,7 @@ def prompt(
     key = widget(f"{at.key}.prompt", at.prompt)
     written = st.text_area("Prompt", key=key, height=72, placeholder=placeholder or "What should it be?")
     with told() as telling:
-        at.prompt = validation.text(written, 4000, "The prompt")
+        at.prompt = validation.text(written, PROMPT_MAX, "The prompt")
     _word_chips(studio, at, key)
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(

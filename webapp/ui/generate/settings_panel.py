@@ -13,7 +13,7 @@ from typing import Any, Protocol, get_args
 import streamlit as st
 
 from controlnet_core.domain.control import Param, Value
-from controlnet_core.domain.recipe import SEED_MAX, Mode
+from controlnet_core.domain.recipe import PROMPT_MAX, SEED_MAX, Mode
 from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACING_TITLES, SPACINGS, TAKES_ETA, Sampler
 from controlnet_core.models.catalog import ModelCard
 from webapp.application import validation
@@ -244,7 +244,7 @@ def _basics(studio: Studio, at: GenerationState, base: ModelCard, sizes: tuple[i
         sampler=sampler,
         spacing=validation.choice(spacing, spacings, "The spacing"),
         seed=validation.whole(seed, -1, SEED_MAX, "The seed"),
-        negative=validation.text(negative, 4000, "The negative prompt"),
+        negative=validation.text(negative, PROMPT_MAX, "The negative prompt"),
     )
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 import components
 from controlnet_core.domain import amounts
 from controlnet_core.domain.errors import InputError
-from controlnet_core.domain.recipe import SEED_MAX
+from controlnet_core.domain.recipe import PROMPT_MAX, SEED_MAX
 from controlnet_core.models.catalog import Catalog, ModelCard
 from webapp.application import making, validation
 from webapp.application.library import OVER, ModelTask
@@ -230,7 +230,9 @@ def _made(studio: Studio, at: Bench, done: Making, work: ModelTask) -> None:
     if pressed:
         seed = validation.whole(seed, -1, SEED_MAX, "The seed")
         seed = secrets.randbelow(SEED_MAX + 1) if seed == -1 else seed
-        _compare(studio, at, (done.source, card.id), target, key, validation.text(prompt, 4000, "The prompt"), seed)
+        _compare(
+            studio, at, (done.source, card.id), target, key, validation.text(prompt, PROMPT_MAX, "The prompt"), seed
+        )
     if at.jobs:
         _panes(studio, at, (_catalog(studio).card(done.source).title, card.title))
 
