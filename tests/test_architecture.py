@@ -187,3 +187,27 @@ def test_the_environment_is_read_in_two_places() -> None:
     }
     assert {place for place, _ in found} >= READERS
     assert {one for one in found if one[0] not in READERS} == BESIDE
+
+
+def test_no_sentence_for_people_names_a_class() -> None:
+    """A class renamed by machine must not take words of the pages along."""
+    files = [path for room in ("webapp", "pages") for path in (ROOT / room).rglob("*.py")]
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    names = {
+        node.name
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and re.fullmatch(r"[A-Z][a-z]+([A-Z][a-z]+)+", node.name)
+    }
+    assert "InitImageChoice" in names
+    word = re.compile(rf"\b({'|'.join(names)})\b")
+    found: list[str] = []
+    for path, tree in trees.items():
+        prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+        found += [
+            f"{path.relative_to(ROOT)}:{node.lineno} {node.value[:60]!r}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose
+            if " " in node.value and word.search(node.value)
+        ]
+    assert not found

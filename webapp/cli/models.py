@@ -307,7 +307,7 @@ def _interruptible(run: Callable[[threading.Event], T], *, watched: bool = False
 
 
 class _Bar:
-    """DownloadProgress on one line."""
+    """Progress on one line."""
 
     def __call__(self, progress: DownloadProgress) -> None:
         if progress.total:

@@ -94,7 +94,7 @@ def _mask_settings(at: GenerationState, key: str) -> None:
 
 def _choose(studio: Studio, at: GenerationState) -> None:
     """Upload, last result, gallery."""
-    st.caption("InitImageChoice from a picture instead of noise: all of it changes a little, or a part of it a lot.")
+    st.caption("Start from a picture instead of noise: all of it changes a little, or a part of it a lot.")
     file = st.file_uploader(
         "A picture", type=KINDS, key=f"{at.key}.begin.{at.round}.file", label_visibility="collapsed"
     )
@@ -119,7 +119,7 @@ def _choose(studio: Studio, at: GenerationState) -> None:
 
 
 def begin_with(studio: Studio, at: GenerationState, data: bytes, title: str = "") -> None:
-    """InitImageChoice from a picture (the bytes of its file). Raises InputError, NoSpace."""
+    """Start from a picture (the bytes of its file). Raises InputError, NoSpace."""
     at.begin = InitImageChoice(studio.photos.keep(data, visitor.workspace()), title[:80])
     at.round += 1
 
