@@ -7,6 +7,7 @@ scribble editor over the picture.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -18,18 +19,17 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.document import Raster
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import Fill, Source
-from webapp.application import validation, views
+from webapp.application import validation
 from webapp.application.choices import InitImageChoice
 from webapp.application.layers import placed
 from webapp.application.studio import Studio
 from webapp.ui import visitor
-from webapp.ui.messages import told
+from webapp.ui.generate import picture_source
 from webapp.ui.session import GenerationState, widget
 
 GALLERY_MAX = 8
 BRUSH_PX = 48
 FILLS: dict[Fill, str] = {"original": "The picture itself", "noise": "Nothing: something new"}
-KINDS = ["png", "jpg", "jpeg", "webp"]
 
 
 def section(studio: Studio, at: GenerationState, canvas: tuple[int, int]) -> None:
@@ -93,40 +93,15 @@ def _mask_settings(at: GenerationState, key: str) -> None:
 
 
 def _choose(studio: Studio, at: GenerationState) -> None:
-    """Upload, last result, gallery."""
+    """Where to get one."""
     st.caption("Start from a picture instead of noise: all of it changes a little, or a part of it a lot.")
-    file = st.file_uploader(
-        "A picture", type=KINDS, key=f"{at.key}.begin.{at.round}.file", label_visibility="collapsed"
-    )
-    if file is not None:
-        begin_with(studio, at, file.getvalue(), file.name)
-        st.rerun(scope="fragment")
-    found = studio.gallery.recent(GALLERY_MAX, visitor.workspace())
-    if not found:
-        return
-    st.caption("Or one of your latest pictures:")
-    columns = st.columns(4, gap="small")
-    for index, result in enumerate(found):
-        with columns[index % 4]:
-            st.html(f'<img class="begin" alt="Picture {index + 1}" src="{views.picture_url(result.id)}?thumb">')
-            st.button(
-                "Use",
-                key=f"{at.key}.begin.{result.id}",
-                width="stretch",
-                on_click=_begin_with_result,
-                args=(studio, at, result.id),
-            )
+    picture_source.choose(studio, f"{at.key}.begin", at.round, GALLERY_MAX, partial(begin_with, studio, at))
 
 
 def begin_with(studio: Studio, at: GenerationState, data: bytes, title: str = "") -> None:
     """Start from a picture (the bytes of its file). Raises InputError, NoSpace."""
     at.begin = InitImageChoice(studio.photos.keep(data, visitor.workspace()), title[:80])
     at.round += 1
-
-
-def _begin_with_result(studio: Studio, at: GenerationState, id: str) -> None:
-    with told():
-        begin_with(studio, at, studio.gallery.get(id).png.read_bytes())
 
 
 def _drop(at: GenerationState) -> None:

@@ -9,18 +9,18 @@ import streamlit as st
 
 from controlnet_core.domain.recipe import Reference
 from controlnet_core.models.catalog import ModelCard
-from webapp.application import validation, views
+from webapp.application import validation
 from webapp.application.choices import ReferenceChoice, adapter_missing, fitting
 from webapp.application.studio import Studio
 from webapp.ui import visitor
+from webapp.ui.generate import picture_source
 from webapp.ui.generate.settings_panel import Section
-from webapp.ui.messages import plain, told
+from webapp.ui.messages import plain
 from webapp.ui.session import GenerationState, widget
 
 REFERENCES_MAX = 4
 SIDE_PX = 224
 GALLERY_MAX = 4
-KINDS = ["png", "jpg", "jpeg", "webp"]
 
 
 def sections(studio: Studio, at: GenerationState, base: ModelCard) -> tuple[Section, ...]:
@@ -90,41 +90,17 @@ def _row(
 
 
 def _add(studio: Studio, at: GenerationState) -> None:
-    """Upload, gallery."""
+    """Where to get one more."""
     st.caption(
         "Pictures that the result is to be like, in what they show and how: they are shown to the model beside the words."
     )
-    file = st.file_uploader(
-        "A picture", type=KINDS, key=f"{at.key}.reference.{at.round}.file", label_visibility="collapsed"
-    )
-    if file is not None:
-        like(studio, at, file.getvalue())
-        st.rerun(scope="fragment")
-    found = studio.gallery.recent(GALLERY_MAX, visitor.workspace())
-    if not found:
-        return
-    st.caption("Or one of your latest pictures:")
-    for column, result in zip(st.columns(GALLERY_MAX, gap="small"), found, strict=False):
-        with column:
-            st.html(f'<img class="begin" alt="A latest picture" src="{views.picture_url(result.id)}?thumb">')
-            st.button(
-                "Use",
-                key=f"{at.key}.reference.{result.id}",
-                width="stretch",
-                on_click=_like_result,
-                args=(studio, at, result.id),
-            )
+    picture_source.choose(studio, f"{at.key}.reference", at.round, GALLERY_MAX, partial(like, studio, at))
 
 
-def like(studio: Studio, at: GenerationState, data: bytes) -> None:
+def like(studio: Studio, at: GenerationState, data: bytes, _name: str = "") -> None:
     """Have one more reference (the bytes of its file). Raises InputError, NoSpace."""
     at.references = [*at.references, ReferenceChoice(studio.photos.keep(data, visitor.workspace()))]
     at.round += 1
-
-
-def _like_result(studio: Studio, at: GenerationState, id: str) -> None:
-    with told():
-        like(studio, at, studio.gallery.get(id).png.read_bytes())
 
 
 def _drop(at: GenerationState, number: int) -> None:
