@@ -26,7 +26,7 @@ from controlnet_core.diffusion.schedulers import Noise
 from controlnet_core.domain.control import ControlType, Rgb
 from controlnet_core.domain.errors import OutOfMemory, RecipeError
 from controlnet_core.domain.job import OnLoad, OnStep, Step
-from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, Recipe, Reference
+from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, MicroConditioning, Recipe, Reference
 from controlnet_core.memory import cache
 from controlnet_core.memory import plan as memory_plan
 from controlnet_core.memory.placement import Placement
@@ -148,9 +148,8 @@ class LocalEngine:
         loaded.adapters.use([(self._file(lora.key, "lora"), lora.weight) for lora in request.recipe.loras])
         loaded = self._with_vae(request, loaded)
         inputs = [self._input(unit, loaded.base, request) for unit in request.units]
-        seen = [
-            self._seen(reference, loaded.base, request) for reference in request.recipe.references if reference.weight
-        ]
+        looked = ((one, one.adapter) for one in request.recipe.references if one.weight)
+        seen = [self._seen(one, adapter, loaded.base, request) for one, adapter in looked if adapter is not None]
         placement = Placement(self.device, plan)
         try:
             return self._made(request, loaded, inputs, seen, placement)
@@ -214,11 +213,11 @@ class LocalEngine:
             clip_skip=recipe.clip_skip,
             embeddings={key: load_embedding(self._file(key, "embedding")) for key in recipe.embeddings},
         )
-        size = (recipe.width, recipe.height)
+        size, micro = (recipe.width, recipe.height), recipe.micro_conditioning or MicroConditioning()
         with placement.present(*base.text_encoders):
             if recipe.guidance == 1:
-                return encode(base, [recipe.text], reading, size)[0], None
-            return encode_pair(base, recipe.text, recipe.negative, reading, size)
+                return encode(base, [recipe.text], reading, size, micro)[0], None
+            return encode_pair(base, recipe.text, recipe.negative, reading, size, micro)
 
     def _latents(
         self,
@@ -327,8 +326,8 @@ class LocalEngine:
 
         return self._models.get(self._stamped(card), load, lambda one: cache.size_of([one]))
 
-    def _seen(self, reference: Reference, base: Base, request: _Request) -> _Seen:
-        card = self._addition(reference.adapter, "ip_adapter")
+    def _seen(self, reference: Reference, adapter_key: str, base: Base, request: _Request) -> _Seen:
+        card = self._addition(adapter_key, "ip_adapter")
         encoder = self.catalog.card(card.encoder) if card.encoder else None
         if encoder is None:
             raise RecipeError(f"Which image encoder {card.title} needs is not known.", "Choose a published IP-Adapter.")

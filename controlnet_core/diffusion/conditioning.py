@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from controlnet_core.domain.errors import ModelError, ModelMissing, RecipeError
+from controlnet_core.domain.recipe import MicroConditioning
 from controlnet_core.families import TextEncoder
 from controlnet_core.models.loading import Base
 
@@ -127,6 +128,7 @@ def _joined(pieces: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
 
 Size = tuple[int, int]
 """Width and height of a picture in pixels."""
+_AS_MADE = MicroConditioning()
 
 
 def encode_text(base: Base, text: str, size: Size = (0, 0)) -> Conditioning:
@@ -135,10 +137,13 @@ def encode_text(base: Base, text: str, size: Size = (0, 0)) -> Conditioning:
 
 
 @torch.inference_mode()
-def encode(base: Base, texts: Sequence[str], reading: Reading, size: Size = (0, 0)) -> list[Conditioning]:
+def encode(
+    base: Base, texts: Sequence[str], reading: Reading, size: Size = (0, 0), micro: MicroConditioning = _AS_MADE
+) -> list[Conditioning]:
     """Texts as conditionings of one row, all of one length: a multiple of what the encoders take (77).
 
-    `size` is that of the picture; families ask for it that were told sizes in their training. Raises ModelMissing without a
+    `size` is that of the picture, `micro` what else to say of sizes; families ask for them that were told them in their
+    training. Raises ModelMissing without a
     vocabulary, ModelError when a textual inversion does not fit and RecipeError when more layers are skipped than there are.
     A weight moves a token's embedding away from the one it has in an empty text.
     """
@@ -149,18 +154,18 @@ def encode(base: Base, texts: Sequence[str], reading: Reading, size: Size = (0, 
         states = [_lengthened(states[row], longest) for states, _ in encoded]
         pooled = next((pooled[row] for _, pooled in encoded if pooled), None)
         context = torch.cat([one.to(states[0]) for one in states], dim=-1)
-        result.append(Conditioning(context, _added(base, pooled, size, context)))
+        result.append(Conditioning(context, _added(base, pooled, size, micro, context)))
     return result
 
 
 def encode_pair(
-    base: Base, text: str, negative: str, reading: Reading, size: Size = (0, 0)
+    base: Base, text: str, negative: str, reading: Reading, size: Size = (0, 0), micro: MicroConditioning = _AS_MADE
 ) -> tuple[Conditioning, Conditioning]:
     """c and uc: a prompt and its negative one, which is zeros where it is empty and the model was trained so."""
     if negative or not base.empty_is_zero:
-        conditional, unconditional = encode(base, [text, negative], reading, size)
+        conditional, unconditional = encode(base, [text, negative], reading, size, micro)
         return conditional, unconditional
-    conditional = encode(base, [text], reading, size)[0]
+    conditional = encode(base, [text], reading, size, micro)[0]
     nothing = {
         name: value if name == "time_ids" else torch.zeros_like(value) for name, value in conditional.added.items()
     }
@@ -173,18 +178,19 @@ def _lengthened(states: Tensor, tokens: int) -> Tensor:
     return torch.cat([states, states[:, -missing:]], dim=1) if missing else states
 
 
-def _added(base: Base, pooled: Tensor | None, size: Size, like: Tensor) -> dict[str, Tensor]:
+def _added(base: Base, pooled: Tensor | None, size: Size, micro: MicroConditioning, like: Tensor) -> dict[str, Tensor]:
     """The conditions that a family takes beside the text.
 
     "time_ids" are the sizes of micro-conditioning (Podell et al., "SDXL", 2023, section 2.2): of the original picture, the
-    corner of its crop, and of the target; height before width. Here the picture is wanted whole, at its own size.
+    corner of its crop, and of the target; height before width. The picture is wanted whole, at its own size, unless `micro`
+    says otherwise.
     """
     found: dict[str, Tensor] = {}
     if "text_embeds" in base.family.added and pooled is not None:
         found["text_embeds"] = pooled
     if "time_ids" in base.family.added:
-        width, height = size
-        found["time_ids"] = torch.tensor([[height, width, 0, 0, height, width]]).to(like)
+        pairs = (micro.original or size, micro.crop, micro.target or size)
+        found["time_ids"] = torch.tensor([[number for across, down in pairs for number in (down, across)]]).to(like)
     return found
 
 

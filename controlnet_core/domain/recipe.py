@@ -29,6 +29,9 @@ Text = Annotated[str, Field(max_length=PROMPT_MAX)]
 Mode = Literal["balanced", "prompt", "control"]
 Resize = Literal["stretch", "crop", "fit"]
 Fill = Literal["original", "noise"]
+ReferenceKind = Literal["ip_adapter", "reference_only"]
+Told = tuple[Annotated[int, Field(ge=0, le=8192)], Annotated[int, Field(ge=0, le=8192)]]
+"""Two numbers of pixels that a model is told: width and height, or left and top."""
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Value = bool | int | Number | Annotated[str, Field(max_length=200)]
 Values = Annotated[dict[Key, Value], Field(max_length=32)]
@@ -101,13 +104,18 @@ class Source(Strict):
 class Reference(Strict):
     """A picture that the result is to be like, in what it shows and how.
 
-    `adapter` is the IP-Adapter of the catalog that looks at it. `weight` scales what it adds to the text; `start` and `end` are
-    shares of the steps between which it acts.
+    kind "ip_adapter": the IP-Adapter of the catalog called `adapter` looks at it, and `weight` scales what it adds to the text.
+    "reference_only" needs no weights: self attention reads the picture beside the one that is made. Then `weight` is the share
+    of the layers that do, the widest first (1 and more: all), and `style_fidelity` how far the unconditional half is kept from
+    it: the guidance leads towards what only the other half has seen.
+    `start` and `end` are shares of the steps between which it acts.
     """
 
+    kind: ReferenceKind = "ip_adapter"
     picture: Digest
-    adapter: Key
+    adapter: Key | None = None
     weight: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.6
+    style_fidelity: Unit = 0.5
     start: Unit = 0.0
     end: Unit = 1.0
 
@@ -116,6 +124,25 @@ class Reference(Strict):
         if self.start > self.end:
             raise ValueError("start must not lie after end")
         return self
+
+    @model_validator(mode="after")
+    def _seen_by(self) -> Reference:
+        if (self.adapter is None) == (self.kind == "ip_adapter"):
+            raise ValueError("adapter must name an IP-Adapter where the kind is one, and only there")
+        return self
+
+
+class MicroConditioning(Strict):
+    """Sizes in pixels that SDXL is told (Podell et al. 2023, section 2.2): of its training pictures, they said how sharp one was
+    and how it was cropped.
+
+    `original` and `target` are width and height, None that of the picture that is made. `crop` is how far from the left and
+    from the top it was cut. Both halves of the guidance are told the same.
+    """
+
+    original: Told | None = None
+    crop: Told = (0, 0)
+    target: Told | None = None
 
 
 class Lora(Strict):
@@ -135,7 +162,8 @@ class Recipe(Strict):
     `version` 2 reads prompts with weights, as in "(red:1.3) house", and of any length; version 1 takes them letter by
     letter and cuts them after 75 tokens. `embeddings` are textual inversions of the catalog; the prompt calls each by its
     key. `clip_skip` 1 takes the text encoder's layer that the model was made for, 2 the one before the last, and so on.
-    `vae` None is the model's own. `spacing` says where the noise levels of the sampler lie.
+    `vae` None is the model's own. `micro_conditioning` None tells the model the size of the picture, uncropped. `spacing`
+    says where the noise levels of the sampler lie.
     """
 
     version: Literal[1, 2] = 2
@@ -159,6 +187,7 @@ class Recipe(Strict):
     embeddings: Annotated[tuple[Key, ...], Field(max_length=16)] = ()
     clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
     vae: Key | None = None
+    micro_conditioning: MicroConditioning | None = None
     variation_seed: Annotated[int, Field(ge=0, le=SEED_MAX)] = 0
     variation_strength: Unit = 0.0
 

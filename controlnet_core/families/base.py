@@ -16,7 +16,10 @@ from typing import Any, Literal
 from controlnet_core.domain.errors import RecipeError
 
 Shapes = Mapping[str, tuple[int, ...]]
-Capability = Literal["negative", "clip_skip", "embedding", "lora", "vae", "ip_adapter", "training", "transfer"]
+Capability = Literal[
+    "negative", "clip_skip", "embedding", "lora", "vae", "ip_adapter", "reference_only", "micro_conditioning", "training",
+    "transfer",
+]  # fmt: skip
 """What may be asked of a base model beside a picture; four of them are also the kinds of files that are added to it."""
 Added = Literal["text_embeds", "time_ids"]
 """Conditions that a U-Net takes beside the text's hidden states, in diffusers' words: the pooled text, and sizes."""
@@ -26,11 +29,15 @@ _WORDS: Mapping[Capability, str] = {
     "embedding": "take no textual inversions",
     "lora": "take no LoRAs",
     "vae": "have an autoencoder of their own, and no other fits",
-    "ip_adapter": "take no reference pictures",
+    "ip_adapter": "take no reference pictures by an IP-Adapter",
+    "reference_only": "cannot read a reference picture without an IP-Adapter",
+    "micro_conditioning": "are told no sizes (micro-conditioning)",
     "training": "cannot be trained for here yet",
     "transfer": "are no part of weight arithmetic here yet",
 }
 EVERYTHING: frozenset[Capability] = frozenset(_WORDS)
+USUAL = EVERYTHING - {"micro_conditioning", "reference_only"}
+"""What a family can be asked for that says nothing else."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ class Family:
     called: tuple[str, ...] = ()
     """What the names of its base models begin with in the metadata of files made for it, lower case."""
     added: tuple[Added, ...] = ()
-    supports: frozenset[Capability] = EVERYTHING
+    supports: frozenset[Capability] = USUAL
     empty_is_zero: bool = False
     """Whether an empty negative prompt is zeros, as in the training, and not what the encoders make of no words."""
     guidance: float = 9.0
@@ -136,7 +143,7 @@ class Family:
 
     def refuses(self, feature: Capability) -> str:
         """Why a recipe cannot ask for `feature`, as a sentence; "" when it can."""
-        return "" if feature in self.supports else f"{self.title} models {_WORDS[feature]}."
+        return "" if feature in self.supports else f"{self.title or 'These'} models {_WORDS[feature]}."
 
     def check_size(self, width: int, height: int) -> None:
         """Raise RecipeError for a picture that is larger than the family makes them."""
@@ -148,7 +155,7 @@ class Family:
 
 
 UNKNOWN = Family("", "")
-"""What stands for a model of no published family: one text encoder, latents as in SD 1.5, everything tried."""
+"""What stands for a model of no published family: one text encoder, latents as in SD 1.5, what is usual is tried."""
 _CROSS = re.compile(
     r"(?:input_blocks\.\d+\.1|down_blocks\.\d+\.attentions\.\d+|down_blocks_\d+_attentions_\d+|input_blocks_\d+_1)"
     r"[._]transformer_blocks[._]0[._]attn2[._](?:processor[._])?to_k(?:_lora)?[._](?:lora_down\.|lora_A\.|down\.)?weight$"

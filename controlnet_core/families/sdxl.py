@@ -1,6 +1,6 @@
 """Stable Diffusion XL (Podell et al. 2023), and what was made of it: Illustrious, NoobAI, Pony, Animagine and many more."""
 
-from controlnet_core.families.base import Family, Latent, TextEncoder
+from controlnet_core.families.base import EVERYTHING, Family, Latent, TextEncoder
 
 FAMILY = Family(
     key="sdxl",
@@ -31,6 +31,7 @@ FAMILY = Family(
     adapter_px=16,
     called=("sdxl", "stable-diffusion-xl-v1"),
     added=("text_embeds", "time_ids"),
+    supports=EVERYTHING - {"reference_only"},
     empty_is_zero=True,
     guidance=6.0,
     preview="taesdxl",

@@ -242,7 +242,7 @@ def facts_of(recipe: Recipe, catalog: Catalog) -> ModelFacts:
     for lora in recipe.loras:
         if lora.weight:
             changed |= _changed_parameters(catalog.locate(catalog.card(lora.key)))
-    seen = {one.adapter: catalog.card(one.adapter) for one in recipe.references if one.weight}
+    seen = {one.adapter: catalog.card(one.adapter) for one in recipe.references if one.adapter and one.weight}
     networks |= {key: _count(_shapes(catalog.locate(card))) for key, card in seen.items()}
     encoders = {card.encoder for card in seen.values() if card.encoder}
     text = facts.text + sum(_count(_shapes(catalog.locate(catalog.card(key)))) for key in encoders)

@@ -6,8 +6,10 @@ says what to do.
 
 from __future__ import annotations
 
+from typing import get_args
+
 from controlnet_core.domain.errors import ModelMissing, RecipeError
-from controlnet_core.domain.recipe import ControlUnit, Recipe
+from controlnet_core.domain.recipe import ControlUnit, Recipe, ReferenceKind
 from controlnet_core.families import Capability, family
 from controlnet_core.models.catalog import Catalog, Kind, ModelCard
 
@@ -25,20 +27,22 @@ def check(recipe: Recipe, catalog: Catalog) -> None:
     known.check_size(recipe.width, recipe.height)
     asked: dict[Capability, object] = {
         "lora": recipe.loras, "embedding": recipe.embeddings, "vae": recipe.vae, "clip_skip": recipe.clip_skip > 1,
-        "ip_adapter": recipe.references,
+        "micro_conditioning": recipe.micro_conditioning,
+        **{kind: [one for one in recipe.references if one.kind == kind] for kind in get_args(ReferenceKind)},
     }  # fmt: skip
     for feature, wanted in asked.items():
         if wanted and (why := known.refuses(feature)):
             raise RecipeError(why, "Leave it out, or choose another model.")
     added = [lora.key for lora in recipe.loras if lora.weight] + list(recipe.embeddings)
-    added += [reference.adapter for reference in recipe.references if reference.weight]
+    adapters = [one.adapter for one in recipe.references if one.adapter is not None and one.weight]
+    added += adapters
     added += [unit.network for unit in recipe.controls if unit.network and unit.weight > 0]
     for key in added:
         card = _card(catalog, key)
         if card is not None and card.family and base.family and card.family != base.family:
             raise _foreign(card, base)
-    for reference in recipe.references:
-        adapter = _card(catalog, reference.adapter)
+    for key in adapters:
+        adapter = _card(catalog, key)
         if adapter is not None and adapter.kind != "ip_adapter":
             raise RecipeError(f"{adapter.title} is not an IP-Adapter.", "Choose one of the installed IP-Adapters.")
         if adapter is not None and (lacking := catalog.lacks(adapter)):

@@ -132,6 +132,15 @@ WRONG = {
             {"found": {"detector": "canny", "picture": "0" * 64, "photo": "0" * 64}},
         )
     ],
+    "references": [
+        [{"picture": "0" * 64, "adapter": "a", "kind": "style"}],
+        [{"picture": "0" * 64, "kind": "reference_only", "style_fidelity": 1.5}],
+    ],
+    "references.0": [
+        [{"picture": "0" * 64}], [{"picture": "0" * 64, "kind": "reference_only", "adapter": "a"}],
+        [{"picture": "0" * 64, "adapter": "a", "start": 0.9, "end": 0.1}],
+    ],
+    "micro_conditioning": [{"original": [64]}, {"crop": [0, -1]}, {"target": [64, 9000]}, {"score": 6}],
     "unknown": [1],
 }  # fmt: skip
 

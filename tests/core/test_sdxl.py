@@ -11,7 +11,7 @@ from controlnet_core.checkpoints import ldm_keys
 from controlnet_core.checkpoints.probe import check
 from controlnet_core.diffusion.conditioning import Reading, encode, encode_pair
 from controlnet_core.domain.errors import ModelError, RecipeError
-from controlnet_core.domain.recipe import ControlUnit, Recipe, Source
+from controlnet_core.domain.recipe import ControlUnit, MicroConditioning, Recipe, Source
 from controlnet_core.engine import LocalEngine
 from controlnet_core.models.catalog import Catalog
 from controlnet_core.models.loading import load_base
@@ -137,6 +137,16 @@ def test_an_empty_negative_prompt_is_zeros_as_in_the_training(engine, folder, ba
     assert not nothing.context.any()
     assert not nothing.added["text_embeds"].any()
     assert nothing.added["time_ids"].tolist() == [[64, 64, 0, 0, 64, 64]]
+
+
+def test_micro_conditioning_as_in_diffusers(engine, folder):
+    sizes = {"original_size": (900, 1400), "crops_coords_top_left": (200, 30), "target_size": (1024, 768)}
+    expected = theirs(folder, "StableDiffusionXLPipeline", **sizes)
+    micro = MicroConditioning(original=(1400, 900), crop=(30, 200), target=(768, 1024))
+    ours = run(engine, micro_conditioning=micro)[0]
+    assert far(ours, expected) <= LEVELS
+    assert far(run(engine)[0], ours) > 10
+    assert np.array_equal(run(engine)[0], run(engine, micro_conditioning=MicroConditioning())[0])
 
 
 @pytest.mark.parametrize("skip", [1, 2, 3])

@@ -36,6 +36,7 @@ def described(studio: Studio, recipe: Recipe) -> list[Pair]:
         ("Embeddings", ", ".join(recipe.embeddings)),
         ("Clip skip", str(recipe.clip_skip) if recipe.clip_skip > 1 else ""),
         ("VAE", _title(studio, recipe.vae) if recipe.vae else ""),
+        ("Micro-conditioning", _told(recipe)),
         ("Starts from", _source(recipe)),
     ]
     pairs += [("Is like a picture", _reference(studio, one)) for one in recipe.references]
@@ -45,7 +46,19 @@ def described(studio: Studio, recipe: Recipe) -> list[Pair]:
 
 def _reference(studio: Studio, one: Reference) -> str:
     window = f", from {one.start:.0%} to {one.end:.0%} of the steps" if (one.start, one.end) != (0, 1) else ""
+    if one.adapter is None:
+        return f"weight {one.weight:g}{window}, reference-only with a style fidelity of {one.style_fidelity:g}"
     return f"weight {one.weight:g}{window}, {_title(studio, one.adapter)}"
+
+
+def _told(recipe: Recipe) -> str:
+    micro = recipe.micro_conditioning
+    if micro is None:
+        return ""
+    sizes = (("original", micro.original), ("target", micro.target))
+    parts = [f"{name} size {size[0]} × {size[1]} px" for name, size in sizes if size]
+    parts += [f"cropped by {micro.crop[0]} px on the left and {micro.crop[1]} px at the top"] if any(micro.crop) else []
+    return ", ".join(parts)
 
 
 def _source(recipe: Recipe) -> str:

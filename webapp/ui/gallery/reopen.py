@@ -255,7 +255,7 @@ def _references(studio: Studio, made: Recipe, missing: list[str]) -> list[Refere
     here = [one for one in made.references if _is_here(studio, one.picture)]
     if len(here) < len(made.references):
         missing.append("a picture that it was to be like")
-    return [ReferenceChoice(one.picture, one.weight, one.start, one.end, one.adapter) for one in here]
+    return [ReferenceChoice(one.picture, one.weight, one.start, one.end, one.adapter or "") for one in here]
 
 
 def _start(studio: Studio, source: Source, at: GenerationState, missing: list[str]) -> InitImageChoice | None:
