@@ -36,7 +36,7 @@ def pairs(
     def make(photos: Sequence[Photo]) -> Iterator[str]:
         if not photos:
             return
-        rows = [{"name": photo.name, "where": photo.where} for photo in photos]
+        rows = [{"name": photo.name, "where": photo.where, "place": photo.place} for photo in photos]
         for row in mapped(rows, PairMaker, (source, folder, plan, dict(environment), free_min_bytes)):
             if row["stop"]:
                 raise StudioError(row["stop"], row["hint"])
@@ -66,15 +66,16 @@ class PairMaker:
             self._stop = error
 
     def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-        """Columns "name" and "where" in; out "why" each pair is missing, and what stops everything in "stop" and "hint"."""
-        told = [self._made(str(name), str(where)) for name, where in zip(batch["name"], batch["where"], strict=True)]
+        """Columns "name", "where", "place" in; out "why" each pair is missing, and what stops everything in "stop" and "hint"."""
+        rows = zip(batch["name"], batch["where"], batch["place"], strict=True)
+        told = [self._made(str(name), str(where), str(place)) for name, where, place in rows]
         return {key: [row[number] for row in told] for number, key in enumerate(("why", "stop", "hint"))}
 
-    def _made(self, name: str, where: str) -> tuple[str, str, str]:
+    def _made(self, name: str, where: str, place: str) -> tuple[str, str, str]:
         try:
             if self._stop is not None:
                 raise self._stop
-            photo = Photo(name, where, lambda: self._read(where))
+            photo = Photo(name, where, lambda: self._read(place))
             values = self._plan.values
             return (
                 make_pair(photo, self._folder, self._plan, lambda rgb, w, h: self._find(rgb, values, w, h), self._free),

@@ -26,6 +26,8 @@ from controlnet_core.execution.ray_cluster import RayCluster
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
 from controlnet_core.training.run import to_toml
+from tests.annotator.test_dataset import photo
+from tests.annotator.test_shards import parquet, tar
 from tests.core.strokes_engine import StrokesEngine
 from tests.core.test_worker import ENGINE, RECIPE, Shop, until
 from tests.ports import free_port
@@ -195,15 +197,21 @@ def test_a_data_set_made_on_the_cluster_is_the_one_made_here_and_goes_on_where_i
 ) -> None:
     photos, far = tmp_path / "photos", tmp_path / "far"
     photos.mkdir()
-    for number in range(40):
+    for number in range(20):
         rgb = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
         big = np.kron(rgb, np.ones((12, 12, 1), np.uint8))
         (photos / f"{number:02d}.png").write_bytes(picture.to_png(big))
         (photos / f"{number:02d}.txt").write_text(f"photo {number}")
     (photos / "07.png").write_bytes(b"no picture")
+    parquet(photos / "rows.parquet", 10, group=4)
+    tar(
+        photos / "more" / "0.tar",
+        [*((f"{number}.png", photo(number)) for number in range(9)), ("9.png", b"no picture")],
+    )
     first = annotate(photos, far, "--ray", cluster.address)
     assert first.returncode == 1
-    assert "07.png: " in first.stderr and "1 of 40 pictures could not be annotated" in first.stderr
+    assert "07.png: " in first.stderr and "2 of 40 pictures could not be annotated" in first.stderr
+    assert "more/0.tar/9.png: " in first.stderr
     here = annotate(photos, tmp_path / "here")
     assert here.returncode == 1
     assert files_of(far) == files_of(tmp_path / "here")
@@ -211,6 +219,7 @@ def test_a_data_set_made_on_the_cluster_is_the_one_made_here_and_goes_on_where_i
     before = {path: path.stat().st_mtime_ns for path in (far / "source").iterdir() if path != gone}
     gone.unlink()
     (photos / "07.png").unlink()
+    tar(photos / "more" / "0.tar", [(f"{number}.png", photo(number)) for number in range(9)])
     again = annotate(photos, far, "--ray", cluster.address)
     assert again.returncode == 0, again.stderr
     assert gone.read_bytes() == (tmp_path / "here" / "source" / "11.png").read_bytes()
@@ -270,10 +279,10 @@ def test_two_processes_of_the_cluster_train_one_network_and_go_on_when_one_is_ki
         text=True,
     )
     run = studio.run(two)
-    until(lambda: run.status().step >= 6 or process.poll() is not None, 200)
+    until(lambda: run.status().step >= 6 or process.poll() is not None, 600)
     killed = run.status().pid
     os.kill(killed, signal.SIGKILL)
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     assert run.status().state == "done"
     assert run.status().pid != killed

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from annotator.datasets.dataset import PLAN, PROMPTS, SKIPPED, AnnotationPlan
-from annotator.datasets.photos import SUFFIXES
+from annotator.datasets.photos import MANY, SUFFIXES
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.errors import InputError
 from controlnet_core.storage import store
@@ -27,7 +27,6 @@ from webapp.application.owners import Owners
 from webapp.application.settings import ROOT, Settings
 
 ORIGIN = "origin.json"
-LISTS = (".zip", ".jsonl")
 NICE = 5
 STOP_MAX_S = 5.0
 RUNS_MAX = 2
@@ -83,10 +82,10 @@ class Annotations:
         self._runs: dict[str, Run] = {}
 
     def sources(self, workspace: str = "") -> list[Path]:
-        """The folders, zips and lists of photos to choose from, by name."""
+        """The folders, zips, lists and shards of photos to choose from, by name."""
         if not self.photos.is_dir():
             return []
-        found = sorted(path for path in self.photos.iterdir() if path.is_dir() or path.suffix.lower() in LISTS)
+        found = sorted(path for path in self.photos.iterdir() if path.is_dir() or path.suffix.lower() in MANY)
         return [path for path in found if self.photo_owners.sees(path.name, workspace)]
 
     def keep(self, name: str, files: Sequence[tuple[str, bytes]], workspace: str = "") -> Path:

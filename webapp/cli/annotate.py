@@ -1,4 +1,4 @@
-"""`studio annotate`: a photo to its map, or a folder, zip or JSONL of photos to a data set."""
+"""`studio annotate`: a photo to its map, or a folder, zip, JSONL or shards of photos to a data set."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from controlnet_core.domain.document import Document
     from webapp.application.studio import Studio
 
-MANY = (".zip", ".jsonl", ".json")
-
 
 def annotate(
     context: typer.Context,
     control: Annotated[str, typer.Argument(help="A control: scribble, pose, seg, canny, ...")],
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A photo; or a folder, zip or JSONL of photos.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN", help="A photo; or a folder, zip, JSONL, Parquet file or WebDataset tar of photos."
+        ),
+    ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="A PNG; or the folder of the data set.")],
     detector: Annotated[str, typer.Option(help="How; by default the first that this machine can run.")] = "",
     size: Annotated[
@@ -43,11 +46,12 @@ def annotate(
 ) -> None:
     """Turn photos into control pictures. Every parameter of the condition is an option: --low 50.
 
-    A folder, zip or JSONL becomes source/, target/ and prompt.json; what was stopped goes on where it was.
+    Many photos become source/, target/ and prompt.json; what was stopped goes on where it was.
     """
     with told():
         from annotator import detection as detecting
         from annotator.datasets.dataset import AnnotationPlan
+        from annotator.datasets.photos import MANY
         from controlnet_core.domain.control import values
         from controlnet_core.domain.errors import InputError
         from webapp.application.recipe_builder import runnable
@@ -65,7 +69,9 @@ def annotate(
             plan = AnnotationPlan(control, found.key, own, drawn, 512 if size < 0 else size, caption)
             _data_set(here, source, target, plan, found, machine, ray)
         elif ray:
-            raise InputError("One photo is made here.", "Leave --ray away, or name a folder, zip or JSONL of photos.")
+            raise InputError(
+                "One photo is made here.", "Leave --ray away, or name a folder, zip, JSONL or shard of photos."
+            )
         else:
             _one(here, kind, found, source, target, own, drawn, max(size, 0))
 
