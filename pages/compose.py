@@ -9,7 +9,7 @@ import streamlit as st
 from webapp.application.studio import Studio
 from webapp.ui.compose import canvas_panel, layers_panel, state
 from webapp.ui.compose.state import Composition
-from webapp.ui.generate import init_image, live, panels, references, settings_panel
+from webapp.ui.generate import init_image, live, panels, settings_panel
 from webapp.ui.messages import told
 
 RESULT_HEIGHT_PX = 460
@@ -25,6 +25,7 @@ def page(studio: Studio) -> None:
 def _body(studio: Studio, at: Composition) -> None:
     state.align(studio, at)
     make, base = partial(layers_panel.recipe, studio, at), panels.model_card(studio)
+    drawn = canvas_panel.on_canvas(studio, at)
     with st.container(key="compose"):
         layers, editor, result = st.columns([3, 8, 5], gap="medium")
     with layers:
@@ -35,11 +36,11 @@ def _body(studio: Studio, at: Composition) -> None:
     with result:
         pressed, worded = panels.prompt(studio, at, beside=partial(live.switch, at))
         place = st.container()
-        picture = settings_panel.Section("Picture", partial(init_image.section, studio, at, at.frame))
-        settings_panel.settings(studio, at, base, (picture, *references.sections(studio, at, base)))
+        picture = settings_panel.Section("Picture", partial(init_image.section, studio, at, at.frame, drawn))
+        settings_panel.settings(studio, at, base, (picture,))
         panels.model_line(studio)
     with place:
-        drawn = canvas_panel.prepare_live(studio, at, make)
+        token = canvas_panel.prepare_live(studio, at, make)
     with editor:
         if init_image.painting(at):
             pressed = init_image.editor(studio, at, at.frame, canvas_panel.EDITOR_HEIGHT_PX) or pressed
@@ -49,5 +50,5 @@ def _body(studio: Studio, at: Composition) -> None:
         if worded and (not pressed or panels.generate(studio, at, make)):  # a refusal says what is missing: not twice
             acting = [(state.networks(studio, layer, base), layer.network) for layer in at.acting if layer.weight]
             panels.prospect(studio, at, at.frame, acting)
-        panels.results(studio, at, make, at.frame, canvas_panel.overlaid(studio, at), RESULT_HEIGHT_PX, drawn)
+        panels.results(studio, at, make, at.frame, canvas_panel.overlaid(studio, at), RESULT_HEIGHT_PX, token)
     panels.keep(studio, at)

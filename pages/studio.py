@@ -24,15 +24,17 @@ def _body(studio: Studio, at: ConditionPage) -> None:
     # One fragment: Generate reruns editor and result, not the frame around them.
     canvas = panels.canvas_of(studio, at.token)
     make = partial(panels.recipe, studio, at)
+    drawn = panels.on_canvas(studio, at)
     editor, result = st.columns([8, 5], gap="medium")
     with result:
         pressed, worded = panels.prompt(studio, at, panels.placeholder(studio, at), partial(live.switch, at))
         pressed = sources.generates(at) or pressed
         place = st.container()
         control = settings_panel.Section("Control", partial(panels.control_settings, studio, at, make))
-        picture = settings_panel.Section("Picture", partial(init_image.section, studio, at, canvas))
+        picture = settings_panel.Section("Picture", partial(init_image.section, studio, at, canvas, drawn))
         base = panels.model_card(studio)
-        settings_panel.settings(studio, at, base, (control, picture, *references.sections(studio, at, base)))
+        further = references.sections(studio, at, base, drawn)
+        settings_panel.settings(studio, at, base, (control, picture, *further))
         panels.model_line(studio)
     with place:
         live.prepare(studio, at, at.token, make, at.choices.params)

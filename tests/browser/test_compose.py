@@ -45,7 +45,7 @@ def layer(page: Page, title: str) -> Locator:
 
 def add_edges_of_a_photo(page: Page) -> None:
     """Put a photo of a box under all layers, and its edges into a new one."""
-    page.get_by_role("button", name="Add a control").click()
+    page.get_by_role("button", name="Add a layer").click()
     page.get_by_role("menuitem", name="Edges").or_(page.get_by_role("option", name="Edges")).first.click()
     page.wait_for_selector('[aria-label="Scribble editor"][data-ready]')
     page.locator(".st-key-compose-photo button").click()
@@ -68,7 +68,7 @@ def test_two_controls_make_one_picture_and_stay(page: Page, server: Server) -> N
     open_page(page, server, "compose")
     expect(layer(page, "Pose")).to_be_visible()
     expect(layer(page, "Segmentation")).to_be_visible()
-    page.get_by_role("button", name="Add a control").click()
+    page.get_by_role("button", name="Add a layer").click()
     page.get_by_role("menuitem", name="Scribble").or_(page.get_by_role("option", name="Scribble")).first.click()
     expect(layer(page, "Scribble")).to_be_visible()
     page.wait_for_selector('[aria-label="Scribble editor"][data-ready]')

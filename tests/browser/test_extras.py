@@ -1,4 +1,7 @@
-"""A base model of the user's with everything that can be added to it, chosen on the page; made again elsewhere, it is the same."""
+"""A base model of the user's with everything that can be added to it, chosen on the page; made again elsewhere, it is the same.
+
+And what a picture is to be like, as layers of Compose.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 import annotator
 from controlnet_core.domain.picture import open_picture
-from controlnet_core.domain.recipe import Lora, Recipe
+from controlnet_core.domain.recipe import Lora, Recipe, Reference
 from controlnet_core.models.catalog import Catalog
 from controlnet_core.storage.store import Blobs
 from tests.browser.conftest import ROOT, Server
-from tests.browser.hands import ask_for_a_small_house, choose, made, press, settled
+from tests.browser.hands import (
+    ask_for_a_small_house,
+    choose,
+    few_steps,
+    made,
+    open_page,
+    png,
+    press,
+    settled,
+)
 from tests.core.small import save_small_model
 
 pytestmark = pytest.mark.browser
@@ -31,10 +44,12 @@ Pixels = NDArray[np.uint8]
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
     """A studio on small random models in the forms that people share: two layers, and texts as wide as SD 1.5's."""
     import torch
+    from diffusers import UNet2DConditionModel
     from safetensors.torch import save_file
 
     from controlnet_core.models.loading import load_base
     from tests.core.test_lora import kohya, matrices
+    from tests.core.test_references import adapter_of, save_encoder
 
     folder = tmp_path_factory.mktemp("extras")
     models, spare = folder / "models", folder / "spare"
@@ -48,6 +63,10 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, P
     (spare / "controlnet").rename(models / "controlnet" / "From a friend")
     (spare / "vae").rename(models / "vae" / "vivid")
     save_file(kohya(matrices(load_base(base))[0]), models / "loras" / "Ink Style.safetensors")
+    save_encoder(models / "image_encoders" / "clip-vit-h")
+    (models / "ip_adapters").mkdir()
+    unet = UNet2DConditionModel.from_pretrained(base / "unet")
+    save_file(adapter_of(unet, "plain"), models / "ip_adapters" / "Mood.safetensors")
     save_file({"emb_params": torch.randn(2, 768)}, models / "embeddings" / "calm-night.safetensors")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDIO_MODELS", str(models))
@@ -57,12 +76,17 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, P
         running.stop()
 
 
-def test_everything_that_a_model_takes_is_in_its_picture(page: Page, studio: tuple[Server, Path]) -> None:
-    server, models = studio
-    page.goto(f"{server.url}/models")
+def use_tiny(page: Page) -> None:
+    """On the Models page: draw with the user's own base model."""
     row = page.locator('[data-model="tiny"]')
     row.get_by_role("button", name="Use this").click()
     expect(row).to_contain_text("In use")
+
+
+def test_everything_that_a_model_takes_is_in_its_picture(page: Page, studio: tuple[Server, Path]) -> None:
+    server, models = studio
+    page.goto(f"{server.url}/models")
+    use_tiny(page)
     ask_for_a_small_house(page)
     seed = page.get_by_role("spinbutton", name="Seed")
     seed.fill("11")
@@ -110,6 +134,74 @@ def test_everything_that_a_model_takes_is_in_its_picture(page: Page, studio: tup
     assert np.abs(found.pop("nothing").astype(int) - pixels).max() <= 1
     for what, other in found.items():
         assert np.abs(other.astype(int) - pixels).max() > 1, f"{what} changes nothing"
+
+
+def add_layer(page: Page, title: str) -> None:
+    page.get_by_role("button", name="Add a layer").click()
+    page.get_by_role("menuitem", name=title).or_(page.get_by_role("option", name=title)).first.click()
+    settled(page)
+
+
+def upload(page: Page, colour: tuple[int, int, int]) -> None:
+    file = {"name": "mood.png", "mimeType": "image/png", "buffer": png(Image.new("RGB", (96, 64), colour))}
+    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(file)
+    settled(page)
+
+
+def test_what_a_picture_is_to_be_like_is_a_layer_of_compose(page: Page, studio: tuple[Server, Path]) -> None:
+    """Refused where the model takes none; added, weighed, left out, removed, brought back, kept, and reopened from its picture."""
+    server, _ = studio
+    open_page(page, server, "compose")
+    add_layer(page, "Reference picture")
+    expect(page.get_by_text("Paperworld models take no reference pictures")).to_be_visible()
+    page.get_by_role("link", name="Models").click()
+    use_tiny(page)
+    page.get_by_role("link", name="Compose").click()
+    page.wait_for_selector(".studio[data-ready]")
+    page.get_by_role("button", name="Pose", exact=True).click()
+    settled(page)
+    page.get_by_role("button", name="Remove", exact=True).click()
+    settled(page)
+    add_layer(page, "Scribble")
+    few_steps(page, 2)
+    press(page, "Size", ["Home"], "0")
+
+    add_layer(page, "Reference picture")
+    upload(page, (200, 60, 20))
+    expect(page.get_by_alt_text("Reference 1", exact=True)).to_be_visible()
+    press(page, "How much it counts", ["ArrowRight"] * 6, "0.9")
+    press(page, "Acts from, to — end", ["ArrowLeft"] * 4, "0.8")
+    _, recipe, file = made(page, server)
+    (reference,) = recipe.references
+    assert reference == Reference(picture=reference.picture, adapter="mood", weight=0.9, end=0.8)
+    assert np.asarray(open_picture(Blobs(server.data / "blobs").get(reference.picture)))[0, 0].tolist() == [200, 60, 20]
+    assert [unit.control for unit in recipe.controls] == ["scribble", "seg"]
+
+    add_layer(page, "Reference picture")
+    page.get_by_role("button", name="Segmentation", exact=True).last.click()  # the drawing, from the canvas
+    settled(page)
+    page.get_by_role("button", name="Move up").click()
+    settled(page)
+    page.get_by_role("button", name="Leave out Reference 2").click()
+    settled(page)
+    _, second, _ = made(page, server)
+    (drawn,) = second.references
+    assert drawn.picture == second.controls[1].picture
+    page.get_by_role("button", name="Remove", exact=True).click()
+    page.get_by_role("button", name="Bring the reference back").click()
+    page.reload()
+    expect(page.get_by_role("button", name="Use Reference 2 again")).to_be_visible()
+
+    page.get_by_role("link", name="Gallery").click()
+    page.locator("button.look").nth(1).click()
+    page.get_by_role("button", name="Reopen in its editor").click()
+    page.wait_for_url("**/compose")
+    page.get_by_role("button", name="Reference 1", exact=True).click()
+    expect(page.get_by_role("slider", name="How much it counts")).to_have_value("0.9")
+    expect(page.get_by_role("button", name="Reference 2", exact=True)).to_have_count(0)
+    again, remade, _ = made(page, server)
+    assert remade.references == recipe.references
+    assert np.array_equal(again, open_picture(file))
 
 
 def without_each(recipe: Recipe) -> dict[str, Recipe]:

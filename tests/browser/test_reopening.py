@@ -161,7 +161,7 @@ def test_several_controls_with_a_photo_under_them(page: Page, studio: Running) -
     page.locator("summary", has_text="More").click()
     page.get_by_role("radio", name="1.1").click()
     settled(page)
-    page.get_by_role("button", name="Add a control").click()
+    page.get_by_role("button", name="Add a layer").click()
     page.get_by_role("menuitem", name="Edges").or_(page.get_by_role("option", name="Edges")).first.click()
     page.wait_for_selector('[aria-label="Scribble editor"][data-ready]')
     open_photo(page)

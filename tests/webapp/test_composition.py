@@ -17,23 +17,31 @@ from PIL import Image
 
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.document import MISSING, Person, Point, Raster, Skeleton
-from controlnet_core.domain.errors import InputError, ModelMissing
+from controlnet_core.domain.errors import InputError, ModelMissing, RecipeError
 from controlnet_core.domain.picture import open_picture
 from controlnet_core.domain.recipe import Found, Lora, Recipe, Source
 from controlnet_core.families import family
 from controlnet_core.models.catalog import ModelCard
 from tests.webapp.conftest import WORKSPACE, mask
 from tests.webapp.test_library import CONTROL, safetensors
-from webapp.application.choices import Choices, InitImageChoice, Networks, called, fitting, networks_for
+from webapp.application.choices import (
+    Choices,
+    InitImageChoice,
+    Networks,
+    ReferenceChoice,
+    called,
+    fitting,
+    networks_for,
+)
 from webapp.application.layers import layer_png, placed
 from webapp.application.recipe_words import described
 from webapp.application.settings import ROOT
 from webapp.application.studio import Studio
 from webapp.ui import page_state_store, visitor
-from webapp.ui.compose import canvas_panel, layers_panel, state
+from webapp.ui.compose import canvas_panel, layers_panel, reference_panel, state
 from webapp.ui.compose.state import FRAMES, LAYERS_MAX, Composition
 from webapp.ui.gallery import reopen
-from webapp.ui.generate import panels
+from webapp.ui.generate import panels, references
 from webapp.ui.session import GenerationState
 
 EMPTY_KEPT = b"{not json"
@@ -139,6 +147,8 @@ def test_a_page_comes_back_as_it_was_left(quiet: Studio, at: Composition, monkey
     at.choices.loras = {"ink": 0.5}
     at.begin = InitImageChoice("a" * 64, strength=0.4, masked=True)
     at.layers[1].weight = 0.35
+    at.references = [ReferenceChoice("b" * 64, 0.7, shown=False)]
+    state.remove(at, at.layers[0].slot)
     page_state_store.keep(quiet, state.KEY, at)
     assert state.load(quiet) == at
     quiet.pages.put(WORKSPACE, state.KEY, 1, EMPTY_KEPT)
@@ -161,6 +171,46 @@ def test_the_photo_lies_in_the_frame_for_every_detector(quiet: Studio, at: Compo
     assert isinstance(found, Raster)
     assert (found.width, found.height) == at.frame
     assert (found.pixels[:, at.frame[0] // 2 - 3 : at.frame[0] // 2 + 3] > 0).any()
+
+
+def test_references_are_layers_that_come_go_and_move(quiet: Studio, at: Composition) -> None:
+    layer = at.layers[0]
+    for colour in (10, 20, 30):
+        state.add_reference(at)
+        references.show(
+            quiet, at, len(at.references) - 1, cv2.imencode(".png", np.full((9, 9, 3), colour, np.uint8))[1].tobytes()
+        )
+    first, second, third = at.references
+    assert at.layer is None and at.reference == 2
+    state.move_reference(at, 2, -1)
+    assert at.references == [first, third, second] and at.reference == 1
+    references.toggle(at, 0)
+    assert [one.acts for one in at.references] == [False, True, True]
+    state.remove_reference(at, 1)
+    assert len(at.references) == 2 and at.reference == 1
+    state.restore(at)
+    assert at.references[1] == third and at.reference == 1
+    state.remove_reference(at, 2)
+    state.remove(at, layer.slot)
+    assert layer not in at.layers
+    state.restore(at)
+    assert at.layers[0] is layer is at.layer
+    state.restore(at)  # nothing is removed any more
+    assert len(at.references) == 2
+    for _ in range(5):
+        state.add_reference(at)
+    assert len(at.references) == references.REFERENCES_MAX
+
+
+def test_references_of_a_model_that_takes_none_stay_and_are_left_out(quiet: Studio, at: Composition) -> None:
+    with pytest.raises(RecipeError, match="take no reference pictures"):
+        reference_panel.add(quiet, at)
+    assert at.references == []
+    at.references = [ReferenceChoice("a" * 64), ReferenceChoice()]
+    assert made_by(quiet, at).references == ()
+    assert "left out" in references.left_out(quiet, at, base(quiet))
+    at.references = [ReferenceChoice("a" * 64, shown=False), ReferenceChoice()]
+    assert references.left_out(quiet, at, base(quiet)) == ""
 
 
 def made_by(quiet: Studio, at: Composition) -> Recipe:

@@ -123,13 +123,22 @@ class InitImageChoice:
 
 @dataclass(frozen=True)
 class ReferenceChoice:
-    """A picture (a blob) that a page's results are to be like; without an `adapter`, the first one for the model looks at it."""
+    """A picture (a blob) that a page's results are to be like; without an `adapter`, the first one for the model looks at it.
 
-    picture: str
+    One without a `picture` waits for it; one that is not `shown` stays and is left out.
+    """
+
+    picture: str = ""
     weight: float = 0.6
     start: float = 0.0
     end: float = 1.0
     adapter: str = ""
+    shown: bool = True
+
+    @property
+    def acts(self) -> bool:
+        """Whether it is meant to change anything."""
+        return bool(self.picture) and self.shown
 
     def reference(self, adapter: str) -> Reference:
         """The part of a recipe."""

@@ -24,8 +24,8 @@ W = TypeVar("W")
 class GenerationState:
     """What a page wants made: its words, its settings, the picture it starts from, those it is to be like, and the last job.
 
-    `key` names the page, `model` is the base model that the settings are for. `round` counts how often Python has changed
-    the settings: their widgets are then made anew.
+    `key` names the page, `model` is the base model that the settings are for. `dropped` is the reference that was removed last,
+    and its place. `round` counts how often Python has changed the settings: their widgets are then made anew.
     """
 
     key: str
@@ -34,6 +34,7 @@ class GenerationState:
     model: str = ""
     begin: InitImageChoice | None = None
     references: list[ReferenceChoice] = field(default_factory=list[ReferenceChoice])
+    dropped: tuple[int, ReferenceChoice] | None = None
     job: str | None = None
     round: int = 0
 

@@ -29,12 +29,15 @@ button[kind^="primary"]:not(:disabled) p { color: light-dark(#fff, #17181c); }
 [class*="st-key-compose-layer-"][class*="-on"] {
   background: var(--st-secondary-background-color); border-color: var(--st-border-color); }
 [class*="st-key-compose-name-"] button > div { justify-content: flex-start; width: 100%; padding-left: 4px; }
-[class*="st-key-compose-icon-"] [data-testid="stMarkdownContainer"] {
+[class*="st-key-icon-"] [data-testid="stMarkdownContainer"] {
   position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .layer { display: block; width: 36px; height: 36px; border-radius: 6px; overflow: hidden; background: #000;
   border: 2px solid var(--tint); }
 .layer img { width: 100%; height: 100%; object-fit: cover; display: block; }
-.layer.faint, .seen .faint { opacity: .4; }
+.layer.faint, .seen .faint, img.faint { opacity: .4; }
+/* A reference lies nowhere: it has no tint of a layer. */
+.layer.reference { border-color: transparent; background: none; }
+.layer.reference:empty { border: 1.5px dashed color-mix(in srgb, currentColor 45%, transparent); }
 .seen { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 16px; }
 .seen figure { margin: 0; }
 .seen figure > div { position: relative; background: #000; border-radius: 8px; overflow: hidden;
@@ -56,5 +59,13 @@ button[kind^="primary"]:not(:disabled) p { color: light-dark(#fff, #17181c); }
   .st-key-compose-properties > :first-child { grid-column: 1 / -1; }
 }
 img.begin { display: block; max-width: 100%; max-height: 180px; border-radius: 6px; }
+img.begin.square { width: 100%; aspect-ratio: 1; object-fit: cover; }
+/* A reference as it is, and bright the square of it that an adapter sees. */
+.looked { position: relative; overflow: hidden; margin: 0 auto; border-radius: 8px; }
+.looked img { display: block; width: 100%; }
+.looked i { position: absolute; inset: 0; margin: auto; aspect-ratio: 1; max-width: 100%; max-height: 100%; border-radius: 4px;
+  box-shadow: 0 0 0 4000px rgba(0, 0, 0, .55); outline: 1px solid rgba(255, 255, 255, .8); outline-offset: -1px; }
+.looked.tall i { width: 100%; }
+.looked.wide i { height: 100%; }
 </style>
 """

@@ -11,6 +11,7 @@ import streamlit as st
 
 import components
 from components.mount import task
+from controlnet_core.domain import picture
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.document import DocumentKind
 from controlnet_core.domain.recipe import Recipe, Resize
@@ -20,10 +21,11 @@ from webapp.application.layers import OPAQUE
 from webapp.application.recipe_builder import picture_size
 from webapp.application.studio import Studio
 from webapp.ui import visitor
-from webapp.ui.compose import state
+from webapp.ui.compose import reference_panel, state
 from webapp.ui.compose.layers_panel import RESIZES, TINTS, address
 from webapp.ui.compose.state import KEY, Composition, Layer, View
-from webapp.ui.generate import live, panels, settings_panel
+from webapp.ui.generate import live, panels, references, settings_panel
+from webapp.ui.generate.picture_source import Drawn
 from webapp.ui.messages import plain, told
 from webapp.ui.session import remember, remembered, set_widget, widget, widget_value
 
@@ -37,10 +39,13 @@ def show(studio: Studio, at: Composition) -> bool:
     """The editor of the chosen layer, its mask, or what the model sees; True in the run that Ctrl+Enter caused."""
     _bar(studio, at)
     layer = at.layer
-    if layer is None:
-        st.info("Nothing here yet. Add a control on the left.", icon=":material/layers:")
+    if at.reference is not None and at.view != "sees":
+        reference_panel.picture(studio, at, at.reference, on_canvas(studio, at))
         return False
-    if at.view == "sees":
+    if layer is None and not at.references:
+        st.info("Nothing here yet. Add a layer on the left.", icon=":material/layers:")
+        return False
+    if layer is None or at.view == "sees":
         _seen(studio, at)
         return False
     return _editor(studio, at, layer, mask=at.view == "mask" and layer.masked)
@@ -49,7 +54,7 @@ def show(studio: Studio, at: Composition) -> bool:
 def _bar(studio: Studio, at: Composition) -> None:
     layer = at.layer
     offered = [view for view in VIEWS if view != "mask" or (layer is not None and layer.masked)]
-    key = f"{KEY}.view.{at.view}.{len(offered)}"
+    key = f"{KEY}.view.{at.view}.{len(offered)}.{at.reference is None}"
 
     def take() -> None:
         chosen = widget_value(key)
@@ -60,7 +65,7 @@ def _bar(studio: Studio, at: Composition) -> None:
         st.segmented_control(
             "View",
             offered,
-            format_func=VIEWS.__getitem__,
+            format_func=lambda view: "Picture" if view == "draw" and at.reference is not None else VIEWS[view],
             key=widget(key, at.view if at.view in offered else "draw"),
             on_change=take,
             required=True,
@@ -160,10 +165,43 @@ def _seen(studio: Studio, at: Composition) -> None:
             f'src="{address(studio, at, layer, "control")}">{veil}</div>'
             f"<figcaption><b>{escape(control.title)}</b> {words}</figcaption></figure>"
         )
+    for number, one in enumerate(at.references):
+        if one.picture:
+            words = f"{one.weight:g} × from {one.start:.0%} to {one.end:.0%}" if one.shown else "left out"
+            figures.append(
+                f'<figure class="{"" if one.shown else "faint"}" style="--tint:transparent"><div style="aspect-ratio:1">'
+                f'<img alt="Reference {number + 1}" src="{references.address(studio, at, number)}"></div>'
+                f"<figcaption><b>Reference {number + 1}</b> {words}</figcaption></figure>"
+            )
     st.html(f'<div class="seen">{"".join(figures)}</div>')
-    st.caption(
-        f"The ControlNets get these at {width} × {height} px. A control does not act where its picture is greyed out."
-    )
+    said: list[str] = []
+    if at.layers:
+        said = [
+            f"The ControlNets get these at {width} × {height} px.",
+            "A control does not act where its picture is greyed out.",
+        ]
+    if any(one.picture for one in at.references):
+        said.append("Of a reference, an IP-Adapter sees a square.")
+    st.caption(" ".join(said))
+
+
+def on_canvas(studio: Studio, at: Composition) -> list[Drawn]:
+    """The pictures that lie on the canvas: the photo, and every drawing as its network sees it."""
+    found: list[Drawn] = []
+    if at.photo:
+        digest = at.photo
+        shown = visitor.photo_url(studio, digest, at.frame, at.photo_resize)
+        found.append(Drawn("Photo", shown, lambda: studio.blobs.get(digest)))
+    for layer in at.layers:
+        if not state.is_empty(studio, layer, at.frame):
+            read = partial(_rendered, studio, at, layer)
+            found.append(Drawn(studio.control(layer.control).title, address(studio, at, layer, "control"), read))
+    return found
+
+
+def _rendered(studio: Studio, at: Composition, layer: Layer) -> bytes:
+    document = studio.documents.latest(state.token(studio, layer, at.frame))[1]
+    return picture.to_png(studio.render(layer.control, document, layer.params))
 
 
 # ---- examples and the photo

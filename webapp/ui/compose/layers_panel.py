@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -13,13 +13,16 @@ from controlnet_core.domain.recipe import Recipe, Resize
 from controlnet_core.models.catalog import ModelCard
 from webapp.application import validation
 from webapp.application.studio import Studio
-from webapp.ui.compose import state
+from webapp.ui import buttons
+from webapp.ui.compose import reference_panel, state
 from webapp.ui.compose.state import KEY, LAYERS_MAX, Composition, Layer
 from webapp.ui.generate import panels, settings_panel, sheet
+from webapp.ui.generate.references import REFERENCES_MAX
 from webapp.ui.messages import plain, told
 from webapp.ui.session import page_state, widget, widget_value
 
 TINTS = ("2f6fde", "0f9d6b", "c2388f", "b07400")
+REFERENCE = "reference.new"
 RESIZES: dict[Resize, str] = {"fit": "Fit inside", "crop": "Fill and crop", "stretch": "Stretch"}
 
 
@@ -45,20 +48,37 @@ def layer_list(studio: Studio, at: Composition) -> None:
         _frame_choice(studio, at)
     for index, layer in enumerate(at.layers):
         _row(studio, at, index, layer)
-    if len(at.layers) < LAYERS_MAX:
-        controls = studio.controls
-        chosen = st.menu_button(
-            "Add a control",
-            list(controls),
-            key=f"{KEY}.add",
-            icon=":material/add:",
-            format_func=lambda key: controls[key].title,
-            width="stretch",
-        )
-        if chosen is not None:
-            with told():
-                state.add(studio, at, validation.choice(chosen, tuple(controls), "The control"))
-                st.rerun(scope="fragment")
+    for number in range(len(at.references)):
+        reference_panel.row(studio, at, number)
+    if at.removed is not None or at.dropped is not None:
+        what = studio.control(at.removed[1].control).title if at.removed else "the reference"
+        buttons.undo(what, f"{KEY}.undo", state.restore, at)
+    _adding(studio, at)
+
+
+def _adding(studio: Studio, at: Composition) -> None:
+    """The menu of what a composition can have one more of."""
+    titles = {key: one.title for key, one in studio.controls.items()} if len(at.layers) < LAYERS_MAX else {}
+    if len(at.references) < REFERENCES_MAX:
+        titles[REFERENCE] = "Reference picture"
+    if not titles:
+        return
+    chosen = st.menu_button(
+        "Add a layer",
+        list(titles),
+        key=f"{KEY}.add",
+        icon=":material/add:",
+        format_func=titles.__getitem__,
+        width="stretch",
+    )
+    if chosen is None:
+        return
+    with told():
+        if validation.choice(chosen, tuple(titles), "The layer") == REFERENCE:
+            reference_panel.add(studio, at)
+        else:
+            state.add(studio, at, chosen)
+        st.rerun(scope="fragment")
 
 
 def _row(studio: Studio, at: Composition, index: int, layer: Layer) -> None:
@@ -77,8 +97,8 @@ def _row(studio: Studio, at: Composition, index: int, layer: Layer) -> None:
             args=(at, layer.slot),
         )
         name = f"Leave out {control.title}" if layer.shown else f"Use {control.title} again"
-        icon = ":material/visibility:" if layer.shown else ":material/visibility_off:"
-        _icon_button(name, icon, f"eye-{index}", _toggle, layer)
+        symbol = "visibility" if layer.shown else "visibility_off"
+        buttons.icon(name, symbol, f"compose-eye-{index}", _toggle, layer)
 
 
 def _choose(at: Composition, slot: str) -> None:
@@ -108,8 +128,9 @@ def address(studio: Studio, at: Composition, layer: Layer, what: str, tint: str 
 
 def _frame_choice(studio: Studio, at: Composition) -> None:
     frames = state.frames(studio.catalog.family(panels.model_card(studio)))
-    if at.frame not in frames.values():
-        frames |= {f"{at.frame[0]} × {at.frame[1]}": at.frame}
+    # A frame of another model's size keeps its drawings as they are: only the picture is made larger or smaller.
+    alike = (name for name, (wide, high) in frames.items() if wide * at.frame[1] == high * at.frame[0])
+    frames |= {next(alike, f"{at.frame[0]} × {at.frame[1]}"): at.frame}
     key = f"{KEY}.frame.{at.round}"
 
     def take() -> None:
@@ -133,7 +154,10 @@ def properties(studio: Studio, at: Composition, base: ModelCard, make: Callable[
     """How the chosen layer acts, and where."""
     layer = at.layer
     if layer is None:
-        st.caption("Add a control to begin.")
+        if at.reference is not None:
+            reference_panel.properties(studio, at, at.reference, base)
+        else:
+            st.caption("Add a layer to begin.")
         return
     control = studio.control(layer.control)
     _header(at, layer, control.title)
@@ -159,24 +183,11 @@ def _header(at: Composition, layer: Layer, title: str) -> None:
     last = len(at.layers) - 1
     with st.container(key="compose-header", horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
         st.markdown(f"**{plain(title)}**", width="stretch")
-        up, down = ":material/arrow_upward:", ":material/arrow_downward:"
-        _icon_button("Move up", up, "up", state.move, at, layer.slot, -1, disabled=index == 0)
-        _icon_button("Move down", down, "down", state.move, at, layer.slot, 1, disabled=index == last)
-        _icon_button("Remove", ":material/delete:", "remove", state.remove, at, layer.slot)
-
-
-def _icon_button(name: str, icon: str, key: str, run: Callable[..., None], *args: Any, disabled: bool = False) -> None:
-    """A button that shows only its icon; its name is there for the pointer and for screen readers."""
-    st.button(
-        name,
-        key=f"compose-icon-{key}",
-        icon=icon,
-        help=name,
-        type="tertiary",
-        disabled=disabled,
-        on_click=run,
-        args=args,
-    )
+        buttons.icon("Move up", "arrow_upward", "compose-up", state.move, at, layer.slot, -1, disabled=index == 0)
+        buttons.icon(
+            "Move down", "arrow_downward", "compose-down", state.move, at, layer.slot, 1, disabled=index == last
+        )
+        buttons.icon("Remove", "delete", "compose-remove", state.remove, at, layer.slot)
 
 
 def _further(studio: Studio, at: Composition, layer: Layer, base: ModelCard) -> None:

@@ -1,7 +1,7 @@
-"""A composition: one to four controls over one photo in one frame. Its state, and what happens to it; draws nothing.
+"""A composition: one to four controls over one photo in one frame, and what it is to be like. Its state; draws nothing.
 
 Every layer's document lies open under the layer's slot, of the frame's size. A removed layer's drawing stays
-there: adding the same control again brings it back.
+there: adding the same control again brings it back. References are layers too, below all others: they lie nowhere.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from controlnet_core.domain.recipe import Mode, Resize
 from controlnet_core.families import Family
 from controlnet_core.models.catalog import ModelCard
 from controlnet_core.storage.foreign_settings import sides_within
-from webapp.application.choices import Choices, Networks, networks_for
+from webapp.application.choices import Choices, Networks, ReferenceChoice, networks_for
 from webapp.application.examples import scene
 from webapp.application.layers import placed
 from webapp.application.recipe_builder import Draft
 from webapp.application.studio import Studio
 from webapp.ui import visitor
+from webapp.ui.generate import references
+from webapp.ui.generate.references import REFERENCES_MAX
 from webapp.ui.page_state_store import recall
 from webapp.ui.session import GenerationState
 
@@ -67,9 +69,10 @@ class Layer:
 
 @dataclass
 class Composition(GenerationState):
-    """The state of the Compose page. `chosen` is the slot of the layer in the editor, `frame` width and height in pixels.
+    """The state of the Compose page. `chosen` is the slot of the layer in the editor, or `reference_slot` of a reference.
 
-    `photo` is the blob of a photo under all layers, `view` what the middle of the page shows.
+    `frame` is width and height in pixels, `photo` the blob of a photo under all layers, `view` what the middle of the page shows.
+    `removed` is the layer that was removed last, and its place.
     """
 
     layers: list[Layer] = field(default_factory=list[Layer])
@@ -78,6 +81,7 @@ class Composition(GenerationState):
     photo: str | None = None
     photo_resize: Resize = "crop"
     frame: tuple[int, int] = (512, 512)
+    removed: tuple[int, Layer] | None = None
 
     @property
     def layer(self) -> Layer | None:
@@ -85,9 +89,19 @@ class Composition(GenerationState):
         return next((layer for layer in self.layers if layer.slot == self.chosen), None)
 
     @property
+    def reference(self) -> int | None:
+        """The number of the reference that is chosen in place of a layer."""
+        return next((n for n in range(len(self.references)) if self.chosen == reference_slot(n)), None)
+
+    @property
     def acting(self) -> list[Layer]:
         """The layers that count."""
         return [layer for layer in self.layers if layer.shown]
+
+
+def reference_slot(number: int) -> str:
+    """What `Composition.chosen` says for a reference."""
+    return f"reference.{number}"
 
 
 def frames(family: Family) -> dict[str, tuple[int, int]]:
@@ -114,7 +128,7 @@ def load(studio: Studio) -> Composition:
 
 def begin_with(studio: Studio, at: Composition, seed: int) -> None:
     """Replace all layers by those of a scene; drawings in their slots can be brought back by undo."""
-    at.layers, at.view = [], "draw"
+    at.layers, at.view, at.removed = [], "draw", None
     for control in SCENE_CONTROLS:
         example = scene(seed, control)
         layer = add(studio, at, control)
@@ -132,19 +146,60 @@ def add(studio: Studio, at: Composition, control: str) -> Layer | None:
     photo = studio.control(control).group != "draw"
     layer = Layer(control, slot, resize="crop" if photo else "fit")
     at.layers.insert(0, layer)
+    at.removed = at.dropped = None
     at.chosen, at.view = slot, "draw"
     return layer
 
 
 def remove(at: Composition, slot: str) -> None:
-    """Take a layer out; the one beside it comes into the editor."""
+    """Take a layer out; the one beside it comes into the editor. `restore` undoes it."""
     index = next((i for i, layer in enumerate(at.layers) if layer.slot == slot), None)
     if index is None:
         return
-    del at.layers[index]
+    at.removed, at.dropped = (index, at.layers.pop(index)), None
     if at.chosen == slot:
-        at.chosen = at.layers[min(index, len(at.layers) - 1)].slot if at.layers else ""
-        at.view = "draw"
+        _choose_beside(at, index)
+
+
+def restore(at: Composition) -> None:
+    """Bring back the layer or the reference that was removed last, and choose it."""
+    if at.removed is not None:
+        index, layer = at.removed
+        at.layers.insert(index, layer)
+        at.chosen, at.view, at.removed = layer.slot, "draw", None
+    elif at.dropped is not None:
+        at.chosen, at.view = reference_slot(at.dropped[0]), "draw"
+        references.back(at)
+
+
+def add_reference(at: Composition) -> None:
+    """One more reference, which waits for its picture, now in the middle; nothing when there are enough."""
+    if len(at.references) < REFERENCES_MAX:
+        at.references = [*at.references, ReferenceChoice()]
+        at.removed = at.dropped = None
+        at.chosen, at.view = reference_slot(len(at.references) - 1), "draw"
+
+
+def remove_reference(at: Composition, number: int) -> None:
+    """Take a reference out; the one beside it is chosen. `restore` undoes it."""
+    references.drop(at, number)
+    at.removed = None
+    if at.references:
+        at.chosen, at.view = reference_slot(min(number, len(at.references) - 1)), "draw"
+    else:
+        _choose_beside(at, 0)
+
+
+def move_reference(at: Composition, number: int, by: int) -> None:
+    """Move a reference up (-1) or down (1); it stays chosen."""
+    if 0 <= number + by < len(at.references):
+        references.move(at, number, by)
+        at.chosen = reference_slot(number + by)
+
+
+def _choose_beside(at: Composition, index: int) -> None:
+    at.chosen = at.layers[min(index, len(at.layers) - 1)].slot if at.layers else ""
+    at.view = "draw"
 
 
 def move(at: Composition, slot: str, by: int) -> None:

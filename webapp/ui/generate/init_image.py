@@ -6,6 +6,7 @@ scribble editor over the picture.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import get_args
@@ -25,6 +26,7 @@ from webapp.application.layers import placed
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.generate import picture_source
+from webapp.ui.generate.picture_source import Drawn
 from webapp.ui.session import GenerationState, widget
 
 GALLERY_MAX = 8
@@ -32,10 +34,12 @@ BRUSH_PX = 48
 FILLS: dict[Fill, str] = {"original": "The picture itself", "noise": "Nothing: something new"}
 
 
-def section(studio: Studio, at: GenerationState, canvas: tuple[int, int]) -> None:
-    """The part of the settings about the picture to start from."""
+def section(studio: Studio, at: GenerationState, canvas: tuple[int, int], drawn: Sequence[Drawn] = ()) -> None:
+    """The part of the settings about the picture to start from; `drawn` are those on the canvas, which it may be."""
     if at.begin is None:
-        _choose(studio, at)
+        st.caption("Start from a picture instead of noise: all of it changes a little, or a part of it a lot.")
+        take = partial(begin_with, studio, at)
+        picture_source.choose(studio, f"{at.key}.begin", at.round, GALLERY_MAX, take, drawn)
         return
     begin, key = at.begin, f"{at.key}.begin.{at.round}"
     left, right = st.columns([1, 2], gap="medium")
@@ -90,12 +94,6 @@ def _mask_settings(at: GenerationState, key: str) -> None:
     blur = st.slider("Soft edge, px", 0, 64, key=widget(f"{key}.blur", begin.blur_px))
     begin.fill = validation.choice(fill, get_args(Fill), "The filling")
     begin.blur_px = validation.whole(blur, 0, 64, "The soft edge")
-
-
-def _choose(studio: Studio, at: GenerationState) -> None:
-    """Where to get one."""
-    st.caption("Start from a picture instead of noise: all of it changes a little, or a part of it a lot.")
-    picture_source.choose(studio, f"{at.key}.begin", at.round, GALLERY_MAX, partial(begin_with, studio, at))
 
 
 def begin_with(studio: Studio, at: GenerationState, data: bytes, title: str = "") -> None:

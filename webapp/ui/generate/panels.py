@@ -15,6 +15,7 @@ import streamlit as st
 
 import components
 from controlnet_core.domain import document as documents
+from controlnet_core.domain import picture
 from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import PROMPT_MAX, SEED_MAX, Recipe, parse
@@ -27,6 +28,7 @@ from webapp.ui import page_state_store, visitor
 from webapp.ui.drawing.shapes import with_shapes
 from webapp.ui.drawing.sources import first_document
 from webapp.ui.generate import estimate, init_image, live, references, settings_panel, sheet
+from webapp.ui.generate.picture_source import Drawn
 from webapp.ui.messages import places, plain, told
 from webapp.ui.models import choice
 from webapp.ui.session import ConditionPage, GenerationState, go_to, page_state, set_widget, widget, widget_value
@@ -219,6 +221,22 @@ def canvas_of(studio: Studio, token: str) -> tuple[int, int]:
     return document.width, document.height
 
 
+def on_canvas(studio: Studio, at: ConditionPage) -> list[Drawn]:
+    """The pictures that lie on a page's canvas: the drawing as its network sees it, and the photo that it was found in."""
+    title, chosen = _control(studio, at).title, at.choices.params
+
+    def rendered() -> bytes:
+        return picture.to_png(studio.render(at.control, studio.documents.latest(at.token)[1], chosen))
+
+    studio.documents.view(at.token, at.control, chosen)
+    found = [Drawn(title, f"./studio/control/{at.token}.png?rev={studio.documents.read(at.token)[0]}", rendered)]
+    photo = studio.photo_detections.of(at.token).photo
+    if photo:
+        shown = visitor.photo_url(studio, photo, canvas_of(studio, at.token), "crop")
+        found.append(Drawn("Photo", shown, lambda: studio.blobs.get(photo)))
+    return found
+
+
 def results(
     studio: Studio,
     at: GenerationState,
@@ -298,6 +316,8 @@ def prospect(
         if name is not None:  # not the usual one
             text += f" {offered.control.title} uses the ControlNet “{offered.titles[name]}”."
     st.caption(plain(text))
+    if why := references.left_out(studio, at, card):
+        st.caption(f":material/info: {plain(why)}")
 
 
 def _offer(studio: Studio, at: GenerationState, lacking: Networks) -> None:

@@ -1,7 +1,11 @@
-"""The pictures that a page's results are to be like, each with its weight and window: IP-Adapters look at them."""
+"""The pictures that a page's results are to be like: adding them, how each acts, taking one away and back.
+
+The settings of a page show them in a tab; Compose shows the same as layers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,8 +16,9 @@ from controlnet_core.models.catalog import ModelCard
 from webapp.application import validation
 from webapp.application.choices import ReferenceChoice, adapter_missing, fitting
 from webapp.application.studio import Studio
-from webapp.ui import visitor
+from webapp.ui import buttons, visitor
 from webapp.ui.generate import picture_source
+from webapp.ui.generate.picture_source import Drawn
 from webapp.ui.generate.settings_panel import Section
 from webapp.ui.messages import plain
 from webapp.ui.session import GenerationState, widget
@@ -21,91 +26,165 @@ from webapp.ui.session import GenerationState, widget
 REFERENCES_MAX = 4
 SIDE_PX = 224
 GALLERY_MAX = 4
+ABOUT = "A picture that the result is to be like, in what it shows and how: it is shown to the model beside the words."
 
 
-def sections(studio: Studio, at: GenerationState, base: ModelCard) -> tuple[Section, ...]:
+def sections(studio: Studio, at: GenerationState, base: ModelCard, drawn: Sequence[Drawn] = ()) -> tuple[Section, ...]:
     """The part of the settings about reference pictures, for models that take any."""
     if "ip_adapter" not in studio.catalog.family(base).supports:
         return ()
-    return (Section("References", partial(section, studio, at, base)),)
+    return (Section("References", partial(section, studio, at, base, drawn)),)
 
 
-def section(studio: Studio, at: GenerationState, base: ModelCard) -> None:
+def section(studio: Studio, at: GenerationState, base: ModelCard, drawn: Sequence[Drawn] = ()) -> None:
     """The part of the settings about reference pictures."""
-    adapters = {card.id: card.title for card in fitting(studio.catalog, base, "ip_adapter")}
-    if not adapters:
-        st.caption(plain(adapter_missing(studio.catalog, base)))
-        return
-    for number, one in enumerate(at.references):
-        at.references[number] = _row(studio, at, number, one, adapters)
+    if why := unusable(studio, base):
+        st.caption(plain(why))
+        if not at.references:
+            return
+    for number in range(len(at.references)):
+        _row(studio, at, number, base)
+    if at.dropped is not None:
+        buttons.undo("the reference", f"{at.key}.reference.back", back, at)
     if len(at.references) < REFERENCES_MAX:
-        _add(studio, at)
+        st.caption(ABOUT)
+        take = partial(like, studio, at)
+        picture_source.choose(studio, f"{at.key}.reference", at.round, GALLERY_MAX, take, drawn)
 
 
-def _row(
-    studio: Studio, at: GenerationState, number: int, one: ReferenceChoice, adapters: dict[str, str]
-) -> ReferenceChoice:
-    key = f"{at.key}.reference.{at.round}.{number}"
+def _row(studio: Studio, at: GenerationState, number: int, base: ModelCard) -> None:
     left, right = st.columns([1, 2], gap="medium")
     with left:
-        shown = visitor.photo_url(studio, one.picture, (SIDE_PX, SIDE_PX), "crop")
-        st.html(f'<img class="begin" alt="Reference {number + 1}" src="{shown}">')
-        st.button(
-            "Remove", key=f"{key}.remove", icon=":material/close:", type="tertiary", on_click=_drop, args=(at, number)
-        )
+        faint = "" if at.references[number].shown else " faint"
+        st.html(f'<img class="begin{faint}" alt="Reference {number + 1}" src="{address(studio, at, number)}">')
+        with st.container(horizontal=True, gap="xsmall"):
+            deeds(at, number, at.key)
     with right:
-        weight = st.slider(
-            "How much it counts",
-            0.0,
-            2.0,
-            step=0.05,
-            key=widget(f"{key}.weight", one.weight),
-            help="How strongly the result becomes like this picture, in what it shows and how. 0 switches it off.",
+        properties(studio, at, number, base)
+
+
+def address(studio: Studio, at: GenerationState, number: int) -> str:
+    """The URL of a reference as its adapter sees it: a square."""
+    return visitor.photo_url(studio, at.references[number].picture, (SIDE_PX, SIDE_PX), "crop")
+
+
+def deeds(at: GenerationState, number: int, key: str) -> None:
+    """The buttons that leave a reference out, move it and remove it; `key` begins their keys."""
+    last = len(at.references) - 1
+    key = f"{key}-reference-{number}"
+    eye(at, number, key)
+    if last:
+        buttons.icon("Move up", "arrow_upward", f"{key}-up", move, at, number, -1, disabled=number == 0)
+        buttons.icon("Move down", "arrow_downward", f"{key}-down", move, at, number, 1, disabled=number == last)
+    buttons.icon("Remove", "delete", f"{key}-remove", drop, at, number)
+
+
+def eye(at: GenerationState, number: int, key: str) -> None:
+    """The button that leaves a reference out, or uses it again."""
+    shown = at.references[number].shown
+    name = f"Leave out Reference {number + 1}" if shown else f"Use Reference {number + 1} again"
+    buttons.icon(name, "visibility" if shown else "visibility_off", f"{key}-eye", toggle, at, number)
+
+
+def properties(studio: Studio, at: GenerationState, number: int, base: ModelCard) -> None:
+    """How a reference acts: its weight, its window, and what looks at it. Raises InputError."""
+    adapters = {card.id: card.title for card in fitting(studio.catalog, base, "ip_adapter")}
+    one, key = at.references[number], f"{at.key}.reference.{at.round}.{number}"
+    weight = st.slider(
+        "How much it counts",
+        0.0,
+        2.0,
+        step=0.05,
+        key=widget(f"{key}.weight", one.weight),
+        help="How strongly the result becomes like this picture, in what it shows and how. 0 switches it off.",
+    )
+    window = st.slider(
+        "Acts from, to",
+        0.0,
+        1.0,
+        step=0.05,
+        key=widget(f"{key}.window", (one.start, one.end)),
+        help="Share of the steps between which it is looked at. Ending early leaves the details to the prompt.",
+    )
+    adapter = one.adapter
+    if len(adapters) > 1:
+        chosen = st.selectbox(
+            "IP-Adapter",
+            list(adapters),
+            format_func=lambda id: adapters.get(id, ""),
+            key=widget(f"{key}.adapter", one.adapter if one.adapter in adapters else next(iter(adapters))),
+            help="What looks at the picture. Those called plus follow it more closely.",
         )
-        window = st.slider(
-            "Acts from, to",
-            0.0,
-            1.0,
-            step=0.05,
-            key=widget(f"{key}.window", (one.start, one.end)),
-            help="Share of the steps between which it is looked at. Ending early leaves the details to the prompt.",
-        )
-        adapter = next(iter(adapters))
-        if len(adapters) > 1:
-            adapter = st.selectbox(
-                "IP-Adapter",
-                list(adapters),
-                format_func=lambda id: adapters.get(id, ""),
-                key=widget(f"{key}.adapter", one.adapter if one.adapter in adapters else adapter),
-                help="What looks at the picture. Those called plus follow it more closely.",
-            )
+        adapter = validation.choice(chosen, tuple(adapters), "The IP-Adapter")
     start, end = validation.span(window, 0, 1, "The window")
-    return replace(
+    at.references[number] = replace(
         one,
         weight=validation.number(weight, 0, 2, "The weight of a reference"),
         start=start,
         end=end,
-        adapter=validation.choice(adapter, tuple(adapters), "The IP-Adapter"),
+        adapter=adapter,
     )
 
 
-def _add(studio: Studio, at: GenerationState) -> None:
-    """Where to get one more."""
-    st.caption(
-        "Pictures that the result is to be like, in what they show and how: they are shown to the model beside the words."
-    )
-    picture_source.choose(studio, f"{at.key}.reference", at.round, GALLERY_MAX, partial(like, studio, at))
+# ---- what happens to them
 
 
 def like(studio: Studio, at: GenerationState, data: bytes, _name: str = "") -> None:
     """Have one more reference (the bytes of its file). Raises InputError, NoSpace."""
-    at.references = [*at.references, ReferenceChoice(studio.photos.keep(data, visitor.workspace()))]
+    _set(at, [*at.references, ReferenceChoice(studio.photos.keep(data, visitor.workspace()))])
+    at.dropped = None
+
+
+def show(studio: Studio, at: GenerationState, number: int, data: bytes, _name: str = "") -> None:
+    """Give a reference its picture, or another one (the bytes of its file). Raises InputError, NoSpace."""
+    picture = studio.photos.keep(data, visitor.workspace())
+    _set(at, [replace(one, picture=picture) if n == number else one for n, one in enumerate(at.references)])
+
+
+def drop(at: GenerationState, number: int) -> None:
+    """Take a reference away; `back` undoes it."""
+    at.dropped = number, at.references[number]
+    _set(at, [one for n, one in enumerate(at.references) if n != number])
+
+
+def back(at: GenerationState) -> None:
+    """Bring back the reference that was taken away last."""
+    if at.dropped is not None:
+        number, one = at.dropped
+        _set(at, [*at.references[:number], one, *at.references[number:]])
+        at.dropped = None
+
+
+def move(at: GenerationState, number: int, by: int) -> None:
+    """Move a reference up (-1) or down (1)."""
+    if 0 <= number + by < len(at.references):
+        moved = list(at.references)
+        moved.insert(number + by, moved.pop(number))
+        _set(at, moved)
+
+
+def toggle(at: GenerationState, number: int) -> None:
+    """Leave a reference out, or use it again."""
+    at.references[number] = replace(at.references[number], shown=not at.references[number].shown)
+
+
+def _set(at: GenerationState, references: list[ReferenceChoice]) -> None:
+    at.references = references
     at.round += 1
 
 
-def _drop(at: GenerationState, number: int) -> None:
-    at.references = [one for at_number, one in enumerate(at.references) if at_number != number]
-    at.round += 1
+# ---- what becomes of them
+
+
+def unusable(studio: Studio, base: ModelCard) -> str:
+    """Why no reference can be looked at for a base model, and what to do; "" where one can."""
+    return "" if fitting(studio.catalog, base, "ip_adapter") else adapter_missing(studio.catalog, base)
+
+
+def left_out(studio: Studio, at: GenerationState, base: ModelCard) -> str:
+    """That references of the page are left out of what is made, and why; "" where none is."""
+    why = unusable(studio, base) if any(one.acts and one.weight for one in at.references) else ""
+    return f"{why} The reference is left out." if why else ""
 
 
 def of_recipe(studio: Studio, at: GenerationState, base: ModelCard) -> tuple[Reference, ...]:
@@ -113,4 +192,5 @@ def of_recipe(studio: Studio, at: GenerationState, base: ModelCard) -> tuple[Ref
     adapters = [card.id for card in fitting(studio.catalog, base, "ip_adapter")]
     if not adapters:
         return ()
-    return tuple(one.reference(one.adapter if one.adapter in adapters else adapters[0]) for one in at.references)
+    acting = [one for one in at.references if one.acts]
+    return tuple(one.reference(one.adapter if one.adapter in adapters else adapters[0]) for one in acting)
