@@ -143,8 +143,16 @@ def add_layer(page: Page, title: str) -> None:
 
 
 def upload(page: Page, colour: tuple[int, int, int]) -> None:
-    file = {"name": "mood.png", "mimeType": "image/png", "buffer": png(Image.new("RGB", (96, 64), colour))}
-    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(file)
+    picture = png(Image.new("RGB", (96, 64), colour))
+    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(
+        {"name": "mood.png", "mimeType": "image/png", "buffer": picture}
+    )
+    settled(page)
+
+
+def click(page: Page, name: str) -> None:
+    """Press a button; of several that are called so, the last."""
+    page.get_by_role("button", name=name, exact=True).last.click()
     settled(page)
 
 
@@ -158,10 +166,8 @@ def test_what_a_picture_is_to_be_like_is_a_layer_of_compose(page: Page, studio: 
     use_tiny(page)
     page.get_by_role("link", name="Compose").click()
     page.wait_for_selector(".studio[data-ready]")
-    page.get_by_role("button", name="Pose", exact=True).click()
-    settled(page)
-    page.get_by_role("button", name="Remove", exact=True).click()
-    settled(page)
+    click(page, "Pose")
+    click(page, "Remove")
     add_layer(page, "Scribble")
     few_steps(page, 2)
     press(page, "Size", ["Home"], "0")
@@ -178,17 +184,16 @@ def test_what_a_picture_is_to_be_like_is_a_layer_of_compose(page: Page, studio: 
     assert [unit.control for unit in recipe.controls] == ["scribble", "seg"]
 
     add_layer(page, "Reference picture")
-    page.get_by_role("button", name="Segmentation", exact=True).last.click()  # the drawing, from the canvas
-    settled(page)
-    page.get_by_role("button", name="Move up").click()
-    settled(page)
-    page.get_by_role("button", name="Leave out Reference 2").click()
-    settled(page)
+    click(page, "Segmentation")  # the drawing, from the canvas
+    click(page, "Move up")
+    click(page, "Leave out Reference 2")
     _, second, _ = made(page, server)
     (drawn,) = second.references
     assert drawn.picture == second.controls[1].picture
     page.get_by_role("button", name="Remove", exact=True).click()
     page.get_by_role("button", name="Bring the reference back").click()
+    expect(page.get_by_role("button", name="Reference 2", exact=True)).to_be_visible()
+    page.wait_for_timeout(1500)  # what a page keeps is written within a second
     page.reload()
     expect(page.get_by_role("button", name="Use Reference 2 again")).to_be_visible()
 
