@@ -21,7 +21,15 @@ from torch import Tensor, nn
 from controlnet_core.diffusion import cuda_graphs, init_image, references, schedulers, vae, winograd
 from controlnet_core.diffusion.conditioning import Conditioning, Reading, encode, encode_pair
 from controlnet_core.diffusion.control_inputs import ControlInput, ControlInputs
-from controlnet_core.diffusion.denoiser import Denoiser, Predicts, StepProgress, sample
+from controlnet_core.diffusion.denoiser import (
+    AdapterControl,
+    Control,
+    Denoiser,
+    PictureReference,
+    Predicts,
+    StepProgress,
+    sample,
+)
 from controlnet_core.diffusion.schedulers import Noise
 from controlnet_core.domain.control import ControlType, Rgb
 from controlnet_core.domain.errors import OutOfMemory, RecipeError
@@ -29,6 +37,7 @@ from controlnet_core.domain.job import OnLoad, OnStep, Step
 from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, MicroConditioning, Recipe, Reference
 from controlnet_core.memory import cache
 from controlnet_core.memory import plan as memory_plan
+from controlnet_core.memory.kept import Kept
 from controlnet_core.memory.placement import Placement
 from controlnet_core.memory.precision import Precision
 from controlnet_core.models import fit
@@ -76,6 +85,8 @@ class _Seen:
     reference: Reference
     adapter: IpAdapter
     encoder: CLIPVisionModelWithProjection
+    stamps: tuple[str, str]
+    """What adapter and encoder are called in the cache."""
 
 
 class LocalEngine:
@@ -93,6 +104,7 @@ class LocalEngine:
         self._models: cache.Cache[Any] = cache.Cache(cache.budget(self.device))
         self._precision: Precision | None = None
         self._inputs = ControlInputs(catalog, controls)
+        self._kept = Kept()
         self._graphs = cuda_graphs.Graphs(self.device)
         if self.device.type == "cuda":
             # TF32 convolutions would move float32 results away from those of other devices.
@@ -110,6 +122,7 @@ class LocalEngine:
         request = _Request(recipe, card, units, pictures, on_step, on_load)
         first = memory_plan.chosen(recipe, self.catalog, self.device.type, cache.room(self.device))
         self._models.begin()
+        self._kept.begin()
         for plan in cache.plans(self.device, first):
             spared = True
             while spared:
@@ -121,6 +134,7 @@ class LocalEngine:
                 # Outside the except block: the exception holds the tensors that have to go. Models of earlier runs go
                 # before this one has to do with less.
                 self._graphs.clear()
+                self._kept.clear()
                 spared = self._models.spare()
                 cache.release(self.device)
         self.make_room()
@@ -137,6 +151,7 @@ class LocalEngine:
     def make_room(self) -> None:
         """Forget every loaded model: the next run loads its own again."""
         self._graphs.clear()
+        self._kept.clear()
         self._models.clear()
         cache.release(self.device)
 
@@ -170,14 +185,13 @@ class LocalEngine:
         vae.tile(base.vae, plan.tiled)
         done: list[Rgb] = []
         with torch.inference_mode():
-            conditional, unconditional = self._texts(request, base, placement)
+            conditional, unconditional = self._texts(request, loaded, placement)
             shown = self._references(request, seen, placement)
-            with placement.present(base.vae, when=recipe.source is not None or base.inpaints):
-                initial = init_image.prepare(recipe, base, request.pictures, self.device)
+            initial = self._initial(request, loaded, placement)
             while len(done) < recipe.images:
                 networks = (*(one.network for one in inputs), *(one.adapter for one in seen))
                 with placement.present(base.unet, *networks):
-                    controls = [one.control(self.device) for one in inputs]
+                    controls = [self._control(one, placement) for one in inputs]
                     denoiser = Denoiser(
                         base.unet,
                         conditional,
@@ -195,29 +209,67 @@ class LocalEngine:
                     done += [initial.finish(made) for made in vae.to_rgb(decoded)]
         return done
 
-    def _references(
-        self, request: _Request, seen: Sequence[_Seen], placement: Placement
-    ) -> list[references.PictureReference]:
+    def _references(self, request: _Request, seen: Sequence[_Seen], placement: Placement) -> list[PictureReference]:
         """What the recipe's reference pictures say to the U-Net."""
-        found: list[references.PictureReference] = []
+        found: list[PictureReference] = []
         for one in seen:
-            with placement.present(one.encoder, one.adapter):
-                picture = request.pictures[one.reference.picture]
-                found.append(references.prepare(one.reference, picture, one.adapter, one.encoder))
+
+            def look(one: _Seen = one) -> tuple[Tensor, Tensor]:
+                with placement.present(one.encoder, one.adapter):
+                    return references.look(request.pictures[one.reference.picture], one.adapter, one.encoder)
+
+            key = ("reference", *one.stamps, one.reference.picture, placement.plan.name)
+            tokens, nothing = self._kept.get(key, look)
+            wanted = one.reference
+            found.append(PictureReference(one.adapter, tokens, nothing, wanted.weight, wanted.start, wanted.end))
         return found
 
-    def _texts(self, request: _Request, base: Base, placement: Placement) -> tuple[Conditioning, Conditioning | None]:
+    def _initial(self, request: _Request, loaded: _Loaded, placement: Placement) -> init_image.InitImage:
+        """What the run starts from."""
+        recipe, base = request.recipe, loaded.base
+        if recipe.source is None and not base.inpaints:
+            return init_image.InitImage()
+
+        def encode_picture() -> init_image.InitImage:
+            with placement.present(base.vae):
+                return init_image.prepare(recipe, base, request.pictures, self.device)
+
+        source = recipe.source.model_dump_json(exclude={"strength"}) if recipe.source else ""
+        autoencoder = self._stamped(self.catalog.card(loaded.vae)) if loaded.vae else ""
+        networks = (self._stamped(request.card), autoencoder, placement.plan.name)
+        key = ("start", *networks, source, recipe.width, recipe.height)
+        return self._kept.get(key, encode_picture)
+
+    def _control(self, one: ControlInput, placement: Placement) -> Control | AdapterControl:
+        key = ("control", self._stamped(one.card), *one.shown, placement.plan.name)
+        return one.control(self._kept.get(key, lambda: one.embedding(self.device)))
+
+    def _texts(
+        self, request: _Request, loaded: _Loaded, placement: Placement
+    ) -> tuple[Conditioning, Conditioning | None]:
+        base = loaded.base
         recipe = request.recipe
-        reading = Reading(
-            weighted=recipe.version > 1,
-            clip_skip=recipe.clip_skip,
-            embeddings={key: load_embedding(self._file(key, "embedding")) for key in recipe.embeddings},
-        )
-        size, micro = (recipe.width, recipe.height), recipe.micro_conditioning or MicroConditioning()
-        with placement.present(*base.text_encoders):
-            if recipe.guidance == 1:
-                return encode(base, [recipe.text], reading, size, micro)[0], None
-            return encode_pair(base, recipe.text, recipe.negative, reading, size, micro)
+        files = {key: self._file(key, "embedding") for key in recipe.embeddings}
+        size, micro = (0, 0), recipe.micro_conditioning or MicroConditioning()
+        if "time_ids" in base.family.added:
+            size = (recipe.width, recipe.height)
+        guided = recipe.guidance != 1
+
+        def read() -> tuple[Conditioning, Conditioning | None]:
+            reading = Reading(
+                weighted=recipe.version > 1,
+                clip_skip=recipe.clip_skip,
+                embeddings={key: load_embedding(file) for key, file in files.items()},
+            )
+            with placement.present(*base.text_encoders):
+                if not guided:
+                    return encode(base, [recipe.text], reading, size, micro)[0], None
+                return encode_pair(base, recipe.text, recipe.negative, reading, size, micro)
+
+        words = (recipe.text, recipe.negative if guided else None, recipe.version > 1, recipe.clip_skip, size, micro)
+        inversions = tuple((key, stamp_of(file)) for key, file in files.items())
+        key = ("text", self._stamped(request.card), words, inversions, loaded.adapters.uses, placement.plan.name)
+        return self._kept.get(key, read)
 
     def _latents(
         self,
@@ -343,8 +395,9 @@ class LocalEngine:
         def size(one: nn.Module) -> int:
             return cache.size_of([one])
 
-        adapter = self._models.get(self._stamped(card), load, size)
-        return _Seen(reference, adapter, self._models.get(self._stamped(encoder), look, size))
+        stamps = self._stamped(card), self._stamped(encoder)
+        adapter = self._models.get(stamps[0], load, size)
+        return _Seen(reference, adapter, self._models.get(stamps[1], look, size), stamps)
 
     def _stamped(self, card: ModelCard) -> str:
         """What a model is called in the cache: trained further or replaced under the same name, it is another one."""

@@ -39,20 +39,30 @@ LoadNetwork = Callable[[ModelCard], Network]
 
 @dataclass(frozen=True)
 class ControlInput:
-    """A unit of a recipe with what it needs: its network, its control picture and its mask, at size."""
+    """A unit of a recipe with what it needs: its network, its control picture and its mask, at size.
+
+    `shown` says what is seen in `picture`: with the same network, it makes the same `embedding`.
+    """
 
     unit: ControlUnit
     card: ModelCard
     network: Network
     picture: Rgb
     mask: Rgb | None
+    shown: tuple[object, ...]
 
-    def control(self, device: torch.device) -> Control | AdapterControl:
-        """The control as the loop takes it; the network has to be on the device. A T2I-Adapter runs here, once."""
-        unit, network = self.unit, self.network
+    def embedding(self, device: torch.device) -> tuple[Tensor, ...]:
+        """What the network makes of the picture, once a run; it has to be on the device. A T2I-Adapter runs here."""
         picture = hint_of(self.picture, device)
+        if isinstance(self.network, T2IAdapter):
+            return features_of(self.network, picture)
+        return (embed_hint(self.network, picture),)
+
+    def control(self, embedding: tuple[Tensor, ...]) -> Control | AdapterControl:
+        """The control as the loop takes it, with what `embedding` gave."""
+        unit, network = self.unit, self.network
         if isinstance(network, T2IAdapter):
-            features = features_of(network, picture)
+            features = embedding
             return AdapterControl(
                 network=network,
                 features=features,
@@ -62,7 +72,7 @@ class ControlInput:
                 end=unit.end,
                 mask=None if self.mask is None else _mask_of(self.mask, features[0]),
             )
-        hint = embed_hint(network, picture)
+        (hint,) = embedding
         return Control(
             network=network,
             hint=hint,
@@ -129,9 +139,11 @@ class ControlInputs:
         if control.document != "rgba":
             picture = hwc3(picture)
         picture = fit(picture, recipe.width, recipe.height, unit.resize, control.nearest)
-        picture = fed(picture, network_card.feed.get(control.key, "rgb"))
+        feed = network_card.feed.get(control.key, "rgb")
+        picture = fed(picture, feed)
         mask = None if unit.mask is None else fit(pictures[unit.mask], recipe.width, recipe.height, unit.resize)
-        return ControlInput(unit, network_card, network, picture, mask)
+        shown = (control.key, unit.picture, unit.resize, recipe.width, recipe.height, feed)
+        return ControlInput(unit, network_card, network, picture, mask, shown)
 
 
 def hint_of(picture: Rgb, device: torch.device | str = "cpu") -> Tensor:

@@ -16,6 +16,7 @@ from collections.abc import Generator, Hashable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ from controlnet_core.models import diffusers_setup
 from controlnet_core.models.diffusers_setup import Attention, AttnProcessor2_0
 
 _RECORDS_MAX = 3
+_CROSSED: WeakKeyDictionary[nn.Module, list[ref[Attention]]] = WeakKeyDictionary()
+"""The cross attentions of networks, in their order: to look for them takes longer than a small network's step."""
 _log = logging.getLogger("studio.quick")
 
 
@@ -108,7 +111,10 @@ def text_kept(networks: Iterable[nn.Module], shown: nn.Module | None = None) -> 
     """
     changed: list[tuple[Any, Any, int]] = []
     for network in networks:
-        crossed = [one for one in network.modules() if isinstance(one, Attention) and one.is_cross_attention]
+        if network not in _CROSSED:
+            every = [one for one in network.modules() if isinstance(one, Attention)]
+            _CROSSED[network] = [ref(one) for one in every if one.is_cross_attention]
+        crossed = [one for at in _CROSSED[network] if (one := at()) is not None]
         chosen = ((number, one) for number, one in enumerate(crossed) if network is shown or _plain(one))
         changed += [(one, one.processor, number) for number, one in chosen]
     keepers: list[TextAttention] = []

@@ -27,6 +27,7 @@ from controlnet_core.diffusion.conditioning import Conditioning, joined
 from controlnet_core.diffusion.schedulers import Noise, Sampler
 from controlnet_core.domain.errors import RecipeError
 from controlnet_core.domain.recipe import Mode
+from controlnet_core.memory.placement import computes_in
 from controlnet_core.models.diffusers_setup import (
     ControlNetModel,
     ControlNetUnionModel,
@@ -191,14 +192,14 @@ def embed_hint(network: ControlNet, picture: Tensor) -> Tensor:
     """The condition embedding of a control picture (1, 3, H, W) in [0, 1], RGB: constant over a run."""
     if network.config["controlnet_conditioning_channel_order"] == "bgr":
         picture = picture.flip(1)
-    return network.controlnet_cond_embedding(picture.to(network.dtype))
+    return network.controlnet_cond_embedding(picture.to(computes_in(network)))
 
 
 def features_of(network: T2IAdapter, picture: Tensor) -> tuple[Tensor, ...]:
     """What a T2I-Adapter finds in a control picture (1, 3, H, W) in [0, 1], RGB: constant over a run."""
     if network.config["in_channels"] == 1:
         picture = picture.mean(dim=1, keepdim=True)
-    return tuple(network(picture.to(network.dtype)))
+    return tuple(network(picture.to(computes_in(network))))
 
 
 def residuals(
@@ -214,7 +215,7 @@ def residuals(
     model_input (B, C, h, w), time (B,), hint from `embed_hint`; `task` as in `Control`. This is the forward pass of
     ControlNetModel, or of ControlNetUnionModel for one picture, with the condition embedding taken out of it.
     """
-    model_input = model_input.to(network.dtype)
+    model_input = model_input.to(computes_in(network))
     conditioning = conditioning.to(model_input)
     t_emb = network.time_embedding(network.time_proj(time).to(model_input.dtype))
     if network.config["addition_embed_type"] == "text_time":
@@ -300,7 +301,7 @@ class Denoiser:
         count = len(model_input)
         halves = 2 if self.guided else 1
         conditioning = self._conditioning(count)
-        both = torch.cat([model_input] * halves).to(self.unet.dtype)
+        both = torch.cat([model_input] * halves).to(computes_in(self.unet))
         times = time.expand(len(both))
         acting = [one for one in self.controls if one.acts(index, steps)]
         networks = [one for one in acting if isinstance(one, Control)]
@@ -352,7 +353,7 @@ class Denoiser:
 
     def _joined(self, count: int, conditional_only: bool) -> Conditioning:
         halves = [self.conditional] if conditional_only or not self.guided else [self.unconditional, self.conditional]
-        like = torch.empty((), dtype=self.unet.dtype, device=self.conditional.context.device)
+        like = torch.empty((), dtype=computes_in(self.unet), device=self.conditional.context.device)
         return joined((half for half in halves if half is not None), count).to(like)
 
     @cached_property
@@ -364,7 +365,7 @@ class Denoiser:
         key = (number, count)
         if key not in self._read:
             one = self.references[number]
-            self._read[key] = Shown(one.adapter, self._repeated(*key).to(self.unet.dtype), one.weight)
+            self._read[key] = Shown(one.adapter, self._repeated(*key).to(computes_in(self.unet)), one.weight)
         return self._read[key]
 
     def _repeated(self, number: int, count: int) -> Tensor:

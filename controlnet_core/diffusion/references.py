@@ -13,26 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from controlnet_core.diffusion.denoiser import PictureReference
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import ModelError
 from controlnet_core.domain.picture import hwc3
-from controlnet_core.domain.recipe import Reference
 from controlnet_core.memory import cache
 from controlnet_core.models.diffusers_setup import CLIPVisionModelWithProjection
 from controlnet_core.models.loading.load_ip_adapter import IpAdapter
 
 
 @torch.inference_mode()
-def prepare(
-    reference: Reference, picture: Rgb, adapter: IpAdapter, encoder: CLIPVisionModelWithProjection
-) -> PictureReference:
-    """A reference as the loop takes it; both networks have to be on the device. Raises ModelError for an unfit pair."""
+def look(picture: Rgb, adapter: IpAdapter, encoder: CLIPVisionModelWithProjection) -> tuple[Tensor, Tensor]:
+    """`tokens` and `nothing` of a `PictureReference`; both networks have to be on the device. Raises ModelError for a misfit."""
     side: Any = encoder.config.image_size
     pixels = _pixels(picture, int(side)).to(encoder.device, encoder.dtype)
     seen, nothing = _features(pixels, adapter, encoder)
     try:
-        tokens, blank = (adapter.projection(one) for one in (seen, nothing))
+        return adapter.projection(seen), adapter.projection(nothing)
     except RuntimeError as error:
         if cache.is_exhausted(error):
             raise
@@ -40,7 +36,6 @@ def prepare(
             "The image encoder is not the one that this IP-Adapter was made with.",
             "Download the encoder that its card names.",
         ) from error
-    return PictureReference(adapter, tokens, blank, reference.weight, reference.start, reference.end)
 
 
 def _features(pixels: Tensor, adapter: IpAdapter, encoder: Any) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import StudioError
-from controlnet_core.memory.placement import sent
+from controlnet_core.memory.placement import computes_in, sent
 from controlnet_core.memory.plan import TILE_PX
 from controlnet_core.models.diffusers_setup import AutoencoderKL
 from controlnet_core.models.loading import Vae
@@ -31,7 +31,7 @@ def encode(vae: Vae, pictures: Tensor) -> Tensor:
     """Latents (B, C, h, w), float32, of pictures (B, 3, H, W) in [-1, 1]; of a distribution its mean."""
     scale, shift = _scale_shift(vae)
     module: Any = vae
-    encoded = module.encode(pictures.to(vae.dtype), return_dict=False)[0]
+    encoded = module.encode(pictures.to(computes_in(vae)), return_dict=False)[0]
     latents = encoded if isinstance(encoded, Tensor) else encoded.mode()
     return (latents.float() - shift) * scale
 
@@ -40,7 +40,7 @@ def decode(vae: Vae, latents: Tensor) -> Tensor:
     """Pictures (B, 3, H, W), float32, about [-1, 1], of latents (B, C, h, w)."""
     scale, shift = _scale_shift(vae)
     module: Any = vae
-    return module.decode((latents / scale + shift).to(vae.dtype), return_dict=False)[0].float()
+    return module.decode((latents / scale + shift).to(computes_in(vae)), return_dict=False)[0].float()
 
 
 def finite(pictures: Tensor) -> Tensor:

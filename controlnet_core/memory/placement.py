@@ -51,14 +51,14 @@ class Placement:
             if self._comes_in_layers(module):
                 _stream(module, self.device)
             else:
-                module.to(self.device)
+                _move(module, self.device)
         try:
             yield
         finally:
             if self.plan.offload:
                 for module in used:
                     _unstream(module)
-                    module.to(_PARKED)
+                    _move(module, _PARKED)
                 cache.release(self.device)
 
     def _comes_in_layers(self, module: nn.Module) -> bool:
@@ -80,10 +80,27 @@ class Placement:
         self.changed = True
 
 
-def _stream(module: nn.Module, device: torch.device) -> None:
+def computes_in(module: Any) -> torch.dtype:
+    """The dtype of what a network takes and gives: that of its weights, unless they are stored in fewer bits.
+
+    Asked several times a step; diffusers' own answer walks through all of its layers.
+    """
+    return module.dtype if getattr(module, "studio_fp8", False) else next(module.parameters()).dtype
+
+
+def _move(module: Any, device: torch.device) -> None:
+    """Bring a module to a device as a whole. Where it was brought last is written on it: looking at all its layers takes long."""
+    if getattr(module, "studio_place", None) != device:
+        module.studio_place = None
+        module.to(device)
+        module.studio_place = device
+
+
+def _stream(module: Any, device: torch.device) -> None:
     """Bring each layer to the device when it runs and take it away again."""
     from diffusers.hooks import apply_group_offloading
 
+    module.studio_place = None
     apply_group_offloading(module, onload_device=device, offload_device=_PARKED, offload_type="leaf_level")
 
 

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ from controlnet_core.execution.devices import free_gpu_bytes
 from controlnet_core.families import families, recognised, traits_of, traits_of_config
 from controlnet_core.memory import precision
 from controlnet_core.memory.precision import BYTES, Precision
-from controlnet_core.models.catalog import Catalog
+from controlnet_core.models.catalog import Catalog, stamp_of
 
 TILE_PX = 512
 _COPIES = 3
@@ -230,12 +231,14 @@ def room(device: str) -> int:
 def facts_of(recipe: Recipe, catalog: Catalog) -> ModelFacts:
     """What the files of a recipe's models say. Raises ModelMissing and ModelError."""
     card = catalog.card(recipe.model)
-    facts = _base_facts(catalog.locate(card))
+    place = catalog.locate(card)
+    facts = _base_facts(place, stamp_of(place))
     networks: dict[str, int] = {}
     for unit in recipe.controls:
         network = catalog.network(unit.control, card.family, unit.network) if unit.weight > 0 else None
         if network is not None:
-            networks[network.id] = _control_parameters(catalog.locate(network))
+            place = catalog.locate(network)
+            networks[network.id] = _control_parameters(place, stamp_of(place))
     if recipe.vae:
         facts = _with_vae(facts, catalog.locate(catalog.card(recipe.vae)))
     changed: dict[str, int] = {}
@@ -252,7 +255,8 @@ def facts_of(recipe: Recipe, catalog: Catalog) -> ModelFacts:
 Shapes = Mapping[str, Sequence[int]]
 
 
-def _base_facts(path: Path) -> ModelFacts:
+@lru_cache(maxsize=32)
+def _base_facts(path: Path, _stamp: tuple[int, int]) -> ModelFacts:
     texts = [encoder for known in families().values() for encoder in known.text]
     if path.is_dir():
         unet, vae = _shapes(path / "unet"), _shapes(path / "vae")
@@ -304,7 +308,8 @@ def _with_vae(facts: ModelFacts, path: Path) -> ModelFacts:
     return replace(facts, vae=_count(shapes), vae_widths=_vae_widths(shapes), upcast=upcast) if shapes else facts
 
 
-def _control_parameters(path: Path) -> int:
+@lru_cache(maxsize=32)
+def _control_parameters(path: Path, _stamp: tuple[int, int]) -> int:
     shapes = _shapes(path)
     return _count(_part(shapes, "control_model.") or shapes) or 361_279_120
 

@@ -9,10 +9,12 @@ would fill the place that `locate` looks at.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
@@ -480,9 +482,13 @@ def size_of(path: Path) -> int:
 
 def stamp_of(path: Path) -> tuple[int, int]:
     """Bytes of a model, and when the newest of its files was written: with either, it is another model."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    stats = [file.stat() for file in files]
-    return sum(one.st_size for one in stats), max((one.st_mtime_ns for one in stats), default=0)
+    files = [path] if path.is_file() else (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    size = newest = 0
+    for file in files:
+        with suppress(FileNotFoundError):  # a link to nowhere
+            found = Path(file).stat()
+            size, newest = size + found.st_size, max(newest, found.st_mtime_ns)
+    return size, newest
 
 
 def _models_below(folder: Path, depth: int) -> list[Path]:

@@ -28,13 +28,14 @@ class Adapters:
 
     def __init__(self, base: Base) -> None:
         self._base = base
-        self._uses: tuple[object, ...] = ()
+        self.uses: tuple[object, ...] = ()
+        """Their files, weights and stamps."""
         self._original: dict[nn.Parameter, Tensor] = {}
 
     def use(self, uses: Sequence[Use]) -> None:
         """Have exactly these LoRA files at these weights in the model. Raises ModelError; then none is in it."""
         wanted = tuple((path, weight, stamp_of(path)) for path, weight in uses if weight != 0)
-        if wanted == self._uses:
+        if wanted == self.uses:
             return
         self._restore()
         try:
@@ -43,14 +44,14 @@ class Adapters:
         except BaseException:
             self._restore()
             raise
-        self._uses = wanted
+        self.uses = wanted
 
     def _restore(self) -> None:
         with torch.no_grad():
             for parameter, value in self._original.items():
                 parameter.copy_(value)
         self._original.clear()
-        self._uses = ()
+        self.uses = ()
 
     def _add(self, path: Path, weight: float) -> None:
         layers = _layers(("lora_unet_",), self._base.unet)

@@ -110,6 +110,25 @@ def test_recorded_steps_take_new_drawings_texts_and_masks(base, network, levels)
     assert graphs.recordings == 2
 
 
+def test_recorded_steps_spoil_nothing_that_is_kept_for_the_next_run(engine, monkeypatch):
+    other = 255 - PICTURE
+    first, second = (ControlUnit(control="scribble", picture=digest(one)) for one in (PICTURE, other))
+    pictures = {digest(one): one for one in (PICTURE, other)}
+
+    def made(*units):
+        recipe = Recipe(model="small", prompt="a red house", width=64, height=64, steps=2, controls=units)
+        return engine.run(recipe, pictures, lambda step: None)[0]
+
+    orders = ((first, second), (second, first), (second, second), (first, second))
+    expected = []
+    for units in orders:
+        engine.make_room()
+        expected.append(made(*units))
+    engine.make_room()
+    monkeypatch.setattr(engine, "_graphs", OnPaper())
+    assert all(np.array_equal(made(*units), one) for units, one in zip(orders, expected, strict=True))
+
+
 def test_a_device_that_cannot_record_runs_step_by_step(base, network, levels, caplog):
     class Broken(OnPaper):
         def _record(self, *_given):
@@ -196,6 +215,7 @@ def test_out_of_memory_anywhere_walks_down_the_ladder(place, engine, monkeypatch
         return engine.run(recipe, {digest(PICTURE): PICTURE}, lambda step: None)[0]
 
     expected = made()
+    engine.make_room()
     ladder = [*preflight.ladder("cuda")[:-1], MemoryPlan(1, tiled=True, name="last")]
     monkeypatch.setattr(cache, "plans", lambda device, first: ladder)
     module, name = place.split(".")

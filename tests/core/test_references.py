@@ -1,6 +1,7 @@
 """Reference pictures by IP-Adapters: the same as diffusers' own pipelines, plain and plus, SD 1.5 and SDXL."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,16 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from controlnet_core.checkpoints.probe import check, judge
+from controlnet_core.diffusion import conditioning, control_inputs, references, vae
 from controlnet_core.domain.errors import ModelError, ModelMissing, RecipeError
-from controlnet_core.domain.recipe import Recipe, Reference
+from controlnet_core.domain.recipe import ControlUnit, Recipe, Reference, Source
 from controlnet_core.engine import LocalEngine
 from controlnet_core.memory import plan
 from controlnet_core.models import fit
 from controlnet_core.models.catalog import Catalog, shipped
 from tests.core.small import control_type, save_small_model
 from tests.core.small_xl import save_small_xl
-from tests.core.test_sdxl import LEVELS, OTHER, PHOTO, PICTURES, digest, far, recipe, run
+from tests.core.test_sdxl import LEVELS, OTHER, PHOTO, PICTURE, PICTURES, digest, far, recipe, run
 
 KINDS = {"plain": 1024, "plus": 1280}
 
@@ -75,7 +77,9 @@ def models(tmp_path_factory) -> Path:
              "small": save_small_model(root / "checkpoints" / "small", text_width=768, seed=5)}  # fmt: skip
     save_encoder(root / "image_encoders" / "clip-vit-h")
     (root / "ip_adapters").mkdir()
+    (root / "controlnet").mkdir()
     for name, folder in bases.items():
+        (root / "controlnet" / f"{name}-control").symlink_to(folder / "controlnet")
         unet = UNet2DConditionModel.from_pretrained(folder / "unet")
         for kind in KINDS:
             save_file(adapter_of(unet, kind), root / "ip_adapters" / f"{name}-{kind}.safetensors")
@@ -150,6 +154,52 @@ def test_a_batch_and_no_guidance(engine):
     assert np.array_equal(both[0], run(engine, references=(seen(),))[0])
     alone = run(engine, references=(seen(),), guidance=1.0)[0]
     assert far(alone.astype(float), run(engine, guidance=1.0)[0]) > LEVELS
+
+
+@pytest.mark.parametrize("base", ["xl", "small"])
+def test_what_two_runs_share_is_computed_once(base, engine, monkeypatch):
+    counts = Counter[str]()
+
+    def count(module, name: str) -> None:
+        plain = getattr(module, name)
+
+        def counted(*given, **more):
+            counts[name] += 1
+            return plain(*given, **more)
+
+        monkeypatch.setattr(module, name, counted)
+
+    count(conditioning, "encode_tokens")
+    count(control_inputs, "embed_hint")
+    count(references, "look")
+    count(vae, "encode")
+    parts = {
+        "model": base,
+        "references": (seen(adapter=f"{base}-plain"),),
+        "source": Source(picture=digest(PHOTO), strength=0.7),
+    }
+
+    def made(drawn=OTHER, **settings):
+        """A picture, and what was computed for it: by texts, drawings, references and pictures to start from."""
+        counts.clear()
+        units = tuple(
+            ControlUnit(control="scribble", picture=digest(one), network=f"{base}-control") for one in (PICTURE, drawn)
+        )
+        picture = run(engine, **{**parts, "controls": units, **settings})[0]
+        names = ("encode_tokens", "embed_hint", "look", "encode")
+        return picture, tuple(min(1, counts[name]) if name == "encode_tokens" else counts[name] for name in names)
+
+    engine.make_room()
+    first, computed = made()
+    assert computed == (1, 2, 1, 1)
+    assert made(seed=12)[1] == (0, 0, 0, 0), "only the seed is new"
+    assert made(PHOTO)[1] == (0, 1, 0, 0), "a drawing goes on, the other control stays as it is"
+    assert made(PHOTO, prompt="a blue house")[1] == (1, 0, 0, 0)
+    assert made(PHOTO, prompt="a blue house", guidance=1.0)[1] == (1, 0, 0, 0), "there is no negative prompt any more"
+    again, computed = made()
+    assert computed[:2] == (1, 1), "what two runs in a row did not need is forgotten"
+    assert np.array_equal(again, first)
+    assert made(width=128)[1] == (int(base == "xl"), 2, 0, 1), "sizes are told to SDXL"
 
 
 def test_they_are_known_by_what_shows(models):
