@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from controlnet_core.models.sets import starter_sets
 from tests.browser.conftest import ROOT, Server
 from tests.core.hub_server import Hub, serve
-from tests.webapp.test_library import CONTROL, FLUX
+from tests.webapp.test_library import CONTROL, FLUX, SET_FILES
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
     config = b'{"_class_name": "ControlNetModel", "cross_attention_dim": 768}'
-    made = Hub({"me/control": {"config.json": config, "diffusion_pytorch_model.safetensors": CONTROL}})
+    made = Hub({"me/control": {"config.json": config, "diffusion_pytorch_model.safetensors": CONTROL}, **SET_FILES})
     server = serve(made)
     yield made
     server.shutdown()
@@ -110,3 +111,30 @@ def test_the_base_model_in_use_survives_a_reload(page: Page, studio: tuple[Serve
     page.get_by_text("New ControlNets").click()
     page.get_by_text("Begin a fresh control for training").click()
     expect(page.get_by_text(re.compile("Reads .* and writes .* into models/controlnet"))).to_be_visible()
+
+
+def test_a_starter_set_comes_with_one_click(page: Page, studio: tuple[Server, Path], hub: Hub) -> None:
+    """Its size stands on the button; it comes as one, stops, and goes on where it was."""
+    server, models = studio
+    held = [models / card.path for card in starter_sets()["sd15-draw"].parts]
+    held = [place for place in held if not place.stem.startswith(("control_v11p_sd15_scribble", "lcm"))]
+    for place in held:
+        place.mkdir(parents=True)
+    page.goto(f"{server.url}/models")
+    row = page.locator('[data-set="sd15-draw"]')
+    expect(row).to_contain_text("Scribble, ControlNet 1.1")
+    hub.pause_s = 0.25
+    row.get_by_role("button", name="Download the rest (1.6 GB)").click()
+    expect(row.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile(r"\d+"))
+    expect(page.locator('[data-model="sd15-scribble-v11"]').get_by_role("button", name="Stop")).to_be_visible()
+    row.get_by_role("button", name="Stop").click()
+    hub.pause_s = 0
+    row.get_by_role("button", name="Go on").click()
+    expect(page.locator('[data-model="sd15-scribble-v11"]')).to_contain_text("in controlnet/control_v11p_sd15_scribble")
+    expect(row.get_by_role("button")).to_have_count(0)
+    page.reload()
+    expect(page.locator('[data-set="sdxl-draw"]')).to_be_visible()
+    page.get_by_role("button", name=re.compile("^Starter sets")).click()
+    expect(row.get_by_label("on this machine")).to_be_visible()
+    for place in held:
+        place.rmdir()

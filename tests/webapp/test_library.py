@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +14,16 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from controlnet_core.domain.errors import InputError, StudioError
+from controlnet_core.domain.errors import InputError, NoSpace, StudioError
 from controlnet_core.models.catalog import Catalog, ModelCard
 from controlnet_core.models.hub import describe
+from controlnet_core.models.sets import StarterSet, starter_sets
 from tests.core.hub_server import Hub, serve
 from webapp.application import making
+from webapp.application import starter_sets as starter_sets_here
 from webapp.application.library import OVER, Library
 from webapp.application.making import Making
+from webapp.application.starter_sets import StarterSets
 from webapp.application.studio import Studio
 from webapp.routes import table
 
@@ -45,6 +49,14 @@ def safetensors(shapes: dict[str, list[int]], fill: bytes = b"") -> bytes:
 
 
 CONTROL = safetensors({CROSS: [8, 768], HINT: [4, 3, 3, 3]}, random.Random(3).randbytes(400_000))
+SET_FILES = {
+    "lllyasviel/control_v11p_sd15_scribble": {
+        "config.json": b'{"_class_name": "ControlNetModel", "cross_attention_dim": 768}',
+        "diffusion_pytorch_model.safetensors": CONTROL,
+    },
+    "latent-consistency/lcm-lora-sdv1-5": {"pytorch_lora_weights.safetensors": safetensors({LORA: [4, 768]})},
+}
+"""Two parts of a starter set as the hub has them."""
 FLUX = safetensors({"double_blocks.0.img_attn.proj.weight": [8, 8]})
 
 
@@ -60,6 +72,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             "me/xl": {"model_index.json": b"{}", "text_encoder_2/config.json": b"{}"},
             "me/unet": {"config.json": b'{"_class_name": "Other"}', "diffusion_pytorch_model.bin": b"x"},
             "me/base": {"model_index.json": b"{}", "unet/config.json": b"{}"},
+            **SET_FILES,
         }
     )
     server = serve(made)
@@ -196,6 +209,75 @@ def test_what_is_left_of_a_download_can_be_discarded(hub: Hub, library: Library)
     until(lambda: work.phase == "stopped")
     library.discard(card.id)
     assert row(library, card.id)["begun"] is None
+
+
+# ---- starter sets
+
+
+@pytest.mark.parametrize("one", starter_sets().values(), ids=list(starter_sets()))
+def test_a_starter_set_brings_all_that_it_needs(one: StarterSet) -> None:
+    base, *others = one.parts
+    catalog = Catalog(Path("nowhere"))
+    known = catalog.family(base)
+    assert base.kind == "base" and base.family == one.family == known.key
+    assert all(card.hub and card.family in ("", one.family) for card in one.parts)
+    assert all(card.kind == "controlnet" or card.kind in known.supports for card in others if card.family)
+    if base.path.endswith(".safetensors"):
+        assert {encoder.vocabulary for encoder in known.text} <= set(one.cards)
+    assert {card.encoder for card in others if card.encoder} <= set(one.cards)
+
+
+@pytest.fixture
+def sets(hub: Hub, library: Library, monkeypatch: pytest.MonkeyPatch) -> StarterSets:
+    """One set of two parts."""
+    parts = ("sd15-scribble-v11", "lcm-lora-sd15")
+    small = StarterSet(id="small", title="Small", family="sd15", note="", cards=parts)
+    monkeypatch.setattr(starter_sets_here, "starter_sets", lambda: {"small": small})
+    return StarterSets(library)
+
+
+def test_a_starter_set_is_one_download_that_stops_and_goes_on(hub: Hub, library: Library, sets: StarterSets) -> None:
+    (before,) = sets.rows()
+    assert (before["here"], before["begun"], before["lack"]) == (False, None, "")
+    assert before["size"] == sum(part["size"] for part in before["parts"]) > 1 << 30
+    hub.pause_s = 0.02
+    work = sets.download("small")
+    assert sets.download("small") is work
+    until(lambda: work.done > 60_000)
+    sets.stop("small")
+    until(lambda: work.phase == "stopped")
+    until(lambda: over(library, "sd15-scribble-v11"))
+    (stopped,) = sets.rows()
+    assert 0 < stopped["begun"][0] < stopped["begun"][1]
+    hub.pause_s = 0
+    work = sets.download("small")
+    until(lambda: work.phase in OVER)
+    assert (work.phase, work.text) == ("done", "Small: all of it is here.")
+    (after,) = sets.rows()
+    assert (after["here"], after["size"]) == (True, 0) and all(part["here"] for part in after["parts"])
+    assert row(library, "sd15-scribble-v11")["here"]
+
+
+def test_a_starter_set_that_would_not_fit_is_refused_before_anything_comes(
+    hub: Hub, library: Library, sets: StarterSets
+) -> None:
+    library.free_min_bytes = shutil.disk_usage("/tmp").total
+    with pytest.raises(NoSpace, match=r"Small needs 1\.6 GB more"):
+        sets.download("small")
+    (told,) = sets.rows()
+    assert told["lack"].startswith("Small needs 1.6 GB more")
+    assert not hub.requests
+    with pytest.raises(InputError, match="no starter set"):
+        sets.download("large")
+
+
+def test_a_part_that_does_not_come_says_why(hub: Hub, library: Library, sets: StarterSets) -> None:
+    """The other parts come all the same."""
+    del hub.files["latent-consistency/lcm-lora-sdv1-5"]
+    work = sets.download("small")
+    until(lambda: work.phase in OVER)
+    assert work.phase == "failed" and "LCM LoRA" in work.text
+    assert row(library, "sd15-scribble-v11")["here"]
 
 
 def test_deleting_is_undone_or_made_final(library: Library) -> None:

@@ -13,8 +13,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from controlnet_core.checkpoints.safetensors_header import read_header
+from controlnet_core.models.sets import starter_sets
 from tests.core.hub_server import Hub, serve
-from tests.webapp.test_library import CONTROL, FLUX, safetensors
+from tests.webapp.test_library import CONTROL, FLUX, SET_FILES, safetensors
 from webapp import root
 from webapp.cli import app
 
@@ -30,7 +31,7 @@ def models(tmp_path: Path) -> Path:
 def studio(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
     """The command line on folders of its own, with a hub that has one model."""
     config = b'{"_class_name": "ControlNetModel", "cross_attention_dim": 768}'
-    hub = Hub({"me/control": {"config.json": config, "diffusion_pytorch_model.safetensors": CONTROL}})
+    hub = Hub({"me/control": {"config.json": config, "diffusion_pytorch_model.safetensors": CONTROL}, **SET_FILES})
     server = serve(hub)
     for name, value in {
         "STUDIO_DATA": str(tmp_path / "data"),
@@ -44,6 +45,25 @@ def studio(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     root.studio.cache_clear()
     server.shutdown()
     server.server_close()
+
+
+def test_a_starter_set_is_fetched_by_its_name(studio: Studio, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = studio("sets").stdout
+    assert "sdxl-draw" in told and "- Union ProMax for SDXL" in told and "GB to come" in told
+    for card in starter_sets()["sd15-draw"].parts:
+        if card.id not in ("sd15-scribble-v11", "lcm-lora-sd15"):
+            (models / card.path).mkdir(parents=True)
+    done = studio("download", "sd15-draw")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("SD 1.5 to draw with: 1.6 GB to come.")
+    assert (models / "loras" / "lcm-lora-sdv1-5.safetensors").is_file()
+    assert "all here" in studio("sets").stdout
+    monkeypatch.setenv("STUDIO_FREE_MB", str(1 << 30))
+    root.studio.cache_clear()
+    refused = studio("download", "sdxl-draw")
+    assert refused.exit_code == 1
+    assert "SDXL to draw with needs" in refused.output
+    assert not list((models / "checkpoints").glob("*xl*"))
 
 
 def test_add_download_list_delete_undo(studio: Studio, models: Path) -> None:

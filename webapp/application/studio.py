@@ -54,6 +54,7 @@ from webapp.application.photo_detection import PhotoDetections
 from webapp.application.photos import Photos
 from webapp.application.recipe_builder import Draft, RecipeBuilder
 from webapp.application.settings import Settings
+from webapp.application.starter_sets import StarterSets
 from webapp.application.tokens import Unknown
 from webapp.application.trainings import Trainings
 
@@ -92,6 +93,11 @@ class Studio:
     def library(self) -> Library:
         """The models of this machine, and what is being done with them."""
         return Library(self.catalog, self.settings.free_min_bytes, self.settings.data)
+
+    @cached_property
+    def sets(self) -> StarterSets:
+        """Everything that one draws with, by family, to fetch in one go."""
+        return StarterSets(self.library)
 
     @cached_property
     def keys(self) -> Keys:

@@ -86,15 +86,36 @@ def _confine(paths: list[Path]) -> None:
     signal.setitimer(signal.ITIMER_PROF, CHECK_CPU_S)
 
 
+@app.command("sets")
+def list_sets() -> None:
+    """Starter sets: everything that one draws with, by family. `studio models download` takes their names too."""
+    with told():
+        from webapp.root import studio
+
+        for row in studio().sets.rows():
+            size = "all here" if row["here"] else f"{row['size'] / 1e9:.1f} GB to come"
+            print(f"{row['id']:<12}{row['title']:<30}{size:>17}  {row['note']}")
+            print("".join(f"    {'x' if part['here'] else '-'} {part['title']}\n" for part in row["parts"]), end="")
+
+
 @app.command("download")
-def download_models(ids: Annotated[list[str], typer.Argument(help="Ids of `studio models list`.")]) -> None:
+def download_models(
+    ids: Annotated[list[str], typer.Argument(help="Ids of `studio models list`, or of `studio models sets`.")],
+) -> None:
     """Fetch models from the hub: whole and checked, or not at all. A cut or stopped download goes on where it was."""
     with told():
         from controlnet_core.models.download import fetch
+        from controlnet_core.models.sets import starter_sets
+        from webapp.application.starter_sets import check_room, to_come
         from webapp.root import studio
 
-        here = studio()
-        for card in [here.catalog.card(id) for id in ids]:
+        here, wanted = studio(), list(ids)
+        for one in [starter_sets()[id] for id in ids if id in starter_sets()]:
+            check_room(here.catalog, one, here.settings.free_min_bytes)
+            print(f"{one.title}: {to_come(here.catalog, one) / 1e9:.1f} GB to come.", flush=True)
+            at = wanted.index(one.id)
+            wanted[at : at + 1] = one.cards
+        for card in [here.catalog.card(id) for id in dict.fromkeys(wanted)]:
             if here.catalog.installed(card):
                 print(f"{card.title} is here: {here.catalog.locate(card)}")
                 continue

@@ -1,12 +1,14 @@
 """The routes of the Models page, under /studio/:
 
-    GET  models/{token}                 {"rows", "works", "room"}: every model, what is being done, the folder and the bin
+    GET  models/{token}                 {"rows", "sets", "works", "room"}: every model, the starter sets, what is being done, the
+                                        folder and the bin
     GET  models/{token}/works           {"works"}: what is being done alone
     POST models/{token}/add             {"text", "kind"}: take up a model of the hub or of the folder; {"id", "text"}
     POST models/{token}/undo            bring back what was deleted last; {"text"}
     POST models/{token}/empty           remove what is in the bin for good
     POST models/{token}/{id}/predicts   {"prediction"}: "epsilon", "v_prediction", "sample", "" for what its file tells; {"text"}
     POST models/{token}/{id}/{deed}     download, stop, discard, delete, check; {"text"}
+    POST models/{token}/sets/{id}/{deed}    download, stop: a whole starter set; {"text"}
 
 `token` is that of a session's events. The checks before each route stand in `guard`.
 """
@@ -42,6 +44,7 @@ def table(studio: Callable[[], Studio]) -> list[tuple[str, str, Endpoint]]:
         ("POST", "/models/{token}/empty", answers.empty),
         ("POST", "/models/{token}/{id}/predicts", answers.predicts),
         ("POST", "/models/{token}/{id}/{deed}", answers.deed),
+        ("POST", "/models/{token}/sets/{id}/{deed}", answers.set_deed),
     ]
 
 
@@ -56,7 +59,8 @@ class _Answers:
         """Everything."""
         library = self._library(request)
         rows, room = await to_thread.run_sync(library.rows), await to_thread.run_sync(library.room)
-        return _json({"rows": rows, "room": room, "works": library.works()})
+        sets = await to_thread.run_sync(self._studio().sets.rows)
+        return _json({"rows": rows, "sets": sets, "room": room, "works": library.works()})
 
     async def works(self, request: Request) -> Response:
         """What is being done."""
@@ -104,6 +108,16 @@ class _Answers:
             raise InputError("There is no such thing to do with a model.")
         done = await to_thread.run_sync(known[deed], id)
         return _json({"text": done if isinstance(done, str) else ""})
+
+    async def set_deed(self, request: Request) -> Response:
+        """Fetch a starter set, or stop that."""
+        self._library(request, changes=True)
+        sets, deed = self._studio().sets, request.path_params["deed"]
+        known: dict[str, Callable[[str], Any]] = {"download": sets.download, "stop": sets.stop}
+        if deed not in known:
+            raise InputError("There is no such thing to do with a starter set.")
+        await to_thread.run_sync(known[deed], request.path_params["id"])
+        return _json({"text": ""})
 
     def _library(self, request: Request, *, changes: bool = False) -> Library:
         studio, token = self._studio(), request.path_params["token"]

@@ -20,6 +20,8 @@ const KINDS = [
   ["controlnet", "ControlNets", "Each makes a base model follow one kind of drawing."],
   ["detector", "Detectors", "Find edges, poses, depth and regions in photos."],
   ["lora", "LoRAs", "Small additions: a style, a subject, fewer steps."],
+  ["ip_adapter", "IP-Adapters", "Show a base model pictures that the result is to be like."],
+  ["image_encoder", "Image encoders", "What IP-Adapters look through."],
   ["vae", "VAEs", "Turn what a base model made into pixels; previews use the tiny one."],
   ["embedding", "Textual inversions", "New words for a prompt."],
   ["tokenizer", "Vocabulary", "What base models in a single file need to read a prompt."],
@@ -54,6 +56,7 @@ class Models {
 
   constructor(host) {
     this.rows = [];
+    this.sets = [];
     this.works = new Map();
     this.says = new Map(); // id -> [text, class]: what a check or a deed answered
     this.kind = "";
@@ -122,6 +125,7 @@ class Models {
     if (!this.box.isConnected) return;
     if (found) {
       this.rows = found.rows;
+      this.sets = found.sets;
       this.where = found.room;
       this.#take(found.works);
       this.#show();
@@ -182,8 +186,13 @@ class Models {
     const groups = KINDS.filter(([kind]) => !this.kind || kind === this.kind)
       .map(([kind, title, about]) => [title, about, matching.filter((row) => row.kind === kind)])
       .filter(([, , rows]) => rows.length);
-    this.list.replaceChildren(...groups.map((group) => this.#group(...group)));
-    if (!groups.length && this.rows.length) this.list.append(element("p", { class: "none" }, `Nothing here is called "${this.search.value}".`));
+    const sets = this.#setsShown();
+    const sections = groups.map((group) => this.#group(...group));
+    // Who has none comes for a base model; who has one has to find it again at once.
+    const after = this.rows.some((row) => row.kind === "base" && row.here && !row.trouble && (row.hub || row.own)) ? 1 : 0;
+    if (sets.length) sections.splice(after, 0, this.#setGroup(sets));
+    this.list.replaceChildren(...sections);
+    if (!groups.length && !sets.length && this.rows.length) this.list.append(element("p", { class: "none" }, `Nothing here is called "${this.search.value}".`));
     /** @type {HTMLElement | null} */
     const again = focused ? this.root.querySelector(`[data-focus="${CSS.escape(focused)}"]`) : null;
     again?.focus({ preventScroll: true });
@@ -211,13 +220,67 @@ class Models {
         this.kind = kind;
         this.#show();
       } }, title, element("span", { class: "count" }, String(count)));
-    this.kinds.replaceChildren(chip("", "All", matching.length), ...KINDS.map(([kind, title]) => [kind, title, matching.filter((row) => row.kind === kind).length])
+    this.kinds.replaceChildren(chip("", "All", matching.length), chip("set", "Starter sets", this.#setsMatching().length), ...KINDS.map(([kind, title]) => [kind, title, matching.filter((row) => row.kind === kind).length])
       .filter(([kind, , count]) => count || kind === this.kind).map(([kind, title, count]) => chip(kind, title, count)));
   }
 
+  #setsMatching() {
+    return this.sets.filter((one) => this.#matches({ ...one, hub: "", place: one.parts.map((part) => part.title).join(" "), licence: one.licences.join(" ") }));
+  }
+
+  /** Among all models, a set that is here whole only takes room. */
+  #setsShown() {
+    if (this.kind && this.kind !== "set") return [];
+    return this.#setsMatching().filter((one) => this.kind === "set" || this.query || !one.here || this.works.has(`set:${one.id}`));
+  }
+
+  #setGroup(sets) {
+    return element("section", { "aria-label": "Starter sets" }, element("h2", {}, "Starter sets", element("span", {}, "All that one draws with, in one go.")),
+      element("ul", { class: "sets" }, ...sets.map((one) => this.#set(one))));
+  }
+
+  #set(one) {
+    const id = `set:${one.id}`;
+    const work = this.works.get(id);
+    const active = work && !OVER.includes(work.phase);
+    const bar = element("div", { class: "bar", hidden: true });
+    const parts = one.parts.map((part) => element("li", { class: part.here ? "here" : "" }, part.title, element("small", {}, part.size ? sized(part.size) : "")));
+    const lines = [];
+    if (work?.phase === "failed") lines.push([`${work.text} ${work.hint}`.trim(), "bad"]);
+    if (this.says.has(id)) lines.push(this.says.get(id));
+    else if (one.lack && !active) lines.push([one.lack, "warn"]);
+    const node = element("li", { class: one.here ? "here" : "", "data-set": one.id },
+      element("span", { class: "mark", role: "img", "aria-label": one.here ? "on this machine" : "not here" }),
+      element("div", {}, element("div", { class: "name" }, one.title, element("span", { class: "badge" }, one.family)),
+        element("div", { class: "facts" }, one.note), element("ul", { class: "parts" }, ...parts),
+        element("div", { class: "facts" }, one.licences.join(" · ")),
+        ...lines.map(([text, kind]) => element("p", { class: `says ${kind}`, role: "status" }, text))),
+      element("div", { class: "deeds" }, ...this.#setDeeds(one, work, active)));
+    node.append(bar);
+    const line = Object.assign(node, { work: bar });
+    this.#fillBar(line, one, work);
+    return line;
+  }
+
+  #setDeeds(one, work, active) {
+    const button = (deed, title, name, run) => {
+      const node = this.#button(title, name, run, "push");
+      node.dataset.focus = `set:${one.id}.${deed}`;
+      node.setAttribute("aria-label", `${title}: ${one.title}`);
+      return node;
+    };
+    if (active) return [button("stop", work.stopping ? "Stopping…" : "Stop", "stop", () => this.#setDeed(one, "stop"))];
+    if (one.here) return [];
+    const some = one.parts.some((part) => part.here);
+    const words = one.begun ? "Go on" : some ? "Download the rest" : "Download";
+    const node = button("download", `${words} (${sized(one.size)})`, "download", () => this.#setDeed(one, "download"));
+    node.disabled = Boolean(one.lack);
+    return [node];
+  }
+
   #group(title, about, rows) {
-    const here = rows.filter((row) => row.here).length;
-    const order = (row) => (row.here ? 0 : this.works.has(row.id) || row.begun ? 1 : 2);
+    const here = rows.filter((row) => row.here && !row.trouble).length;
+    const order = (row) => (row.here && !row.trouble ? 0 : this.works.has(row.id) || row.begun ? 1 : row.here ? 2 : 3);
     const sorted = [...rows].sort((one, two) => order(one) - order(two));
     return element("section", { "aria-label": title }, element("h2", {}, title, element("span", {}, `${here} of ${rows.length} here · ${about}`)),
       element("ul", {}, ...sorted.map((row) => this.#row(row))));
@@ -269,7 +332,7 @@ class Models {
       const fetching = this.works.has(row.lacks.id) && !OVER.includes(this.works.get(row.lacks.id).phase);
       const fetch = this.#button(fetching ? "Coming…" : `Download it (${sized(row.lacks.size)})`, null, () => this.#deed(row.lacks, "download"), "push small");
       fetch.disabled = fetching;
-      lines.push(element("p", { class: "says warn", role: "status" }, `It cannot read a prompt yet. Missing: ${row.lacks.title}. `, fetch));
+      lines.push(element("p", { class: "says warn", role: "status" }, `${row.kind === "base" ? "It cannot read a prompt yet." : "It cannot look at a picture yet."} Missing: ${row.lacks.title}. `, fetch));
     }
     if (work?.phase === "failed" && !row.trouble) lines.push(says(`${work.text} ${work.hint}`.trim(), "bad"));
     const said = this.says.get(row.id);
@@ -301,6 +364,9 @@ class Models {
   }
 
   #showWork(work) {
+    const set = this.sets.find((one) => `set:${one.id}` === work.id);
+    const shown = set && this.list.querySelector(`[data-set="${CSS.escape(set.id)}"]`);
+    if (shown) this.#fillBar(shown, set, work);
     const node = this.list.querySelector(`[data-model="${CSS.escape(work.id)}"]`);
     const row = this.rows.find((one) => one.id === work.id);
     if (node && row) this.#fillBar(node, row, work);
@@ -336,6 +402,13 @@ class Models {
     if (answer.error) this.says.set(row.id, [answer.error, "bad"]);
     await this.#load();
     return !answer.error;
+  }
+
+  async #setDeed(one, deed) {
+    this.says.delete(`set:${one.id}`);
+    const answer = await this.#ask(`/sets/${encodeURIComponent(one.id)}/${deed}`, {});
+    if (answer.error) this.says.set(`set:${one.id}`, [answer.error, "bad"]);
+    await this.#load();
   }
 
   async #check(row) {

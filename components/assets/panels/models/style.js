@@ -37,6 +37,10 @@ export const MODELS_STYLE = `
 .models ul { list-style: none; margin: 0; padding: 0; border: 1px solid var(--faint); border-radius: 12px; background: var(--surface); overflow: hidden; }
 .models li { position: relative; display: grid; grid-template-columns: 20px minmax(0, 1fr) auto; gap: 2px 12px; align-items: center; padding: 12px 16px; }
 .models li + li { border-top: 1px solid var(--faint); }
+.models ul.parts { border: 0; border-radius: 0; background: none; display: flex; flex-wrap: wrap; gap: 4px 6px; margin: 6px 0; overflow: visible; }
+.models ul.parts li { display: inline-flex; gap: 6px; padding: 2px 9px; border: 1px solid var(--faint); border-radius: 10px; font-size: 12.5px; line-height: 18px; }
+.models ul.parts li small { color: var(--soft); font-size: 12px; font-variant-numeric: tabular-nums; }
+.models ul.parts li.here { border-color: color-mix(in srgb, var(--good) 50%, transparent); color: var(--good); }
 .models .mark { width: 10px; height: 10px; border-radius: 50%; border: 1.5px solid color-mix(in srgb, var(--text) 30%, transparent); justify-self: center; }
 .models li.here .mark { background: var(--good); border-color: var(--good); }
 .models li.troubled .mark { background: var(--warn); border-color: var(--warn); }
