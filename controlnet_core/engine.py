@@ -34,6 +34,7 @@ from controlnet_core.diffusion.schedulers import Noise
 from controlnet_core.domain.control import ControlType, Rgb
 from controlnet_core.domain.errors import OutOfMemory, RecipeError
 from controlnet_core.domain.job import OnLoad, OnStep, Step
+from controlnet_core.domain.lending import Lent
 from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, MicroConditioning, Recipe, Reference
 from controlnet_core.memory import cache
 from controlnet_core.memory import plan as memory_plan
@@ -311,6 +312,17 @@ class LocalEngine:
         # It is fitted where pictures are decoded: in half precision a processor would take minutes for that.
         with placement.present(base.vae):
             return vae.Preview(base.vae, base.vae_scale_factor)
+
+    def has(self, lent: Lent) -> Path | None:
+        """Where this machine itself has a model of that name; see `Borrower`."""
+        card = ModelCard.model_validate_json(lent.card)
+        return self.catalog.locate(card) if self.catalog.installed(card) else None
+
+    def lend(self, models: Mapping[str, tuple[Lent, Path]]) -> None:
+        """Use these models from these places; see `Borrower`."""
+        self.catalog.lend(
+            {id: (ModelCard.model_validate_json(lent.card), place) for id, (lent, place) in models.items()}
+        )
 
     def _card(self, key: str, kind: Kind, otherwise: str, hint: str) -> ModelCard:
         card = self.catalog.card(key)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -38,4 +39,26 @@ class EngineOptions:
             compiles=given.get("STUDIO_COMPILE") == "1",
             xformers=given.get("STUDIO_ATTENTION") == "xformers",
             streams=given.get("STUDIO_STREAMS") == "1",
+        )
+
+
+@dataclass(frozen=True)
+class SentModels:
+    """Where a machine keeps models that it was sent. STUDIO_MODEL_CACHE: the folder (default ~/.cache/controlnet-studio/models);
+    STUDIO_MODEL_CACHE_GB: how much of them (default 50); STUDIO_FREE_MB: what of the disk is left to others (default 2048).
+    """
+
+    folder: Path
+    max_bytes: int = 50 << 30
+    free_min_bytes: int = 2048 << 20
+
+    @classmethod
+    def from_environment(cls, given: Mapping[str, str] = os.environ) -> SentModels:
+        """The options that an environment asks for."""
+        usual = Path(given.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "controlnet-studio" / "models"
+        most, free = given.get("STUDIO_MODEL_CACHE_GB", ""), given.get("STUDIO_FREE_MB", "")
+        return cls(
+            Path(given.get("STUDIO_MODEL_CACHE") or usual),
+            int(most) << 30 if most.isdecimal() else cls.max_bytes,
+            int(free) << 20 if free.isdecimal() else cls.free_min_bytes,
         )

@@ -3,9 +3,10 @@
     python -c "from controlnet_core.execution.ray_bridge import main; main()" FD ADDRESS ENGINE LOG EDITION ENVIRONMENT
 
 A process, because Ray ends the one that speaks to it when the machine's part of the cluster goes, and the studio must live on.
-Over the socket come (word, key, value): "start", "run" (job, pictures as PNG by digest), "cancel" (job id), "stop", "kill" for the
-worker at the place `key`. Back goes ("places", "", places) whenever devices come or go, ("refused", "", StudioError) where there
-is no cluster, and ("said", key, Said). One actor a device: Ray finds out that it died, and whoever is here starts another.
+Over the socket come (word, key, value): "start", "run" (job, its models, pictures as PNG by digest), "cancel" (job id), "stop",
+"kill" for the worker at the place `key`. Back goes ("places", "", places) whenever devices come or go, ("refused", "", StudioError)
+where there is no cluster, and ("said", key, Said). One actor a device: Ray finds out that it died, and whoever is here starts
+another.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from controlnet_core.domain.errors import StudioError
+from controlnet_core.domain.errors import ModelError, StudioError
 from controlnet_core.domain.job import Event, Job
+from controlnet_core.domain.lending import Lent
 from controlnet_core.execution.port import Lost, Ready, Said
-from controlnet_core.execution.ray_host import Host, Logged, Place
+from controlnet_core.execution.ray_host import Host, Logged, Place, Wanted
+from controlnet_core.storage.shelf import parcel_of, pieces
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Without a token whoever reaches Ray's ports runs what they like. To do without is to be asked for.
@@ -188,7 +191,7 @@ class _Life:
 
     def __init__(self, bridge: Bridge, place: Place) -> None:
         self._bridge, self._place = bridge, place
-        self._inbox: queue.SimpleQueue[tuple[Job, Mapping[str, bytes]] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[Job, tuple[Lent, ...], Mapping[str, bytes]] | None] = queue.SimpleQueue()
         self._actor: Any = self._made()
         self._killed = False
         self._reason = TOLD
@@ -234,7 +237,7 @@ class _Life:
         actor = ray.remote(
             **needs,
             scheduling_strategy=_affinity(place.node, soft=False),
-            concurrency_groups={"control": 1, "watch": 1},
+            concurrency_groups={"control": 1, "watch": 1, "models": 1},
             max_restarts=0,
         )(Host)
         bridge = self._bridge
@@ -250,13 +253,18 @@ class _Life:
         self._killed = True
         self._inbox.put(None)
 
-    def _do(self, job: Job, pngs: Mapping[str, bytes]) -> None:
+    def _do(self, job: Job, models: tuple[Lent, ...], pngs: Mapping[str, bytes]) -> None:
         """Do a job. What it fails of on the way is said here, and that the worker is free again."""
         try:
             refs = [self._bridge.ref(digest, png) for digest, png in pngs.items()]
-            happening = self._actor.run.options(num_returns="streaming").remote(job, tuple(pngs), *refs)
+            happening = self._actor.run.options(num_returns="streaming").remote(job, models, tuple(pngs), *refs)
             for ref in happening:
-                self._say(ray.get(ref))
+                said = ray.get(ref)
+                if isinstance(said, Wanted):
+                    lent = next(one for one in models if one.id == said.id)
+                    threading.Thread(target=self._lend, args=(lent, said.digest), name="lend", daemon=True).start()
+                else:
+                    self._say(said)
         except StudioError as error:
             self._fail(job, error)
         except (errors.ObjectStoreFullError, errors.OutOfDiskError, errors.RayTaskError) as error:
@@ -269,6 +277,34 @@ class _Life:
             text = "The cluster's object store is full." if full else "Something went wrong on the way to the device."
             hint = f"Try again. If it happens again, data/studio.log says why, under job {job.id}."
             self._fail(job, StudioError(text, hint))
+
+    def _lend(self, lent: Lent, digest: str) -> None:
+        """Tell the actor what a model is made of, or, by its `digest`, send it, as fast as it is written."""
+
+        def ask(method: str, *given: Any) -> Any:
+            return ray.get(getattr(self._actor, method).options(concurrency_group="models").remote(*given))
+
+        try:
+            try:
+                parcel = parcel_of(lent.place)
+                if not digest:
+                    ask("offer", lent.id, parcel)
+                elif parcel.digest != digest:
+                    raise ModelError(f"{lent.title} was changed while it was sent.", "Try again.")
+                else:
+                    # One piece after the other: two that travel together may arrive in another order.
+                    for path, data in pieces(lent.place, parcel):
+                        if not ask("add", digest, path, data):
+                            return
+            except Exception as error:
+                if isinstance(error, errors.RayActorError):
+                    raise
+                _log.warning("%s: %s was not sent: %s", self._place.name, lent.title, _reason(error))
+                unknown = StudioError(f"{lent.title} could not be sent.", "Try again; data/studio.log says why.")
+                said = error if isinstance(error, StudioError) else unknown
+                ask("refuse", digest, said) if digest else ask("offer", lent.id, said)
+        except errors.RayError:
+            pass  # it is gone, as whoever hears of its job will learn
 
     def _fail(self, job: Job, error: StudioError) -> None:
         self._say(Event(job.id, "failed", text=error.message, hint=error.hint))

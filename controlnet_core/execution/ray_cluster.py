@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
@@ -27,7 +27,8 @@ from typing import Any
 
 from controlnet_core.domain import picture
 from controlnet_core.domain.errors import StudioError
-from controlnet_core.domain.job import Event, Job
+from controlnet_core.domain.job import Event, Job, Work
+from controlnet_core.domain.lending import Lent
 from controlnet_core.execution.devices import Device
 from controlnet_core.execution.edition import edition
 from controlnet_core.execution.port import Broken, Hear, Lost, Ready, Said
@@ -39,7 +40,11 @@ _log = logging.getLogger("studio.workers")
 
 
 class RayCluster:
-    """One cluster, and the bridge to it. `read(digest)` gives the PNG of a picture that a job names. Safe across threads."""
+    """One cluster, and the bridge to it. Safe across threads.
+
+    `read(digest)` gives the PNG of a picture that a job names; `lends(work)` the work as another machine understands it, and the
+    models that it needs and this one has.
+    """
 
     def __init__(
         self,
@@ -48,10 +53,11 @@ class RayCluster:
         *,
         log: Path,
         read: Callable[[str], bytes],
+        lends: Callable[[Work], tuple[Work, Sequence[Lent]]] = lambda work: (work, ()),
         environment: Mapping[str, str] | None = None,
         edition_of_studio: str = "",
     ) -> None:
-        self.address, self.engine, self.read = address, engine, read
+        self.address, self.engine, self.read, self.lends = address, engine, read, lends
         self._on_join: Callable[[RayWorker], None] | None = None
         self._log, self._environment = log, dict(environment or {})
         self._edition = edition_of_studio or edition()
@@ -208,13 +214,14 @@ class RayWorker:
                 pngs = {digest: picture.to_png(rgb) for digest, rgb in job.pictures.items()}
             else:
                 pngs = {digest: self._cluster.read(digest) for digest in job.work.pictures}
+            work, models = self._cluster.lends(job.work)
         except StudioError as error:
             self.hear(Event(job.id, "failed", text=error.message, hint=error.hint))
             if self._ready is not None:
                 self.hear(self._ready)
             return
-        bare = replace(job, pictures={})
-        self._cluster.send("run", self.place.key, (bare, pngs))
+        bare = replace(job, work=work, pictures={})
+        self._cluster.send("run", self.place.key, (bare, tuple(models), pngs))
 
     def cancel(self, id: str) -> None:
         """Stop a job at its next step."""

@@ -13,7 +13,7 @@ import os
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
@@ -153,6 +153,11 @@ class Catalog:
         """`embedded` is a second folder, never written to, in which the program's own cards are looked for too."""
         self.models = models
         self.embedded = embedded
+        self._lent: dict[str, tuple[ModelCard, Path]] = {}
+
+    def lend(self, models: Mapping[str, tuple[ModelCard, Path]]) -> None:
+        """Know these models by their ids, wherever they lie, before all others; until the next call."""
+        self._lent = dict(models)
 
     def cards(self) -> list[ModelCard]:
         """Every card: those of the program, those added from the hub, then the user's own files."""
@@ -335,6 +340,8 @@ class Catalog:
         return (found / name).read_text(encoding="utf-8").splitlines()
 
     def _find(self, card: ModelCard) -> Path | None:
+        if card.id in self._lent:
+            return self._lent[card.id][1]
         place = self.models / card.path
         if place.exists():
             return place
@@ -353,7 +360,7 @@ class Catalog:
             card = _read_card(path, path.stat().st_mtime_ns)
             if card is not None and card.id == path.stem and (card.hub or self.installed(card)):
                 known.setdefault(card.id, self._recognised(card))
-        return known
+        return known | {id: card for id, (card, _) in self._lent.items()}
 
     def _recognised(self, card: ModelCard) -> ModelCard:
         """A card that was added by its name alone, with what its name says, and the family that its files show once here."""

@@ -1,5 +1,6 @@
 """A small engine for the queue's and the worker's tests: draws noise from the seed, at the pace of the prompt.
 
+The first byte of a model that it was lent is the grey of a corner.
 A detection finds ink where the photo is dark; the detector's key is then the prompt word.
 
 Prompt words: "slow=0.05" seconds a step, "die" kills its own process at step 3, "die-once=PATH" only while PATH is
@@ -22,6 +23,7 @@ from controlnet_core.domain.detection import Detection
 from controlnet_core.domain.document import Document, Raster
 from controlnet_core.domain.errors import InputError, OutOfMemory
 from controlnet_core.domain.job import OnLoad, OnStep, Step
+from controlnet_core.domain.lending import Lent
 from controlnet_core.domain.picture import resize_to
 from controlnet_core.domain.recipe import Recipe
 
@@ -29,6 +31,13 @@ from controlnet_core.domain.recipe import Recipe
 class StrokesEngine:
     device = "paper"
     model = ""
+    lent: Mapping[str, tuple[Lent, Path]] = {}
+
+    def has(self, lent: Lent) -> Path | None:
+        return None
+
+    def lend(self, models: Mapping[str, tuple[Lent, Path]]) -> None:
+        self.lent = models
 
     def loaded(self) -> list[str]:
         return [self.model]
@@ -42,6 +51,9 @@ class StrokesEngine:
         for control in recipe.controls:
             for rgb in made:
                 rgb[:8, :8] = pictures[control.picture][:8, :8]
+        for _, place in self.lent.values():
+            for rgb in made:
+                rgb[8:16, :8] = place.read_bytes()[0]
         for step in range(1, recipe.steps + 1):
             time.sleep(float(words.get("slow", 0)))
             if step == 3:

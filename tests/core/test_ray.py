@@ -19,6 +19,7 @@ from controlnet_core.datasets.example_circles import Circles
 from controlnet_core.domain import picture
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.job import Event
+from controlnet_core.domain.lending import Lent
 from controlnet_core.domain.recipe import ControlUnit
 from controlnet_core.execution.dispatcher import Dispatcher
 from controlnet_core.execution.queue import Queue
@@ -71,7 +72,8 @@ def open_far_shop(folder: Path, address: str, engine: str = ENGINE, **more: str)
     queue = Queue(folder / "jobs.sqlite", Blobs(folder / "blobs"), session_max=1000, queued_max=1000)
     gallery = Gallery(folder / "gallery")
     told: list[tuple[str, Event]] = []
-    far = RayCluster(address, engine, log=folder / "studio.log", read=queue.blobs.get, **more)
+    where = {"STUDIO_MODEL_CACHE": str(folder / "models"), "STUDIO_FREE_MB": "0"}
+    far = RayCluster(address, engine, log=folder / "studio.log", read=queue.blobs.get, environment=where, **more)
     far.connect()
     keeper = Dispatcher(queue, [], keep=gallery.add, tell=lambda session, event: told.append((session, event)))
     far.follow(keeper.add)
@@ -157,6 +159,33 @@ def test_a_full_object_store_is_a_sentence_and_the_next_job_runs(
         assert "object store is full" in shop.last("a").text
     shop.put("b", controls=(ControlUnit(control="scribble", picture=digest),))
     assert shop.over("b").state == "done"
+
+
+def test_a_model_of_the_users_own_reaches_the_node_whole_and_once(
+    shop: FarShop, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, kept = tmp_path / "mine.safetensors", shop.gallery.folder.parent / "models"
+    place.write_bytes(b"\x40" * 20_000_000)
+    monkeypatch.setattr(shop.far, "lends", lambda work: (work, (Lent("mine", "Mine", "{}", place, True),)))
+
+    def fetched(id: str) -> list[int]:
+        return [event.step for event in shop.of(id) if event.kind == "loading" and "Fetching" in event.text]
+
+    for id, sent in (("a", True), ("b", False)):
+        shop.put(id)
+        made = picture.open_picture(shop.gallery.get(shop.over(id).kept[0]).png.read_bytes())
+        assert (made[8:16, :8] == 0x40).all()
+        assert bool(fetched(id)) == sent
+    with place.open("r+b") as file:
+        file.truncate(250_000_000)
+    shop.put("c")
+    until(lambda: any(fetched("c")))
+    for pid in cluster.actors():
+        os.kill(pid, signal.SIGKILL)
+    assert shop.over("c").state == "done"
+    assert shop.kinds("c").count("done") == 1
+    assert sorted(path.stat().st_size for path in kept.glob("*/mine.safetensors")) == [20_000_000, 250_000_000]
+    assert not list(kept.glob(".*"))
 
 
 def test_the_way_to_the_cluster_dies_and_is_made_again(shop: FarShop) -> None:

@@ -29,13 +29,14 @@ from controlnet_core.domain.detection import Detection
 from controlnet_core.domain.document import Document
 from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.domain.job import Event, Job, Lifetime, State, Work
+from controlnet_core.domain.lending import Lent
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.execution.devices import Device, devices, is_borrowed
 from controlnet_core.execution.dispatcher import Dispatcher
 from controlnet_core.execution.local_process import LocalProcess
 from controlnet_core.execution.queue import Queue, QueueEntry
 from controlnet_core.execution.ray_cluster import RayCluster
-from controlnet_core.models import fit
+from controlnet_core.models import fit, lends
 from controlnet_core.storage import log_file, store
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
@@ -147,9 +148,14 @@ class Studio:
         here = self.settings
         if not here.ray:
             return None
-        cluster = RayCluster(here.ray, here.engine, log=here.log, read=self.blobs.get, environment=self._where)
+        cluster = RayCluster(
+            here.ray, here.engine, log=here.log, read=self.blobs.get, lends=self._lends, environment=self._where
+        )
         cluster.connect()
         return cluster
+
+    def _lends(self, work: Work) -> tuple[Work, Sequence[Lent]]:
+        return lends.lent(work, self.catalog) if isinstance(work, Recipe) else (work, ())
 
     @property
     def _where(self) -> dict[str, str]:
