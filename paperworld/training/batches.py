@@ -21,16 +21,19 @@ import paperworld
 from controlnet_core.domain.control import Rgb
 from paperworld.model import tokens
 from paperworld.model.latents import Basis
-from paperworld.model.networks import EDGES, INSIDE, Noise, tokens_of
-from paperworld.world.examples import HELD_OUT, MIX, PROMPT, SIDE_PX, example
+from paperworld.model.networks import Noise, tokens_of
+from paperworld.world.examples import COLOURED, DEAR, EDGE, HELD_OUT, INSIDE, MIX, PROMPT, SIDE_PX, example
 
-FRESH = 0.34
-"""Share of a batch that no batch had before: every example is used three times."""
+FRESH = 0.25
+"""Share of a batch that no batch had before: every example is used four times."""
 WINDOW = 600
 """Numbers of examples from which a batch draws."""
 CODE_LIMIT = 8.0
 LOUD = 0.7
 """Channels weigh in the squared error with this power of their natural standard deviation: 2 would be pixels, 0 pure whitening."""
+WORTH = {INSIDE: 1.5, EDGE: 0.7, DEAR: 3.0, COLOURED: 1.0}
+"""How much more an error counts inside of things, at edges, in faces and hands, and where a colour has a name: there is less of
+all of them than of flat paper."""
 ALONE = 0.7
 """Share of the examples without a control that have none at all; the others have an empty sheet."""
 LARGER = {5: 384, 13: 512}
@@ -39,11 +42,12 @@ LARGER = {5: 384, 13: 512}
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a batch keeps of an example: codes C,h,w, control H,W,3, how loud each pixel is H,W, its words and condition."""
+    """What a batch keeps of an example: codes C,h,w, control H,W,3, why each pixel is loud H,W, its colours, its words and condition."""
 
     codes: NDArray[np.float16]
     control: Rgb
     loud: NDArray[np.uint8]
+    colours: NDArray[np.float32]
     caption: str
     key: str
 
@@ -53,7 +57,7 @@ def prepare(basis: Basis, key: str, seed: int, side_px: int = SIDE_PX) -> Prepar
     cv2.setNumThreads(1)
     made = example(key, seed, side_px)
     codes = np.clip(basis.encode(made.truth.picture), -CODE_LIMIT, CODE_LIMIT)
-    return Prepared(codes.astype(np.float16), made.control, made.loud, made.caption, key)
+    return Prepared(codes.astype(np.float16), made.control, made.loud, made.colours, made.caption, key)
 
 
 class Batches:
@@ -99,6 +103,7 @@ class Batches:
             "hint": _like_pictures(controls.float().div(255)),
             "tokens": tokens_of(self.tokenizer, [row.caption for row in rows]),
             "loud": torch.from_numpy(np.stack([_loudness(row.loud, self.basis.side) for row in rows])),
+            "colours": torch.from_numpy(np.stack([row.colours for row in rows])),
             "keep": 1.0 - alone.float(),
         }
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -139,7 +144,7 @@ def _like_pictures(values: Tensor) -> Tensor:
 
 def _loudness(loud: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     """h,w,P: the worth of each pixel of each cell, three colours each, from what `Example.loud` says."""
-    worth = np.array([1, 1 + INSIDE, 1 + EDGES, 1 + INSIDE + EDGES], np.float32)[loud]
+    worth = np.array([1 + sum(more for bit, more in WORTH.items() if why & bit) for why in range(16)], np.float32)[loud]
     height, width = loud.shape[0] // side, loud.shape[1] // side
     cells = worth.reshape(height, side, width, side).transpose(0, 2, 1, 3).reshape(height, width, -1)
     return np.repeat(cells, 3, axis=2)

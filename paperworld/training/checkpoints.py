@@ -50,6 +50,29 @@ def carry(folder: Path, words: Iterable[str], fresh: Tensor) -> bool:
     return True
 
 
+def grow(folder: Path, fresh: dict[str, Tensor], scale: float) -> None:
+    """Give the checkpoint in `folder` the parts that the networks have got since, as they are in `fresh`.
+
+    They form the last group of the optimizer, without moments, at `scale` times the rate of the others.
+    """
+    checkpoint = folder / STUDIO
+    if not checkpoint.exists():
+        return
+    state = read(checkpoint)
+    lacking = [name for name in fresh if name not in state["module"]]
+    if not lacking:
+        return
+    for name in lacking:
+        state["module"][name] = fresh[name]
+        state["average"][name] = fresh[name].float()
+    groups = state["optimizer"]["param_groups"]
+    first = sum(len(group["params"]) for group in groups)
+    groups.append({**groups[0], "scale": scale, "params": list(range(first, first + len(lacking)))})
+    part = checkpoint.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(checkpoint)
+
+
 def note(folder: Path, words: Iterable[str]) -> None:
     """Write down the vocabulary of the checkpoint in `folder`."""
     (folder / WORDS).write_text("\n".join(sorted(words)) + "\n", "utf-8")

@@ -34,6 +34,8 @@ RUNS = Path("runs/paperworld")
 SETTLE_SHARE = 0.15
 """Share of the minutes of a run that belongs to settling."""
 WARMUP_STEPS = 100
+MEANING_RATE = 5.0
+"""Of the layer that says colours: it has to be right before it can teach."""
 ASKING = re.compile(r"unet\..*attn2\.to_[kv]\.weight")
 
 
@@ -50,6 +52,7 @@ def studio_at(folder: Path, size: Size, batches: Batches, accelerator: Accelerat
         if checkpoints.carry(folder, paperworld.WORDS, studio.state_dict()[checkpoints.TABLE]):
             accelerator.print("The checkpoint was made for another vocabulary: its words are carried over.")
         checkpoints.note(folder, paperworld.WORDS)
+        checkpoints.grow(folder, studio.state_dict(), MEANING_RATE)
     accelerator.wait_for_everyone()
     if not (folder / checkpoints.STUDIO).exists():
         wake(studio, batches(0)["hint"])
@@ -70,8 +73,10 @@ def groups_of(folder: Path, studio: Studio, batches: Batches, accelerator: Accel
     accelerator.wait_for_everyone()
     askers = [value for name, value in studio.named_parameters() if ASKING.match(name)]
     asking = {id(value) for value in askers}
+    meaning = list(studio.colours.parameters())
+    asking |= {id(value) for value in meaning}
     others = [value for value in studio.parameters() if id(value) not in asking]
-    return [Group(others), Group(askers, basis=torch.load(kept, weights_only=True))]
+    return [Group(others), Group(askers, basis=torch.load(kept, weights_only=True)), Group(meaning, scale=MEANING_RATE)]
 
 
 @torch.no_grad()
@@ -99,6 +104,8 @@ def teach(
         options.workers,
     )
     studio = studio_at(folder, size, batches, accelerator, SHIPPED if options.further else None)
+    if accelerator.device.type == "cpu":
+        studio.attend_plainly()
     groups = groups_of(folder, studio, batches, accelerator)
     checkpoint = folder / checkpoints.STUDIO
     plan = LoopSettings(
@@ -135,7 +142,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     folder, size = options.folder or RUNS / options.preset, SIZES[options.preset]
     on_gpu = torch.cuda.is_available() and options.preset == "gpu"
-    accelerator = Accelerator(cpu=not on_gpu, mixed_precision="bf16" if on_gpu else "no")
+    accelerator = Accelerator(cpu=not on_gpu, mixed_precision=_precision(on_gpu))
     checkpoint = folder / checkpoints.STUDIO
     settle = options.settle
     if options.stage in (None, "train"):
@@ -148,6 +155,11 @@ def main() -> None:
         teach(folder, size, options, accelerator, settle or 300)
     if options.stage in (None, "export") and accelerator.is_main_process:
         accelerator.print(export.export(folder, size, options.to, options.whatever))
+
+
+def _precision(on_gpu: bool) -> str:
+    """bf16 where a machine computes in it: it takes two thirds of the time on such a CPU."""
+    return "bf16" if on_gpu or torch.cpu.get_capabilities().get("avx512_bf16") else "no"
 
 
 def _options() -> argparse.Namespace:

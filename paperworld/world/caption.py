@@ -95,6 +95,12 @@ def with_article(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
+def standing_before(said: str, behind: str) -> str:
+    """Words for things, then those for what is behind them; a light alone comes after a comma."""
+    light = any(behind in times for times in TIMES_SAID.values())
+    return f"{said}, {behind}" if said and light else f"{said} {behind}".strip()
+
+
 def one_of(rng: np.random.Generator, options: Sequence[Choice]) -> Choice:
     """One of `options`, each as likely as the others."""
     return options[int(rng.integers(len(options)))]

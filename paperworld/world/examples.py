@@ -18,6 +18,7 @@ from controlnet_core.domain.control import Rgb, fed, values
 from controlnet_core.models.catalog import shipped
 from paperworld.world import freehand
 from paperworld.world.freeform import compose_free
+from paperworld.world.labels import PERSON
 from paperworld.world.layouts import compose_layout
 from paperworld.world.portraits import compose_people
 from paperworld.world.rendering import Rendering
@@ -31,10 +32,21 @@ HELD_OUT = 10_000_000
 PROMPT = "prompt"
 """Beside the conditions: no control, the words alone."""
 MIX = {
-    "scribble": 0.4, "seg": 0.17, "pose": 0.17, PROMPT: 0.05, "canny": 0.05, "softedge": 0.04, "lines": 0.03,
-    "lineart": 0.02, "lineart_anime": 0.02, "depth": 0.025, "normal": 0.025,
+    "scribble": 0.36, "pose": 0.25, "seg": 0.14, PROMPT: 0.08, "canny": 0.04, "softedge": 0.03, "lines": 0.02,
+    "lineart": 0.02, "lineart_anime": 0.02, "depth": 0.02, "normal": 0.02,
 }  # fmt: skip
 """Conditions and how often an example shows each; one ControlNet learns them all."""
+INSIDE, EDGE, DEAR, COLOURED = 1, 2, 4, 8
+"""Why pixels are worth more: they lie in a thing, at an edge, in a face or a hand, in a thing of a colour with a name."""
+LAND = frozenset({"mountain", "hill", "road", "sea", "sand", "river", "street", "bridge", "cloud", "window"})
+"""What is a backdrop though the world calls it a thing."""
+SLOTS = (
+    *(f"{kind} {number}" for kind in ("form", "person") for number in (1, 2, 3)),
+    *(f"{kind} 1" for kind in ("house", "car", "boat", "flower", "sofa", "bed", "dog", "cat", "sheep", "cow", "horse")),
+    "upper", "lower",
+)  # fmt: skip
+"""Whose colours a prompt is taught to mean: things of a kind by their order, and the upper and the lower edge of the picture."""
+LEAST_PX = 60
 FREE, PAINTED, BY_HAND = 0.65, 0.4, 0.8
 """Shares: of scribbles that show free forms, of layouts that are painted blobs, of scribbles that are not exact."""
 
@@ -50,10 +62,33 @@ class Example:
 
     @property
     def loud(self) -> NDArray[np.uint8]:
-        """H,W: 1 where the picture is worth more, inside of things; 2 at edges; 3 where both."""
+        """H,W: why the picture is worth more there, the sum of INSIDE, EDGE, DEAR and COLOURED."""
         grey = cv2.cvtColor(self.truth.picture, cv2.COLOR_RGB2GRAY)
         slope = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-        return (self.truth.things > 0).astype(np.uint8) + 2 * (slope > 18).astype(np.uint8)
+        why = [0] + [
+            0 if thing.name in LAND else INSIDE + (COLOURED if thing.colour else 0) for thing in self.scene.things
+        ]
+        return np.take(np.array(why, np.uint8), self.truth.things) + np.where(slope > 18, EDGE, 0).astype(np.uint8) + (
+            _dear(self.truth) * np.uint8(DEAR)
+        )
+
+    @property
+    def colours(self) -> NDArray[np.float32]:
+        """SLOTS,3: the mean colours, -1 to 1, of things by kind and of the upper and the lower eighth; nan for what is not there."""
+        found = np.full((len(SLOTS), 3), np.nan, np.float32)
+        picture, things = self.truth.picture, self.truth.things
+        sums = np.stack([np.bincount(things.ravel(), picture[..., k].ravel(), len(self.scene.things) + 1) for k in range(3)], 1)
+        counts = np.bincount(things.ravel(), minlength=len(self.scene.things) + 1)
+        seen: dict[str, int] = {}
+        for number, thing in enumerate(self.scene.things, 1):
+            kind = "person" if thing.doing else thing.name
+            seen[kind] = seen.get(kind, 0) + 1
+            slot = f"{kind} {seen[kind]}"
+            if slot in SLOTS and counts[number] >= LEAST_PX:
+                found[SLOTS.index(slot)] = sums[number] / counts[number]
+        eighth = len(picture) // 8
+        found[-2:] = picture[:eighth].mean((0, 1)), picture[-eighth:].mean((0, 1))
+        return found / 127.5 - 1
 
 
 def example(key: str, seed: int, side_px: int = SIDE_PX) -> Example:
@@ -65,6 +100,18 @@ def example(key: str, seed: int, side_px: int = SIDE_PX) -> Example:
     return Example(
         scene, truth, control_of(scene, truth, key, rng if by_hand else None), paperworld.caption(scene, rng)
     )
+
+
+def _dear(truth: Rendering) -> NDArray[np.bool_]:
+    """H,W: faces and hands."""
+    spots = np.zeros(truth.things.shape, np.uint8)
+    for person in truth.skeleton.people:
+        nose, neck = person.body[0], person.body[1]
+        long = float(np.hypot(nose.x - neck.x, nose.y - neck.y))
+        for point, share in ((nose, 0.8), (person.body[4], 0.4), (person.body[7], 0.4)):
+            if point.confidence > 0:
+                cv2.circle(spots, (round(point.x), round(point.y)), round(long * share), 1, -1)
+    return (spots > 0) & (truth.classes == PERSON)
 
 
 def _scene(key: str, seed: int, rng: np.random.Generator) -> Scene:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from paperworld.world.caption import one_of, with_article
+from paperworld.world.caption import one_of, standing_before, with_article
 from paperworld.world.drawings import NAMED_MAKERS
 from paperworld.world.forms import ANONYMOUS, Form, Piece, wave
 from paperworld.world.labels import FORM
@@ -91,7 +91,7 @@ def _sentence(rng: np.random.Generator, said: str, behind: str) -> str:
         said = f"{one_of(rng, DRAWN_SAID)} {said}"
     if said and behind and rng.random() < 0.15:  # in any order
         return f"{behind}, {said}"
-    return f"{said} {behind}".strip()
+    return standing_before(said, behind)
 
 
 def _placed(rng: np.random.Generator, many: int) -> list[Form]:

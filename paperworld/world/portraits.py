@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from paperworld.world import people
-from paperworld.world.caption import one_of, with_article
+from paperworld.world.caption import one_of, standing_before, with_article
 from paperworld.world.palette import PALETTES
 from paperworld.world.people import Pose, pose_for
 from paperworld.world.scene import Scene
@@ -35,7 +35,7 @@ def compose_people(seed: int) -> Scene:
         tall, head = size * rng.uniform(0.92, 1.08), float(rng.uniform(0.82, 1.1))
         people.person(sheet, at, foot, tall, doing, pose, jitter=float(rng.uniform(0, 0.015)), head=head)
         said.append(_said(sheet.things[-1], rng))
-    caption = f"{one_of(rng, (' and ', ' with ')).join(said)} {words}".strip()
+    caption = standing_before(one_of(rng, (" and ", " with ")).join(said), words)
     if words and rng.random() < 0.15:
         caption = f"{words}, {' and '.join(said)}"
     if silent and set(said) <= {"a person", "a man", "a person standing", "a man standing"}:

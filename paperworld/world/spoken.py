@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from paperworld.world import buildings, figures, interior, people
-from paperworld.world.caption import one_of, with_article
+from paperworld.world.caption import one_of, standing_before, with_article
 from paperworld.world.palette import PALETTES
 from paperworld.world.people import Pose
 from paperworld.world.scene import Scene
@@ -31,18 +31,18 @@ _COLOURS: dict[str, tuple[str, ...]] = {
 
 
 def compose_spoken(seed: int) -> Scene:
-    """The composition of `seed`: one or two things, each where it always is."""
+    """The composition of `seed`: up to two things, each where it always is."""
     rng = np.random.default_rng((9, seed))
     time = "day" if rng.random() < 0.4 else one_of(rng, tuple(PALETTES))
     place = str(rng.choice(tuple(_OPTIONS), p=(0.4, 0.25, 0.2, 0.15)))
     sheet, words = stage(rng, time, place, outlined=True)
     said = []
-    count = 1 if rng.random() < 0.6 else 2
+    count = int(rng.choice((0, 1, 2), p=(0.15, 0.5, 0.35)))
     for name in sorted(str(each) for each in rng.choice(_OPTIONS[place], count, replace=False)):
         said.append(_person(sheet, rng) if name == "person" else _thing(sheet, name, rng))
     if rng.random() < 0.3:
         said.reverse()
-    caption = f"{' and '.join(said)} {words}".strip()
+    caption = standing_before(" and ".join(said), words)
     return Scene(
         seed, place, time, "summer", sheet.horizon, sheet.palette, tuple(sheet.shapes), tuple(sheet.things), (),
         said=caption,

@@ -47,8 +47,10 @@ def stage(
     if not outlined:  # one part has no outlines within
         part = sheet.shapes[0].part
         sheet.shapes = [replace(shape, part=part, thing=0) for shape in sheet.shapes]
-    if place == "country" and time == "day":
-        return sheet, "" if silent else one_of(rng, PLACES_SAID["country"])
+    if place == "country" and time == "day" and silent:
+        return sheet, ""
+    if place == "country" and rng.random() < 0.4:  # light alone means the country
+        return sheet, one_of(rng, TIMES_SAID[time])
     said = {"water": WATER_SAID, "river": ("in a river", *PLACES_SAID["river"])}.get(place) or PLACES_SAID[place]
     words = one_of(rng, said)
     if place != "room" and (time != "day" or rng.random() < 0.3):
