@@ -1,1 +1,1 @@
-"""How good the embedded model is: held-out scenes, measures, and the classifier that reads pictures."""
+"""How good the embedded model is: held-out scenes, measures, and how pictures are read."""

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import paperworld
 from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.document import Skeleton
 from paperworld.evaluation import measures
-from paperworld.evaluation.classifier import COLOURED, GRID, Classifier, cells_of
-from paperworld.world.caption import Facts
+from paperworld.evaluation.reading import cells_of, read, refound
 from paperworld.world.examples import HELD_OUT, control_of, example
 from paperworld.world.freeform import compose_free
 from paperworld.world.palette import NAMED, PALETTES, Colour
@@ -23,7 +24,6 @@ from paperworld.world.portraits import compose_people
 from paperworld.world.rendering import Rendering
 from paperworld.world.spoken import compose_spoken
 from paperworld.world.warp import thinned
-from paperworld.world.words import PLACES_SAID, TIMES_SAID
 
 HAND_DRAWN = ("scribble", "seg", "pose")
 """Conditions that people draw; the others come from pictures, exact."""
@@ -43,6 +43,7 @@ class Benchmark:
 
 
 Agree = Callable[[Sequence[Rgb], Benchmark], float]
+Count = Callable[[Rgb, Rgb, Skeleton], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -114,61 +115,105 @@ def _by_lines(pictures: Sequence[Rgb], test: Benchmark) -> float:
     )
 
 
-def measure_of(key: str, classifier: Classifier | None) -> Measure:
-    """The measure of a condition; those that need a classifier ask for it."""
+def _read(pictures: Sequence[Rgb], test: Benchmark, *names: str) -> list[list[Any]]:
+    """What each picture shows of the maps `names` of its scene."""
+    pairs = zip(pictures, test.truths, strict=True)
+    return [read(a, truth.picture, *(getattr(truth, name) for name in names)) for a, truth in pairs]
+
+
+def _by_layout(pictures: Sequence[Rgb], test: Benchmark) -> float:
+    found = [classes for (classes,) in _read(pictures, test, "classes")]
+    return float(np.mean(list(measures.iou(found, [cells_of(t.classes) for t in test.truths]).values())))
+
+
+def _by_depth(pictures: Sequence[Rgb], test: Benchmark) -> float:
+    pairs = zip(_read(pictures, test, "depth"), test.truths, strict=True)
+    return float(np.mean([measures.rank_correlation(depth, cells_of(t.depth)) for (depth,), t in pairs]))
+
+
+def _by_normal(pictures: Sequence[Rgb], test: Benchmark) -> float:
+    pairs = zip(_read(pictures, test, "normal"), test.truths, strict=True)
+    return float(np.mean([measures.mean_angle(normal, cells_of(t.normal)) for (normal,), t in pairs]))
+
+
+def _shares(count: Count, pictures: Sequence[Rgb], test: Benchmark) -> float:
+    pairs = zip(pictures, test.truths, strict=True)
+    counts = [count(a, truth.picture, truth.skeleton) for a, truth in pairs]
+    return sum(found for found, _ in counts) / max(1, sum(total for _, total in counts))
+
+
+def _by_joints(pictures: Sequence[Rgb], test: Benchmark) -> float:
+    return _shares(measures.joints_found, pictures, test)
+
+
+def faces(pictures: Sequence[Rgb], test: Benchmark) -> float:
+    """Share of the faces that are seen."""
+    return _shares(measures.faces_found, pictures, test)
+
+
+def measure_of(key: str) -> Measure:
+    """The measure of a condition."""
     if key in LINE_CONDITIONS:
         return Measure("edge F1 within 2 px", _by_edges)
-    if key == "lines":
-        return Measure("share of straight lines that a line detector finds within 2 px", _by_lines)
-    assert classifier is not None
-
-    def by_layout(pictures: Sequence[Rgb], test: Benchmark) -> float:
-        found = [opinion.classes for opinion in classifier.look(pictures)]
-        return float(np.mean(list(measures.iou(found, [cells_of(t.classes) for t in test.truths]).values())))
-
-    def by_joints(pictures: Sequence[Rgb], test: Benchmark) -> float:
-        pairs = zip(classifier.look(pictures), test.truths, strict=True)
-        counts = [measures.joints_found(seen.joints, GRID, truth.skeleton) for seen, truth in pairs]
-        return sum(found for found, _ in counts) / max(1, sum(total for _, total in counts))
-
-    def by_depth(pictures: Sequence[Rgb], test: Benchmark) -> float:
-        pairs = zip(classifier.look(pictures), test.truths, strict=True)
-        return float(np.mean([measures.rank_correlation(seen.depth, cells_of(t.depth)) for seen, t in pairs]))
-
-    def by_normal(pictures: Sequence[Rgb], test: Benchmark) -> float:
-        pairs = zip(classifier.look(pictures), test.truths, strict=True)
-        return float(np.mean([measures.mean_angle(seen.normal, cells_of(t.normal)) for seen, t in pairs]))
-
     return {
-        "seg": Measure("mean IoU over the classes present", by_layout),
-        "pose": Measure("PCK at 0.1 of the trunk, people of at least 64 px", by_joints),
-        "depth": Measure("rank correlation", by_depth),
+        "lines": Measure("share of straight lines that a line detector finds within 2 px", _by_lines),
+        "seg": Measure("mean IoU over the classes present", _by_layout),
+        "pose": Measure("PCK at 0.1 of the trunk, people of at least 64 px", _by_joints),
+        "depth": Measure("rank correlation", _by_depth),
         # Unrelated directions are at right angles.
-        "normal": Measure("mean angle in degrees", by_normal, least=90.0),
+        "normal": Measure("mean angle in degrees", _by_normal, least=90.0),
     }[key]
 
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt and the facts that it asks for: an object, its colour, and mostly a time of day."""
+    """A prompt that asks for one thing of a named colour in a light, and where its words alone put that: the true picture, the
+    middle and the halves of the sides of the thing's box in pixels, its pixels of that colour, the colours that names mean in
+    that light, and the asked colour and light."""
 
     prompt: str
-    asked: tuple[str, ...]
+    picture: Rgb
+    middle: tuple[float, float]
+    half: tuple[float, float]
+    inside: NDArray[np.bool_]
+    colours: dict[str, Colour]
+    name: str
+    time: str
 
 
-def questions(count: int, first: int = HELD_OUT) -> tuple[list[Question], list[Rgb]]:
-    """Prompts that ask for one coloured object and a time of day, and pictures in which they are true."""
+def questions(count: int, first: int = HELD_OUT) -> list[Question]:
+    """Held-out prompts of one thing whose colour they name."""
     asked: list[Question] = []
-    pictures: list[Rgb] = []
     seed = first
     while len(asked) < count:
         scene = compose_spoken(seed)
-        question = _question(paperworld.facts(scene))
-        if question is not None:
-            asked.append(question)
-            pictures.append(paperworld.render(scene).picture)
         seed += 1
-    return asked, pictures
+        names = {(thing.name, thing.colour) for thing in scene.things if thing.colour}
+        if len(names) != 1:
+            continue
+        _, name = names.pop()
+        truth = paperworld.render(scene)
+        own = np.isin(truth.things, [n for n, thing in enumerate(scene.things, 1) if thing.colour])
+        colours = {each: scene.palette.tint(colour) for each, colour in NAMED.items()}
+        inside = own & (np.abs(truth.picture.astype(int) - colours[name]).max(2) < 12)
+        if name not in (scene.said or "").split() or inside.mean() < 0.002:
+            continue
+        rows, columns = np.nonzero(own)
+        low, high = np.array([columns.min(), rows.min()]), np.array([columns.max(), rows.max()])
+        middle, half = (low + high) / 2, (high - low) / 2
+        asked.append(
+            Question(
+                scene.said or "",
+                truth.picture,
+                (middle[0], middle[1]),
+                (half[0], half[1]),
+                inside,
+                colours,
+                name,
+                "" if scene.place == "room" else scene.time,
+            )
+        )
+    return asked
 
 
 @dataclass(frozen=True)
@@ -209,23 +254,17 @@ def right_colours(pictures: Sequence[Rgb], asked: Sequence[Coloured]) -> float:
     return float(np.mean([measures.nearest_colour(a[each.inside], each.colours) == each.name for a, each in pairs]))
 
 
-def _question(known: Facts) -> Question | None:
-    for seen in known.objects:
-        if seen.colour and seen.count == 1 and seen.name in COLOURED:
-            prompt = f"a {seen.colour} {seen.name} {PLACES_SAID[known.place][0]}, {TIMES_SAID[known.time][0]}"
-            time = () if known.place == "room" else (known.time,)
-            return Question(prompt, (seen.name, f"{seen.colour} {seen.name}", *time))
-    return None
-
-
-def answered(classifier: Classifier, pictures: Sequence[Rgb], asked: Sequence[Question]) -> dict[str, float]:
-    """Shares of what was asked for: objects that the classifier finds likelier than not, colours and times of day that it finds
-    the likeliest; and all of these together."""
+def answered(pictures: Sequence[Rgb], asked: Sequence[Question]) -> dict[str, float]:
+    """Shares of what was asked for: things that fit where they always are, colours that are nearer than any other, skies of the
+    light; and all of these together."""
     hits: dict[str, list[bool]] = {"object": [], "colour": [], "time of day": []}
-    for seen, question in zip(classifier.look(pictures), asked, strict=True):
-        name, colour, *time = question.asked
-        hits["object"].append(seen.facts[name] > 0.5)
-        hits["colour"].append(max((f"{each} {name}" for each in NAMED), key=seen.facts.__getitem__) == colour)
-        hits["time of day"] += [max(PALETTES, key=seen.facts.__getitem__) == each for each in time]
+    for picture, question in zip(pictures, asked, strict=True):
+        _, fit = refound(picture, question.picture, question.middle, question.half, 6)
+        hits["object"].append(fit >= measures.LEAST)
+        hits["colour"].append(measures.nearest_colour(picture[question.inside], question.colours) == question.name)
+        if question.time:
+            skies = {time: palette.sky_top for time, palette in PALETTES.items()}
+            sky = picture[: len(picture) // 16].reshape(-1, 3)
+            hits["time of day"].append(measures.nearest_colour(sky, skies) == question.time)
     shares = {kind: float(np.mean(found)) for kind, found in hits.items()}
     return shares | {"all": float(np.mean([hit for found in hits.values() for hit in found]))}

@@ -2,7 +2,7 @@
 
 Every figure stands beside its ceiling (the true picture of the scene), a shuffled control (another scene's), no control
 (the prompt alone) and pure noise for a picture. Deterministic: scenes, captions, noise and hand-drawn controls follow
-from seeds. Finished parts are kept beside the classifier, so that an interrupted evaluation goes on where it stopped.
+from seeds. Finished parts are kept, so that an interrupted evaluation goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from controlnet_core.domain.control import Rgb
-from paperworld.evaluation import classifier as classifying
 from paperworld.evaluation import measures
 from paperworld.evaluation.benchmark import (
     CONDITIONS,
@@ -32,11 +31,11 @@ from paperworld.evaluation.benchmark import (
     colour_error,
     coloured,
     edge_agreement,
+    faces,
     measure_of,
     questions,
     right_colours,
 )
-from paperworld.evaluation.classifier import Classifier
 from paperworld.evaluation.strangers import drawings
 from paperworld.model import codec
 from paperworld.model.sampling import SHIPPED, Hint, Painter
@@ -95,10 +94,8 @@ def merit(painter: Painter, count: int) -> Merit:
 class Report:
     """The figures of one model. `model` names its weights: parts that were measured for the same ones are not repeated."""
 
-    def __init__(
-        self, painter: Painter, classifier: Classifier | None, scenes: int, steps: int, kept: Path, model: str
-    ) -> None:
-        self.painter, self.classifier, self.scenes, self.steps, self.kept = painter, classifier, scenes, steps, kept
+    def __init__(self, painter: Painter, scenes: int, steps: int, kept: Path, model: str) -> None:
+        self.painter, self.scenes, self.steps, self.kept = painter, scenes, steps, kept
         self.model = f"{model}-{scenes}-{steps}"
         self.figures: Figures = {}
         if kept.exists():
@@ -109,6 +106,7 @@ class Report:
         """One part of the report, measured unless it is there already."""
         if name not in self.figures:
             self.figures[name] = _rounded(make())
+            self.kept.parent.mkdir(parents=True, exist_ok=True)
             self.kept.write_text(json.dumps({"model": self.model, "figures": self.figures}))
         print(name, json.dumps(self.figures[name]), flush=True)  # noqa: T201
 
@@ -118,7 +116,7 @@ class Report:
 
     def condition(self, key: str) -> Figures:
         """Agreement with one condition, and what to hold it against."""
-        measure, test = measure_of(key, self.classifier), benchmark(key, self.scenes)
+        measure, test = measure_of(key), benchmark(key, self.scenes)
         count = len(test.prompts)
         # Pictures made from another scene's control, held against this scene's.
         shuffled = [test.controls[(index + count // 2) % count] for index in range(count)]
@@ -139,6 +137,7 @@ class Report:
             "empty": agree(self.paint(test.prompts, [np.zeros_like(each) for each in test.controls])),
             "none": agree(self.paint(test.prompts, None)),
             "noise": agree(_noise(count)),
+            **({"faces": faces(pictures, test)} if key == "pose" else {}),
         }
 
     def hand(self) -> Figures:
@@ -187,10 +186,9 @@ class Report:
 
     def prompts(self) -> Figures:
         """Asked object, colour and time of day, from the prompt alone."""
-        assert self.classifier is not None
-        asked, truths = questions(self.scenes)
+        asked = questions(self.scenes)
         pictures = self.paint([question.prompt for question in asked], None)
-        generated, ceiling = answered(self.classifier, pictures, asked), answered(self.classifier, truths, asked)
+        generated, ceiling = answered(pictures, asked), answered([question.picture for question in asked], asked)
         others = [*pictures[len(pictures) // 2 :], *pictures[: len(pictures) // 2]]
         return {
             "measure": "asked object, colour and time of day present",
@@ -198,8 +196,8 @@ class Report:
             "generated": generated["all"],
             "ceiling": ceiling["all"],
             "share": generated["all"] / ceiling["all"],
-            "shuffled": answered(self.classifier, others, asked)["all"],
-            "noise": answered(self.classifier, _noise(len(asked)), asked)["all"],
+            "shuffled": answered(others, asked)["all"],
+            "noise": answered(_noise(len(asked)), asked)["all"],
             "each": {kind: {"generated": generated[kind], "ceiling": ceiling[kind]} for kind in generated},
         }
 
@@ -219,7 +217,7 @@ class Report:
     def together(self) -> Figures:
         """Two controls of the same scene at once, each alone, and two that contradict each other."""
         drawn, painted = benchmark("scribble", self.scenes), benchmark("seg", self.scenes)
-        layout = measure_of("seg", self.classifier)
+        layout = measure_of("seg")
 
         def both(first: float, second: float) -> Figures:
             rows = [
@@ -312,9 +310,7 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     painter = Painter.load(options.model)
-    classifier = classifying.load(options.classifier, options.classifier_minutes)
-    kept = options.classifier / "figures.json"
-    report = Report(painter, classifier, options.scenes, options.steps, kept, weights_name(options.model))
+    report = Report(painter, options.scenes, options.steps, options.kept, weights_name(options.model))
     seen = benchmark("scribble", options.scenes)
     pictures = [truth.picture for truth in seen.truths]
     report.part("codec", lambda: {"measure": "PSNR, dB", "generated": codec.psnr(painter.vae, pictures)})
@@ -345,9 +341,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sheets", default=",".join(CONDITIONS), help="conditions to draw contact sheets of")
     parser.add_argument("--model", type=Path, default=SHIPPED)
     parser.add_argument(
-        "--classifier", type=Path, default=Path("runs/paperworld/classifier"), help="where the classifier network lies"
+        "--kept", type=Path, default=Path("runs/paperworld/figures.json"), help="where finished parts are kept"
     )
-    parser.add_argument("--classifier-minutes", type=float, default=30, help="at most so long it is trained; 0 for not")
     parser.add_argument("--threads", type=int, default=2, help="threads of the processor")
     parser.add_argument("--out", type=Path, default=DOCS)
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""How far a picture agrees with a control or a scene: formulae. What a picture shows is the matter of `classifier`."""
+"""How far a picture agrees with a control or a scene: formulae. What a picture shows is the matter of `reading`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from controlnet_core.domain.control import Rgb
-from controlnet_core.domain.document import Skeleton
+from controlnet_core.domain.document import Person, Skeleton
+from paperworld.evaluation.reading import refound
 
 TOLERANCE_PX = 2
 EDGE_BLUR_PX = 1.2
@@ -88,55 +89,48 @@ def lines_recall(found: NDArray[np.bool_], wanted: NDArray[np.bool_], tolerance_
 
 PCK_SHARE = 0.1
 PERSON_MIN_PX = 64
-NECK, RIGHT_HIP, LEFT_HIP = 1, 8, 11
+NOSE, NECK, RIGHT_HIP, LEFT_HIP = 0, 1, 8, 11
+LEAST, FACE_LEAST = 0.5, 0.7
+"""Correlations from which surroundings of a joint, and a face, count as the same."""
 
 
-def joints_found(
-    heat: NDArray[np.float32], cell_px: int, wanted: Skeleton, share: float = PCK_SHARE
-) -> tuple[int, int]:
+def _large(person: Person) -> float:
+    """The trunk (neck to middle of the hips) of a person of at least 64 px in pixels; else 0."""
+    trunk = [person.body[index] for index in (NECK, RIGHT_HIP, LEFT_HIP)]
+    ys = [point.y for point in person.body if point.confidence > 0]
+    if not ys or min(point.confidence for point in trunk) <= 0 or max(ys) - min(ys) < PERSON_MIN_PX:
+        return 0.0
+    return float(np.hypot(trunk[0].x - (trunk[1].x + trunk[2].x) / 2, trunk[0].y - (trunk[1].y + trunk[2].y) / 2))
+
+
+def joints_found(picture: Rgb, truth: Rgb, wanted: Skeleton) -> tuple[int, int]:
     """How many visible joints of people of at least 64 px are found, and how many there are (PCK, Yang & Ramanan 2013).
 
-    `heat` 18,h,w is looked up inside each person's bounding box, widened by a quarter. A joint is found when the best
-    place, refined to the centre of mass of its surroundings, is at most `share` of the trunk (neck to middle of the hips)
-    away.
+    A joint is where its surroundings in the true picture, a third of the trunk either way, fit best. It is found when that
+    is at most a tenth of the trunk away, and fits.
     """
     found = total = 0
     for person in wanted.people:
-        seen = [point for point in person.body if point.confidence > 0]
-        trunk = [person.body[index] for index in (NECK, RIGHT_HIP, LEFT_HIP)]
-        if not seen or min(point.confidence for point in trunk) <= 0:
-            continue
-        xs, ys = np.array([point.x for point in seen]), np.array([point.y for point in seen])
-        if ys.max() - ys.min() < PERSON_MIN_PX:
-            continue
-        long = np.hypot(trunk[0].x - (trunk[1].x + trunk[2].x) / 2, trunk[0].y - (trunk[1].y + trunk[2].y) / 2)
-        room = 0.25 * np.array([np.ptp(xs), np.ptp(ys)])
-        low = np.array([xs.min(), ys.min()]) - room
-        high = np.array([xs.max(), ys.max()]) + room
-        for number, point in enumerate(person.body):
+        trunk = _large(person)
+        for point in person.body if trunk else ():
             if point.confidence > 0 and 0 <= point.x < wanted.width and 0 <= point.y < wanted.height:
-                place = _peak(heat[number], cell_px, low, high)
+                away, fit = refound(picture, truth, (point.x, point.y), (0.35 * trunk, 0.35 * trunk), 0.5 * trunk)
                 total += 1
-                found += int(np.hypot(place[0] - point.x, place[1] - point.y) <= share * long)
+                found += int(away <= max(1.0, PCK_SHARE * trunk) and fit >= LEAST)
     return found, total
 
 
-def _peak(
-    heat: NDArray[np.float32], cell_px: int, low: NDArray[np.float64], high: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """x, y in pixels of the best place of `heat` between two corners."""
-    rows, columns = heat.shape
-    x0, y0 = np.clip((low // cell_px).astype(int), 0, (columns - 1, rows - 1))
-    x1, y1 = np.clip((high // cell_px).astype(int) + 1, (x0 + 1, y0 + 1), (columns, rows))
-    y, x = np.unravel_index(int(heat[y0:y1, x0:x1].argmax()), (y1 - y0, x1 - x0))
-    y, x = y + y0, x + x0
-    top, left = max(y - 2, 0), max(x - 2, 0)
-    near = heat[top : y + 3, left : x + 3].astype(np.float64) + 1e-9
-    weight = near / near.sum()
-    centre = np.array(
-        [(weight.sum(0) * np.arange(near.shape[1])).sum(), (weight.sum(1) * np.arange(near.shape[0])).sum()]
-    )
-    return (centre + np.array([left, top])) * cell_px + (cell_px - 1) / 2
+def faces_found(picture: Rgb, truth: Rgb, wanted: Skeleton) -> tuple[int, int]:
+    """How many faces of people of at least 64 px are seen, and how many there are: eyes and smile in their places."""
+    found = total = 0
+    for person in wanted.people:
+        nose, neck, trunk = person.body[NOSE], person.body[NECK], _large(person)
+        if trunk and nose.confidence > 0 and 0 <= nose.x < wanted.width and 0 <= nose.y < wanted.height:
+            half = 0.5 * float(np.hypot(nose.x - neck.x, nose.y - neck.y))
+            _, fit = refound(picture, truth, (nose.x, nose.y), (half, half), 2)
+            total += 1
+            found += int(fit >= FACE_LEAST)
+    return found, total
 
 
 def rank_correlation(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:

@@ -42,7 +42,7 @@ LARGER = {5: 384, 13: 512}
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a batch keeps of an example: codes C,h,w, control H,W,3, why each pixel is loud H,W, its colours, its words and condition."""
+    """What a batch keeps of an example: codes C,h,w, control H,W,3, why pixels are loud H,W, its colours, words and condition."""
 
     codes: NDArray[np.float16]
     control: Rgb

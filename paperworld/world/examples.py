@@ -68,16 +68,20 @@ class Example:
         why = [0] + [
             0 if thing.name in LAND else INSIDE + (COLOURED if thing.colour else 0) for thing in self.scene.things
         ]
-        return np.take(np.array(why, np.uint8), self.truth.things) + np.where(slope > 18, EDGE, 0).astype(np.uint8) + (
-            _dear(self.truth) * np.uint8(DEAR)
+        return (
+            np.take(np.array(why, np.uint8), self.truth.things)
+            + np.where(slope > 18, EDGE, 0).astype(np.uint8)
+            + (_dear(self.truth) * np.uint8(DEAR))
         )
 
     @property
     def colours(self) -> NDArray[np.float32]:
-        """SLOTS,3: the mean colours, -1 to 1, of things by kind and of the upper and the lower eighth; nan for what is not there."""
+        """SLOTS,3: mean colours, -1 to 1, of things by kind and of the upper and the lower eighth; nan for what is not there."""
         found = np.full((len(SLOTS), 3), np.nan, np.float32)
         picture, things = self.truth.picture, self.truth.things
-        sums = np.stack([np.bincount(things.ravel(), picture[..., k].ravel(), len(self.scene.things) + 1) for k in range(3)], 1)
+        sums = np.stack(
+            [np.bincount(things.ravel(), picture[..., k].ravel(), len(self.scene.things) + 1) for k in range(3)], 1
+        )
         counts = np.bincount(things.ravel(), minlength=len(self.scene.things) + 1)
         seen: dict[str, int] = {}
         for number, thing in enumerate(self.scene.things, 1):

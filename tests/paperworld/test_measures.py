@@ -8,15 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
-import paperworld
 from controlnet_core.domain.document import Person, Point, Skeleton
 from controlnet_core.domain.errors import InputError
-from paperworld.evaluation import classifier as classifying
 from paperworld.evaluation import evaluate, measures
 from paperworld.evaluation.benchmark import (
     CONDITIONS,
+    answered,
     benchmark,
     by_hand,
     colour_error,
@@ -26,57 +24,50 @@ from paperworld.evaluation.benchmark import (
     questions,
     right_colours,
 )
-from paperworld.evaluation.classifier import FACTS, GRID, LABELS, Classifier, Opinion, cells_of, facts_of, heat_of
 from paperworld.evaluation.strangers import STROKES, drawings
-from paperworld.world.examples import HELD_OUT, scene_of
-
-PEOPLE = "pose"
-
-
-class Oracle(Classifier):
-    """A classifier that knows the truth of every picture that it may be shown."""
-
-    def __init__(self, truths: list[paperworld.Rendering]) -> None:
-        super().__init__()
-        self.truths = truths
-
-    def look(self, pictures: object) -> list[Opinion]:
-        return [
-            Opinion(cells_of(t.classes), np.log(cells_of(t.depth)), cells_of(t.normal), heat_of(t), {})  # type: ignore[arg-type]
-            for t in self.truths
-        ]
 
 
 @pytest.mark.parametrize("key", ["seg", "pose", "depth", "normal"])
-def test_an_oracle_is_right_and_another_scene_is_not(key: str) -> None:
+def test_true_pictures_are_right_and_those_of_another_scene_and_noise_are_not(key: str) -> None:
     test = benchmark(key, 4)
     pictures = [truth.picture for truth in test.truths]
-    measure = measure_of(key, Oracle(test.truths))
+    measure = measure_of(key)
     best = measure.agree(pictures, test)
     assert measure.share(best, best) == 1
-    other = measure_of(key, Oracle([*test.truths[1:], test.truths[0]])).agree(pictures, test)
+    other = measure.agree([*pictures[1:], pictures[0]], test)
+    noise = measure.agree([np.random.default_rng(n).integers(0, 256, (256, 256, 3), np.uint8) for n in range(4)], test)
     if key == "normal":
-        assert best == pytest.approx(0, abs=0.5) and other > 5
+        assert best < 6 and other > 15 and noise > 30
     else:
-        assert best >= 0.98
+        assert best > 0.94
         # Far things are above near ones in most scenes: ranks of depth agree by themselves.
-        assert other < (0.95 if key == "depth" else 0.8) * best
+        assert other < (0.9 if key == "depth" else 0.5) * best
+        assert noise < (0.5 if key == "depth" else 0.2)
 
 
-def test_joints_count_only_near_and_on_people_that_are_large_enough() -> None:
-    truth = benchmark(PEOPLE, 1).truths[0]
-    heat = heat_of(truth)
-    found, total = measures.joints_found(heat, GRID, truth.skeleton)
+def test_joints_are_found_near_their_place_and_faces_by_their_eyes() -> None:
+    truth = benchmark("pose", 1).truths[0]
+    found, total = measures.joints_found(truth.picture, truth.picture, truth.skeleton)
     assert found == total > 0
-    away = np.roll(heat, 6, axis=2)
-    assert measures.joints_found(away, GRID, truth.skeleton)[0] < total / 2
+    away = np.roll(truth.picture, 14, axis=1)
+    assert measures.joints_found(away, truth.picture, truth.skeleton)[0] < total / 2
+    soft = cv2.GaussianBlur(truth.picture, (0, 0), 1.5)
+    assert measures.joints_found(soft, truth.picture, truth.skeleton)[0] > 0.8 * total, (
+        "soft people stand where they stand"
+    )
+    assert measures.faces_found(truth.picture, truth.picture, truth.skeleton) == (1, 1)
+    blank = truth.picture.copy()
+    nose, neck = truth.skeleton.people[0].body[0], truth.skeleton.people[0].body[1]
+    cv2.circle(blank, (round(nose.x), round(nose.y)), round(0.6 * (neck.y - nose.y)), (232, 184, 146), -1)
+    assert measures.faces_found(blank, truth.picture, truth.skeleton) == (0, 1)
     small = Person(body=tuple(Point(x=9.0 + n, y=9.0 + n) for n in range(18)))
-    assert measures.joints_found(heat, GRID, Skeleton(width=256, height=256, people=(small,))) == (0, 0)
+    alone = Skeleton(width=256, height=256, people=(small,))
+    assert measures.joints_found(truth.picture, truth.picture, alone) == (0, 0)
 
 
 def test_line_detector_finds_the_lines_of_true_pictures_and_none_in_noise() -> None:
     test = benchmark("lines", 4)
-    measure = measure_of("lines", None)
+    measure = measure_of("lines")
     noise = [np.random.default_rng(n).integers(0, 256, (256, 256, 3), np.uint8) for n in range(4)]
     assert measure.agree([truth.picture for truth in test.truths], test) > 0.7
     assert measure.agree(noise, test) < 0.1
@@ -145,39 +136,20 @@ def test_slopes_are_steep_at_crisp_lines_and_flat_on_paper() -> None:
     assert steep > 4 * measures.slopes(blurred, control)[0] and flat == 0
 
 
-def test_questions_ask_for_what_their_pictures_show() -> None:
-    asked, pictures = questions(3)
-    assert len(asked) == len(pictures) == 3
-    for question in asked:
-        assert set(question.asked) <= set(FACTS)
-        assert question.asked[1].split()[0] in question.prompt
-
-
-def test_every_class_and_fact_of_the_world_is_known_to_the_classifier() -> None:
-    for seed in range(HELD_OUT, HELD_OUT + 12):
-        scene, truth = scene_of(seed)
-        assert set(np.unique(truth.classes).tolist()) <= set(LABELS)
-        assert facts_of(paperworld.facts(scene))
-
-
-def test_the_classifier_learns_from_true_pictures_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
-    first = classifying.load(tmp_path, minutes=0.02)
-    steps = torch.load(tmp_path / "classifier.pt")["step"]
-    assert steps > 0
-    again = classifying.load(tmp_path, minutes=0)
-    picture = scene_of(HELD_OUT)[1].picture
-    one, two = first.look([picture])[0], again.look([picture])[0]
-    assert np.array_equal(one.classes, two.classes)
-    assert one.classes.shape == (64, 64) and one.joints.shape == (18, 64, 64)
-    assert np.linalg.norm(one.normal, axis=-1) == pytest.approx(np.ones((64, 64)), abs=1e-3)
+def test_questions_are_answered_by_their_own_pictures_only() -> None:
+    asked = questions(6)
+    pictures = [question.picture for question in asked]
+    assert all(question.name in question.prompt for question in asked)
+    right, wrong = answered(pictures, asked), answered([*pictures[1:], pictures[0]], asked)
+    assert right == pytest.approx(dict.fromkeys(right, 1.0))
+    assert wrong["object"] < 0.5 and wrong["colour"] < 0.7 and wrong["all"] < 0.6
 
 
 def test_report_keeps_finished_parts_and_forgets_those_of_other_weights(tmp_path: Path) -> None:
     kept = tmp_path / "figures.json"
-    report = evaluate.Report(None, None, 1, 1, kept, "a")  # type: ignore[arg-type]
+    report = evaluate.Report(None, 1, 1, kept, "a")  # type: ignore[arg-type]
     report.part("x", lambda: {"generated": 0.123456})
     assert json.loads(kept.read_text())["figures"] == {"x": {"generated": 0.1235}}
-    again = evaluate.Report(None, None, 1, 1, kept, "a")  # type: ignore[arg-type]
+    again = evaluate.Report(None, 1, 1, kept, "a")  # type: ignore[arg-type]
     again.part("x", lambda: pytest.fail("measured twice"))
-    assert evaluate.Report(None, None, 1, 1, kept, "b").figures == {}  # type: ignore[arg-type]
+    assert evaluate.Report(None, 1, 1, kept, "b").figures == {}  # type: ignore[arg-type]
