@@ -160,14 +160,16 @@ class Studio(nn.Module):
         error = self.predict(noisy, batch["times"], prompt, hint, batch["keep"]) - codes
         squared = (error.square().mean((2, 3)) * batch["weight"]).mean()
         drawn = torch.einsum("bchw,cp->bhwp", error, batch["patterns"]).abs()
-        return squared + PIXELS * (drawn * batch["loud"]).mean() + WORDS_FIRST * self.meant(prompt, batch["colours"])
+        return (
+            squared
+            + PIXELS * (drawn * batch["loud"]).mean()
+            + WORDS_FIRST * self.meant(prompt, batch["colours"], batch["shown"])
+        )
 
-    def meant(self, prompt: Tensor, colours: Tensor) -> Tensor:
-        """Mean error of the colours B,S,3 that the pooled prompt means, those that are nan left out."""
+    def meant(self, prompt: Tensor, colours: Tensor, shown: Tensor) -> Tensor:
+        """Mean error of the colours B,S,3 that the pooled prompt means, where they are `shown`."""
         said = self.colours(self.unet.add_embedding(prompt)).view_as(colours)
-        error = (said - colours.nan_to_num()).abs()
-        there = ~colours.isnan()
-        return (error * there).sum() / there.sum()
+        return ((said - colours).abs() * shown).sum() / shown.sum()
 
 
 @torch.no_grad()

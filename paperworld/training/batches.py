@@ -97,13 +97,15 @@ class Batches:
         rng = np.random.default_rng((self.seed, number, 1))
         codes = _like_pictures(torch.from_numpy(np.stack([row.codes for row in rows]).astype(np.float32)))
         controls = torch.from_numpy(np.stack([row.control for row in rows])).permute(0, 3, 1, 2)
+        colours = torch.from_numpy(np.stack([row.colours for row in rows]))
         alone = torch.tensor([row.key == PROMPT and bool(rng.random() < ALONE) for row in rows])
         batch: dict[str, Any] = {
             "codes": codes,
             "hint": _like_pictures(controls.float().div(255)),
             "tokens": tokens_of(self.tokenizer, [row.caption for row in rows]),
             "loud": torch.from_numpy(np.stack([_loudness(row.loud, self.basis.side) for row in rows])),
-            "colours": torch.from_numpy(np.stack([row.colours for row in rows])),
+            "colours": colours.nan_to_num(),
+            "shown": ~colours.isnan(),
             "keep": 1.0 - alone.float(),
         }
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))

@@ -9,7 +9,6 @@ Several processes: `torchrun --nproc-per-node 2 -m paperworld.training.train ...
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import shutil
 from pathlib import Path
@@ -120,7 +119,7 @@ def teach(
         accelerator.wait_for_everyone()
         plan = LoopSettings(
             steps=start + settle_steps, rate=options.rate, warmup=0, decay=settle_steps / (start + settle_steps),
-            floor=0.02, average=min(options.average, 1 - 5 / settle_steps), save_minutes=math.inf, seed=options.seed,
+            floor=0.02, average=min(options.average, 1 - 5 / settle_steps), save_minutes=5, seed=options.seed,
         )  # fmt: skip
     device = accelerator.device
     if options.compile:

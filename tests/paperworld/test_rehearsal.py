@@ -84,3 +84,20 @@ def test_words_keep_their_meaning_when_the_vocabulary_changes(tmp_path: Path, mo
     monkeypatch.setattr(train.paperworld, "WORDS", words)
     train.teach(tmp_path, SIZES["cpu"], options(steps=2), Accelerator(cpu=True))
     assert read(tmp_path / checkpoints.STUDIO)["step"] == 2
+
+
+def test_a_training_goes_on_when_the_networks_got_a_part_more(tmp_path: Path) -> None:
+    train.teach(tmp_path, SIZES["cpu"], options(), Accelerator(cpu=True))
+    path = tmp_path / checkpoints.STUDIO
+    before = read(path)
+    for part in ("module", "average"):
+        before[part] = {name: value for name, value in before[part].items() if not name.startswith("colours.")}
+    gone = before["optimizer"]["param_groups"].pop()["params"]
+    before["optimizer"]["state"] = {n: value for n, value in before["optimizer"]["state"].items() if n not in gone}
+    torch.save(before, path)
+    train.teach(tmp_path, SIZES["cpu"], options(steps=2), Accelerator(cpu=True))
+    after = read(path)
+    assert after["step"] == 2 and after["module"]["colours.weight"].abs().max() > 0
+    groups = after["optimizer"]["param_groups"]
+    assert groups[-1]["params"] == gone and groups[-1]["scale"] == train.MEANING_RATE
+    assert after["optimizer"]["state"][0]["step"] == 2 and after["optimizer"]["state"][gone[0]]["step"] == 1

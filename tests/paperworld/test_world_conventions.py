@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 import paperworld
+from paperworld.world.caption import one_of, standing_before
 from paperworld.world.drawings import NAMED_MAKERS
 from paperworld.world.forms import ANONYMOUS
 from paperworld.world.freeform import compose_free
-from paperworld.world.labels import FORM
+from paperworld.world.labels import FORM, GRASS
 from paperworld.world.layouts import class_colours, compose_layout
 from paperworld.world.palette import CREAM, NAMED, PALETTES, TERRACOTTA
 from paperworld.world.portraits import compose_people
 from paperworld.world.spoken import compose_spoken
 from paperworld.world.stages import PLACES, stage
-from paperworld.world.words import THINGS
+from paperworld.world.words import THINGS, TIMES_SAID
 
 COMPOSERS = (compose_free, compose_people, compose_layout, compose_spoken)
 
@@ -104,3 +105,19 @@ def test_people_have_faces_of_ink_and_say_what_they_wear() -> None:
         for thing in people:
             if thing.colour != "red" or thing.wears == "dress":
                 assert thing.colour in (scene.said or "")
+
+
+def test_a_light_alone_stands_in_the_country() -> None:
+    lights = {phrase: time for time, phrases in TIMES_SAID.items() for phrase in phrases}
+    found = 0
+    for seed in range(60):
+        time = one_of(np.random.default_rng(seed), tuple(PALETTES))
+        sheet, words = stage(np.random.default_rng(seed), time)
+        if words in lights:
+            found += 1
+            assert lights[words] == time
+            assert [shape.label for shape in sheet.shapes[1:]] == [GRASS]
+    assert found >= 4
+    assert standing_before("a red house", "sunny day") == "a red house, sunny day"
+    assert standing_before("a red house", "on a meadow") == "a red house on a meadow"
+    assert standing_before("", "sunny day") == "sunny day" and standing_before("a cup", "") == "a cup"
