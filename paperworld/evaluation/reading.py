@@ -50,7 +50,7 @@ def _places(picture: Rgb) -> NDArray[np.float32]:
     smooth = cv2.medianBlur(picture, 5).astype(np.float32) / 255
     lab = cells_of(cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB))
     y, x = np.mgrid[0 : lab.shape[0], 0 : lab.shape[1]].astype(np.float32) * FAR
-    return np.concatenate([lab, x[..., None], y[..., None]], 2).reshape(-1, 5)
+    return np.concatenate([lab, x[..., None], y[..., None]], 2).reshape(-1, 5).astype(np.float32)
 
 
 def refound(
@@ -66,7 +66,7 @@ def refound(
     wide, high, far = max(2, round(half[0])), max(2, round(half[1])), max(1, round(reach))
 
     def piece(source: Rgb, more: int) -> Rgb:
-        padded = cv2.copyMakeBorder(source, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+        padded = np.pad(source, ((margin, margin), (margin, margin), (0, 0)), "edge")
         return padded[max(0, y - high - more) : y + high + more + 1, max(0, x - wide - more) : x + wide + more + 1]
 
     score = cv2.matchTemplate(piece(picture, far), piece(truth, 0), cv2.TM_CCOEFF_NORMED)

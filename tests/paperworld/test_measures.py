@@ -51,7 +51,7 @@ def test_joints_are_found_near_their_place_and_faces_by_their_eyes() -> None:
     assert found == total > 0
     away = np.roll(truth.picture, 14, axis=1)
     assert measures.joints_found(away, truth.picture, truth.skeleton)[0] < total / 2
-    soft = cv2.GaussianBlur(truth.picture, (0, 0), 1.5)
+    soft = cv2.GaussianBlur(truth.picture, (0, 0), 1.5).astype(np.uint8)
     assert measures.joints_found(soft, truth.picture, truth.skeleton)[0] > 0.8 * total, (
         "soft people stand where they stand"
     )
@@ -131,7 +131,7 @@ def test_slopes_are_steep_at_crisp_lines_and_flat_on_paper() -> None:
     control[64, 20:108] = 255
     crisp = np.full((128, 128, 3), 240, np.uint8)
     crisp[63:65, 20:108] = 40
-    blurred = cv2.GaussianBlur(crisp, (0, 0), 5)
+    blurred = cv2.GaussianBlur(crisp, (0, 0), 5).astype(np.uint8)
     steep, flat = measures.slopes(crisp, control)
     assert steep > 4 * measures.slopes(blurred, control)[0] and flat == 0
 
