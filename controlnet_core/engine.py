@@ -9,7 +9,7 @@ controls come from `control_inputs`, models from `catalog` and `loading`. One ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from controlnet_core.diffusion import cuda_graphs, init_image, references, schedulers, vae, winograd
+from controlnet_core.diffusion import cuda_graphs, init_image, reference_only, references, schedulers, vae, winograd
 from controlnet_core.diffusion.conditioning import Conditioning, Reading, encode, encode_pair
 from controlnet_core.diffusion.control_inputs import ControlInput, ControlInputs
 from controlnet_core.diffusion.denoiser import (
@@ -39,7 +39,7 @@ from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, MicroConditioni
 from controlnet_core.memory import cache
 from controlnet_core.memory import plan as memory_plan
 from controlnet_core.memory.kept import Kept
-from controlnet_core.memory.placement import Placement
+from controlnet_core.memory.placement import Placement, sent
 from controlnet_core.memory.precision import Precision
 from controlnet_core.models import fit
 from controlnet_core.models.catalog import Catalog, Kind, ModelCard, size_of, stamp_of
@@ -189,6 +189,7 @@ class LocalEngine:
             conditional, unconditional = self._texts(request, loaded, placement)
             shown = self._references(request, seen, placement)
             initial = self._initial(request, loaded, placement)
+            read = self._attended(request, loaded, placement)
             while len(done) < recipe.images:
                 networks = (*(one.network for one in inputs), *(one.adapter for one in seen))
                 with placement.present(base.unet, *networks):
@@ -201,6 +202,7 @@ class LocalEngine:
                         controls,
                         initial.inpaint_latents,
                         shown,
+                        read,
                     )
                     which = range(recipe.images)[len(done) :][: plan.batch]
                     with self._graphs.quickened(denoiser, still=plan.still) as quickened:
@@ -236,10 +238,42 @@ class LocalEngine:
                 return init_image.prepare(recipe, base, request.pictures, self.device)
 
         source = recipe.source.model_dump_json(exclude={"strength"}) if recipe.source else ""
+        return self._kept.get(("start", *self._encoded_by(request, loaded, placement), source), encode_picture)
+
+    def _attended(
+        self, request: _Request, loaded: _Loaded, placement: Placement
+    ) -> list[reference_only.AttendedReference]:
+        """The recipe's pictures that self attention reads."""
+        recipe, base = request.recipe, loaded.base
+        found: list[reference_only.AttendedReference] = []
+        for one in recipe.references:
+            if one.kind != "reference_only" or not one.weight:
+                continue
+
+            def latent(one: Reference = one) -> Tensor:
+                with placement.present(base.vae):
+                    picture = request.pictures[one.picture]
+                    return references.latent(picture, (recipe.width, recipe.height), base.vae, self.device)
+
+            clean = self._kept.get(("attended", *self._encoded_by(request, loaded, placement), one.picture), latent)
+            found.append(
+                reference_only.AttendedReference(
+                    clean,
+                    Noise([references.NOISE_SEED], self.device).draw(clean.shape[1:]),
+                    sent(schedulers.alphas(base.schedule), self.device),
+                    one.weight,
+                    one.style_fidelity,
+                    one.start,
+                    one.end,
+                )
+            )
+        return found
+
+    def _encoded_by(self, request: _Request, loaded: _Loaded, placement: Placement) -> tuple[Hashable, ...]:
+        """All but the picture that the latents of one depend on."""
         autoencoder = self._stamped(self.catalog.card(loaded.vae)) if loaded.vae else ""
-        networks = (self._stamped(request.card), autoencoder, placement.plan.name)
-        key = ("start", *networks, source, recipe.width, recipe.height)
-        return self._kept.get(key, encode_picture)
+        recipe = request.recipe
+        return (self._stamped(request.card), autoencoder, placement.plan.name, recipe.width, recipe.height)
 
     def _control(self, one: ControlInput, placement: Placement) -> Control | AdapterControl:
         key = ("control", self._stamped(one.card), *one.shown, placement.plan.name)

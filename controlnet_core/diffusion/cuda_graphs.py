@@ -220,7 +220,8 @@ class Graphs:
         self, record: _Record, keepers: list[TextAttention], model_input: Tensor, time: Tensor, index: int, steps: int
     ) -> _Step:
         """The step of a record for latents of this size, recorded if it is new."""
-        acting = tuple(one.acts(index, steps) for one in (*record.denoiser.controls, *record.denoiser.references))
+        read = record.denoiser
+        acting = tuple(one.acts(index, steps) for one in (*read.controls, *read.references, *read.attended))
         key = (tuple(model_input.shape), time.dtype, acting)
         if key not in record.steps:
             record.steps[key] = self._record(record.denoiser, model_input.clone(), time.clone(), index, steps)
@@ -279,6 +280,7 @@ def _shape(denoiser: Denoiser) -> Hashable:
         for one in denoiser.controls
     )
     seen = tuple((id(one.adapter), one.weight, one.start, one.end) for one in denoiser.references)
+    attended = tuple((one.share, one.style_fidelity, one.start, one.end) for one in denoiser.attended)
     shapes = tuple(tuple(tensor.shape) for tensor in denoiser.tensors())
     return (
         id(denoiser.unet),
@@ -287,6 +289,7 @@ def _shape(denoiser: Denoiser) -> Hashable:
         denoiser.guidance,
         controls,
         seen,
+        attended,
         denoiser.inpaint_latents is None,
     )
 

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from controlnet_core.diffusion import streams
 from controlnet_core.diffusion.conditioning import Conditioning, joined
+from controlnet_core.diffusion.reference_only import AttendedReference, Bank
 from controlnet_core.diffusion.schedulers import Noise, Sampler
 from controlnet_core.domain.errors import RecipeError
 from controlnet_core.domain.recipe import Mode
@@ -290,6 +291,7 @@ class Denoiser:
     controls: Sequence[Control | AdapterControl] = ()
     inpaint_latents: Tensor | None = None
     references: Sequence[PictureReference] = ()
+    attended: Sequence[AttendedReference] = ()
 
     @property
     def guided(self) -> bool:
@@ -298,6 +300,26 @@ class Denoiser:
 
     def predict(self, model_input: Tensor, time: Tensor, index: int = 0, steps: int = 1) -> Tensor:
         """The network's output (B, C, h, w), float32, for `model_input` at `time` (0-d), step `index` of `steps`."""
+        attended = [one for one in self.attended if one.acts(index, steps)]
+        if not attended:
+            return self._predicted(model_input, time, index, steps)
+        with self._bank.present(self.guided):
+            for one in attended:
+                with self._bank.written(one):
+                    self._look_at(one, time)
+            return self._predicted(model_input, time, index, steps)
+
+    def _look_at(self, reference: AttendedReference, time: Tensor) -> None:
+        """Run the U-Net over a reference, which reads the text and nothing else."""
+        seen = reference.seen(time, inpaints=self.inpaint_latents is not None)
+        both = torch.cat([seen] * (2 if self.guided else 1)).to(computes_in(self.unet))
+        self.unet(both, time.expand(len(both)), **self._conditioning(1).unet_kwargs(), return_dict=False)
+
+    @cached_property
+    def _bank(self) -> Bank:
+        return Bank(self.unet)
+
+    def _predicted(self, model_input: Tensor, time: Tensor, index: int, steps: int) -> Tensor:
         count = len(model_input)
         halves = 2 if self.guided else 1
         conditioning = self._conditioning(count)
@@ -342,6 +364,7 @@ class Denoiser:
         own = [tensor for half in halves for tensor in half.tensors()]
         own += [] if self.inpaint_latents is None else [self.inpaint_latents]
         own += [tensor for one in self.references for tensor in (one.tokens, one.nothing)]
+        own += [tensor for one in self.attended for tensor in one.tensors()]
         return own + [tensor for control in self.controls for tensor in control.tensors()]
 
     def _conditioning(self, count: int, conditional_only: bool = False) -> Conditioning:

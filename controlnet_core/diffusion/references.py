@@ -1,6 +1,7 @@
-"""Pictures that a result is to be like: what an image encoder sees in them, as tokens that the U-Net reads beside the text.
+"""Pictures that a result is to be like, as the loop takes them.
 
-Loads nothing itself: whoever asks brings the adapter and its encoder.
+By an IP-Adapter: what an image encoder sees in them, as tokens that the U-Net reads beside the text. Reference-only: their
+latents, which its self attention reads. Loads nothing itself: whoever asks brings the networks.
 """
 # torch and transformers publish partial types.
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
@@ -13,12 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from controlnet_core.diffusion import vae
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import ModelError
 from controlnet_core.domain.picture import hwc3
+from controlnet_core.domain.recipe import SEED_MAX
+from controlnet_core.domain.resize import fit
 from controlnet_core.memory import cache
 from controlnet_core.models.diffusers_setup import CLIPVisionModelWithProjection
+from controlnet_core.models.loading import Vae
 from controlnet_core.models.loading.load_ip_adapter import IpAdapter
+
+NOISE_SEED = SEED_MAX + 1
+"""No recipe has it, so the noise on a reference is never that of the picture."""
 
 
 @torch.inference_mode()
@@ -36,6 +44,16 @@ def look(picture: Rgb, adapter: IpAdapter, encoder: CLIPVisionModelWithProjectio
             "The image encoder is not the one that this IP-Adapter was made with.",
             "Download the encoder that its card names.",
         ) from error
+
+
+@torch.inference_mode()
+def latent(picture: Rgb, size: tuple[int, int], autoencoder: Vae, device: torch.device) -> Tensor:
+    """`clean` of an `AttendedReference`: a picture cropped to `size` (width, height) of what is made.
+
+    The autoencoder has to be on `device`.
+    """
+    shown = fit(hwc3(picture), *size, "crop")
+    return vae.encode(autoencoder, vae.from_rgb(shown, device) * 2 - 1)
 
 
 def _features(pixels: Tensor, adapter: IpAdapter, encoder: Any) -> tuple[Tensor, Tensor]:

@@ -480,6 +480,11 @@ def make(
     return Scheduled(name, schedule, steps, device, first, spacing)
 
 
+def alphas(schedule: Mapping[str, Any]) -> Tensor:
+    """The signal's share of the variance at every time of a model's training (T,), float32."""
+    return _construct("ddim", schedule, 1, "model").alphas_cumprod.float()
+
+
 def _construct(name: str, schedule: Mapping[str, Any], steps: int, spacing: Spacing) -> Any:
     # By name: importing a scheduler costs time, and a run needs one of them.
     kind, own = _SCHEDULERS[name]

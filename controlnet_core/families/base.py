@@ -36,7 +36,7 @@ _WORDS: Mapping[Capability, str] = {
     "transfer": "are no part of weight arithmetic here yet",
 }
 EVERYTHING: frozenset[Capability] = frozenset(_WORDS)
-USUAL = EVERYTHING - {"micro_conditioning", "reference_only"}
+USUAL = EVERYTHING - {"micro_conditioning"}
 """What a family can be asked for that says nothing else."""
 
 

@@ -9,6 +9,6 @@ FAMILY = Family(
     text=(TextEncoder(width=128),),
     native=(256, 256),
     latent=Latent(channels=24, scale=1.0, vae_scale_factor=8),
-    supports=frozenset({"negative", "training", "transfer"}),
+    supports=frozenset({"negative", "reference_only", "training", "transfer"}),
     training={"rate": 1e-3, "batch": 8, "clip": 1.0, "warmup": 50, "decay": 0.4, "ema": 0.99, "awake": True},
 )

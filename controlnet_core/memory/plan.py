@@ -117,7 +117,8 @@ def ladder(device: str, first: str = "") -> tuple[MemoryPlan, ...]:
 class ModelFacts:
     """What memory depends on: parameters of each network, and the widths of U-Net and autoencoder, level by level.
 
-    `changed` counts the parameters that LoRAs change: what they were before is kept, beside the processor. `upcast` says
+    `attentions` counts the self attentions of each level, the middle among those of the last. `changed` counts the parameters
+    that LoRAs change: what they were before is kept, beside the processor. `upcast` says
     that the autoencoder stays in float32 where the rest is in float16.
     """
 
@@ -128,6 +129,7 @@ class ModelFacts:
     changed: int = 0
     widths: tuple[int, ...] = (320, 640, 1280, 1280)
     layers: int = 2
+    attentions: tuple[int, ...] = (5, 5, 5, 1)
     vae_widths: tuple[int, ...] = (128, 256, 512, 512)
     cell_px: int = 8
     file_bytes: int = 4 << 30
@@ -206,7 +208,20 @@ def _step_values(recipe: Recipe, facts: ModelFacts, pictures: int) -> float:
     controlled = 3 * skips if facts.controls else 0
     # The widest moment is a transformer's feed-forward part (8 + 4 widths) or the decoder's first join.
     work = max(14 * width * cells / 4**level for level, width in enumerate(facts.widths))
-    return samples * (skips + controlled + work)
+    read = _reference_values(recipe, facts, samples, cells)
+    return samples * (skips + controlled + work) + read
+
+
+def _reference_values(recipe: Recipe, facts: ModelFacts, samples: int, cells: int) -> float:
+    """Keys and values of what self attention reads beside the picture: all layers' own, and the widest one's joined."""
+    read = sum(1 for one in recipe.references if one.kind == "reference_only" and one.weight)
+    if not read:
+        return 0
+    each = [2 * width * cells / 4**level for level, width in enumerate(facts.widths)]
+    halves = 1 if recipe.guidance == 1 else 2
+    kept = sum(size * count for size, count in zip(each, facts.attentions, strict=True))
+    joined = max((size for size, count in zip(each, facts.attentions, strict=True) if count), default=0)
+    return read * halves * kept + samples * (1 + read) * joined
 
 
 def _decode_values(recipe: Recipe, facts: ModelFacts, pictures: int, plan: MemoryPlan) -> float:
@@ -279,6 +294,7 @@ def _base_facts(path: Path, _stamp: tuple[int, int]) -> ModelFacts:
         upcast=bool(said.get("force_upcast", known.latent.force_upcast)),
         widths=_widths(unet),
         layers=_layers(unet),
+        attentions=_attentions(unet),
         vae_widths=vae_widths,
         cell_px=2 ** (len(vae_widths) - 1),
         file_bytes=total,
@@ -353,6 +369,16 @@ def _widths(unet: Shapes) -> tuple[int, ...]:
 def _layers(unet: Shapes) -> int:
     numbers = [int(found[1]) for name in unet if (found := re.match(r"down_blocks\.0\.resnets\.(\d+)\.", name))]
     return 1 + max(numbers) if numbers else ModelFacts().layers
+
+
+def _attentions(unet: Shapes) -> tuple[int, ...]:
+    """The self attentions of each level. Of levels of one width, which names of the original do not tell apart, the first."""
+    widths = _widths(unet)
+    counts = [0] * len(widths)
+    for name, shape in unet.items():
+        if name.endswith("attn1.to_k.weight") and shape[0] in widths:
+            counts[-1 if name.startswith("mid") else widths.index(shape[0])] += 1
+    return tuple(counts)
 
 
 def _vae_widths(vae: Shapes) -> tuple[int, ...]:

@@ -36,6 +36,7 @@ from diffusers import (  # noqa: E402
     T2IAdapter,
     UNet2DConditionModel,
 )
+from diffusers.models.attention import BasicTransformerBlock  # noqa: E402
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0  # noqa: E402
 from transformers import (  # noqa: E402
     CLIPTextConfig,
@@ -73,6 +74,7 @@ __all__ = [
     "AutoencoderDC",
     "AutoencoderKL",
     "AutoencoderTiny",
+    "BasicTransformerBlock",
     "CLIPTextConfig",
     "CLIPTextModel",
     "CLIPTextModelWithProjection",

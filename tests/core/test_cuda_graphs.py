@@ -7,7 +7,8 @@ import torch
 from controlnet_core.diffusion import conditioning, cuda_graphs, denoiser, vae
 from controlnet_core.diffusion.conditioning import Conditioning
 from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, level_scales
-from controlnet_core.domain.recipe import ControlUnit, Recipe
+from controlnet_core.diffusion.reference_only import AttendedReference
+from controlnet_core.domain.recipe import ControlUnit, Recipe, Reference
 from controlnet_core.engine import LocalEngine
 from controlnet_core.memory import plan as preflight
 from controlnet_core.memory.cache import MemoryPlan
@@ -32,7 +33,7 @@ def levels(network):
     return denoiser.levels_of(network)
 
 
-def make(base, network, levels, seed=1) -> Denoiser:
+def make(base, network, levels, seed=1, *, attended=False) -> Denoiser:
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode():
         hint = embed_hint(network, torch.rand(1, 3, 64, 64, generator=generator))
@@ -40,7 +41,9 @@ def make(base, network, levels, seed=1) -> Denoiser:
     texts = torch.randn(2, 77, 32, generator=generator)
     scales = level_scales(0.7, "control", levels)
     control = Control(network, hint, scales, conditional_only=True, mask=mask, end=0.5)
-    return Denoiser(base.unet, Conditioning(texts[:1]), Conditioning(texts[1:]), 4.0, [control])
+    clean, noise = torch.randn(2, 1, 4, 8, 8, generator=generator)
+    read = [AttendedReference(clean, noise, torch.linspace(1, 0.01, 1000), end=0.75)] if attended else []
+    return Denoiser(base.unet, Conditioning(texts[:1]), Conditioning(texts[1:]), 4.0, [control], attended=read)
 
 
 SEEN, TIME = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(4)), torch.tensor(500)
@@ -101,13 +104,13 @@ def test_recorded_steps_take_new_drawings_texts_and_masks(base, network, levels)
     with torch.inference_mode():
         # The second recording is made in the second run, when the first record is there already.
         for seed, count in ((1, 2), (2, 4), (3, 4), (4, 4)):
-            fresh = make(base, network, levels, seed)
+            fresh = make(base, network, levels, seed, attended=True)
             expected = [fresh.predict(SEEN * seed, TIME - index, index, 4) for index in range(count)]
-            with graphs.quickened(make(base, network, levels, seed)) as quickened:
+            with graphs.quickened(make(base, network, levels, seed, attended=True)) as quickened:
                 again = [quickened.predict(SEEN * seed, TIME - index, index, 4) for index in range(count)]
             assert all(torch.equal(one, other) for one, other in zip(expected, again, strict=True))
-    # One with the control and one after its window, for all runs.
-    assert graphs.recordings == 2
+    # One with the control, one after its window, and one after the reference's too, for all runs.
+    assert graphs.recordings == 3
 
 
 def test_recorded_steps_spoil_nothing_that_is_kept_for_the_next_run(engine, monkeypatch):
@@ -184,7 +187,17 @@ def test_every_plan_gives_the_picture(engine, monkeypatch):
     from controlnet_core.memory import cache
 
     unit = ControlUnit(control="scribble", picture=digest(PICTURE))
-    recipe = Recipe(model="small", prompt="a red house", width=64, height=64, steps=3, controls=(unit,), images=2)
+    reference = Reference(kind="reference_only", picture=digest(PICTURE))
+    recipe = Recipe(
+        model="small",
+        prompt="a red house",
+        width=64,
+        height=64,
+        steps=3,
+        controls=(unit,),
+        images=2,
+        references=(reference,),
+    )
 
     def made():
         return engine.run(recipe, {digest(PICTURE): PICTURE}, lambda step: None)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from controlnet_core.domain.recipe import ControlUnit, Lora, Recipe
+from controlnet_core.domain.recipe import ControlUnit, Lora, Recipe, Reference
 from controlnet_core.engine import LocalEngine
 from controlnet_core.memory import cache
 from controlnet_core.memory import plan as preflight
@@ -51,6 +51,7 @@ def test_headers_say_what_loading_finds(catalog, small_model):
     assert facts.text == parameters(base.text_encoder)
     assert facts.controls == (parameters(load_control(small_model / "controlnet")),)
     assert (facts.widths, facts.layers, facts.vae_widths, facts.cell_px) == ((16, 32), 1, (8, 8, 8, 8), 8)
+    assert facts.attentions == (0, 4)
 
 
 def test_single_files_too(checkpoints, hints, tmp_path):
@@ -119,6 +120,17 @@ def test_sd15_in_half_precision_stays_within_what_is_known_of_it():
             needed(recipe(), ModelFacts(controls=(CONTROL,) * count), "cuda", ladder("cuda", "controls")[0]) < 2.2 * GB
         )
     assert needed(recipe(), ModelFacts(), "cpu", ladder("cpu")[0]) > 4 * ModelFacts().weights
+
+
+def test_what_self_attention_reads_is_counted():
+    """SD 1.5 at 512 px: keys and values of 16 layers are 23 million numbers a half of the guidance, and those of one are joined."""
+    read = Reference(kind="reference_only", picture=digest(PICTURE))
+    plan = ladder("cuda")[1]
+    more = needed(recipe(references=(read,)), ModelFacts(), "cuda", plan) - needed(recipe(), ModelFacts(), "cuda", plan)
+    numbers = 2 * 23_101_440 + 2 * 2 * 2 * 320 * 4096
+    assert more == 2 * numbers
+    off = recipe(references=(read.model_copy(update={"weight": 0.0}),))
+    assert needed(off, ModelFacts(), "cuda", plan) == needed(recipe(), ModelFacts(), "cuda", plan)
 
 
 def test_a_recorded_step_keeps_its_memory_while_a_picture_is_decoded(monkeypatch):

@@ -68,6 +68,15 @@ def adapter_of(unet, kind: str, seed: int = 0) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def _strengthen(file: Path) -> None:
+    """Have self attention count for something, as it does after a training."""
+    from safetensors.torch import load_file
+
+    weights = load_file(file)
+    louder = {name: weight * 3 if "attn1.to_v" in name else weight for name, weight in weights.items()}
+    save_file(louder, file, {"format": "pt"})
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
     from diffusers import UNet2DConditionModel
@@ -75,9 +84,12 @@ def models(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("references")
     bases = {"xl": save_small_xl(root / "checkpoints" / "xl"),
              "small": save_small_model(root / "checkpoints" / "small", text_width=768, seed=5)}  # fmt: skip
+    save_small_model(root / "checkpoints" / "two", prediction="v_prediction", text_width=1024)
     save_encoder(root / "image_encoders" / "clip-vit-h")
-    (root / "ip_adapters").mkdir()
     (root / "controlnet").mkdir()
+    (root / "ip_adapters").mkdir()
+    for folder in (*bases.values(), root / "checkpoints" / "two"):
+        _strengthen(folder / "unet" / "diffusion_pytorch_model.safetensors")
     for name, folder in bases.items():
         (root / "controlnet" / f"{name}-control").symlink_to(folder / "controlnet")
         unet = UNet2DConditionModel.from_pretrained(folder / "unet")
@@ -202,6 +214,123 @@ def test_what_two_runs_share_is_computed_once(base, engine, monkeypatch):
     assert made(width=128)[1] == (int(base == "xl"), 2, 0, 1), "sizes are told to SDXL"
 
 
+class Hacked:
+    """Reference-only as sd-webui-controlnet and diffusers' community pipeline have it, on one of diffusers' pipelines.
+
+    Each self attention keeps its input while the U-Net runs over the noisy reference, and reads it beside its own later. `read` are
+    latents with their share of the layers and their style fidelity; all of them act on the steps before `until`.
+    """
+
+    def __init__(self, pipeline, read, until: int = 99) -> None:
+        from diffusers.models.attention import BasicTransformerBlock
+
+        self.pipeline, self.read, self.until, self.calls = pipeline, read, until, 0
+        self.noise = torch.randn(read[0][0].shape[1:], generator=torch.Generator().manual_seed(2**32))[None]
+        self.unet, self.writing = pipeline.unet.forward, None
+        pipeline.unet.forward = self.forward
+        blocks = [one for one in pipeline.unet.modules() if isinstance(one, BasicTransformerBlock)]
+        blocks = sorted(blocks, key=lambda one: -one.norm1.normalized_shape[0])
+        self.banks: list[list] = [[] for _ in blocks]
+        for number, block in enumerate(blocks):
+            block.attn1.forward = self.attention(block.attn1.forward, number, number / len(blocks))
+
+    def attention(self, own, number, weight):
+        def forward(states, encoder_hidden_states=None, **more):
+            bank = self.banks[number]
+            if self.writing is not None:
+                if self.writing[1] > weight:
+                    bank.append((states.clone(), self.writing[2]))
+                return own(states, **more)
+            if not bank:
+                return own(states, **more)
+            fidelity = sum(one for _, one in bank) / len(bank)
+            free = own(states, encoder_hidden_states=torch.cat([states, *(one for one, _ in bank)], dim=1), **more)
+            bound = free.clone()
+            if len(states) == 2:
+                bound[:1] = own(states[:1], **more)
+            bank.clear()
+            return fidelity * bound + (1 - fidelity) * free
+
+        return forward
+
+    def forward(self, sample, time, **more):
+        self.calls += 1
+        for one in self.read if self.calls <= self.until else ():
+            self.writing = one
+            noisy = self.pipeline.scheduler.add_noise(one[0], self.noise, time.reshape(1))
+            self.unet(noisy.expand(len(sample), -1, -1, -1), time, **more)
+        self.writing = None
+        return self.unet(sample, time, **more)
+
+
+def attended(picture=PHOTO, **settings) -> Reference:
+    return Reference(kind="reference_only", picture=digest(picture), **{"weight": 1.0, **settings})
+
+
+def hacked(models: Path, engine, base: str, references, *, guidance: float = 4.0, until: int = 99):
+    """A picture of diffusers' pipeline under `Hacked`, uint8 levels as floats, from our noise."""
+    import diffusers
+
+    from controlnet_core.diffusion import vae
+    from controlnet_core.models.loading import load_base
+
+    kind, more = (
+        ("StableDiffusionXLPipeline", {}) if base == "xl" else ("StableDiffusionPipeline", {"safety_checker": None})
+    )
+    pipeline = getattr(diffusers, kind).from_pretrained(models / "checkpoints" / base, **more)
+    pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    pipeline.set_progress_bar_config(disable=True)
+    own = load_base(models / "checkpoints" / base).vae
+    with torch.inference_mode():
+        read = [
+            (vae.encode(own, vae.from_rgb(PICTURES[one.picture]) * 2 - 1), one.weight, one.style_fidelity)
+            for one in references
+        ]
+    Hacked(pipeline, read, until)
+    latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(11))
+    return pipeline(
+        "a red house", negative_prompt="sea", guidance_scale=guidance, num_inference_steps=3, width=64, height=64,
+        latents=latents, output_type="np",
+    ).images[0] * 255  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("base", "settings"),
+    [("xl", {}), ("xl", {"style_fidelity": 1.0, "weight": 0.4}), ("small", {"style_fidelity": 0.0}), ("two", {})],
+    ids=str,
+)
+def test_reference_only_as_its_makers_have_it(base, settings, engine, models):
+    references = (attended(**settings),)
+    expected = hacked(models, engine, base, references)
+    ours = run(engine, model=base, references=references)[0]
+    assert far(ours, expected) <= LEVELS
+    assert far(run(engine, model=base)[0].astype(float), ours) > LEVELS
+
+
+def test_two_pictures_for_self_attention_in_a_window_and_without_guidance(engine, models):
+    references = (attended(end=0.7), attended(OTHER, weight=0.5, style_fidelity=0.9, end=0.7))
+    for guidance in (4.0, 1.0):
+        expected = hacked(models, engine, "xl", references, guidance=guidance, until=2)
+        assert far(run(engine, references=references, guidance=guidance)[0], expected) <= LEVELS
+
+
+def test_self_attention_reads_a_picture_beside_all_else(engine, models):
+    """A batch, a control in guess mode, an IP-Adapter, and a run that was broken off: each picture depends on its seed alone."""
+    unit = ControlUnit(control="scribble", picture=digest(PHOTO), network="xl-control", mode="control")
+    given = {"references": (attended(OTHER), seen()), "controls": (unit,)}
+    both = run(engine, images=2, **given)
+    second = run(engine, **given, seed=12)[0]
+    assert np.abs(both[1].astype(int) - second).max() <= 1
+
+    def stop(_step):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        engine.run(recipe(**given), PICTURES, stop)
+    assert np.array_equal(run(engine, **given, seed=12)[0], second)
+    assert far(run(engine, controls=(unit,), seed=12)[0].astype(float), second) > LEVELS
+
+
 def test_they_are_known_by_what_shows(models):
     catalog = Catalog(models)
     card = catalog.card("xl-plus")
@@ -224,8 +353,9 @@ def test_what_does_not_go_together_is_refused_before_it_is_queued(models):
     with pytest.raises(RecipeError, match="xl is not an IP-Adapter"):
         fit.check(recipe(references=(seen(adapter="xl"),)), catalog)
     small = Recipe(model="paperworld", width=256, height=256, references=(seen(),))
-    with pytest.raises(RecipeError, match="take no reference pictures"):
+    with pytest.raises(RecipeError, match="take no reference pictures by an IP-Adapter"):
         fit.check(small, Catalog(Path("models").resolve()))
+    fit.check(small.model_copy(update={"references": (attended(),)}), Catalog(Path("models").resolve()))
 
 
 def test_what_is_missing_or_damaged_is_said(engine, models, tmp_path):
