@@ -19,6 +19,7 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import PROMPT_MAX, SEED_MAX, Recipe, parse
+from controlnet_core.execution.dispatcher import Status
 from controlnet_core.models.catalog import ModelCard
 from webapp.application import validation
 from webapp.application.choices import Choices, Networks, networks_for
@@ -36,6 +37,8 @@ from webapp.ui.session import ConditionPage, GenerationState, go_to, page_state,
 EDITOR_HEIGHT_PX = 756
 RESULT_HEIGHT_PX = 484
 CANVAS_PX = 512
+WARM_S = 2.0
+"""How often a page looks whether a worker is up by now."""
 CHIPS = (
     "turtle", "balloon", "robot", "house", "tree", "boat", "person", "red", "blue", "green", "sea", "city", "sunset",
     "night", "snow",
@@ -335,7 +338,24 @@ def _offer(studio: Studio, at: GenerationState, lacking: Networks) -> None:
 
 
 def model_line(studio: Studio) -> None:
-    """Which model draws, where, what it knows, and whether the worker is warm."""
+    """Which model draws, where, what it knows, and whether the worker is warm: as long as none is, it looks again."""
+    waits = not _working(studio.dispatcher.statuses())
+
+    @st.fragment(run_every=WARM_S if waits else None)
+    def line() -> None:
+        if waits and _working(studio.dispatcher.statuses()):
+            st.rerun()  # whole: so the page looks no more, and says what it knows of the device elsewhere, too
+        _model_line(studio)
+
+    line()
+
+
+def _working(statuses: Sequence[Status]) -> list[Status]:
+    """The workers that can say where they are."""
+    return [status for status in statuses if status.state in ("ready", "busy", "broken")]
+
+
+def _model_line(studio: Studio) -> None:
     card = model_card(studio)
     statuses = studio.dispatcher.statuses()
     broken = [status for status in statuses if status.state == "broken"]
@@ -344,12 +364,12 @@ def model_line(studio: Studio) -> None:
     elif broken:
         st.warning(f"{plain(broken[0].device)} cannot draw: {plain(broken[0].text)} The others draw.")
     words = len(studio.catalog.words(card))
-    up = [status for status in statuses if status.state in ("ready", "busy", "broken")]
-    where = places([status.device for status in up])
+    where = places([status.device for status in _working(statuses)])
+    starting = any(status.state == "starting" for status in statuses)
     parts = [
         plain(card.title),
-        where or "warming up, you can draw already",
-        *(f"{status.device} is training" for status in statuses if status.state == "lent"),
+        where or ("warming up, you can draw already" if starting else ""),
+        *(f"{plain(status.device)} is training" for status in statuses if status.state == "lent"),
         *(f"{plain(status.device)} was lost" for status in statuses if status.state == "gone"),
         f"knows about {round(words, -1)} words" if words else "",
         "more under Models",
