@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { deflateSync } from "node:zlib";
+import { deflateSync, inflateSync } from "node:zlib";
 import { blank, decode, DocumentError, encode } from "../../components/assets/canvas/document.js";
+import { stored } from "../../components/assets/canvas/streams.js";
 
 const fixture = (name) => new Uint8Array(readFileSync(new URL(`fixtures/${name}.cnsd`, import.meta.url)));
 const base = (x, y) => (3 * x + 5 * y) % 251;
@@ -38,6 +39,26 @@ test("writes and reads every kind without loss", async () => {
   }
   const skeleton = await decode(fixture("skeleton"));
   assert.deepEqual(await decode(await encode(skeleton)), skeleton);
+});
+
+test("a large drawing is packed as it was, though the hand goes on meanwhile", async () => {
+  const document = blank("mask", 2048, 1024, 3);
+  document.pixels.forEach((_, i) => (document.pixels[i] = (i * 7919) >> 5));
+  const before = document.pixels.slice();
+  const packing = encode(document);
+  let turns = 0;
+  const hand = setInterval(() => document.pixels.fill(++turns), 0);
+  const { pixels } = await decode(await packing);
+  clearInterval(hand);
+  assert.ok(turns > 0, "others had their turn");
+  assert.ok(Buffer.from(pixels).equals(before));
+});
+
+test("a few bytes are packed at once, as zlib reads them", () => {
+  for (const length of [0, 1, 5553, 65535]) {
+    const bytes = Uint8Array.from({ length }, (_, i) => (i * 31) ^ (i >> 7));
+    assert.ok(inflateSync(stored(bytes)).equals(bytes), String(length));
+  }
 });
 
 test("refuses, in one sentence, whatever is no document", async () => {

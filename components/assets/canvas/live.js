@@ -8,10 +8,11 @@ import { element } from "../shared/controls.js";
 import { liveLink } from "../shared/live.js";
 import { encode } from "./document.js";
 import { clip, union } from "./patch.js";
-import { through } from "./streams.js";
+import { stored, through } from "./streams.js";
 
 /** Kinds whose pixels travel in parts; every other document is small, and travels whole. */
 const IN_PARTS = ["mask", "classes"];
+const STORED_BYTES = 1 << 13;
 
 export class Live {
   #shell;
@@ -98,7 +99,8 @@ export class Live {
     const [x0, y0, x1, y1] = rect;
     const part = new Uint8Array((x1 - x0) * (y1 - y0));
     for (let y = y0, at = 0; y < y1; y++, at += x1 - x0) part.set(pixels.subarray(y * width + x0, y * width + x1), at);
-    return { rects: [rect], packed: through(new CompressionStream("deflate"), part) };
+    const small = part.length <= STORED_BYTES;
+    return { rects: [rect], packed: small ? Promise.resolve(stored(part)) : through(new CompressionStream("deflate"), part) };
   }
 
   /** The sheet as one sees it, with what is drawn over it (joints, the pen) and without the picture under it. */

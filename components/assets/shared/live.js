@@ -10,7 +10,7 @@ const REST_AFTER_MS = 60_000;
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 8000;
 const BACKLOG_BYTES = 1 << 16;
-const SEND_GAP_MS = 24;
+const SEND_GAP_MS = 12;
 const TICK_MS = 100;
 const TYPED_MS = 300;
 const PROMPT = 'textarea[aria-label="Prompt"]';
@@ -268,6 +268,8 @@ export class LiveLink {
         if (["rest", "drawn", "away", "done", "failed"].includes(this.phase)) this.#say("sent");
       }
       this.#sentAt = performance.now();
+    } catch {
+      this.#fail("The drawing could not be read.", "Change it a little.");
     } finally {
       this.#packing = false;
       if (this.#changed) this.#frame ||= requestAnimationFrame(() => this.#send());
@@ -305,13 +307,13 @@ export class LiveLink {
     this.picture?.close();
     this.picture = picture;
     this.seed = seed;
-    const shown = [...this.#since].filter(([one]) => one <= rev);
-    if (shown.length) {
-      const [start, end] = [Math.min(...shown.map(([, since]) => since)), performance.now()];
-      this.#took = end - start;
-      performance.measure("studio.live", { start, end }); // for whoever looks into the page's timeline
+    const [shown, end] = [[...this.#since].filter(([one]) => one <= rev), performance.now()];
+    if (shown.length) this.#took = end - Math.min(...shown.map(([, since]) => since));
+    for (const [one, start] of shown) {
+      this.#since.delete(one);
+      performance.measure("studio.live", { start, end }); // one a change, for whoever watches the page's timeline
     }
-    for (const [one] of shown) this.#since.delete(one);
+    performance.clearMeasures("studio.live"); // or they pile up
     this.shown = rev;
     const phase = this.#since.size || this.#changed ? "drawing" : "done";
     return this.#say(phase, spared ? `${phase} (${spared})` : "");

@@ -17,7 +17,8 @@ export const LIVE_STYLE = `
 .results .beat { display: none; align-items: center; gap: 8px; flex: 1; min-width: 0; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .results[data-live] .beat { display: inline-flex; }
 .results[data-live] :is(.hint, .elapsed) { display: none; }
-.results .beat .word { overflow: hidden; text-overflow: ellipsis; }
+/* Ten times a second it says something else: nothing around it is laid out anew for that. */
+.results .beat .word { flex: 1; height: 1.5em; line-height: 1.5; contain: strict; text-overflow: ellipsis; }
 .results .beat i { width: 8px; height: 8px; border-radius: 50%; flex: none; background: var(--soft); box-sizing: border-box; }
 .results .beat[data-phase=done] i { background: #22a06b; }
 .results .beat:is([data-phase=drawn], [data-phase=sent]) i { background: none; border: 2px solid var(--accent); }
