@@ -48,10 +48,11 @@ DRAW = """async ([seconds, pace]) => {
   stage.setPointerCapture = () => {};
   const changes = new Map(); // when a picture was there -> how long its changes had waited
   const told = (list) => list.getEntriesByName("studio.live");
-  const observer = new PerformanceObserver((list) => told(list).forEach(({ startTime, duration }) => {
+  const hear = ({ startTime, duration }) => {
     const end = Math.round(startTime + duration);
     changes.set(end, [...(changes.get(end) ?? []), duration]);
-  }));
+  };
+  const observer = new PerformanceObserver((list) => told(list).forEach(hear));
   observer.observe({ entryTypes: ["measure"] });
   const fire = (type, i) => {
     const begin = performance.now(), radius = 60 + 100 * (1 + Math.sin(i / 97));
@@ -74,7 +75,8 @@ DRAW = """async ([seconds, pace]) => {
   studio.pointer.actions.move = move;
   observer.disconnect();
   const pictures = [...changes.values()].map((waited) => Math.max(...waited));
-  return { handlers, frames, pictures, changes: [...changes.values()].flat(), fired, heard, lasted, heap: performance.memory?.usedJSHeapSize ?? 0 };
+  const waited = [...changes.values()].flat();
+  return { handlers, frames, pictures, changes: waited, fired, heard, lasted, heap: performance.memory?.usedJSHeapSize ?? 0 };
 }""".replace("STUDIO", STUDIO)
 
 

@@ -215,6 +215,27 @@ def test_it_follows_every_editor_in_mid_drag_and_the_prompt_while_it_is_typed(
     until(lambda: np.abs(picture(tab) - drawn).mean() > 3, tab)  # the field has not been left
 
 
+def test_it_follows_a_slider_over_a_photo_before_it_is_let_go(tab: Page, server: Server) -> None:
+    tab.goto(f"{server.url}/canny")
+    tab.locator(".studio.photo button:has(img)").first.click()  # an example
+    tab.get_by_text("Live", exact=True).click()
+    phase(tab, "done")
+    slider = tab.get_by_role("slider", name="High threshold")
+    box = slider.bounding_box()
+    assert box is not None
+    knob = box["x"] + box["width"] * float(slider.input_value()) / float(slider.get_attribute("max") or 1)
+    before = picture(tab)
+    tab.mouse.move(knob, box["y"] + box["height"] / 2)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] / 2, steps=8)
+    until(lambda: np.abs(picture(tab) - before).mean() > 0.3, tab)
+    halfway = picture(tab)
+    tab.mouse.move(box["x"] + 2, box["y"] + box["height"] / 2, steps=8)
+    until(lambda: np.abs(picture(tab) - halfway).mean() > 0.3, tab)
+    tab.mouse.up()
+    phase(tab, "done")
+
+
 def test_it_goes_off_again(live: Page) -> None:
     live.locator(".studio[data-ready]").focus()
     live.keyboard.press("Shift+L")

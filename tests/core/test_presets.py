@@ -78,6 +78,7 @@ def test_an_unknown_preset_names_the_known_ones():
 def test_cards_of_few_steps_name_a_preset_that_there_is():
     named = {card.id: card.preset for card in shipped().values() if card.preset}
     assert named["lcm-lora-sd15"] == "lcm"
+    assert named["hyper-sd15-1step-lora"] == "hyper_1"
     assert set(named.values()) <= presets.presets().keys()
 
 

@@ -229,5 +229,10 @@ def test_real_models_are_drawn_live_in_few_steps(quiet: Studio) -> None:
     assert (quick.steps, quick.guidance, quick.sampler, quick.vae) == (4, 1.0, "lcm", "taesd")
     assert [lora.key for lora in quick.loras] == ["lcm-lora-sd15"]
     assert Recipe.model_validate(quick.model_dump()) == quick
-    own = recipe.model_copy(update={"steps": 3, "vae": "vae-ft-mse"})
+    (quiet.settings.models / "loras/Hyper-SD15-1step-lora.safetensors").write_bytes(b"{}")
+    quickest, words = live_drawing.quickened(quiet.catalog, recipe)
+    assert words == "Hyper-SD, 1 step, TAESD"
+    assert (quickest.steps, quickest.guidance, quickest.sampler, quickest.eta) == (1, 1.0, "tcd", 1.0)
+    assert [lora.key for lora in quickest.loras] == ["hyper-sd15-1step-lora"]
+    own = recipe.model_copy(update={"steps": 1, "vae": "vae-ft-mse"})
     assert live_drawing.quickened(quiet.catalog, own) == (own, ""), "what is quick stays as it is"
