@@ -207,6 +207,23 @@ def photo(
     return "edit" if mounted.get("edit") is not None else "changed" if mounted.get("changed") is not None else ""
 
 
+def shapes(*, key: str, data: Mapping[str, Any], on_keep: Callable[[int], None]) -> None:
+    """Have the canvas of movable shapes that is on the page followed by live pictures.
+
+    `data`: "live" as an editor's option of that name, "document_url" and "rev" of the drawing beneath, and a number, "shapes", that
+    changes with the shapes. `on_keep` hears, before the run that it causes, the seed of a live picture that is to be kept.
+    """
+
+    def keeps() -> None:
+        seed = _seed((st.session_state.get(key) or {}).get("keep"))
+        if seed is not None:
+            on_keep(seed)
+
+    _component("panels/shapes/shapes", assets_version())(
+        key=key, data=dict(data), height="content", on_keep_change=keeps
+    )
+
+
 def maps(*, key: str, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Put all maps of one photo on the page. `data`: see `webapp.ui.drawing.maps`.
 

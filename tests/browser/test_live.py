@@ -236,6 +236,42 @@ def test_it_follows_a_slider_over_a_photo_before_it_is_let_go(tab: Page, server:
     phase(tab, "done")
 
 
+def test_it_follows_a_shape_that_is_dragged_and_the_editor_takes_over(live: Page) -> None:
+    live.get_by_text("Shapes", exact=True).click()
+    canvas = live.locator("canvas.upper-canvas").first
+    canvas.wait_for()
+    settled(live)
+    phase(live, "done")
+    before, box = picture(live), canvas.bounding_box()
+    assert box is not None
+
+    def move(x: float, y: float) -> None:
+        live.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=8)
+
+    move(0.1, 0.1)
+    live.mouse.down()
+    move(0.5, 0.3)
+    until(lambda: np.abs(picture(live) - before).mean() > 0.5, live)
+    halfway = picture(live)
+    move(0.9, 0.6)
+    until(lambda: np.abs(picture(live) - halfway).mean() > 0.5, live)
+    live.mouse.up()
+    stamp = live.get_by_role("button", name="Stamp onto the drawing")
+    expect(stamp).to_be_enabled()
+    phase(live, "done")
+    with_box = picture(live)
+    stamp.click()
+    expect(stamp).to_be_disabled()
+    live.get_by_text("Draw", exact=True).click()
+    live.wait_for_selector(".studio[data-ready]")
+    settled(live)
+    phase(live, "done")
+    assert np.abs(picture(live) - with_box).mean() < 2, "the stamped box is where it was"
+    live.locator(".studio[data-ready]").focus()
+    live.keyboard.press("Control+i")
+    until(lambda: np.abs(picture(live) - with_box).mean() > 2, live)
+
+
 def test_it_goes_off_again(live: Page) -> None:
     live.locator(".studio[data-ready]").focus()
     live.keyboard.press("Shift+L")

@@ -23,6 +23,7 @@ export class Live {
   #dirty = null;
   #size = "";
   #last = null; // the document that was sent last, where it travels whole
+  #source = { paint: (...at) => this.#paint(...at), whole: () => this.#whole(), changes: () => this.#changes(), keep: (seed) => this.#shell.generate(seed) };
   #canvas = element("canvas", { class: "live" }); // on the paper while there is something to see
 
   constructor(shell) {
@@ -44,13 +45,13 @@ export class Live {
     // A document that fills its canvas would hide the picture: it lies over it.
     this.#canvas.style.zIndex = ["classes", "rgb", "rgba"].includes(this.#shell.editor.kind) ? "1" : "";
     this.#deaf = link.listen(() => this.#show());
-    link.start({ paint: (...at) => this.#paint(...at), whole: () => this.#whole(), changes: () => this.#changes(), keep: (seed) => this.#shell.generate(seed) });
+    link.start(this.#source);
     this.#show();
   }
 
   #leave() {
     this.#deaf();
-    this.#link?.stop();
+    this.#link?.stop(this.#source);
     this.#link = null;
     this.#canvas.remove();
   }

@@ -62,6 +62,7 @@ export class LiveLink {
   /** @type {WebSocket | null} */
   #socket = null;
   #rev = 0; // of the last change that was sent on this socket
+  #anew = true; // the whole drawing has to be sent next, not only what changed
   #changed = false; // something is drawn that was not sent
   #packing = false;
   #frame = 0;
@@ -129,17 +130,26 @@ export class LiveLink {
    * @param {LiveDrawing} drawing
    */
   start(drawing) {
+    const before = this.#drawing;
     this.#drawing = drawing;
-    if (this.on) return;
+    if (this.on) {
+      if (drawing === before) return;
+      this.#anew = true;
+      return this.touch();
+    }
     document.addEventListener("visibilitychange", this.#hidden);
     document.addEventListener("input", this.#typed, true);
     this.#say("rest");
     if (!document.hidden) this.touch();
   }
 
-  /** Live is off, or the editor gone. */
-  stop() {
-    if (!this.on) return;
+  /**
+   * Live is off, or the editor gone; it means nothing where another one has begun since.
+   *
+   * @param {LiveDrawing} drawing
+   */
+  stop(drawing) {
+    if (!this.on || drawing !== this.#drawing) return;
     document.removeEventListener("visibilitychange", this.#hidden);
     document.removeEventListener("input", this.#typed, true);
     clearTimeout(this.#typing);
@@ -203,6 +213,7 @@ export class LiveLink {
     const socket = (this.#socket = new WebSocket(address));
     socket.binaryType = "arraybuffer";
     this.#rev = 0;
+    this.#anew = true;
     socket.onopen = () => {
       this.#since.clear();
       this.#changed = true;
@@ -258,10 +269,11 @@ export class LiveLink {
     const [since, on, rev] = [this.#oldest || performance.now(), this.#rev, this.#rev + 1];
     this.#oldest = 0;
     try {
-      const parts = this.#drawing.changes();
-      const message = parts && on ? framed({ rev, on, rects: parts.rects }, await parts.packed) : framed({ rev }, await this.#drawing.whole());
+      const parts = this.#anew ? null : this.#drawing.changes();
+      this.#anew = false;
+      const message = parts ? framed({ rev, on, rects: parts.rects }, await parts.packed) : framed({ rev }, await this.#drawing.whole());
       if (socket !== this.#socket || socket.readyState !== WebSocket.OPEN) return;
-      if (!(parts && on && !parts.rects.length)) {
+      if (!parts || parts.rects.length) {
         socket.send(message);
         this.#rev = rev;
         this.#since.set(rev, since);
@@ -269,6 +281,7 @@ export class LiveLink {
       }
       this.#sentAt = performance.now();
     } catch {
+      this.#anew = true;
       this.#fail("The drawing could not be read.", "Change it a little.");
     } finally {
       this.#packing = false;
@@ -280,7 +293,7 @@ export class LiveLink {
 
   #heard(told) {
     if (told.kind === "refused" && told.again) {
-      this.#rev = 0;
+      this.#anew = true;
       this.touch();
     } else if (told.kind === "refused") this.#fail(told.error, told.hint);
     else if (told.kind === "failed") this.#fail(told.text, told.hint);

@@ -15,7 +15,7 @@ from webapp.application.photo_detection import shown
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.generate import live
-from webapp.ui.session import ConditionPage, remember, set_widget
+from webapp.ui.session import ConditionPage, set_widget
 
 GALLERY_MAX = 24
 
@@ -52,15 +52,9 @@ def view(studio: Studio, at: ConditionPage, height_px: int) -> bool:
         "height_px": height_px,
     }
     told = mount.photo(
-        key=f"{at.control}.photo-view", data=data, on_example=partial(_say, at), on_keep=partial(_keep, at)
+        key=f"{at.control}.photo-view", data=data, on_example=partial(_say, at), on_keep=partial(live.keep_now, at)
     )
     return told == "edit"
-
-
-def _keep(at: ConditionPage, seed: int) -> None:
-    """The live picture with this seed is made for the gallery, in the run that follows."""
-    live.keep(at, seed)
-    remember(f"{at.key}.generate.next", True)
 
 
 def _say(at: ConditionPage, example: str) -> None:

@@ -6,6 +6,8 @@ drawing and shapes together.
 
 from __future__ import annotations
 
+import zlib
+from functools import partial
 from typing import Any
 
 import cv2
@@ -13,12 +15,14 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from components import mount
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.document import Document, Raster
 from controlnet_core.domain.errors import InputError
 from controlnet_core.execution import decoder
 from webapp.application import validation
 from webapp.application.studio import Studio
+from webapp.ui.generate import live
 from webapp.ui.messages import told
 from webapp.ui.session import ConditionPage, widget
 
@@ -80,6 +84,16 @@ def canvas(studio: Studio, at: ConditionPage) -> None:
     )
     with told():
         _take(at, drawn)
+    mount.shapes(
+        key=f"{at.control}.shapes.live",
+        data={
+            "live": live.option(at, at.token),
+            "document_url": f"./studio/documents/{at.token}",
+            "rev": studio.documents.latest(at.token)[0],
+            "shapes": 0 if at.shapes is None else zlib.crc32(at.shapes.tobytes()),
+        },
+        on_keep=partial(live.keep_now, at),
+    )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Stamp onto the drawing",

@@ -96,6 +96,12 @@ def keep(at: GenerationState, seed: int | None) -> None:
     remember(f"{at.key}.keeping", seed)
 
 
+def keep_now(at: GenerationState, seed: int) -> None:
+    """The live picture with this seed is made for the gallery, in the run that follows."""
+    keep(at, seed)
+    remember(f"{at.key}.generate.next", True)
+
+
 def kept(at: GenerationState, recipe: Recipe) -> Recipe:
     """A recipe of the page; with the seed of the live picture that is to be kept, once."""
     seed = remembered(f"{at.key}.keeping", None)

@@ -5,12 +5,12 @@ import { liveLink } from "../../shared/live.js";
 export class LiveMap {
   /** @type {import("../../shared/live.js").LiveLink | null} */
   #link = null;
-  #keep;
+  #source;
   #address = "";
 
   /** @param {(seed: number) => void} keep */
   constructor(keep) {
-    this.#keep = keep;
+    this.#source = { whole: () => this.#whole(), changes: () => null, keep };
   }
 
   /** @param {{live?: {on: boolean, url: string}, document_url: string}} data */
@@ -20,7 +20,7 @@ export class LiveMap {
     if (link === this.#link) return;
     this.leave();
     this.#link = link;
-    link?.start({ whole: () => this.#whole(), changes: () => null, keep: this.#keep });
+    link?.start(this.#source);
   }
 
   /** There is another map. */
@@ -29,7 +29,7 @@ export class LiveMap {
   }
 
   leave() {
-    this.#link?.stop();
+    this.#link?.stop(this.#source);
     this.#link = null;
   }
 

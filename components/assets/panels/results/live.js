@@ -50,7 +50,6 @@ export class LiveView {
       format: (value) => `${Math.round(value * 100)} %`, onInput: (value) => this.link?.showUnder(value) });
     this.under.classList.add("under");
     this.record = iconButton({ id: "live-film", label: "Record a film", icon: "record", run: () => this.#record() });
-    this.record.hidden = !Film.possible;
     this.buttons = [
       this.record,
       iconButton({ id: "live-seed", label: "Next seed", icon: "dice", keys: ["Shift+N"], run: () => this.link?.nextSeed() }),
@@ -123,6 +122,7 @@ export class LiveView {
     const told = age === null || phase === "rest" || phase === "failed" ? word : `${word} · ${amount}`;
     if (this.word.textContent !== told) this.word.textContent = told;
     this.under.classList.toggle("none", !this.link.hasPaper);
+    this.record.hidden = !Film.possible || !this.link.hasPaper;
     this.beat.title = phase === "failed" ? word : "";
     if (phase !== "done") this.#film?.touch();
     if (picture === this.#shown) return;
