@@ -29,7 +29,12 @@ export async function through(transform, bytes, limit = Infinity, excess = () =>
   }
 }
 
-/** Browsers pack on the thread that draws: a large drawing goes in pieces, and the hand goes first between two of them. */
+/**
+ * Browsers pack on the thread that draws: a large drawing goes in pieces, and the hand goes first between two of them.
+ *
+ * @param {WritableStreamDefaultWriter<Bytes>} writer
+ * @param {Bytes} bytes
+ */
 async function feed(writer, bytes) {
   for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
     if (at) await turn();
