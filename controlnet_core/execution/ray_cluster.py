@@ -92,6 +92,11 @@ class RayCluster:
             for worker in self._workers.values():
                 on_join(worker)
 
+    def devices(self) -> tuple[Device, ...]:
+        """Those that are part of the cluster now."""
+        with self._lock:
+            return tuple(worker.device for worker in self._workers.values())
+
     @property
     def pid(self) -> int:
         """The process that speaks to the cluster; 0 when there is none."""

@@ -37,6 +37,8 @@ State = Literal["starting", "checking", "caching", "training", "sampling", "wait
 Wish = Literal["run", "wait", "stop"]
 OVER: tuple[State, ...] = ("stopped", "done", "failed")
 HOLDS = "STUDIO_RUN_HELD_BY"
+ANOTHER = "another"
+"""Under `HOLDS`: the process that started this one, perhaps on another machine, holds the run as long as this one trains."""
 APART = "STUDIO_TRAINS_APART"
 """Set in the environment of a training that has a device for itself."""
 CONFIG_MAX_BYTES = 64 * 1024
@@ -81,7 +83,8 @@ class Training(_Strict):
     makes a small base's condition embedding and texts loud enough to learn from (`training.weight_init`).
     `middle_only` gives the decoder the control's middle output alone (only_mid_control). `min_snr` is the gamma of Hang et
     al. 2023 (5 there; 0: all noise levels weigh the same), `prompt_dropout` the share of empty prompts (0.5 in the paper),
-    `ema` the momentum of averaged weights (0: none), `decay` the share of steps with falling rate, `minutes` 0: no limit.
+    `devices` are those of a Ray cluster that train together, each with batches of its own (0: this process alone).
+    `ema` is the momentum of averaged weights (0: none), `decay` the share of steps with falling rate, `minutes` 0: no limit.
     """
 
     steps: Positive = 10_000
@@ -101,6 +104,7 @@ class Training(_Strict):
     awake: bool = False
     middle_only: bool = False
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    devices: Annotated[int, Field(ge=0, le=1024)] = 0
     min_snr: Annotated[float, Field(ge=0, le=100)] = 0.0
     prompt_dropout: Share = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -319,9 +323,12 @@ class Run:
         """Take the run until `release`, or the end of this process; returns the number of the open file that holds it.
 
         A child that inherits that file, and finds its number under `HOLDS` in its environment, holds the run from its
-        first moment on. Raises StudioError when another process trains it.
+        first moment on; one that finds `ANOTHER` there leaves it to whoever started it. Raises StudioError when another process
+        trains it.
         """
         inherited = os.environ.pop(HOLDS, "")
+        if inherited == ANOTHER:
+            return -1
         if inherited.isdecimal():
             self._lock = os.fdopen(int(inherited), "a+", encoding="utf-8")
             return int(inherited)

@@ -21,12 +21,12 @@ from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.job import Event
 from controlnet_core.domain.lending import Lent
 from controlnet_core.domain.recipe import ControlUnit
+from controlnet_core.execution.devices import Device, is_borrowed
 from controlnet_core.execution.dispatcher import Dispatcher
 from controlnet_core.execution.queue import Queue
 from controlnet_core.execution.ray_cluster import RayCluster
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
-from controlnet_core.training.run import to_toml
 from tests.annotator.test_dataset import photo
 from tests.annotator.test_shards import parquet, tar
 from tests.core.strokes_engine import StrokesEngine
@@ -214,7 +214,7 @@ def test_a_node_that_joins_is_taken_and_one_that_is_lost_loses_no_job(shop: FarS
 
 def annotate(source: Path, target: Path, *more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "webapp", "annotate", "canny", str(source), str(target), "--size", "64", *more]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=400)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -281,39 +281,31 @@ def test_a_token_that_the_cluster_does_not_know_is_refused_in_a_sentence(
 
 
 def test_two_processes_of_the_cluster_train_one_network_and_go_on_when_one_is_killed(
-    cluster: Cluster, tmp_path: Path
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from controlnet_core.models.catalog import Catalog
     from tests.core.small import save_small_model
     from tests.training.test_runs import Studio, config, losses
+    from webapp.application.trainings import Trainings
 
     folder = tmp_path / "models"
     save_small_model(folder / "checkpoints" / "tiny")
     studio, data = Studio(tmp_path / "studio", folder), tmp_path / "fill"
     Circles(64).write(data, 10, free_min_bytes=0)
     shared = {"steps": 12, "prompt_dropout": 0.0, "ema": 0.0}
-    two, one = config(data, "two", **shared), config(data, "one", accumulate=2, **shared)
-    file = tmp_path / "two.toml"
-    file.write_text(to_toml(two))
-    where = {
-        "STUDIO_DATA": str(studio.settings.data),
-        "STUDIO_MODELS": str(studio.settings.models),
-        "STUDIO_FREE_MB": "0",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "webapp", "train", str(file), "--ray", "2"],
-        cwd=ROOT,
-        env=os.environ | where | {"RAY_ADDRESS": cluster.address},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    run = studio.run(two)
-    until(lambda: run.status().step >= 6 or process.poll() is not None, 600)
+    one, two = config(data, "one", accumulate=2, **shared), config(data, "two", devices=2, **shared)
+    monkeypatch.setenv("STUDIO_FREE_MB", "0")
+    devices = [Device("cpu on box"), Device("cpu on box #2"), Device("cpu on box #3")]
+    settings = replace(studio.settings, ray=cluster.address)
+    here = Trainings(settings, Catalog(folder), cluster=lambda: devices)
+    run = here.start(two)
+    assert [is_borrowed(device, settings.data) for device in devices] == [True, True, False]
+    until(lambda: run.status().step >= 6 or not run.alive(), 600)
     killed = run.status().pid
     os.kill(killed, signal.SIGKILL)
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output
-    assert run.status().state == "done"
+    until(lambda: not run.alive(), 600)
+    assert run.status().state == "done", (run.status(), run.log.read_text()[-2000:])
     assert run.status().pid != killed
+    until(lambda: len(here.lendable()) == 3)  # with the end of its process
     studio.train(one)
     np.testing.assert_allclose(losses(run), losses(studio.run(one)), rtol=1e-3)

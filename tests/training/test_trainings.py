@@ -12,10 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from controlnet_core.domain.errors import InputError, NoSpace
+from controlnet_core.execution.devices import Device, borrow
 from controlnet_core.models.catalog import Catalog
 from controlnet_core.training.run import Outline, Point, Run, Status
 from tests.training.test_runs import Studio, config, wait_for
-from webapp.application.trainings import SD15, Sizes, Trainings, estimated, suggested
+from webapp.application.trainings import SD15, Sizes, Trainings, chosen, estimated, suggested
 from webapp.cli import app
 from webapp.ui.training import curves
 
@@ -254,3 +255,19 @@ def test_a_training_is_its_workspaces_until_it_is_shared(studio: Studio) -> None
     here.set_owners.note("photos-of-mine", mine)
     assert "photos-of-mine" in here.sources(mine).values()
     assert "photos-of-mine" not in here.sources(theirs).values()
+
+
+def test_a_training_takes_devices_of_one_kind_from_a_cluster_that_has_several(studio: Studio, tutorial: Path) -> None:
+    there: list[Device] = []
+    here = Trainings(studio.settings, Catalog(studio.settings.models), cluster=lambda: there)
+    assert not here.lendable()
+    with pytest.raises(InputError, match="2 devices of a cluster, and none can be had"):
+        here.start(config(tutorial, devices=2))
+    there += [Device("cpu on a"), Device("cuda:0 on b"), Device("cuda:1 on b")]
+    with borrow(there[1], studio.settings.data):  # type: ignore[union-attr]
+        assert here.lendable() == [there[0], there[2]]
+    with pytest.raises(InputError, match="4 devices of a cluster, and 3 can be had"):
+        here.start(config(tutorial, devices=4))
+    assert not here.all()
+    assert chosen(there, 2) == there[1:]
+    assert chosen(there, 3) == there

@@ -108,7 +108,14 @@ class Studio:
     @cached_property
     def trainings(self) -> Trainings:
         """The trainings, running and over."""
-        return Trainings(self.settings, self.catalog, self.devices, self.dispatcher.wake)
+        far = self.cluster
+        return Trainings(
+            self.settings,
+            self.catalog,
+            () if far else self.devices,
+            self.dispatcher.wake,
+            far.devices if far else lambda: (),
+        )
 
     @cached_property
     def annotations(self) -> Annotations:
@@ -136,7 +143,7 @@ class Studio:
             else [LocalProcess(here.engine, one, log=here.log, env=self._where) for one in self.devices],
             keep=self.gallery.add,
             tell=self._tell,
-            lent=lambda port: not here.ray and len(self.devices) > 1 and is_borrowed(port.device, here.data),
+            lent=lambda port: (bool(here.ray) or len(self.devices) > 1) and is_borrowed(port.device, here.data),
         )
         if self.cluster is not None:
             self.cluster.follow(dispatcher.add)

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ import annotator
 from controlnet_core.datasets import Pairs, open_folder
 from controlnet_core.datasets.example_circles import Circles
 from controlnet_core.datasets.gallery_pairs import KeptPairs
-from controlnet_core.domain.errors import InputError, StudioError
+from controlnet_core.domain.errors import Cancelled, InputError, StudioError
 from controlnet_core.storage import store
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
-from controlnet_core.training.run import APART, Config, Run, Status, parse, to_toml
+from controlnet_core.training.run import ANOTHER, APART, HOLDS, Config, Run, Status, parse, to_toml
 from paperworld.world.pairs import HELD_OUT, WorldPairs
 from webapp.application.settings import Settings
 
@@ -91,6 +92,7 @@ def on_cluster(config: Config, settings: Settings, run: Run, processes: int) -> 
     """
     from controlnet_core.execution.ray_train import together
 
+    config = config.model_copy(update={"training": config.training.model_copy(update={"devices": processes})})
     source = Path(config.data.source)
     if source.exists():  # another node has another working folder
         config = config.model_copy(update={"data": config.data.model_copy(update={"source": str(source.resolve())})})
@@ -100,16 +102,36 @@ def on_cluster(config: Config, settings: Settings, run: Run, processes: int) -> 
         "STUDIO_FREE_MB": settings.free_min_bytes >> 20,
     }
     given = {"config": to_toml(config), "environment": {name: str(value) for name, value in where.items()}}
-    together(_on_node, given, processes, run.folder / "ray")
-    status = run.status()
-    if status.state == "failed":
-        raise StudioError(status.text, status.hint)
-    return status
+    started_by_another = HOLDS in os.environ
+    run.claim()
+    run.create(config)
+    if not started_by_another:
+        run.want("run")
+    about = Status(steps=config.training.steps, pid=os.getpid())
+
+    def waits(text: str) -> None:
+        if run.wish() == "stop":
+            raise Cancelled
+        run.tell(replace(about, state="waiting", text=text))
+
+    run.tell(replace(about, text="Reaching the cluster"))
+    try:
+        together(_on_node, given, processes, run.folder / "ray", say=waits)
+        if run.status().state == "failed":
+            raise StudioError(run.status().text, run.status().hint)
+    except Cancelled:
+        run.tell(replace(about, state="stopped", text="Stopped before the first step, so nothing was kept."))
+    except StudioError as error:
+        run.tell(replace(run.status(), state="failed", text=error.message, hint=error.hint))
+        raise
+    finally:
+        run.release()
+    return run.status()
 
 
 def _on_node(given: Mapping[str, Any]) -> None:
     """One of the processes. What fails is told in the run's folder, and does not begin again."""
-    os.environ.update(given["environment"] | {APART: "1"})
+    os.environ.update(given["environment"] | {APART: "1", HOLDS: ANOTHER})
     import torch
 
     if not torch.cuda.is_available():

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -74,10 +74,12 @@ class Trainings:
         catalog: Catalog,
         devices: Sequence[Device] = (),
         borrowed: Callable[[], None] = lambda: None,
+        cluster: Callable[[], Sequence[Device]] = lambda: (),
     ) -> None:
-        """`devices` are those that pictures are made on; `borrowed()` is called when a training takes one of them."""
+        """`devices` are those of this machine that pictures are made on, `cluster()` those of a Ray cluster that are so used now;
+        `borrowed()` is called when a training takes some of them."""
         self.settings, self.catalog = settings, catalog
-        self.devices, self._borrowed = devices, borrowed
+        self.devices, self._borrowed, self._cluster = devices, borrowed, cluster
         self.folder = settings.data / "training"
         self.owners = Owners(self.folder)
         self.set_owners = Owners(settings.data / "datasets")
@@ -108,12 +110,25 @@ class Trainings:
         free = [device for device in self.devices if not is_borrowed(device, self.settings.data)]
         return free[-1] if len(free) > 1 else None
 
-    def start(self, config: Config, workspace: str = "") -> Run:
-        """Start a process that trains, or goes on from the checkpoint.
+    def lendable(self) -> Sequence[Device]:
+        """The devices of the cluster that a training may have; none where pictures are not made on several."""
+        found = [device for device in self._cluster() if not is_borrowed(device, self.settings.data)]
+        return found if len(found) > 1 else []
 
-        Raises InputError when one trains already, or the name is that of somebody else's.
+    def start(self, config: Config, workspace: str = "") -> Run:
+        """Start a process that trains, or goes on from the checkpoint; on so many devices of the cluster as it is for.
+
+        Raises InputError when one trains already, the name is that of somebody else's, or the cluster has not so many devices.
         """
         self.owners.check(config.name, workspace)
+        wanted, there = config.training.devices, len(self.lendable())
+        if wanted > there:
+            raise InputError(
+                f"This training is for {wanted} device{'s' if wanted > 1 else ''} of a cluster, and {there or 'none'} can be had.",
+                "Join more nodes, or wait until they are back."
+                if self.settings.ray
+                else "Start the studio with --ray.",
+            )
         with self._lock:
             busy = self.running()
             if busy is not None:
@@ -155,12 +170,19 @@ class Trainings:
         where = {"STUDIO_DATA": str(self.settings.data), "STUDIO_MODELS": str(self.settings.models)}
         where[runs.HOLDS] = str(held)
         command = [sys.executable, "-m", "webapp", "train", str(run.folder / "config.toml"), "--nice", str(NICE)]
-        device = self.device()
-        # The child holds the device's lock by having it open, and so until its end, whatever becomes of this process.
-        lent = borrow(device, self.settings.data) if device is not None else None
-        if device is not None and lent is not None:
-            where |= device.environment | {runs.APART: "1"}
-        with run.log.open("ab") as log, lent or nullcontext():
+        several = run.config().training.devices
+        device = None if several else self.device()
+        if several and self.settings.ray != "auto":
+            where["RAY_ADDRESS"] = self.settings.ray
+        # The child holds the devices' locks by having them open, and so until its end, whatever becomes of this process.
+        with ExitStack() as ours:
+            log = ours.enter_context(run.log.open("ab"))
+            wanted = chosen(self.lendable(), several) if several else [device] if device is not None else []
+            locks = [lock for one in wanted if (lock := borrow(one, self.settings.data)) is not None]
+            for lock in locks:
+                ours.enter_context(lock)
+            if device is not None and locks:
+                where |= device.environment | {runs.APART: "1"}
             # A session of its own: neither Ctrl-C in the server's terminal nor its end reaches the training.
             child = subprocess.Popen(
                 command,
@@ -170,7 +192,7 @@ class Trainings:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                pass_fds=[held, *([lent.fileno()] if lent is not None else [])],
+                pass_fds=[held, *(lock.fileno() for lock in locks)],
             )
         self._borrowed()
         # Somebody has to wait for a child, or it stays in the process table when it is dead.
@@ -204,6 +226,13 @@ class Trainings:
             examples = other.training.batch * other.training.accumulate
             return sorted(spans)[len(spans) // 2] * config.training.batch * config.training.accumulate / examples
         return 0.0
+
+
+def chosen(devices: Sequence[Device], count: int) -> list[Device]:
+    """So many of a cluster's: GPUs where there are as many, for several processes compute on devices of one kind."""
+    gpus = [device for device in devices if device.kind == "cuda"]
+    others = [device for device in devices if device.kind != "cuda"]
+    return gpus[:count] if len(gpus) >= count else [*others, *gpus][:count]
 
 
 def estimated(sizes: Sizes, config: Config, device: str, cores: int = 0) -> tuple[int, float]:

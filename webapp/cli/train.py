@@ -15,7 +15,11 @@ def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What decides the training: docs/training.md.")],
     ray: Annotated[
         int,
-        typer.Option(metavar="N", min=0, help="Train in N processes of the Ray cluster that this machine is part of."),
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Train in N processes of the Ray cluster that this machine is part of; 0: as CONFIG says.",
+        ),
     ] = 0,
     nice: Annotated[int, typer.Option(min=0, max=19, help="How far to stand back behind other programs.")] = 0,
 ) -> None:
@@ -38,6 +42,7 @@ def train(
         run = Run(settings.data / "training" / wanted.name)
         if int(os.environ.get("RANK", "0")) == 0:
             print(f"{wanted.title or wanted.name}: {run.folder}", flush=True)
+        ray = ray or wanted.training.devices
         if ray:
             status = training_setup.on_cluster(wanted, settings, run, ray)
         else:

@@ -132,12 +132,28 @@ def _new(studio: Studio) -> None:
             "Budget in steps", STEPS, value=2000, key="training.steps",
             help="Large networks converge suddenly, often between step 3,000 and 7,000. A miniature needs fewer.",
         )  # fmt: skip
+        devices = _devices(studio)
         base = bases[validation.choice(base_id, bases, "The base model")]
         more = _more(studio, base, validation.choice(steps, STEPS, "The budget"))
-        asked = _asked(studio, source, base, control, title, steps, more)
+        asked = _asked(studio, source, base, control, title, steps, more | {"devices": devices})
     with right, told():
         _start(studio, asked)
         _preview(studio, str(source), str(control), base)
+
+
+def _devices(studio: Studio) -> int:
+    """On how many devices of the cluster it trains; 0, this machine alone, where there are not several to choose from."""
+    there = len(studio.trainings.lendable())
+    if not there:
+        return 0
+    options = list(range(there + 1))
+    chosen = st.selectbox(
+        "Train on", options, index=max(1, there - 1), key=f"training.devices.{there}",
+        format_func=lambda count: f"{count} device{'s' if count > 1 else ''} of the cluster" if count else "This machine",
+        help="Each device takes batches of its own at every step. The nodes have to see the studio's data, its models and the "
+        "pairs under the same paths.",
+    )  # fmt: skip
+    return validation.choice(chosen, options, "The devices")
 
 
 def _more(studio: Studio, base: ModelCard, steps: int) -> dict[str, Any]:
@@ -216,7 +232,10 @@ def _asked(
         return None
     start = suggested(base, int(steps))
     how = {key: more[key] for key in ("batch", "accumulate", "rate", "decoder_rate", "prompt_dropout", "min_snr")}
-    how |= {key: more[key] for key in ("seed", "locked", "middle_only", "checkpointing", "precision", "optimizer")}
+    how |= {
+        key: more[key]
+        for key in ("seed", "locked", "middle_only", "checkpointing", "precision", "optimizer", "devices")
+    }
     how |= {"steps": steps, **{key: start[key] for key in ("clip", "warmup", "decay", "ema", "awake")}}
     data = {
         "source": validation.choice(source, studio.trainings.sources(visitor.workspace()), "The data"),
@@ -253,13 +272,14 @@ def _start(studio: Studio, asked: Config | None) -> None:
             device = _device(studio)
             cost = here.cost(asked, device)
             said = "measured here" if cost.measured else "a rough guess; after a few steps it is measured"
+            several = asked.training.devices
+            place = f"on each of {several} devices" if several > 1 else places([device])
             st.markdown(
-                f"About **{amounts.size(cost.memory_mib << 20)}** {places([device])} and "
+                f"About **{amounts.size(cost.memory_mib << 20)}** {place} and "
                 f"**{amounts.duration(cost.step_s * asked.training.steps)}** "
                 f"({amounts.duration(cost.step_s)} a step, {said})."
             )
-        own = here.device()
-        where = f"has {own.name} for itself" if own is not None else "pauses while pictures are made"
+        where = _where(studio, asked.training.devices if asked is not None else 0)
         st.caption(f"It runs in its own process, also when this page is closed or the studio ends, and {where}.")
         busy = here.running()
         if busy is not None:
@@ -273,6 +293,16 @@ def _start(studio: Studio, asked: Config | None) -> None:
         run = here.start(asked, visitor.workspace())
         remember("training.open", run.name)
         st.rerun()
+
+
+def _where(studio: Studio, devices: int) -> str:
+    """What becomes of the devices that pictures are made on."""
+    own, there = studio.trainings.device(), len(studio.trainings.lendable())
+    if devices and devices >= there:
+        return "has all devices of the cluster for itself: pictures wait until it ends"
+    if devices:
+        return f"has {devices} of the cluster's {there} devices for itself"
+    return f"has {own.name} for itself" if own is not None else "pauses while pictures are made"
 
 
 def _device(studio: Studio) -> str:
