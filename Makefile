@@ -17,8 +17,8 @@ run: $(VENV)/.installed  ## install what is missing, start the studio and open t
 
 test: $(VENV)/.installed-dev  ## install what the tests need (a browser, too) and run them
 	@$(BIN)/python -m tests.chromium
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS) || { \
-	echo "Two processes crowd a small machine. What failed is heard once more, alone:"; \
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS) || { \
+	echo "Three processes crowd a small machine. What failed is heard once more, alone:"; \
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
 
 clients: $(CLIENTS)/.installed tests/clients/node_modules/.installed  ## programs of others that the API is tried with, in an environment of their own

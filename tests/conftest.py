@@ -1,5 +1,6 @@
 """Shared by all tests: where the golden vectors lie, and one Chromium."""
 
+import gc
 import itertools
 import os
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# Two test processes share the cores: threads that spin while they wait would take the time of the other.
+# Several test processes share the cores: threads that spin while they wait would take the time of the other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for path, tests in files.items():
         parts[path.relative_to(ROOT / "tests").parts[0] not in LONG].append(tests)
     items[:] = [item for pair in itertools.zip_longest(*parts, fillvalue=[]) for tests in pair for item in tests]
+
+
+def pytest_sessionstart() -> None:
+    """While the tests are collected, what is imported stays; see below."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays, and is not looked through for garbage each time: with torch that takes 0.2 s."""
+    gc.freeze()
+    gc.enable()
 
 
 def golden_folder() -> Path:

@@ -2,20 +2,25 @@
 
 Both import what they find installed. Two of these would cost a worker seconds before its first picture: SciPy, for
 schedules and losses that nobody asks for, and xformers, which cannot compute without CUDA and says so on the terminal. They
-are kept out here, xformers unless it `ATTENDS`; so everything else imports these networks from this module.
+are kept out here, xformers unless it `ATTENDS`; so everything else imports these networks from this module. Nor is garbage
+looked for meanwhile: half a million objects come that all stay, and counting them again and again takes a fifth of the time.
 """
 # torch and diffusers publish partial types.
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
-import diffusers.utils.import_utils
-import torch
-import transformers.utils
+_COLLECTS = gc.isenabled()
+gc.disable()
 
-from controlnet_core.domain.options import EngineOptions
+import diffusers.utils.import_utils  # noqa: E402
+import torch  # noqa: E402
+import transformers.utils  # noqa: E402
+
+from controlnet_core.domain.options import EngineOptions  # noqa: E402
 
 _found: Any = diffusers.utils.import_utils
 _INSTALLED = bool(_found._xformers_available)
@@ -47,6 +52,8 @@ from transformers import (  # noqa: E402
 )
 
 _asked.is_scipy_available = _is_scipy_available
+if _COLLECTS:
+    gc.enable()
 
 
 def take_xformers(network: Any) -> str:
