@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from controlnet_core.domain import amounts
 from controlnet_core.domain.job import OnLoad
 from controlnet_core.models.catalog import Catalog, ModelCard
 from controlnet_core.models.download import DownloadProgress, fetch
@@ -60,4 +61,4 @@ def _fetch(card: ModelCard, models: Path, on_load: OnLoad, free_min_bytes: int) 
 def _words(card: ModelCard, progress: DownloadProgress) -> str:
     if not progress.total:
         return f"Downloading {card.title}"
-    return f"Downloading {card.title}: {progress.done / 2**20:.1f} of {progress.total / 2**20:.1f} MB"
+    return f"Downloading {card.title}: {amounts.size(progress.done)} of {amounts.size(progress.total)}"

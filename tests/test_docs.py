@@ -40,7 +40,7 @@ def test_refusals_are_quoted_as_the_program_says_them() -> None:
     quoted = re.findall(r"\*\*“([^”]+)”\*\*", (ROOT / "docs" / "faq.md").read_text(encoding="utf-8"))
     assert len(quoted) >= 5
     for sentence in quoted:
-        parts = [part.strip() for part in re.split(r"\.\.\.|\d+ GB", sentence)]
+        parts = [part.strip() for part in re.split(r"\.\.\.|[\d.]+ GB", sentence)]
         assert all(part in said for part in parts if len(part) > 3), sentence
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from torch import Tensor
 
 from controlnet_core.checkpoints.checkpoint_reader import read_tensors
 from controlnet_core.checkpoints.safetensors_header import AGAIN, read_header, shapes_of
+from controlnet_core.domain import amounts
 from controlnet_core.domain.errors import ModelError, ModelMissing, NoSpace
 from controlnet_core.storage import store
 
@@ -121,26 +121,16 @@ def write(
     free = shutil.disk_usage(path.parent).free
     if free < free_min_bytes + size:
         raise NoSpace(
-            f"{path.name} needs {size / 1e9:.1f} GB, and its disk has {free / 1e9:.1f} GB free.", "Free some space."
+            f"{path.name} needs {amounts.size(size)}, and its disk has {amounts.size(free)} free.", "Free some space."
         )
-    handle, temp = store.open_temp(path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(head)
-            count = 0
-            for entry in ordered:
-                for piece in _bytes_of(entry):
-                    file.write(piece)
-                    count += len(piece)
-                    on_bytes(count)
-            file.flush()
-            os.fsync(file.fileno())
-            temp.chmod(0o644)
-            temp.replace(path)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
-    store.flush_folder(path.parent)
+    with store.replacing(path) as file:
+        file.write(head)
+        count = 0
+        for entry in ordered:
+            for piece in _bytes_of(entry):
+                file.write(piece)
+                count += len(piece)
+                on_bytes(count)
     return size
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from controlnet_core.domain import detection, recipe
 from controlnet_core.domain.control import Rgb
@@ -51,14 +51,18 @@ class Job:
     @property
     def needs(self) -> str:
         """What an engine has to have in memory for it: a base model's id, or a condition's detector ("pose/openpose")."""
-        work = self.work
-        return work.model if isinstance(work, Recipe) else f"{work.control}/{work.detector}"
+        return needs_of(self.kind, vars(self.work))
 
     @property
     def recipe(self) -> Recipe:
         """The work of a job that makes pictures."""
         assert isinstance(self.work, Recipe), "a detection has no recipe"
         return self.work
+
+
+def needs_of(kind: Kind, fields: Mapping[str, Any]) -> str:
+    """`Job.needs` of work of a kind with these fields. Raises KeyError."""
+    return str(fields["model"]) if kind == "recipe" else f"{fields['control']}/{fields['detector']}"
 
 
 def read_work(kind: Kind, text: str | bytes) -> Work:

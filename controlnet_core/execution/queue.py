@@ -25,7 +25,7 @@ from typing import Any, cast
 from controlnet_core.domain import picture
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import Busy, InputError, NoSpace, QueueFull, RecipeError, StudioError, WorkerLost
-from controlnet_core.domain.job import Job, Kind, Lifetime, State, Work, read_work
+from controlnet_core.domain.job import Job, Kind, Lifetime, State, Work, needs_of, read_work
 from controlnet_core.storage import store
 from controlnet_core.storage.store import Blobs
 
@@ -453,8 +453,7 @@ class Queue:
 def _needs(row: Any) -> str:
     """What `Job.needs` says, without reading all of the work; "" where it cannot be read."""
     try:
-        work: Any = json.loads(row["work"])
-        return str(work["model"]) if row["kind"] == "recipe" else f"{work['control']}/{work['detector']}"
+        return needs_of(row["kind"], json.loads(row["work"]))
     except (ValueError, TypeError, KeyError):
         return ""
 

@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
 
+from controlnet_core.domain import amounts
 from controlnet_core.domain.errors import Cancelled, DownloadError, ModelError, NoSpace
 from controlnet_core.models.catalog import SUFFIXES, ModelCard
 from controlnet_core.models.hub import Cut, DownloadPlan, RemoteFile, Repository, cached, names_of
@@ -157,11 +158,11 @@ class _Fetch:
         here = _size_below(self.staging)
         free = shutil.disk_usage(self.staging).free
         if free - max(0, plan.size - here) < self.free_min_bytes:
-            need = max(0, plan.size - here) / 1024**3
+            need = max(0, plan.size - here)
             raise NoSpace(
-                f"{self.card.title} needs {need:.1f} GB more, and the disk of {self.staging.parent} has "
-                f"{free / 1024**3:.1f} GB free.",
-                f"Free some space: the studio leaves the last {self.free_min_bytes / 1024**3:.0f} GB to others.",
+                f"{self.card.title} needs {amounts.size(need)} more, and the disk of {self.staging.parent} has "
+                f"{amounts.size(free)} free.",
+                store.leaves(self.free_min_bytes),
             )
 
     def _bring(self, plan: DownloadPlan, file: RemoteFile, target: Path) -> None:

@@ -16,11 +16,12 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
+from controlnet_core.domain import amounts
 from controlnet_core.domain.errors import Busy, InputError, NoSpace, StudioError
 
 FREE_MIN_BYTES = 2 * 1024**3
@@ -36,28 +37,40 @@ def write(path: Path, data: bytes, *, free_min_bytes: int = FREE_MIN_BYTES, priv
 
     What is not `private`, a person's own output, has the permissions that the umask leaves to all their files.
     """
-    temp: Path | None = None
     try:
         if private:
             make_private(path.parent)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
         check_room(path.parent, free_min_bytes + len(data), free_min_bytes)
-        handle, temp = open_temp(path.parent)
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path, private=private) as file:
             file.write(data)
+    except OSError as error:
+        raise _unwritten(path.parent, free_min_bytes, error) from error
+
+
+@contextmanager
+def replacing(path: Path, *, private: bool = False, durable: bool = True) -> Generator[BinaryIO]:
+    """A file that takes the place of `path` when the block ends, and is nowhere when something is raised in it.
+
+    By then it is on the disk; what is written again every second (not `durable`) need only be whole for whoever reads it.
+    What is `private` its owner alone reads, the rest whom the umask lets. Raises OSError.
+    """
+    handle, temp = open_temp(path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
             if not private:
                 os.fchmod(file.fileno(), 0o666 & ~_umask())
             temp.replace(path)
-    except BaseException as error:
-        if temp is not None:
-            temp.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise _unwritten(path.parent, free_min_bytes, error) from error
+    except BaseException:
+        temp.unlink(missing_ok=True)
         raise
-    flush_folder(path.parent)
+    if durable:
+        flush_folder(path.parent)
 
 
 def make_private(folder: Path) -> None:
@@ -288,7 +301,9 @@ def _unwritten(folder: Path, free_min_bytes: int, error: OSError) -> NoSpace:
 
 
 def _no_space(folder: Path, free_min_bytes: int) -> NoSpace:
-    return NoSpace(
-        f"The disk of {folder} has too little space left to keep this.",
-        f"Free some space: the studio leaves the last {free_min_bytes / 1024**3:.0f} GB to others.",
-    )
+    return NoSpace(f"The disk of {folder} has too little space left to keep this.", leaves(free_min_bytes))
+
+
+def leaves(free_min_bytes: int) -> str:
+    """What to do when the disk is full, and why something of it may still be free."""
+    return f"Free some space: the studio leaves the last {amounts.size(free_min_bytes)} to others."

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import pickle
 import shutil
 import time
@@ -29,7 +28,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from controlnet_core.domain import amounts
 from controlnet_core.domain.errors import ModelError, NoSpace, StudioError
+from controlnet_core.storage import store
 
 Batch = Mapping[str, Any]
 Wish = Literal["run", "wait", "stop"]
@@ -342,21 +343,16 @@ class _Saver:
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         size = sum(value.nbytes for value in self.trained.values()) * (4 if self.average else 3)
-        part = self.path.with_suffix(".part")
         try:
             if shutil.disk_usage(self.path.parent).free < self.plan.free_min_bytes + size:
                 raise OSError("too little space")
-            with part.open("wb") as file:
+            with store.replacing(self.path) as file:
                 torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.path)
         # torch.save reports a write that failed as a RuntimeError of its own.
         except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
             raise NoSpace(
                 f"The disk has no room for the checkpoint of step {progress.step}.",
-                f"The last checkpoint is whole. Free about {math.ceil(size / 2**20)} MB and start again: it goes on from there.",
+                f"The last checkpoint is whole. Free about {amounts.size(size)} and start again: it goes on from there.",
             ) from error
 
 

@@ -462,6 +462,5 @@ def runs(folder: Path) -> list[Run]:
 
 
 def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with store.replacing(path, durable=False) as file:
+        file.write(text.encode())

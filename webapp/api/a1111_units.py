@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from annotator.detection import detector
+from annotator.detection import CANVAS_MAX_PX, CANVAS_MIN_PX, detector
 from controlnet_core.domain.control import Detector, Param, Rgb, Value
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import Mode, Resize, Source
@@ -185,7 +185,7 @@ def looked_at(studio: Studio, module: str, data: bytes, sliders: tuple[float, ..
     for param, given in zip((resolution, *thresholds), sliders, strict=False):
         if param is not None and param.low <= given <= param.high:
             values[param.key] = int(given) if isinstance(param.default, int) else float(given)
-    shorter = int(sliders[0]) if 256 <= sliders[0] <= 1024 else MAP_PX
+    shorter = int(sliders[0]) if CANVAS_MIN_PX <= sliders[0] <= CANVAS_MAX_PX else MAP_PX
     return Draft(control, Photo(studio.photos.keep(data), way, values, shorter=shorter))
 
 

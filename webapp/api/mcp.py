@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -24,6 +24,7 @@ from controlnet_core.domain.errors import InputError, StudioError
 from webapp.api import pictures
 from webapp.application.notebook import Control, Map, Picture, Studio
 
+T = TypeVar("T")
 KEPT_MAX = 64
 """So many of the last pictures and maps are remembered."""
 IMAGES_MAX = 4
@@ -80,47 +81,35 @@ class Made:
         return path if path.is_relative_to(self._folder.resolve()) and path.is_file() else None
 
 
-def server(start: Callable[[], Studio], folder: Path | None = None) -> MCPServer[Any]:
-    """The server. `start()` gives its studio, which ends with it; files are read from `folder` alone."""
-    here: dict[str, Studio] = {}
-    known = Made(folder)
+class Tools:
+    """What an assistant may ask for. `start()` gives the studio that does it; files are read from `folder` alone."""
+
+    def __init__(self, start: Callable[[], Studio], folder: Path | None) -> None:
+        self._start = start
+        self._known = Made(folder)
+        self._there: Studio | None = None
 
     @asynccontextmanager
-    async def lifespan(_server: MCPServer[Any]) -> AsyncIterator[None]:
-        here["studio"] = await to_thread.run_sync(start)
+    async def lifespan(self, _server: MCPServer[Any]) -> AsyncIterator[None]:
+        """The studio's life, which is the server's."""
+        self._there = await to_thread.run_sync(self._start)
         try:
             yield
         finally:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(here["studio"].close)
+                await to_thread.run_sync(self._there.close)
 
-    made = MCPServer(
-        "controlnet-studio", title="ControlNet Studio", instructions=ABOUT, lifespan=lifespan, log_level="WARNING"
-    )
-
-    async def done(work: Callable[[], Any]) -> Any:
-        """What `work` gives, from a thread; a request that is taken back stops it. Raises ToolError with the studio's sentence."""
-        try:
-            return await to_thread.run_sync(work, abandon_on_cancel=True)
-        except StudioError as error:
-            raise ToolError(str(error)) from error
-        except anyio.get_cancelled_exc_class():
-            here["studio"].interrupt()
-            raise
-
-    @made.tool(title="What there is", structured_output=False)
-    async def list_models() -> str:
+    async def list_models(self) -> str:
         """The base models of this machine, and the conditions that can guide a picture with what finds each in a photo."""
-        studio = here["studio"]
-        models = await done(studio.models)
+        models = await self._done(self._studio.models)
         lines = ["Base models:", *(f"- {id}: {title}" for id, title in models.items()), "", "Conditions:"]
-        for key, control in studio.conditions().items():
+        for key, control in self._studio.conditions().items():
             ways = ", ".join(one.key for one in control.detectors if one.reads == "photo")
             lines.append(f"- {key}: {control.title}. {control.help}" + (f" Detectors: {ways}." if ways else ""))
         return "\n".join(lines)
 
-    @made.tool(title="Make pictures", structured_output=False)
     async def make(
+        self,
         ctx: Context,
         prompt: Annotated[str, Field(description="what the picture shows, in English words and phrases")],
         controls: Annotated[
@@ -145,45 +134,81 @@ def server(start: Callable[[], Studio], folder: Path | None = None) -> MCPServer
         ] = -1,
     ) -> list[str | Image]:
         """Make pictures from words, guided by maps where they are given; each comes back with its number and its seed."""
-        sides, loop = _sides(size), asyncio.get_running_loop()
-
-        def told(step: int, steps: int) -> None:
-            # From the thread that hears the worker, which waits for nobody.
-            with suppress(RuntimeError):
-                asyncio.run_coroutine_threadsafe(ctx.report_progress(step, steps), loop)
+        fields: dict[str, Any] = {"negative": negative, "images": images, "steps": steps, "seed": seed, **_sides(size)}
+        told = _teller(ctx)
 
         def work() -> list[Picture]:
-            return here["studio"].generate(
+            return self._studio.generate(
                 prompt,
-                control=_controls(known, controls or {}),
-                start_from=None if start_from is None else known.find(start_from),
+                control={key: Control(self._known.find(text)) for key, text in (controls or {}).items()},
+                start_from=None if start_from is None else self._known.find(start_from),
                 strength=strength,
                 model=model,
                 on_step=told,
                 **fields,
             )
 
-        fields: dict[str, Any] = {"negative": negative, "images": images, "steps": steps, "seed": seed, **sides}
         answer: list[str | Image] = []
-        for one in await done(work):
+        for one in await self._done(work):
             recipe = one.recipe
+            assert recipe is not None, "what was made here carries its recipe"
             answer += [
-                f"#{known.keep(one)}: seed {recipe.seed}, {recipe.width} x {recipe.height} px, {recipe.model}",
+                f"#{self._known.keep(one)}: seed {recipe.seed}, {recipe.width} x {recipe.height} px, {recipe.model}",
                 Image(data=one.png, format="png"),
             ]
         return answer
 
-    @made.tool(title="Find a map in a picture", structured_output=False)
     async def detect(
+        self,
         condition: Annotated[str, Field(description="a condition of list_models, such as canny, depth or pose")],
         picture: Given,
         detector: Annotated[str, Field(description="one of its detectors; the first that is ready by default")] = "",
     ) -> list[str | Image]:
         """Find a map (edges, depth, a pose, ...) in a picture; it comes back with its number, for `controls` of make."""
-        found: Map = await done(lambda: here["studio"].detect(condition, known.find(picture), detector=detector))
-        return [f"#{known.keep(found)}: {condition}", Image(data=found.png, format="png")]
 
+        def work() -> Map:
+            return self._studio.detect(condition, self._known.find(picture), detector=detector)
+
+        found = await self._done(work)
+        return [f"#{self._known.keep(found)}: {condition}", Image(data=found.png, format="png")]
+
+    @property
+    def _studio(self) -> Studio:
+        assert self._there is not None, "asked before the server's life began"
+        return self._there
+
+    async def _done(self, work: Callable[[], T]) -> T:
+        """What `work` gives, from a thread; a request that is taken back stops it. Raises ToolError with the studio's sentence."""
+        try:
+            return await to_thread.run_sync(work, abandon_on_cancel=True)
+        except StudioError as error:
+            raise ToolError(str(error)) from error
+        except anyio.get_cancelled_exc_class():
+            self._studio.interrupt()
+            raise
+
+
+def server(start: Callable[[], Studio], folder: Path | None = None) -> MCPServer[Any]:
+    """The server. `start()` gives its studio, which ends with it; files are read from `folder` alone."""
+    tools = Tools(start, folder)
+    made = MCPServer(
+        "controlnet-studio", title="ControlNet Studio", instructions=ABOUT, lifespan=tools.lifespan, log_level="WARNING"
+    )
+    made.add_tool(tools.list_models, title="What there is", structured_output=False)
+    made.add_tool(tools.make, title="Make pictures", structured_output=False)
+    made.add_tool(tools.detect, title="Find a map in a picture", structured_output=False)
     return made
+
+
+def _teller(ctx: Context) -> Callable[[int, int], None]:
+    """Tells a request's progress from the thread that hears the worker, which waits for nobody."""
+    loop = asyncio.get_running_loop()
+
+    def told(step: int, steps: int) -> None:
+        with suppress(RuntimeError):
+            asyncio.run_coroutine_threadsafe(ctx.report_progress(step, steps), loop)
+
+    return told
 
 
 def _sides(size: str) -> Mapping[str, int]:
@@ -191,7 +216,3 @@ def _sides(size: str) -> Mapping[str, int]:
     if size and not found:
         raise ToolError(f"{size[:40]!r} is not a size. Write WIDTHxHEIGHT, such as 512x768.")
     return {"width": int(found[1]), "height": int(found[2])} if found else {}
-
-
-def _controls(known: Made, given: Mapping[str, str]) -> dict[str, Control]:
-    return {key: Control(known.find(text)) for key, text in given.items()}

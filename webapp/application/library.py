@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from controlnet_core.checkpoints.probe import ModelProbe, check
+from controlnet_core.domain import amounts
 from controlnet_core.domain.errors import Cancelled, InputError, ModelError, StudioError
 from controlnet_core.families import family
 from controlnet_core.models import download, hub
@@ -197,7 +198,7 @@ class Library:
             raise InputError("A model of this kind cannot be added.")
         found = hub.describe(text, kind)
         card = self.catalog.add(found.model_copy(update={"path": f"{_FOLDERS[found.kind]}/{found.path}"}))
-        size = f", {card.size_mib} MB" if card.size_mib else ""
+        size = f", {amounts.size(card.size_mib << 20)}" if card.size_mib else ""
         return card, f"{card.title}: {KIND_TITLES[card.kind]}{size}, licence {card.licence or 'unknown'}."
 
     # ---- going

@@ -33,7 +33,7 @@ def annotate(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="A PNG; or the folder of the data set.")],
     detector: Annotated[str, typer.Option(help="How; by default the first that this machine can run.")] = "",
     size: Annotated[
-        int, typer.Option(min=-1, max=1024, help="Shorter side in px; 0: the photo's own. By default 0; data sets 512.")
+        int, typer.Option(min=-1, help="Shorter side in px; 0: the photo's own. By default 0; data sets 512.")
     ] = -1,
     caption: Annotated[str, typer.Option(help="Prompt of the photos of a data set that have none.")] = "",
     ray: Annotated[
@@ -57,6 +57,8 @@ def annotate(
         from webapp.application.recipe_builder import runnable
         from webapp.root import studio
 
+        if size > detecting.CANVAS_MAX_PX:
+            raise InputError(f"--size {size} is too large.", f"Choose at most {detecting.CANVAS_MAX_PX}.")
         here = studio()
         kind = here.control(control)
         found = detecting.detector(kind, detector) if detector else runnable(here.catalog, kind)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from controlnet_core.domain import amounts
 from webapp.cli.words import told
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def list_models(
         for row in sorted(rows, key=lambda row: (row["kind"], not row["here"], row["id"])):
             begun = row["begun"] and f"{100 * row['begun'][0] // row['begun'][1]} %"
             mark = "trouble" if row["trouble"] else "installed" if row["here"] else begun or "-"
-            size = f"{row['size'] / 1e6:.0f} MB" if row["size"] else ""
+            size = amounts.size(row["size"]) if row["size"] else ""
             print(f"{row['kind']:<11}{mark:<11}{row['id']:<34}{size:>9}  {row['title']}  ({row['licence']})")
 
 
@@ -200,7 +201,7 @@ def empty_bin() -> None:
         here = studio()
         size = here.library.room()["bin"]["size"]
         here.library.empty()
-        print(f"{size / 1e6:.0f} MB are free again.")
+        print(f"{amounts.size(size)} are free again." if size else "The bin is empty.")
 
 
 @app.command("transfer")
@@ -290,7 +291,7 @@ def _output(path: Path, source: Path) -> Path:
 
 
 def _made(done: Done) -> str:
-    return f"{done.path}: {done.tensors} tensors, {done.size / 1e6:.0f} MB."
+    return f"{done.path}: {done.tensors} tensors, {amounts.size(done.size)}."
 
 
 def _working(here: Studio, half: bool, watched: bool, run: Callable[[TransferOptions], Done]) -> Done:
@@ -333,4 +334,6 @@ class _Bar:
     def __call__(self, progress: DownloadProgress) -> None:
         if progress.total:
             share = 100 * progress.done / progress.total
-            print(f"\r{share:5.1f} %  {progress.done / 1e6:.0f} of {progress.total / 1e6:.0f} MB", end="", flush=True)
+            print(
+                f"\r{share:5.1f} %  {amounts.size(progress.done)} of {amounts.size(progress.total)}", end="", flush=True
+            )

@@ -24,6 +24,7 @@ from webapp.ui import visitor
 from webapp.ui.compose import reference_panel, state
 from webapp.ui.compose.layers_panel import RESIZES, TINTS, address
 from webapp.ui.compose.state import KEY, Composition, Layer, View
+from webapp.ui.fields import param_fields
 from webapp.ui.generate import live, panels, references, settings_panel
 from webapp.ui.generate.picture_source import Drawn
 from webapp.ui.messages import plain, told
@@ -271,7 +272,7 @@ def _detectors(studio: Studio, at: Composition, layer: Layer) -> None:
         key=widget(f"{layer.slot}.{at.round}.detector", look.detector if look.detector in offered else first),
     )
     key = validation.choice(chosen, tuple(offered), "The detector")
-    values = settings_panel.drawn(f"{layer.slot}.{at.round}.{key}", offered[key].params, look.values.get(key, {}))
+    values = param_fields(f"{layer.slot}.{at.round}.{key}.drawn", offered[key].params, look.values.get(key, {}))
     # Kept until it is done: closing the panel at once starts another run, which may overtake the one of the press.
     st.button(
         "Fill the layer from the photo",

@@ -16,6 +16,7 @@ from webapp.application.studio import Studio
 from webapp.ui import buttons
 from webapp.ui.compose import reference_panel, state
 from webapp.ui.compose.state import KEY, LAYERS_MAX, Composition, Layer
+from webapp.ui.fields import param_fields
 from webapp.ui.generate import panels, settings_panel, sheet
 from webapp.ui.generate.references import REFERENCES_MAX
 from webapp.ui.messages import plain, told
@@ -204,7 +205,7 @@ def _further(studio: Studio, at: Composition, layer: Layer, base: ModelCard) -> 
         )
         layer.resize = validation.choice(how, get_args(Resize), "The way to resize")
         control = studio.control(layer.control)
-        layer.params = settings_panel.drawn(f"{layer.slot}.{at.round}", control.params, layer.params)
+        layer.params = param_fields(f"{layer.slot}.{at.round}.drawn", control.params, layer.params)
         layer.network = settings_panel.network(
             f"{layer.slot}.{at.round}", state.networks(studio, layer, base), layer.network
         )

@@ -8,12 +8,14 @@ from __future__ import annotations
 import streamlit as st
 
 from annotator.datasets.dataset import AnnotationPlan
-from controlnet_core.domain.control import ControlType, Detector, Param, Value, values
+from controlnet_core.domain import amounts
+from controlnet_core.domain.control import ControlType, Detector, Value
 from controlnet_core.domain.errors import InputError
 from webapp.application import validation
 from webapp.application.annotations import Made
 from webapp.application.studio import Studio
 from webapp.ui import share, visitor
+from webapp.ui.fields import param_fields
 from webapp.ui.messages import plain, told
 from webapp.ui.session import remember, remembered
 
@@ -104,7 +106,7 @@ def _detector(studio: Studio) -> tuple[ControlType, Detector]:
     def title(key: str) -> str:
         missing = [card for id in ways[key].weights if not catalog.installed(card := catalog.card(id))]
         size = sum(card.size_mib for card in missing)
-        return f"{ways[key].title} (downloads {size} MB)" if missing else ways[key].title
+        return f"{ways[key].title} (downloads {amounts.size(size << 20)})" if missing else ways[key].title
 
     ready = next((key for key in ways if all(catalog.installed(catalog.card(id)) for id in ways[key].weights)), "")
     index = list(ways).index(ready) if ready else 0
@@ -119,23 +121,8 @@ def _values(control: ControlType, detector: Detector) -> tuple[dict[str, Value],
     if not detector.params and not control.params:
         return {}, {}
     with st.expander("Parameters", icon=":material/tune:"):
-        own = {param.key: _field(f"datasets.{control.key}.{detector.key}", param) for param in detector.params}
-        drawn = {param.key: _field(f"datasets.{control.key}", param) for param in control.params}
-    return values(detector.params, own), values(control.params, drawn)
-
-
-def _field(prefix: str, param: Param) -> Value:
-    key, words = f"{prefix}.{param.key}", param.help or None
-    if param.choices:
-        index = param.choices.index(str(param.default))
-        return st.selectbox(param.title, param.choices, index=index, key=key, help=words) or param.default
-    if isinstance(param.default, bool):
-        return st.toggle(param.title, param.default, key=key, help=words)
-    kind = int if isinstance(param.default, int) else float
-    title = f"{param.title} ({param.unit})" if param.unit else param.title
-    return st.slider(
-        title, kind(param.low), kind(param.high), kind(param.default), kind(param.step), key=key, help=words
-    )
+        own = param_fields(f"datasets.{control.key}.{detector.key}", detector.params, {})
+        return own, param_fields(f"datasets.{control.key}", control.params, {})
 
 
 def _list(studio: Studio) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from annotator.detection import CANVAS_MAX_PX, CANVAS_MIN_PX, CANVAS_STEP_PX
 from components import mount
 from controlnet_core.domain.control import Detector, Param
 from webapp.application import examples, views
@@ -38,7 +39,7 @@ def view(studio: Studio, at: ConditionPage, height_px: int) -> bool:
         "accepts_json": control.document == "skeleton",
         "look": shown(look),
         "size": size,
-        "sizes": {"min": 256, "max": 1024, "step": 64},
+        "sizes": {"min": CANVAS_MIN_PX, "max": CANVAS_MAX_PX, "step": CANVAS_STEP_PX},
         "rev": rev,
         "photo_url": f"./studio/photos/{at.token}",
         "detect_url": f"./studio/detections/{at.token}",

@@ -14,8 +14,8 @@ from typing import Any
 import streamlit as st
 
 import components
+from controlnet_core.domain import amounts, picture
 from controlnet_core.domain import document as documents
-from controlnet_core.domain import picture
 from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import PROMPT_MAX, SEED_MAX, Recipe, parse
@@ -28,6 +28,7 @@ from webapp.application.studio import Studio
 from webapp.ui import page_state_store, visitor
 from webapp.ui.drawing.shapes import with_shapes
 from webapp.ui.drawing.sources import first_document
+from webapp.ui.fields import param_fields
 from webapp.ui.generate import estimate, init_image, live, references, settings_panel, sheet
 from webapp.ui.generate.picture_source import Drawn
 from webapp.ui.messages import places, plain, told
@@ -202,7 +203,7 @@ def control_settings(studio: Studio, at: ConditionPage, make: Callable[[], Recip
     """The section of the settings about the page's only control."""
     at.choices.network = settings_panel.network(f"{at.key}.{at.round}", networks(studio, at), at.choices.network)
     settings_panel.acting(f"{at.key}.{at.round}", at.choices)
-    at.choices.params = settings_panel.drawn(f"{at.key}.{at.round}", _control(studio, at).params, at.choices.params)
+    at.choices.params = param_fields(f"{at.key}.{at.round}.drawn", _control(studio, at).params, at.choices.params)
     sheet.button(studio, at, make, 0, at.choices, _control(studio, at).title)
 
 
@@ -327,7 +328,7 @@ def _offer(studio: Studio, at: GenerationState, lacking: Networks) -> None:
     """The way to what a control needs: the Models page, with its downloads begun."""
     size = sum(card.size_mib for card in lacking.missing)
     wanted = " and ".join(card.title for card in lacking.missing)
-    words = f"Download {plain(wanted)} ({size / 953.7:.1f} GB)" if size else "Open Models"
+    words = f"Download {plain(wanted)} ({amounts.size(size << 20)})" if size else "Open Models"
     icon = ":material/download:" if size else ":material/deployed_code:"
     if st.button(words, key=f"{at.key}.offer", icon=icon, width="stretch"):
         with told() as telling:

@@ -6,13 +6,12 @@ it is drawn, or asked of the disk, while the panel is closed. Values are data in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, get_args
 
 import streamlit as st
 
-from controlnet_core.domain.control import Param, Value
 from controlnet_core.domain.recipe import PROMPT_MAX, SEED_MAX, Mode
 from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACING_TITLES, SPACINGS, TAKES_ETA, Sampler
 from controlnet_core.models.catalog import ModelCard
@@ -126,25 +125,6 @@ def network(key: str, offered: Networks, wanted: str | None) -> str | None:
         help="ControlNets of your own appear here: trained on the Train page, or put into models/controlnet.",
     )
     return validation.choice(given, tuple(offered.titles), "The ControlNet") or None
-
-
-def drawn(key: str, params: tuple[Param, ...], present: Mapping[str, Value]) -> dict[str, Value]:
-    """How a control is drawn for its network: a field for each of the renderer's parameters. Raises InputError."""
-    chosen: dict[str, Value] = {}
-    for param in params:
-        name, now, words = f"{key}.drawn.{param.key}", present.get(param.key, param.default), param.help or None
-        title = f"{param.title} ({param.unit})" if param.unit else param.title
-        given: object
-        if param.choices:
-            given = st.segmented_control(title, param.choices, key=widget(name, now), help=words, required=True)
-        elif isinstance(param.default, bool):
-            given = st.toggle(title, key=widget(name, now), help=words)
-        else:
-            kind = int if isinstance(param.default, int) else float
-            low, high, step = kind(param.low), kind(param.high), kind(param.step)
-            given = st.slider(title, low, high, step=step, key=widget(name, now), help=words)
-        chosen[param.key] = param.check(given)
-    return chosen
 
 
 def _pace(studio: Studio, at: GenerationState, base: ModelCard) -> None:
