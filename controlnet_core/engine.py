@@ -145,6 +145,16 @@ class LocalEngine:
             "Make the picture smaller or use fewer controls.",
         )
 
+    def works(self) -> bool:
+        """Whether the device computes at all in this process: after some errors of CUDA nothing does until it is another one."""
+        if self.device.type != "cuda":
+            return True
+        try:
+            torch.cuda.synchronize(self.device)
+        except RuntimeError:
+            return False
+        return True
+
     def loaded(self) -> list[str]:
         """The ids of the models that are in memory."""
         return [name.partition("@")[0] for name in self._models.names()]

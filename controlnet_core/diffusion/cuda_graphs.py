@@ -230,17 +230,20 @@ class Graphs:
         return record.steps[key]
 
     def _record(self, denoiser: Denoiser, model_input: Tensor, time: Tensor, index: int, steps: int) -> _Step:
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
+        if not any(record.steps for record in self._records.values()):
+            # PyTorch takes no pool again whose recordings are all gone: "use_count > 0" fails inside it.
+            self._pool = torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        main, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        side.wait_stream(main)
+        # A recording that breaks off leaves its own stream behind as the current one; leaving this puts the old one back.
         with torch.cuda.stream(side):
             for _ in range(2):  # libraries choose their kernels and take their memory now
                 denoiser.predict(model_input, time, index, steps)
-        torch.cuda.current_stream().wait_stream(side)
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
-        graph = torch.cuda.CUDAGraph()
-        # What other threads do meanwhile is no part of it, and no error.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            output = denoiser.predict(model_input, time, index, steps)
+            # What other threads do meanwhile is no part of it, and no error.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                output = denoiser.predict(model_input, time, index, steps)
+        main.wait_stream(side)
         return _Step(graph, model_input, time, output)
 
 

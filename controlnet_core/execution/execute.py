@@ -53,6 +53,14 @@ def execute(job: Job, engine: Engine, cancelled: Callable[[], bool]) -> Iterator
         doing.result()
 
 
+def is_working(engine: Engine) -> bool:
+    """Whether the engine's device computes at all in this process; an engine that cannot tell (it has no `works`) does.
+
+    After some errors of CUDA nothing does until the process is another one (torch.AcceleratorError): asked when a job failed.
+    """
+    return ENGINE_THREAD.submit(getattr(engine, "works", lambda: True)).result()
+
+
 class _Execution:
     """One job on an engine; tells every event, and one last one whatever happens."""
 

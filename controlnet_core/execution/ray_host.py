@@ -27,7 +27,7 @@ from controlnet_core.domain.options import SentModels
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.execution.devices import PATIENT
 from controlnet_core.execution.edition import edition
-from controlnet_core.execution.execute import ENGINE_THREAD, execute
+from controlnet_core.execution.execute import ENGINE_THREAD, execute, is_working
 from controlnet_core.execution.port import Broken, Ready
 from controlnet_core.execution.worker import build
 from controlnet_core.storage.shelf import Receipt, Shelf, parcel_of
@@ -119,6 +119,8 @@ class Host:
                 on_node = _OnNode(engine, self._place)
                 for event in execute(replace(job, pictures=pictures), on_node, lambda: self._is_cancelled(job)):
                     yield from self._logged()
+                    if event.kind == "failed" and not is_working(engine):
+                        os._exit(1)  # the bridge hears of it as of any death, and the job begins again
                     yield event
             except Cancelled:
                 yield Event(job.id, "cancelled")

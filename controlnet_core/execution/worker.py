@@ -26,7 +26,7 @@ from types import ModuleType
 
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.job import Engine, Event, Job
-from controlnet_core.execution.execute import ENGINE_THREAD, execute
+from controlnet_core.execution.execute import ENGINE_THREAD, execute, is_working
 from controlnet_core.execution.port import Broken, Ready, Said
 from controlnet_core.storage.log_file import LogFile
 
@@ -68,6 +68,10 @@ class Worker:
             self._say(Event(job.id, "cancelled"))
             return
         for event in execute(job, self._engine, lambda: self._is_cancelled(job)):
+            if event.kind == "failed" and not is_working(self._engine):
+                _log.error("the device computes nothing more in this process, so it ends; job %s begins again", job.id)
+                logging.shutdown()
+                os._exit(1)
             self._say(event)
 
     def _is_cancelled(self, job: Job) -> bool:

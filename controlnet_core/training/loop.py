@@ -138,7 +138,7 @@ def train(
     if plan.average:
         average = {name: value.clone().float() for name, value in trained.items()}
     if checkpoint.exists():
-        progress, average = _resume(checkpoint, trained, optimizer, plan)
+        progress, average = _resume(checkpoint, trained, optimizer, plan, accelerator)
     running, optimizer = accelerator.prepare(module, optimizer)
     trained = _trained(module)  # on their way to a GPU parameters take other memory
     average = {name: value.to(accelerator.device) for name, value in average.items()}
@@ -341,6 +341,8 @@ class _Saver:
             "step": progress.step,
             "seconds": progress.seconds,
         }
+        if self.accelerator.scaler is not None:
+            state["scaler"] = self.accelerator.scaler.state_dict()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         size = sum(value.nbytes for value in self.trained.values()) * (4 if self.average else 3)
         try:
@@ -357,7 +359,7 @@ class _Saver:
 
 
 def _resume(
-    path: Path, trained: Mapping[str, Tensor], optimizer: Any, plan: LoopSettings
+    path: Path, trained: Mapping[str, Tensor], optimizer: Any, plan: LoopSettings, accelerator: Accelerator
 ) -> tuple[TrainingProgress, dict[str, Tensor]]:
     state = read(path)
     saved = state["module"]
@@ -375,6 +377,9 @@ def _resume(
             f"{path.name} belongs to a training of another network.",
             "Remove it to begin anew, or give this training another name.",
         ) from error
+    if accelerator.scaler is not None and "scaler" in state:
+        # In float16 the scale of the losses goes on too, or the first steps would overflow again and be skipped.
+        accelerator.scaler.load_state_dict(state["scaler"])
     average: dict[str, Tensor] = {}
     if plan.average:
         average = {name: state["average"].get(name, saved[name]).float() for name in trained}

@@ -30,7 +30,8 @@ from controlnet_core.diffusion.conditioning import Reading, encode_pair
 from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, levels_of, sample
 from controlnet_core.domain import picture
 from controlnet_core.domain.control import ControlType
-from controlnet_core.domain.errors import Cancelled, InputError, RecipeError, StudioError
+from controlnet_core.domain.errors import Cancelled, InputError, OutOfMemory, RecipeError, StudioError
+from controlnet_core.memory import cache
 from controlnet_core.memory.placement import sent
 from controlnet_core.models.catalog import Catalog
 from controlnet_core.models.loading import Base, Hints, lend_vocabularies, load_base, load_control
@@ -44,6 +45,9 @@ from controlnet_core.training.run import HOLDS, Config, Point, Run, State, Statu
 STATUS_GAP_S = 0.5
 SAY_GAP_S = 10.0
 NOTHING_YET = "Stopped before the first step. Start it again when you like."
+_THRIFTIER = (
+    "Make the batch or the pictures smaller, or turn checkpointing on. What is kept goes on from its checkpoint."
+)
 _HALF = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _log = logging.getLogger("studio.training")
 
@@ -88,7 +92,12 @@ def run_training(run: Run, around: Surroundings, accelerator: Accelerator | None
     except StudioError as error:
         teller.tell(state="failed", text=error.message, hint=error.hint)
         raise
-    except Exception:
+    except Exception as error:
+        if cache.is_exhausted(error):
+            full = OutOfMemory("This training needs more memory than its device has.", _THRIFTIER)
+            _log.warning("the training %s ran out of memory", run.name, exc_info=True)
+            teller.tell(state="failed", text=full.message, hint=full.hint)
+            raise full from error
         _log.exception("the training %s failed", run.name)
         teller.tell(state="failed", text="Something went wrong in this training.", hint=f"{run.log} says what.")
         raise

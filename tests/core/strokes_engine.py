@@ -4,7 +4,8 @@ The first byte of a model that it was lent is the grey of a corner.
 A detection finds ink where the photo is dark; the detector's key is then the prompt word.
 
 Prompt words: "slow=0.05" seconds a step, "die" kills its own process at step 3, "die-once=PATH" only while PATH is
-absent, "raise" fails unexpectedly, "memory" runs out of it, "deaf" never asks whether to stop.
+absent, "gone-once=PATH" has the device compute nothing more in this process while PATH is absent, "raise" fails
+unexpectedly, "memory" runs out of it, "deaf" never asks whether to stop.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ class StrokesEngine:
 
     def lend(self, models: Mapping[str, tuple[Lent, Path]]) -> None:
         self.lent = models
+
+    gone = False
+
+    def works(self) -> bool:
+        return not self.gone
 
     def loaded(self) -> list[str]:
         return [self.model]
@@ -78,6 +84,11 @@ class StrokesEngine:
         return random.integers(0, 256, (recipe.height, recipe.width, 3), np.uint8)
 
     def _misbehave(self, words: dict[str, str]) -> None:
+        if "gone-once" in words and not Path(words["gone-once"]).exists():
+            Path(words["gone-once"]).touch()
+            self.gone = True
+        if self.gone:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if "raise" in words:
             raise ZeroDivisionError("secret detail")
         if "memory" in words:

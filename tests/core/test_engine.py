@@ -245,6 +245,20 @@ def test_models_that_were_replaced_are_loaded_again(tmp_path):
     assert np.array_equal(second, run(expected)[0])
 
 
+def test_an_engine_knows_when_its_device_is_gone(small_model, tmp_path, monkeypatch):
+    engine = LocalEngine(Catalog(models_folder(tmp_path / "models", small_model)), CONTROLS, "cpu")
+    assert engine.works()
+
+    def gone(_device):
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    engine.device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "synchronize", gone)
+    assert not engine.works()
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _device: None)
+    assert engine.works()
+
+
 def test_models_of_earlier_runs_go_before_a_run_does_with_less(small_model, tmp_path, monkeypatch):
     folder = models_folder(tmp_path / "models", small_model)
     (folder / "checkpoints" / "other").symlink_to(small_model)

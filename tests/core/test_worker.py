@@ -260,6 +260,15 @@ def test_a_job_that_dies_once_is_done_once(shop: Shop, tmp_path: Path) -> None:
     assert shop.kinds("a").count("done") == 1
 
 
+def test_a_worker_whose_device_is_gone_ends_and_the_job_is_done_by_another(shop: Shop, tmp_path: Path) -> None:
+    """After some errors of CUDA, nothing that a process asks for works any more: every later job would fail in it."""
+    gone = min(shop.ready())
+    shop.put("a", f"gone-once={tmp_path / 'mark'}")
+    assert shop.over("a").state == "done"
+    shop.back(gone)
+    assert shop.made() == 1 and "failed" not in shop.kinds("a")
+
+
 def test_a_worker_killed_while_idle_comes_back(shop: Shop) -> None:
     killed = min(shop.ready())
     os.kill(killed, signal.SIGKILL)

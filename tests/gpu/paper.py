@@ -2,7 +2,8 @@
 
 `recording` stands in for the recorded steps of CUDA. A recording is the list of operations that ran inside it, with the very
 memory that each read and wrote: played again, they read and write there and nowhere else, as a CUDA graph does. So a step that
-reads memory which somebody has exchanged meanwhile goes wrong here as it does on a GPU.
+reads memory which somebody has exchanged meanwhile goes wrong here as it does on a GPU. Two rules of PyTorch hold here, too: a
+pool of memory is no more when all its recordings are gone, and a recording that breaks off leaves its stream the current one.
 
 `Elsewhere` is a device that is not there: its tensors have shapes and no contents, and whatever would be an error or a wait on
 a GPU is noticed, that is tensors of two devices in one operation, numbers read out of tensors, and copies that are waited for.
@@ -11,9 +12,10 @@ a GPU is noticed, that is tensors of two devices in one operation, numbers read 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -38,6 +40,17 @@ class Graph:
             call()
 
 
+_ASK = {
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.item.default,
+    torch.ops.aten.is_nonzero.default,
+    torch.ops.aten.nonzero.default,
+    torch.ops.aten.masked_select.default,
+    torch.ops.aten.equal.default,
+}
+"""What needs a number before it can go on; in inference mode the first is never seen behind the others."""
+
+
 class _Recorder(TorchDispatchMode):
     def __init__(self, graph: Graph) -> None:
         super().__init__()
@@ -45,7 +58,7 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if func in _ASK:
             raise RuntimeError("operation not permitted when stream is capturing")
         output = func(*args, **kwargs)
         # A parameter may get other memory later; a recording keeps to what it was given.
@@ -69,25 +82,70 @@ def _bound(value: Any) -> Any:
     return value.detach() if isinstance(value, Tensor) else value
 
 
+class Stream:
+    """What stands in for `torch.cuda.Stream`; `current` is the one that work goes to."""
+
+    current: Stream
+
+    def wait_stream(self, _other: Stream) -> None:
+        """Everything is done at once here."""
+
+
+Stream.current = Stream()
+
+
 @contextmanager
-def _captured(
-    graph: Graph, pool: object = None, stream: object = None, capture_error_mode: str = "global"
-) -> Iterator[None]:
-    with _Recorder(graph):
+def _on(stream: Stream) -> Iterator[None]:
+    """`torch.cuda.stream`."""
+    before, Stream.current = Stream.current, stream
+    try:
         yield
+    finally:
+        Stream.current = before
+
+
+class Pool:
+    """What `torch.cuda.graph_pool_handle` gives out: memory for as long as one of its recordings lives."""
+
+    def __init__(self) -> None:
+        self._graphs: WeakSet[Graph] = WeakSet()
+        self._begun = False
+
+    def take(self, graph: Graph) -> None:
+        """A recording begins that uses it."""
+        if self._begun and not self._graphs:
+            raise RuntimeError("it->second->use_count > 0 INTERNAL ASSERT FAILED")
+        self._begun = True
+        self._graphs.add(graph)
+
+
+@contextmanager
+def _captured(graph: Graph, pool: Pool | None = None, capture_error_mode: str = "global") -> Iterator[None]:
+    """`torch.cuda.graph`."""
+    if pool is not None:
+        pool.take(graph)
+    before, Stream.current = Stream.current, Stream()
+    try:
+        with _Recorder(graph):
+            yield
+    except torch.OutOfMemoryError:  # an allocation that fails is no part of what is recorded
+        Stream.current = before
+        raise
+    except Exception as error:
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture") from error
+    Stream.current = before
 
 
 @contextmanager
 def recording() -> Iterator[None]:
     """Have steps recorded and played on a processor, by the code that records them on CUDA."""
-    streams = mock.MagicMock(name="a stream")
     stands = {
         "CUDAGraph": Graph,
         "graph": _captured,
-        "graph_pool_handle": object,
-        "Stream": lambda *_given, **_more: streams,
-        "current_stream": lambda *_given: streams,
-        "stream": lambda _stream: nullcontext(),
+        "graph_pool_handle": Pool,
+        "Stream": lambda *_given, **_more: Stream(),
+        "current_stream": lambda *_given: Stream.current,
+        "stream": _on,
     }
     with ExitStack() as stack:
         for name, stand in stands.items():

@@ -188,6 +188,38 @@ def test_running_out_of_memory_while_recording_is_no_reason_to_stop_recording(fo
                 quick.predict(torch.zeros(2, 4, 8, 8), torch.tensor(5))
 
 
+def _quick(graphs, unet, side=8):
+    """A step of a U-Net by recorded steps."""
+    denoiser = Denoiser(unet, conditioning.Conditioning(torch.zeros(1, 77, 768)))
+    with torch.inference_mode(), graphs.quickened(denoiser) as quick:
+        return quick.predict(torch.zeros(1, 4, side, side), torch.tensor(5))
+
+
+def test_another_model_is_recorded_when_the_recordings_of_the_last_one_are_gone(folder, caplog):
+    first, second = (load_base(folder / "checkpoints" / "random").unet for _ in range(2))
+    with paper.recording():
+        graphs = cuda_graphs.Graphs(torch.device("cpu"))
+        for unet in (first, second, first):
+            _quick(graphs, unet)
+            assert [len(record.steps) for record in graphs._records.values()] == [1]
+    assert not caplog.text
+
+
+def test_a_recording_that_breaks_off_leaves_the_work_where_it_was(folder, monkeypatch, caplog):
+    """Something in a step that cannot be recorded: steps run one by one from then on, and on the stream from before."""
+    unet = load_base(folder / "checkpoints" / "random").unet
+    with paper.recording():
+        expected, before = _quick(cuda_graphs.Graphs(torch.device("cpu")), unet), paper.Stream.current
+        plain = unet.forward
+        monkeypatch.setattr(
+            unet, "forward", lambda sample, *given, **more: plain(sample + sample.sum().item(), *given, **more)
+        )
+        graphs = cuda_graphs.Graphs(torch.device("cpu"))
+        assert torch.equal(_quick(graphs, unet), expected)
+        assert "cannot be recorded" in caplog.text
+        assert paper.Stream.current is before and not graphs._records
+
+
 @pytest.mark.parametrize(
     "name", ["ddim", *(name for name in schedulers._SCHEDULERS if name != "ddim"), *schedulers._OWN]
 )

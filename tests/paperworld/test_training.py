@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -68,6 +71,44 @@ def test_resumed_training_takes_the_same_steps(tmp_path: Path) -> None:
     assert whole[-1] < whole[0] / 2, "it learns"
     assert (len(first), len(rest)) == (15, 25)
     assert first + rest == pytest.approx(whole, rel=1e-5)
+    for ours, theirs in zip(resumed.parameters(), straight.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.fixture
+def in_float16() -> Iterator[Callable[[], Accelerator]]:
+    """What accelerate makes of float16 on a GPU, on a processor: autocast and a scale, here one that overflows at first."""
+
+    def made() -> Accelerator:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        accelerator = Accelerator(cpu=True)
+        accelerator.native_amp, accelerator.state._mixed_precision = True, "fp16"
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24)
+        return accelerator
+
+    yield made
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_resumed_in_float16_it_takes_the_same_steps(tmp_path: Path, in_float16: Callable[[], Accelerator]) -> None:
+    """Steps that overflow are skipped until the scale fits; a training that goes on knows which one fits."""
+
+    def parts(*lengths: int) -> tuple[list[float], list[float], Line]:
+        losses, norms = Losses(), list[float]()
+        for steps in lengths:
+            module = Line()
+            train(
+                module, batch_at, constant_rate(steps), tmp_path / f"{len(lengths)}.pt", in_float16(), losses,
+                on_step=lambda step, _average: norms.append(step.norm) or 0.0,
+            )  # fmt: skip
+        return losses.all, norms, module
+
+    whole, norms, straight = parts(60)
+    resumed_losses, resumed_norms, resumed = parts(30, 60)
+    skipped = [not math.isfinite(norm) for norm in norms]
+    assert skipped[0] and not skipped[-1] and whole[-1] < whole[0] / 2
+    assert [not math.isfinite(norm) for norm in resumed_norms] == skipped
+    assert resumed_losses == pytest.approx(whole, rel=1e-3)
     for ours, theirs in zip(resumed.parameters(), straight.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
 

@@ -23,7 +23,7 @@ from controlnet_core.datasets import open_folder
 from controlnet_core.datasets.example_circles import Circles
 from controlnet_core.datasets.layouts import Editable
 from controlnet_core.domain import picture
-from controlnet_core.domain.errors import InputError, NoSpace, StudioError
+from controlnet_core.domain.errors import InputError, NoSpace, OutOfMemory, StudioError
 from controlnet_core.models.catalog import Catalog
 from controlnet_core.training.loop import read
 from controlnet_core.training.run import Config, Run, Status, parse, to_toml
@@ -197,6 +197,23 @@ def test_a_full_disk_stops_it_with_the_last_checkpoint_whole(studio: Studio, tut
     assert run.checkpoint.read_bytes() == before and not list(run.folder.glob("*.part"))
     assert studio.train(config(tutorial, steps=20)).state == "done"
     assert len(losses(run)) == 20
+
+
+def test_a_device_that_is_too_small_is_said_with_what_to_do(
+    studio: Studio, tutorial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from controlnet_core.training.controlnet_loss import ControlNetLoss
+
+    def full(*_given: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(ControlNetLoss, "forward", full)
+    with pytest.raises(OutOfMemory, match="more memory than its device has"):
+        studio.train(config(tutorial))
+    status = studio.run(config(tutorial)).status()
+    assert status.state == "failed" and "batch" in status.hint and "CUDA" not in status.text
 
 
 def test_bad_pairs_are_refused_or_skipped_before_the_first_step(studio: Studio, tutorial: Path) -> None:
