@@ -22,8 +22,7 @@ from controlnet_core.diffusion import cuda_graphs, init_image, reference_only, r
 from controlnet_core.diffusion.conditioning import Conditioning, Reading, encode, encode_pair
 from controlnet_core.diffusion.control_inputs import ControlInput, ControlInputs
 from controlnet_core.diffusion.denoiser import (
-    AdapterControl,
-    Control,
+    AnyControl,
     Denoiser,
     PictureReference,
     Predicts,
@@ -43,7 +42,7 @@ from controlnet_core.memory.placement import Placement, sent
 from controlnet_core.memory.precision import Precision
 from controlnet_core.models import fit
 from controlnet_core.models.catalog import Catalog, Kind, ModelCard, size_of, stamp_of
-from controlnet_core.models.diffusers_setup import CLIPVisionModelWithProjection, T2IAdapter
+from controlnet_core.models.diffusers_setup import CLIPVisionModelWithProjection, ControlNetXSAdapter, T2IAdapter
 from controlnet_core.models.loading import Base, Hints, Network, Vae, lend_vocabularies, load_base, load_network
 from controlnet_core.models.loading.load_extras import load_embedding, load_vae
 from controlnet_core.models.loading.load_ip_adapter import IpAdapter, load_image_encoder, load_ip_adapter
@@ -285,7 +284,7 @@ class LocalEngine:
         recipe = request.recipe
         return (self._stamped(request.card), autoencoder, placement.plan.name, recipe.width, recipe.height)
 
-    def _control(self, one: ControlInput, placement: Placement) -> Control | AdapterControl:
+    def _control(self, one: ControlInput, placement: Placement) -> AnyControl:
         key = ("control", self._stamped(one.card), *one.shown, placement.plan.name)
         return one.control(self._kept.get(key, lambda: one.embedding(self.device)))
 
@@ -428,7 +427,7 @@ class LocalEngine:
             network = _quicken(
                 load_network(self.catalog.locate(card), base.unet.dtype, Hints(pooled=card.pooled)), self.device
             )
-            if not isinstance(network, T2IAdapter):
+            if not isinstance(network, (T2IAdapter, ControlNetXSAdapter)):
                 cuda_graphs.prepared(network)
             return network
 

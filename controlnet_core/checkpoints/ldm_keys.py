@@ -67,6 +67,11 @@ def is_union(tensors: Iterable[str]) -> bool:
     return "task_embedding" in tensors
 
 
+def is_xs(tensors: Iterable[str]) -> bool:
+    """Whether tensors are those of a ControlNet-XS, under the names of diffusers."""
+    return "control_to_base_for_conv_in.weight" in tensors
+
+
 def is_adapter(tensors: Iterable[str]) -> bool:
     """Whether tensors are those of a T2I-Adapter, under the names of diffusers or of its makers."""
     return any(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from controlnet_core.checkpoints import lora_keys
-from controlnet_core.checkpoints.ldm_keys import is_adapter, is_union
+from controlnet_core.checkpoints.ldm_keys import is_adapter, is_union, is_xs
 from controlnet_core.checkpoints.safetensors_header import AGAIN, ORDINARY, read_header, read_shapes, shapes_of, sniff
 from controlnet_core.domain.errors import ModelError, StudioError
 from controlnet_core.families import (
@@ -34,8 +34,9 @@ from controlnet_core.families import (
 Kind = Literal[
     "base", "controlnet", "lora", "embedding", "vae", "detector", "tokenizer", "ip_adapter", "image_encoder",
 ]  # fmt: skip
-Network = Literal["controlnet", "union", "t2i"]
-"""A ControlNet for some condition; one for many, to which the kind is told; a T2I-Adapter, which runs once."""
+Network = Literal["controlnet", "union", "t2i", "xs"]
+"""A ControlNet for some condition; one for many, to which the kind is told; a T2I-Adapter, which runs once; a ControlNet-XS,
+which runs in one with the U-Net."""
 _ENCODERS = {
     ("pooled", 1024): "clip-vit-h", ("hidden", 1280): "clip-vit-h",
     ("pooled", 1280): "clip-vit-bigg", ("hidden", 1664): "clip-vit-bigg",
@@ -46,9 +47,11 @@ _PRECISION = {"F32": "full precision", "F16": "half precision", "BF16": "half pr
 _FOLDER = "Choose the folder that the whole model lies in."
 _WHOLE = "Use a whole ControlNet."
 _LORA = "Use a LoRA."
+_XS = "Use it as diffusers has it: a folder with config.json, whose class is ControlNetXSAdapter."
 _FOREIGN = {
     # What a part of a name says about models of other kinds, none of which runs here; and what to take instead.
     "lllite_": ("a ControlNet-LLLite (a control in the style of a LoRA)", _WHOLE),
+    "enc_zero_convs_out.": ("a ControlNet-XS in its makers' own layout", _XS),
     "lora_controlnet": ("a Control-LoRA (a control in the style of a LoRA)", _WHOLE),
     "joint_blocks.": ("a model of the SD 3 kind", ORDINARY),
     "distilled_guidance_layer.": ("a model of the Chroma kind", ORDINARY),
@@ -91,6 +94,7 @@ _LAYERS_HERE = re.compile(
     r"(?:down|up|input|output)_blocks|mid(?:dle)?_block|lora_te|text_encoder|text_model|lora_unet_(?:conv|time)"
 )
 _CONTROL = "control_model."
+_CARRIERS = ("ControlNetModel", "ControlNetUnionModel", "ControlNetXSAdapter", "T2IAdapter", "UNetControlNetXSModel")
 _HINTS = ("input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight")
 
 
@@ -228,6 +232,8 @@ def _carrier(shapes: Shapes, key: str) -> tuple[Kind, str, str]:
     """As `_kind`, of what carries a condition."""
     if is_adapter(shapes):
         return "controlnet", "a T2I-Adapter", _of_adapter(shapes)
+    if is_xs(shapes):
+        raise ModelError("a ControlNet-XS without its configuration.", _XS)
     if is_union(shapes):
         return "controlnet", f"a ControlNet for {shapes['task_embedding'][0]} kinds of condition", key
     if "difference" in shapes:
@@ -328,7 +334,7 @@ def _folder(path: Path) -> ModelProbe:
     if missing:
         return ModelProbe(False, f"{path.name} has no weights.", "Download it again.")
     name = str(config.get("_class_name") or (config.get("architectures") or [""])[0])
-    if name in ("ControlNetModel", "ControlNetUnionModel", "T2IAdapter"):
+    if name in _CARRIERS:
         return _network(path, config)
     if name.startswith("Autoencoder"):
         return ModelProbe(True, f"An autoencoder (VAE), {name}.", kind="vae")
@@ -341,6 +347,8 @@ def _folder(path: Path) -> ModelProbe:
 
 def _network(path: Path, config: dict[str, Any]) -> ModelProbe:
     """The verdict about a folder of what carries a condition: its tensors tell more than its configuration does."""
+    if config["_class_name"] == "UNetControlNetXSModel":
+        return ModelProbe(False, f"{path.name} is a ControlNet-XS and a U-Net in one, which does not run here.", _XS)
     files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".safetensors")
     shapes = {name: shape for file in files for name, shape in read_shapes(file).items()}
     if config.get("_class_name") == "T2IAdapter":
@@ -348,6 +356,8 @@ def _network(path: Path, config: dict[str, Any]) -> ModelProbe:
         key = _of_adapter({"conv_in.weight": (0, channels * side**2)})
         where = f" for {family(key).title}" if key else ", of no published size"
         return ModelProbe(True, f"A T2I-Adapter{where}.", kind="controlnet", family=key, network="t2i")
+    if config.get("_class_name") == "ControlNetXSAdapter":
+        return replace(_sized(path.name, "controlnet", "A ControlNet-XS", config), network="xs")
     types = shapes["task_embedding"][0] if "task_embedding" in shapes else 0
     what = f"A ControlNet for {types} kinds of condition" if types else "A ControlNet"
     return replace(

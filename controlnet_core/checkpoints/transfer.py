@@ -166,8 +166,9 @@ def add_control(
         entries.append(TensorEntry(name_of(name), tuple(ready.shape), DTYPES[ready.dtype], lambda ready=ready: [ready]))
     if full:
         entries += [_entry(name, given.whole, name, work) for name in _beside_control(given.whole)]
+    told = _TOLD if given.config and given.config.get("addition_embed_type") == "text_time" else ()
     config = given.config and {
-        **{key: given.config[key] for key in _SHARED if key in given.config},
+        **{key: given.config[key] for key in (*_SHARED, *told) if key in given.config},
         "_class_name": "ControlNetModel",
         "conditioning_channels": channels,
         "conditioning_embedding_out_channels": hint_widths(halvings),
@@ -185,7 +186,9 @@ _SHARED = (
     "num_attention_heads", "use_linear_projection", "upcast_attention", "resnet_time_scale_shift",
 )  # fmt: skip
 """What a ControlNet takes over from the configuration of its U-Net, in the words of diffusers."""
-_ENCODER = ("conv_in.", "time_embedding.", "down_blocks.", "mid_block.")
+_TOLD = ("addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
+"""The same, of what SDXL is told beside the text; of other kinds, ControlNets are told nothing here."""
+_ENCODER = ("conv_in.", "time_embedding.", "add_embedding.linear_", "down_blocks.", "mid_block.")
 
 
 class _Change:

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from controlnet_core.diffusion import vae
+from controlnet_core.diffusion import control_xs, vae
 from controlnet_core.diffusion.denoiser import (
     AdapterControl,
+    AnyControl,
     Control,
+    XsControl,
     embed_hint,
     features_of,
     level_scales,
@@ -31,7 +33,7 @@ from controlnet_core.domain.recipe import ControlUnit, Recipe
 from controlnet_core.domain.resize import fit
 from controlnet_core.memory.placement import sent
 from controlnet_core.models.catalog import Catalog, ModelCard
-from controlnet_core.models.diffusers_setup import ControlNetUnionModel, T2IAdapter
+from controlnet_core.models.diffusers_setup import ControlNetUnionModel, ControlNetXSAdapter, T2IAdapter
 from controlnet_core.models.loading import Base, Network
 
 LoadNetwork = Callable[[ModelCard], Network]
@@ -58,7 +60,7 @@ class ControlInput:
             return features_of(self.network, picture)
         return (embed_hint(self.network, picture),)
 
-    def control(self, embedding: tuple[Tensor, ...]) -> Control | AdapterControl:
+    def control(self, embedding: tuple[Tensor, ...]) -> AnyControl:
         """The control as the loop takes it, with what `embedding` gave."""
         unit, network = self.unit, self.network
         if isinstance(network, T2IAdapter):
@@ -73,6 +75,8 @@ class ControlInput:
                 mask=None if self.mask is None else _mask_of(self.mask, features[0]),
             )
         (hint,) = embedding
+        if isinstance(network, ControlNetXSAdapter):
+            return XsControl(network, hint, (unit.weight,), start=unit.start, end=unit.end)
         return Control(
             network=network,
             hint=hint,
@@ -167,6 +171,8 @@ def _fits(network: Network, base: Base) -> bool:
     if isinstance(network, T2IAdapter):
         widths = list(base.unet.config["block_out_channels"])
         return list(network.config["channels"])[: len(widths)] == widths
+    if isinstance(network, ControlNetXSAdapter):
+        return control_xs.fits(network, base.unet)
     same = ("block_out_channels", "layers_per_block", "cross_attention_dim")
     ours, theirs = network.config, base.unet.config
     # A ControlNet sees latents alone, an inpainting U-Net more than that.

@@ -50,10 +50,10 @@ class TextAttention:
     """An attention processor of diffusers that keeps the keys and values of the texts it has seen.
 
     A text is known by its tensor, not by its content: `Denoiser` hands out the same one in every step. References are read
-    beside it, by the layers of their IP-Adapter that belong to the cross attention of this `number`.
+    beside it, by the layers of their IP-Adapter that belong to the cross attention of this `number`; None reads none.
     """
 
-    def __init__(self, number: int = 0) -> None:
+    def __init__(self, number: int | None = None) -> None:
         self._number = number
         self._kept: dict[int, _KeysValues] = {}
 
@@ -74,6 +74,8 @@ class TextAttention:
         query = _headed(attn, attn.to_q(hidden_states))
         mixed = F.scaled_dot_product_attention(query, key, value)
         for shown in ip_hidden_states:
+            if self._number is None:
+                break
             layers = (shown.adapter.to_k[self._number], shown.adapter.to_v[self._number])
             mixed = mixed + shown.weight * F.scaled_dot_product_attention(query, *self._of(attn, shown.tokens, *layers))
         flat = mixed.transpose(1, 2).reshape(len(hidden_states), -1, attn.heads * mixed.shape[-1]).to(key.dtype)
@@ -109,14 +111,14 @@ def text_kept(networks: Iterable[nn.Module], shown: nn.Module | None = None) -> 
 
     `shown` is the one that reads references: all of its cross attentions have to.
     """
-    changed: list[tuple[Any, Any, int]] = []
+    changed: list[tuple[Any, Any, int | None]] = []
     for network in networks:
         if network not in _CROSSED:
             every = [one for one in network.modules() if isinstance(one, Attention)]
             _CROSSED[network] = [ref(one) for one in every if one.is_cross_attention]
         crossed = [one for at in _CROSSED[network] if (one := at()) is not None]
         chosen = ((number, one) for number, one in enumerate(crossed) if network is shown or _plain(one))
-        changed += [(one, one.processor, number) for number, one in chosen]
+        changed += [(one, one.processor, number if network is shown else None) for number, one in chosen]
     keepers: list[TextAttention] = []
     try:
         for module, _, number in changed:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from controlnet_core.diffusion import streams
+from controlnet_core.diffusion import control_xs, streams
 from controlnet_core.diffusion.conditioning import Conditioning, joined
 from controlnet_core.diffusion.reference_only import AttendedReference, Bank
 from controlnet_core.diffusion.schedulers import Noise, Sampler
@@ -32,6 +32,7 @@ from controlnet_core.memory.placement import computes_in
 from controlnet_core.models.diffusers_setup import (
     ControlNetModel,
     ControlNetUnionModel,
+    ControlNetXSAdapter,
     T2IAdapter,
     UNet2DConditionModel,
 )
@@ -141,6 +142,31 @@ class AdapterControl(Acting):
 
 
 @dataclass(frozen=True)
+class XsControl(Acting):
+    """One ControlNet-XS at work, which runs in one with the U-Net: no other control acts beside it.
+
+    `hint` is what `embed_hint` made of the control picture, and `scales` the one number that all it says is scaled by. It takes
+    no mask.
+    """
+
+    network: ControlNetXSAdapter
+    hint: Tensor
+    scales: tuple[float, ...]
+    conditional_only: bool = False
+    start: float = 0.0
+    end: float = 1.0
+    mask: Tensor | None = None
+    task: None = None
+
+    def tensors(self) -> list[Tensor]:
+        """What a step reads of it beside the weights."""
+        return [self.hint]
+
+
+AnyControl = Control | AdapterControl | XsControl
+
+
+@dataclass(frozen=True)
 class PictureReference:
     """A picture that the U-Net reads beside the text, by an IP-Adapter.
 
@@ -189,9 +215,10 @@ def levels_of(network: ControlNet) -> int:
     return len(network.controlnet_down_blocks) + 1
 
 
-def embed_hint(network: ControlNet, picture: Tensor) -> Tensor:
+def embed_hint(network: ControlNet | ControlNetXSAdapter, picture: Tensor) -> Tensor:
     """The condition embedding of a control picture (1, 3, H, W) in [0, 1], RGB: constant over a run."""
-    if network.config["controlnet_conditioning_channel_order"] == "bgr":
+    named = "conditioning_channel_order"
+    if network.config[named if isinstance(network, ControlNetXSAdapter) else f"controlnet_{named}"] == "bgr":
         picture = picture.flip(1)
     return network.controlnet_cond_embedding(picture.to(computes_in(network)))
 
@@ -288,7 +315,7 @@ class Denoiser:
     conditional: Conditioning
     unconditional: Conditioning | None = None
     guidance: float = 1.0
-    controls: Sequence[Control | AdapterControl] = ()
+    controls: Sequence[AnyControl] = ()
     inpaint_latents: Tensor | None = None
     references: Sequence[PictureReference] = ()
     attended: Sequence[AttendedReference] = ()
@@ -341,18 +368,30 @@ class Denoiser:
         sample = both
         if self.inpaint_latents is not None:
             sample = torch.cat([both, self.inpaint_latents.to(both).expand(len(both), -1, -1, -1)], dim=1)
-        with fork.joined_in(self.unet):
-            output = self.unet(
+        # The name is one that attention without references passes over in silence.
+        read = {"cross_attention_kwargs": {"ip_hidden_states": shown} if shown else None, "return_dict": False}
+        beside = next((one for one in acting if isinstance(one, XsControl)), None)
+        if beside is not None:
+            both_networks = control_xs.joined(self.unet, beside.network)
+            output = both_networks(
                 sample,
                 times,
                 **conditioning.unet_kwargs(),
-                down_block_additional_residuals=tuple(summed[:-1]) if summed else None,
-                mid_block_additional_residual=summed[-1] if summed else None,
-                down_intrablock_additional_residuals=adapted or None,
-                # The name is one that attention without references passes over in silence.
-                cross_attention_kwargs={"ip_hidden_states": shown} if shown else None,
-                return_dict=False,
+                **read,
+                controlnet_cond=beside.hint.to(sample),
+                conditioning_scale=beside.scales[0],
             )[0].float()
+        else:
+            with fork.joined_in(self.unet):
+                output = self.unet(
+                    sample,
+                    times,
+                    **conditioning.unet_kwargs(),
+                    **read,
+                    down_block_additional_residuals=tuple(summed[:-1]) if summed else None,
+                    mid_block_additional_residual=summed[-1] if summed else None,
+                    down_intrablock_additional_residuals=adapted or None,
+                )[0].float()
         if not self.guided:
             return output
         free, bound = output.chunk(2)

@@ -38,8 +38,10 @@ from diffusers import (  # noqa: E402
     AutoencoderTiny,
     ControlNetModel,
     ControlNetUnionModel,
+    ControlNetXSAdapter,
     T2IAdapter,
     UNet2DConditionModel,
+    UNetControlNetXSModel,
 )
 from diffusers.models.attention import BasicTransformerBlock  # noqa: E402
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0  # noqa: E402
@@ -89,8 +91,10 @@ __all__ = [
     "CLIPVisionModelWithProjection",
     "ControlNetModel",
     "ControlNetUnionModel",
+    "ControlNetXSAdapter",
     "T2IAdapter",
     "UNet2DConditionModel",
+    "UNetControlNetXSModel",
     "scheduler",
     "take_xformers",
 ]

@@ -47,8 +47,10 @@ def check(recipe: Recipe, catalog: Catalog) -> None:
             raise RecipeError(f"{adapter.title} is not an IP-Adapter.", "Choose one of the installed IP-Adapters.")
         if adapter is not None and (lacking := catalog.lacks(adapter)):
             catalog.locate(lacking)  # says what to do
-    for unit in recipe.controls:
+    units = [unit for unit in recipe.controls if unit.weight > 0]
+    for unit in units:
         _check_union(unit, catalog, base)
+        _check_xs(unit, len(units), catalog, base)
     decoder = _card(catalog, recipe.vae) if recipe.vae else None
     if decoder is not None and decoder.family and base.family and family(decoder.family).latent != known.latent:
         raise _foreign(decoder, base)
@@ -56,7 +58,7 @@ def check(recipe: Recipe, catalog: Catalog) -> None:
 
 def _check_union(unit: ControlUnit, catalog: Catalog, base: ModelCard) -> None:
     """Raise RecipeError for a union ControlNet that does not know the condition: it would have to be told something else."""
-    if not unit.network or not unit.weight:
+    if not unit.network:
         return
     card = _card(catalog, unit.network)
     if card is not None and card.network == "union" and card.types and unit.control not in card.types:
@@ -64,6 +66,24 @@ def _check_union(unit: ControlUnit, catalog: Catalog, base: ModelCard) -> None:
         raise RecipeError(
             f"{card.title} does not read {unit.control}: it knows {', '.join(card.types)}.",
             f"Choose another ControlNet for it{f', as {usual.title}' if usual else ''}.",
+        )
+
+
+def _check_xs(unit: ControlUnit, units: int, catalog: Catalog, base: ModelCard) -> None:
+    """Raise RecipeError for what a ControlNet-XS cannot do: it runs in one with the U-Net, alone and as a whole."""
+    card = _card(catalog, unit.network) if unit.network else catalog.network(unit.control, base.family)
+    if card is None or card.network != "xs":
+        return
+    if units > 1:
+        raise RecipeError(
+            f"{card.title} is a ControlNet-XS, beside which no other control can act.",
+            "Leave the other controls out, or choose a ControlNet of another kind.",
+        )
+    if unit.mode != "balanced" or unit.mask is not None:
+        what = "no mask" if unit.mask is not None else "no other balance than between prompt and control"
+        raise RecipeError(
+            f"{card.title} is a ControlNet-XS, which takes {what}.",
+            "Change that, or choose a ControlNet of another kind.",
         )
 
 

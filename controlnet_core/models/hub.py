@@ -26,7 +26,7 @@ from controlnet_core.models.catalog import SUFFIXES, Kind, ModelCard
 
 TIMEOUT_S = 10.0
 CONFIG_MAX_BYTES = 1 << 20
-CARRIERS = ("ControlNetModel", "ControlNetUnionModel", "T2IAdapter")
+CARRIERS = ("ControlNetModel", "ControlNetUnionModel", "ControlNetXSAdapter", "T2IAdapter")
 """The classes of diffusers that carry a condition."""
 _NAMELESS = ("pytorch_lora_weights", "diffusion_pytorch_model", "pytorch_model", "model")
 """Names of files that say nothing about the model."""

@@ -36,6 +36,7 @@ from controlnet_core.models.diffusers_setup import (
     CLIPTextModelWithProjection,
     ControlNetModel,
     ControlNetUnionModel,
+    ControlNetXSAdapter,
     T2IAdapter,
     UNet2DConditionModel,
 )
@@ -48,7 +49,7 @@ __all__ = [
 ]  # fmt: skip
 
 Vae = AutoencoderKL | AutoencoderTiny | AutoencoderDC
-Network = ControlNetModel | ControlNetUnionModel | T2IAdapter
+Network = ControlNetModel | ControlNetUnionModel | ControlNetXSAdapter | T2IAdapter
 """What carries a condition."""
 M = TypeVar("M", bound=nn.Module)
 _VAES: dict[str, type[Vae]] = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny, AutoencoderDC)}
@@ -141,7 +142,8 @@ def load_network(path: Path, dtype: torch.dtype = torch.float32, hints: Hints | 
             return _build(T2IAdapter, config, tensors, dtype, path.name)
         if ldm_keys.is_union(tensors):
             return _explained(path, lambda: _union(config, tensors, dtype, path.name))
-        return _build(ControlNetModel, config, tensors, dtype, path.name)
+        kind = ControlNetXSAdapter if ldm_keys.is_xs(tensors) else ControlNetModel
+        return _explained(path, lambda: _build(kind, config, tensors, dtype, path.name))
     tensors = read_tensors(path)
     if ldm_keys.is_adapter(tensors):
         named = ldm_keys.adapter(tensors)
