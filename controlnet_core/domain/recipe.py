@@ -30,7 +30,8 @@ Mode = Literal["balanced", "prompt", "control"]
 Resize = Literal["stretch", "crop", "fit"]
 Fill = Literal["original", "noise"]
 ReferenceKind = Literal["ip_adapter", "reference_only"]
-Told = tuple[Annotated[int, Field(ge=0, le=8192)], Annotated[int, Field(ge=0, le=8192)]]
+TOLD_MAX = 8192
+Told = tuple[Annotated[int, Field(ge=0, le=TOLD_MAX)], Annotated[int, Field(ge=0, le=TOLD_MAX)]]
 """Two numbers of pixels that a model is told: width and height, or left and top."""
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Value = bool | int | Number | Annotated[str, Field(max_length=200)]

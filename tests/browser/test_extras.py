@@ -157,11 +157,12 @@ def click(page: Page, name: str) -> None:
 
 
 def test_what_a_picture_is_to_be_like_is_a_layer_of_compose(page: Page, studio: tuple[Server, Path]) -> None:
-    """Refused where the model takes none; added, weighed, left out, removed, brought back, kept, and reopened from its picture."""
+    """Seen as the model can; added, weighed, left out, removed, brought back, kept, and reopened from its picture."""
     server, _ = studio
     open_page(page, server, "compose")
     add_layer(page, "Reference picture")
-    expect(page.get_by_text("Paperworld models take no reference pictures")).to_be_visible()
+    expect(page.get_by_role("slider", name="Style fidelity")).to_be_visible()  # the embedded model has no IP-Adapter
+    click(page, "Remove")
     page.get_by_role("link", name="Models").click()
     use_tiny(page)
     page.get_by_role("link", name="Compose").click()
@@ -184,12 +185,14 @@ def test_what_a_picture_is_to_be_like_is_a_layer_of_compose(page: Page, studio: 
     assert [unit.control for unit in recipe.controls] == ["scribble", "seg"]
 
     add_layer(page, "Reference picture")
+    page.get_by_role("radio", name="Reference-only").click()
+    settled(page)
     click(page, "Segmentation")  # the drawing, from the canvas
     click(page, "Move up")
     click(page, "Leave out Reference 2")
     _, second, _ = made(page, server)
     (drawn,) = second.references
-    assert drawn.picture == second.controls[1].picture
+    assert (drawn.picture, drawn.kind, drawn.adapter) == (second.controls[1].picture, "reference_only", None)
     page.get_by_role("button", name="Remove", exact=True).click()
     page.get_by_role("button", name="Bring the reference back").click()
     expect(page.get_by_role("button", name="Reference 2", exact=True)).to_be_visible()

@@ -463,6 +463,9 @@ def bomb() -> bytes:
         ({"controls": [{"control": "scribble", "document": "0" * 64}]}, "."),
         ({"controls": [{"control": "scribble", "document": "0" * 64}] * 10_000}, "controls"),
         ({"start_from": {"picture": "aGVsbG8=", "strength": 7}}, "."),
+        ({"micro_conditioning": {"crop": [-1, 0]}}, "crop"),
+        ({"micro_conditioning": {"original": [4096, 4096]}}, "told no sizes"),
+        ({"references": [{"picture": "aGVsbG8=", "kind": "magic"}]}, "kind"),
     ],
 )
 def test_what_is_wrong_is_named(client: httpx.Client, wrong: dict[str, Any], words: str) -> None:

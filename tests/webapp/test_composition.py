@@ -19,11 +19,12 @@ from controlnet_core.domain import document as documents
 from controlnet_core.domain.document import MISSING, Person, Point, Raster, Skeleton
 from controlnet_core.domain.errors import InputError, ModelMissing, RecipeError
 from controlnet_core.domain.picture import open_picture
-from controlnet_core.domain.recipe import Found, Lora, Recipe, Source
-from controlnet_core.families import family
+from controlnet_core.domain.recipe import Found, Lora, MicroConditioning, Recipe, Reference, Source
+from controlnet_core.families import Family, family
 from controlnet_core.models.catalog import ModelCard
 from tests.webapp.conftest import WORKSPACE, mask
 from tests.webapp.test_library import CONTROL, safetensors
+from webapp.application import validation
 from webapp.application.choices import (
     Choices,
     InitImageChoice,
@@ -147,7 +148,8 @@ def test_a_page_comes_back_as_it_was_left(quiet: Studio, at: Composition, monkey
     at.choices.loras = {"ink": 0.5}
     at.begin = InitImageChoice("a" * 64, strength=0.4, masked=True)
     at.layers[1].weight = 0.35
-    at.references = [ReferenceChoice("b" * 64, 0.7, shown=False)]
+    at.references = [ReferenceChoice("b" * 64, 0.7, kind="reference_only", shown=False)]
+    at.choices.micro = MicroConditioning(crop=(8, 0))
     state.remove(at, at.layers[0].slot)
     page_state_store.keep(quiet, state.KEY, at)
     assert state.load(quiet) == at
@@ -202,15 +204,41 @@ def test_references_are_layers_that_come_go_and_move(quiet: Studio, at: Composit
     assert len(at.references) == references.REFERENCES_MAX
 
 
-def test_references_of_a_model_that_takes_none_stay_and_are_left_out(quiet: Studio, at: Composition) -> None:
-    with pytest.raises(RecipeError, match="take no reference pictures"):
-        reference_panel.add(quiet, at)
-    assert at.references == []
-    at.references = [ReferenceChoice("a" * 64), ReferenceChoice()]
-    assert made_by(quiet, at).references == ()
-    assert "left out" in references.left_out(quiet, at, base(quiet))
-    at.references = [ReferenceChoice("a" * 64, shown=False), ReferenceChoice()]
+def test_a_reference_is_used_as_the_model_can(quiet: Studio, at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded model has no IP-Adapter: it looks at the picture itself. Where a model cannot at all, that is said."""
+    at.references = [
+        ReferenceChoice("a" * 64, 0.7, style_fidelity=0.2),
+        ReferenceChoice("b" * 64, shown=False),
+        ReferenceChoice(),
+    ]
+    (reference,) = made_by(quiet, at).references
+    assert reference == Reference(kind="reference_only", picture="a" * 64, weight=0.7, style_fidelity=0.2)
     assert references.left_out(quiet, at, base(quiet)) == ""
+    monkeypatch.setattr(quiet.catalog, "family", lambda _card: Family("", "Deaf", supports=frozenset()))
+    assert made_by(quiet, at).references == ()
+    assert references.left_out(quiet, at, base(quiet)) == (
+        "Deaf models take no reference pictures by an IP-Adapter. The reference is left out."
+    )
+    with pytest.raises(RecipeError, match="Deaf models take no reference pictures"):
+        reference_panel.add(quiet, at)
+
+
+def test_what_sdxl_is_told_of_sizes_comes_into_its_recipes_alone(quiet: Studio) -> None:
+    chosen = Choices(micro=MicroConditioning(original=(4096, 2048), crop=(0, 64)))
+    for family_key, told in (("sdxl", chosen.micro), ("sd15", None)):
+        assert chosen.fields(quiet.catalog, card("mine", "base", family_key), "")["micro_conditioning"] == told
+    assert Choices().fields(quiet.catalog, card("mine", "base", "sdxl"), "")["micro_conditioning"] is None
+
+
+@pytest.mark.parametrize(("given", "found"), [("", None), ("4096x2048", (4096, 2048)), (" 0 × 64 ", (0, 64))])
+def test_two_sides_are_read(given: str, found: tuple[int, int] | None) -> None:
+    assert validation.sides(given, 0, 8192) == found
+
+
+@pytest.mark.parametrize("given", ["4096", "a x b", "-1x5", "9000x1", 7])
+def test_two_sides_that_are_none_say_so(given: object) -> None:
+    with pytest.raises(InputError):
+        validation.sides(given, 0, 8192)
 
 
 def made_by(quiet: Studio, at: Composition) -> Recipe:

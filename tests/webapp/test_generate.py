@@ -72,7 +72,8 @@ def test_everything_a_recipe_can_say(files: Path, here: Studio, tmp_path: Path) 
         "--model", "small", "--prompt", "a (red:1.4) calm house", "--negative", "sea", "--added", "", "--control", control,
         "--source", files / "photo.png", "--mask", files / "left.png", "--strength", 0.6, "--blur", 0, "--fill", "noise",
         "--lora", "style:0.5", "--embedding", "calm", "--steps", 4, "--seed", 3, "--variation", "9:0.25", "--eta", 0.5,
-        "--size", "64x64", "-n", 2, "--out", tmp_path,
+        "--size", "64x64", "-n", 2, "--out", tmp_path, "--reference-only", f"{files / 'edges.png'}:0.5:0-0.8",
+        "--style-fidelity", 0.2,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     png = (tmp_path / "small-3-10.png").read_bytes()
@@ -80,6 +81,9 @@ def test_everything_a_recipe_can_say(files: Path, here: Studio, tmp_path: Path) 
     assert recipe is not None
     (unit,), source = recipe.controls, recipe.source
     assert (unit.weight, unit.end, unit.mode, unit.resize, unit.network) == (0.8, 0.7, "prompt", "fit", "control")
+    (reference,) = recipe.references
+    assert (reference.kind, reference.weight, reference.end) == ("reference_only", 0.5, 0.8)
+    assert (reference.adapter, reference.style_fidelity) == (None, 0.2)
     assert source is not None
     assert (source.strength, source.blur_px, source.fill, source.mask) == (0.6, 0, "noise", unit.mask)
     assert [(lora.key, lora.weight) for lora in recipe.loras] == [("style", 0.5)]
@@ -239,6 +243,9 @@ def test_masks_painted_on_a_transparent_layer(ink: int, here: Studio, files: Pat
         (("--embedding", "style"), "style is not a textual inversion"),
         (("--vae", "small"), "is not a VAE"),
         (("--variation", "3"), "is not a variation"),
+        (("--original-size", "large"), "--original-size is not two numbers. Write it like 1024x768."),
+        (("--crop", "0x8"), "models are told no sizes (micro-conditioning)"),
+        (("--reference-only", "nothing.png"), "nothing.png cannot be read"),
         (("--recipe", "photo.png"), "carries no recipe"),
         (("--recipe", "nothing.png"), "cannot be read"),
     ],

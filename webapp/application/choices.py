@@ -12,8 +12,9 @@ from typing import Any
 
 from controlnet_core.domain.control import ControlType, Value
 from controlnet_core.domain.errors import ModelMissing, RecipeError
-from controlnet_core.domain.recipe import Fill, Lora, Mode, Reference, Source
+from controlnet_core.domain.recipe import Fill, Lora, MicroConditioning, Mode, Reference, ReferenceKind, Source
 from controlnet_core.domain.samplers import SPACINGS, Sampler, Spacing
+from controlnet_core.families import Family
 from controlnet_core.models import presets
 from controlnet_core.models.catalog import Catalog, Defaults, Kind, ModelCard
 from controlnet_core.models.presets import Quick
@@ -31,9 +32,9 @@ class Choices:
 
     `size` is the shorter side of the picture in pixels; `seed` -1 draws a new one each time. weight, start, end and mode
     are those of a page's only control, `params` how it is drawn and `network` the ControlNet that carries it, where those are
-    not the usual ones. `loras`
-    are weights by key; `variation` is the share of the way from the noise of the seed to that of `variation_seed`. `quick` is
-    the key of the preset of few steps that was chosen, "" for the model's own way.
+    not the usual ones. `micro` is what SDXL is told of sizes. `loras` are weights by key; `variation` is the share of the way
+    from the noise of the seed to that of `variation_seed`. `quick` is the key of the preset of few steps that was chosen, ""
+    for the model's own way.
     """
 
     size: int = 512
@@ -57,6 +58,7 @@ class Choices:
     variation: float = 0.0
     variation_seed: int = 0
     network: str | None = None
+    micro: MicroConditioning = field(default_factory=MicroConditioning)
     params: dict[str, Value] = field(default_factory=dict[str, Value])
 
     @classmethod
@@ -93,10 +95,16 @@ class Choices:
             ),
             "embeddings": tuple(found[:EMBEDDINGS_MAX]),
             "vae": self.vae if self.vae in vaes else None,
+            "micro_conditioning": self._told(catalog.family(base)),
             "clip_skip": self.clip_skip if "clip_skip" in catalog.family(base).supports else 1,
             "variation_seed": self.variation_seed,
             "variation_strength": self.variation,
         }
+
+    def _told(self, family: Family) -> MicroConditioning | None:
+        """What the model is told of sizes; None for the usual, and for families that are told none."""
+        unusual = self.micro != MicroConditioning()
+        return self.micro if unusual and "micro_conditioning" in family.supports else None
 
 
 @dataclass
@@ -125,7 +133,8 @@ class InitImageChoice:
 class ReferenceChoice:
     """A picture (a blob) that a page's results are to be like; without an `adapter`, the first one for the model looks at it.
 
-    One without a `picture` waits for it; one that is not `shown` stays and is left out.
+    Of a `kind` that the model cannot use here, it is used as the first that it can. One without a `picture` waits for it; one
+    that is not `shown` stays and is left out.
     """
 
     picture: str = ""
@@ -133,6 +142,8 @@ class ReferenceChoice:
     start: float = 0.0
     end: float = 1.0
     adapter: str = ""
+    kind: ReferenceKind = "ip_adapter"
+    style_fidelity: float = 0.5
     shown: bool = True
 
     @property
@@ -140,9 +151,13 @@ class ReferenceChoice:
         """Whether it is meant to change anything."""
         return bool(self.picture) and self.shown
 
-    def reference(self, adapter: str) -> Reference:
-        """The part of a recipe."""
-        return Reference(picture=self.picture, adapter=adapter, weight=self.weight, start=self.start, end=self.end)
+    def reference(self, kinds: Sequence[ReferenceKind], adapters: Sequence[str]) -> Reference:
+        """The part of a recipe; `kinds` are those that the model can use here, at least one, and `adapters` its IP-Adapters."""
+        kind = self.kind if self.kind in kinds else kinds[0]
+        shared = {"picture": self.picture, "weight": self.weight, "start": self.start, "end": self.end}
+        if kind == "reference_only":
+            return Reference(kind=kind, style_fidelity=self.style_fidelity, **shared)
+        return Reference(adapter=self.adapter if self.adapter in adapters else adapters[0], **shared)
 
 
 def fitting(catalog: Catalog, base: ModelCard, kind: Kind) -> list[ModelCard]:
@@ -154,6 +169,12 @@ def fitting(catalog: Catalog, base: ModelCard, kind: Kind) -> list[ModelCard]:
         return []
     cards = (card for card in catalog.cards() if card.kind == kind and card.family in ("", base.family))
     return [card for card in cards if not card.trouble and catalog.installed(card)]
+
+
+def reference_kinds(catalog: Catalog, base: ModelCard) -> list[ReferenceKind]:
+    """How a base model can be shown a picture on this machine, the best way first."""
+    found: list[ReferenceKind] = ["ip_adapter"] if fitting(catalog, base, "ip_adapter") else []
+    return [*found, "reference_only"] if "reference_only" in catalog.family(base).supports else found
 
 
 def adapter_for(catalog: Catalog, base: ModelCard) -> ModelCard:

@@ -176,8 +176,9 @@ class Studio:
         well, whole numbers H,W), a photo to look at, or what `detect` found. `start_from` is a picture to start from, `strength`
         how far to go from it, `mask` white where it is made anew. `fields` are those of a recipe: negative, added_prompt, width,
         height, images, steps, guidance, sampler, spacing, preset, seed (-1 draws one), eta, embeddings, vae, clip_skip,
-        variation_seed, variation_strength; what is left out is what the model's card suggests, and the size is that of the first
-        picture that is given. `on_step(step, steps)` is told of every step. An interrupt stops the job.
+        micro_conditioning, variation_seed, variation_strength; what is left out is what the model's card suggests,
+        and the size is that of the first picture that is given. `on_step(step, steps)` is told of every step. An interrupt
+        stops the job.
 
         Raises StudioError in one sentence.
         """

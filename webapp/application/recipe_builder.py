@@ -37,6 +37,7 @@ from controlnet_core.domain.recipe import (
     Mode,
     Recipe,
     Reference,
+    ReferenceKind,
     Resize,
     Source,
     refusal,
@@ -190,19 +191,30 @@ class RecipeBuilder:
         base: ModelCard,
         image: str,
         *,
+        kind: ReferenceKind = "ip_adapter",
         adapter: str | None = None,
         weight: float = 0.6,
+        style_fidelity: float = 0.5,
         start: float = 0.0,
         end: float = 1.0,
     ) -> Reference:
         """A picture (a blob) that the result is to be like; without an `adapter`, the first one here for the base model.
 
-        Raises ModelMissing where there is none, RecipeError naming the first wrong field.
+        Of the kind "reference_only" it needs none. Raises ModelMissing where there is none that it needs, RecipeError naming
+        the first wrong field.
         """
-        if adapter is None:
+        if adapter is None and kind == "ip_adapter":
             adapter = adapter_for(self._catalog, base).id
         try:
-            return Reference(picture=image, adapter=adapter, weight=weight, start=start, end=end)
+            return Reference(
+                kind=kind,
+                picture=image,
+                adapter=adapter,
+                weight=weight,
+                style_fidelity=style_fidelity,
+                start=start,
+                end=end,
+            )
         except ValidationError as error:
             raise refusal(error) from error
 

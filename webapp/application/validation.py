@@ -50,6 +50,17 @@ def span(value: object, low: float, high: float, name: str = "The range") -> tup
     return min(begin, end), max(begin, end)
 
 
+def sides(value: object, low: int, high: int, name: str = "The size") -> tuple[int, int] | None:
+    """Two whole numbers in [low, high], written as 1024x768, with spaces and with "×" too; None for an empty text."""
+    written = text(value, 40, name).strip().lower().replace("×", "x")
+    if not written:
+        return None
+    match = re.fullmatch(r"(\d{1,6})\s*x\s*(\d{1,6})", written)
+    if match is None:
+        raise InputError(f"{name} is not two numbers.", "Write it like 1024x768.")
+    return whole(int(match[1]), low, high, name), whole(int(match[2]), low, high, name)
+
+
 def whole(value: object, low: int, high: int, name: str = "The value") -> int:
     """A whole number in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, int):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from controlnet_core.domain.control import ControlType
     from controlnet_core.domain.document import Document
     from controlnet_core.domain.job import Step
-    from controlnet_core.domain.recipe import Lora, Recipe, Reference, Source
+    from controlnet_core.domain.recipe import Lora, MicroConditioning, Recipe, Reference, Source
     from controlnet_core.models.catalog import ModelCard
     from webapp.application.recipe_builder import Draft, Finished
 from webapp.application.studio import Studio
@@ -77,6 +77,13 @@ def generate(
         list[str] | None,
         typer.Option(help="PICTURE[:WEIGHT[:START-END]]: a picture that the result is to be like. Up to four times."),
     ] = None,
+    reference_only: Annotated[
+        list[str] | None,
+        typer.Option(help="The same, looked at by the base model itself: no IP-Adapter is needed."),
+    ] = None,
+    style_fidelity: Annotated[
+        float, typer.Option(min=0, max=1, help="How close to the style of a --reference-only.")
+    ] = 0.5,
     ip_adapter: Annotated[
         str, typer.Option(help="What looks at the references; the first one of the model's family by default.")
     ] = "",
@@ -86,6 +93,11 @@ def generate(
     ] = None,
     vae: Annotated[str, typer.Option(help="Another VAE of `studio models list`.")] = "",
     clip_skip: Annotated[int, typer.Option(min=1, max=12, help="2 leaves out the text encoder's last layer.")] = 1,
+    original_size: Annotated[
+        str, typer.Option(help="WIDTHxHEIGHT that SDXL is told the picture had; that of the picture by default.")
+    ] = "",
+    crop: Annotated[str, typer.Option(help="LEFTxTOP in pixels that SDXL is told were cut off; 0x0 by default.")] = "",
+    target_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT that SDXL is told the picture shall have.")] = "",
     variation: Annotated[str, typer.Option(help="SEED:STRENGTH, e.g. 7:0.2 for a picture near that of --seed.")] = "",
     recipe: Annotated[
         Path | None,
@@ -135,11 +147,18 @@ def generate(
             seed=taken.get("seed", seed) if seed == -1 else seed,
             eta=taken.get("eta") if eta is None else eta,
             source=_source(here, source, mask, strength, blur, fill),
-            references=tuple(_reference(here, card, given, ip_adapter) for given in reference or []),
+            references=(
+                *(_reference(here, card, given, adapter=ip_adapter or None) for given in reference or []),
+                *(
+                    _reference(here, card, given, kind="reference_only", style_fidelity=style_fidelity)
+                    for given in reference_only or []
+                ),
+            ),
             loras=tuple(_lora(given) for given in lora or []),
             embeddings=tuple(embedding or []),
             vae=vae or None,
             clip_skip=taken.get("clip_skip", 1) if clip_skip == 1 else clip_skip,
+            micro_conditioning=_micro(original_size, crop, target_size),
             variation_seed=variation_seed,
             variation_strength=variation_strength,
         ), out)  # fmt: skip
@@ -243,13 +262,25 @@ def _source(here: Studio, path: Path | None, mask: Path | None, strength: float,
         raise refusal(error) from error
 
 
-def _reference(here: Studio, base: ModelCard, given: str, adapter: str) -> Reference:
+def _micro(original: str, crop: str, target: str) -> MicroConditioning | None:
+    from controlnet_core.domain.recipe import TOLD_MAX, MicroConditioning
+    from webapp.application import validation
+
+    told = MicroConditioning(
+        original=validation.sides(original, 0, TOLD_MAX, "--original-size"),
+        crop=validation.sides(crop, 0, TOLD_MAX, "--crop") or (0, 0),
+        target=validation.sides(target, 0, TOLD_MAX, "--target-size"),
+    )
+    return None if told == MicroConditioning() else told
+
+
+def _reference(here: Studio, base: ModelCard, given: str, **how: Any) -> Reference:
     match = _REFERENCE.fullmatch(given)
     assert match is not None  # the picture's name may be anything
     return here.builder.reference(
         base,
         _kept(here, Path(match["picture"])),
-        adapter=adapter or None,
+        **how,
         weight=float(match["weight"] or 0.6),
         start=float(match["start"] or 0),
         end=float(match["end"] or 1),

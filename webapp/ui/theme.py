@@ -63,7 +63,7 @@ img.begin.square { width: 100%; aspect-ratio: 1; object-fit: cover; }
 /* A reference as it is, and bright the square of it that an adapter sees. */
 .looked { position: relative; overflow: hidden; margin: 0 auto; border-radius: 8px; }
 .looked img { display: block; width: 100%; }
-.looked i { position: absolute; inset: 0; margin: auto; aspect-ratio: 1; max-width: 100%; max-height: 100%; border-radius: 4px;
+.looked i { position: absolute; inset: 0; margin: auto; max-width: 100%; max-height: 100%; border-radius: 4px;
   box-shadow: 0 0 0 4000px rgba(0, 0, 0, .55); outline: 1px solid rgba(255, 255, 255, .8); outline-offset: -1px; }
 .looked.tall i { width: 100%; }
 .looked.wide i { height: 100%; }

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from controlnet_core.domain import control as controls_of
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.control import Value
 from controlnet_core.domain.errors import InputError
-from controlnet_core.domain.recipe import Fill, Lora, Mode, Recipe, Reference, Resize
+from controlnet_core.domain.recipe import (
+    Fill,
+    Lora,
+    MicroConditioning,
+    Mode,
+    Recipe,
+    Reference,
+    ReferenceKind,
+    Resize,
+    refusal,
+)
 from controlnet_core.domain.samplers import Sampler, Spacing
 from controlnet_core.models.catalog import ModelCard
 from webapp.api import pictures
@@ -51,13 +61,29 @@ class StartRequest(Asked):
 
 
 class ReferenceRequest(Asked):
-    """A picture that the result is to be like, and the IP-Adapter that looks at it; the first one here by default."""
+    """A picture that the result is to be like, and the IP-Adapter that looks at it; the first one here by default.
+
+    Of the kind "reference_only", the base model itself looks at it.
+    """
 
     picture: Picture
+    kind: ReferenceKind = "ip_adapter"
     adapter: str | None = None
     weight: float = 0.6
+    style_fidelity: float = 0.5
     start: float = 0.0
     end: float = 1.0
+
+
+class MicroRequest(Asked):
+    """What SDXL is told of sizes, in pixels: width and height, and how far from the left and the top it was cropped.
+
+    What is left out is the size of the picture that is made.
+    """
+
+    original: tuple[int, int] | None = None
+    crop: tuple[int, int] = (0, 0)
+    target: tuple[int, int] | None = None
 
 
 class LoraRequest(Asked):
@@ -95,6 +121,7 @@ class JobRequest(Asked):
     embeddings: list[str] = Field([], max_length=16)
     vae: str | None = None
     clip_skip: int | None = None
+    micro_conditioning: MicroRequest | None = None
     variation_seed: int | None = None
     variation_strength: float | None = None
 
@@ -115,7 +142,8 @@ def recipe_of(
             fill=start.fill,
             resize=start.resize,
         )
-    plain = asked.model_dump(exclude={"id", "model", "controls", "start_from", "references", "loras", "embeddings"})
+    apart = {"id", "model", "controls", "start_from", "references", "loras", "embeddings", "micro_conditioning"}
+    plain = asked.model_dump(exclude=apart)
     return builder.for_base(
         base,
         [_draft(studio, one, files, owner) for one in asked.controls],
@@ -123,6 +151,7 @@ def recipe_of(
         references=tuple(_reference(studio, builder, base, one, files, owner) for one in asked.references),
         loras=tuple(_lora(one) for one in asked.loras),
         embeddings=tuple(asked.embeddings),
+        micro_conditioning=None if asked.micro_conditioning is None else _told(asked.micro_conditioning),
         **plain,
     )
 
@@ -136,7 +165,23 @@ def _reference(
     owner: str,
 ) -> Reference:
     image = pictures.kept(studio, owner, asked.picture, files)
-    return builder.reference(base, image, adapter=asked.adapter, weight=asked.weight, start=asked.start, end=asked.end)
+    return builder.reference(
+        base,
+        image,
+        kind=asked.kind,
+        adapter=asked.adapter,
+        weight=asked.weight,
+        style_fidelity=asked.style_fidelity,
+        start=asked.start,
+        end=asked.end,
+    )
+
+
+def _told(asked: MicroRequest) -> MicroConditioning:
+    try:
+        return MicroConditioning(original=asked.original, crop=asked.crop, target=asked.target)
+    except ValidationError as error:
+        raise refusal(error, "micro-conditioning") from error
 
 
 def _draft(studio: Studio, asked: ControlRequest, files: Mapping[str, bytes], owner: str) -> Draft:

@@ -182,7 +182,7 @@ def _seen(studio: Studio, at: Composition) -> None:
             "A control does not act where its picture is greyed out.",
         ]
     if any(one.picture for one in at.references):
-        said.append("Of a reference, an IP-Adapter sees a square.")
+        said.append("Of a reference, an IP-Adapter sees a square; reference-only what fills the frame.")
     st.caption(" ".join(said))
 
 

@@ -23,7 +23,7 @@ SIDE_MAX_PX = 640
 
 def add(studio: Studio, at: Composition) -> None:
     """One more reference. Raises RecipeError where the base model takes none."""
-    if why := studio.catalog.family(panels.model_card(studio)).refuses("ip_adapter"):
+    if why := references.refusal(studio, panels.model_card(studio)):
         raise RecipeError(why, "Choose another model under Models.")
     state.add_reference(at)
 
@@ -84,12 +84,14 @@ def picture(studio: Studio, at: Composition, number: int, drawn: Sequence[Drawn]
     scale = SIDE_MAX_PX / max(high, wide)
     size = round(wide * scale), round(high * scale)
     shown = visitor.photo_url(studio, one.picture, size, "stretch")
-    shape = "tall" if high > wide else "wide"
+    alone = references.kind_of(studio, at, number, panels.model_card(studio)) == "reference_only"
+    seen = at.frame if alone else (1, 1)
+    shape = "tall" if high * seen[0] > wide * seen[1] else "wide"
     st.html(
         f'<div class="looked {shape}{"" if one.shown else " faint"}" style="max-width:{size[0]}px">'
-        f'<img alt="Reference {number + 1}" src="{shown}"><i></i></div>'
+        f'<img alt="Reference {number + 1}" src="{shown}"><i style="aspect-ratio:{seen[0]}/{seen[1]}"></i></div>'
     )
-    st.caption("An IP-Adapter looks at the bright square.")
+    st.caption("The model looks at the bright part." if alone else "An IP-Adapter looks at the bright square.")
     box = st.expander("Another picture", key=f"{KEY}.reference.other", on_change="rerun", type="compact")
     if box.open:
         with box:

@@ -17,7 +17,7 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.control import Value, values
 from controlnet_core.domain.document import Raster
 from controlnet_core.domain.errors import InputError
-from controlnet_core.domain.recipe import ControlUnit, Recipe, Source, parse
+from controlnet_core.domain.recipe import ControlUnit, MicroConditioning, Recipe, Source, parse
 from controlnet_core.storage import foreign_settings
 from webapp.application import validation
 from webapp.application.choices import Choices, InitImageChoice, ReferenceChoice, quick
@@ -246,6 +246,7 @@ def _choices(studio: Studio, made: Recipe, missing: list[str]) -> Choices:
         loras={lora.key: lora.weight for lora in made.loras},
         variation=made.variation_strength,
         variation_seed=made.variation_seed,
+        micro=made.micro_conditioning or MicroConditioning(),
         **{name: getattr(made, name) for name in _SHARED},
         **acting,
     )
@@ -255,7 +256,10 @@ def _references(studio: Studio, made: Recipe, missing: list[str]) -> list[Refere
     here = [one for one in made.references if _is_here(studio, one.picture)]
     if len(here) < len(made.references):
         missing.append("a picture that it was to be like")
-    return [ReferenceChoice(one.picture, one.weight, one.start, one.end, one.adapter or "") for one in here]
+    return [
+        ReferenceChoice(one.picture, one.weight, one.start, one.end, one.adapter or "", one.kind, one.style_fidelity)
+        for one in here
+    ]
 
 
 def _start(studio: Studio, source: Source, at: GenerationState, missing: list[str]) -> InitImageChoice | None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import get_args
 
 import streamlit as st
 
-from controlnet_core.domain.recipe import Reference
+from controlnet_core.domain.recipe import Reference, ReferenceKind
 from controlnet_core.models.catalog import ModelCard
 from webapp.application import validation
-from webapp.application.choices import ReferenceChoice, adapter_missing, fitting
+from webapp.application.choices import ReferenceChoice, adapter_missing, fitting, reference_kinds
 from webapp.application.studio import Studio
 from webapp.ui import buttons, visitor
 from webapp.ui.generate import picture_source
@@ -26,12 +27,17 @@ from webapp.ui.session import GenerationState, widget
 REFERENCES_MAX = 4
 SIDE_PX = 224
 GALLERY_MAX = 4
+KINDS: dict[ReferenceKind, str] = {"ip_adapter": "IP-Adapter", "reference_only": "Reference-only"}
+WEIGHTS: dict[ReferenceKind, str] = {
+    "ip_adapter": "How strongly the result becomes like this picture, in what it shows and how. 0 switches it off.",
+    "reference_only": "How much of the model looks at this picture: 1 and more is all of it. 0 switches it off.",
+}
 ABOUT = "A picture that the result is to be like, in what it shows and how: it is shown to the model beside the words."
 
 
 def sections(studio: Studio, at: GenerationState, base: ModelCard, drawn: Sequence[Drawn] = ()) -> tuple[Section, ...]:
     """The part of the settings about reference pictures, for models that take any."""
-    if "ip_adapter" not in studio.catalog.family(base).supports:
+    if refusal(studio, base):
         return ()
     return (Section("References", partial(section, studio, at, base, drawn)),)
 
@@ -56,7 +62,7 @@ def _row(studio: Studio, at: GenerationState, number: int, base: ModelCard) -> N
     left, right = st.columns([1, 2], gap="medium")
     with left:
         faint = "" if at.references[number].shown else " faint"
-        st.html(f'<img class="begin{faint}" alt="Reference {number + 1}" src="{address(studio, at, number)}">')
+        st.html(f'<img class="begin square{faint}" alt="Reference {number + 1}" src="{address(studio, at, number)}">')
         with st.container(horizontal=True, gap="xsmall"):
             deeds(at, number, at.key)
     with right:
@@ -87,7 +93,9 @@ def eye(at: GenerationState, number: int, key: str) -> None:
 
 
 def properties(studio: Studio, at: GenerationState, number: int, base: ModelCard) -> None:
-    """How a reference acts: its weight, its window, and what looks at it. Raises InputError."""
+    """How a reference acts: what looks at it, its weight and its window. Raises InputError."""
+    at.references[number] = _looked_at(studio, at, number, base)
+    kind = kind_of(studio, at, number, base)
     adapters = {card.id: card.title for card in fitting(studio.catalog, base, "ip_adapter")}
     one, key = at.references[number], f"{at.key}.reference.{at.round}.{number}"
     weight = st.slider(
@@ -96,7 +104,7 @@ def properties(studio: Studio, at: GenerationState, number: int, base: ModelCard
         2.0,
         step=0.05,
         key=widget(f"{key}.weight", one.weight),
-        help="How strongly the result becomes like this picture, in what it shows and how. 0 switches it off.",
+        help=WEIGHTS[kind],
     )
     window = st.slider(
         "Acts from, to",
@@ -106,8 +114,18 @@ def properties(studio: Studio, at: GenerationState, number: int, base: ModelCard
         key=widget(f"{key}.window", (one.start, one.end)),
         help="Share of the steps between which it is looked at. Ending early leaves the details to the prompt.",
     )
-    adapter = one.adapter
-    if len(adapters) > 1:
+    adapter, fidelity = one.adapter, one.style_fidelity
+    if kind == "reference_only":
+        given = st.slider(
+            "Style fidelity",
+            0.0,
+            1.0,
+            step=0.05,
+            key=widget(f"{key}.fidelity", one.style_fidelity),
+            help="The more, the closer to the picture's style; the less, the closer to the prompt. Needs guidance above 1.",
+        )
+        fidelity = validation.number(given, 0, 1, "The style fidelity")
+    elif len(adapters) > 1:
         chosen = st.selectbox(
             "IP-Adapter",
             list(adapters),
@@ -123,7 +141,31 @@ def properties(studio: Studio, at: GenerationState, number: int, base: ModelCard
         start=start,
         end=end,
         adapter=adapter,
+        style_fidelity=fidelity,
     )
+
+
+def kind_of(studio: Studio, at: GenerationState, number: int, base: ModelCard) -> ReferenceKind:
+    """As what a reference is used with a base model here: as it was chosen, else as it can be."""
+    kinds, chosen = reference_kinds(studio.catalog, base), at.references[number].kind
+    return chosen if chosen in kinds or not kinds else kinds[0]
+
+
+def _looked_at(studio: Studio, at: GenerationState, number: int, base: ModelCard) -> ReferenceChoice:
+    """The choice of what looks at a reference, where there is one."""
+    kinds, one = reference_kinds(studio.catalog, base), at.references[number]
+    if len(kinds) < 2:
+        return one
+    kind = st.segmented_control(
+        "Seen by",
+        kinds,
+        format_func=KINDS.__getitem__,
+        key=widget(f"{at.key}.reference.{at.round}.{number}.kind", kind_of(studio, at, number, base)),
+        required=True,
+        help="An IP-Adapter takes what the picture shows and how. Reference-only needs no further model: the base model "
+        "itself looks at the picture, which takes its style and more of its details, and about twice the time.",
+    )
+    return replace(one, kind=validation.choice(kind, get_args(ReferenceKind), "What looks at it"))
 
 
 # ---- what happens to them
@@ -176,9 +218,15 @@ def _set(at: GenerationState, references: list[ReferenceChoice]) -> None:
 # ---- what becomes of them
 
 
+def refusal(studio: Studio, base: ModelCard) -> str:
+    """Why a base model takes no reference at all, whatever is here; "" when it takes some."""
+    known = studio.catalog.family(base)
+    return "" if "reference_only" in known.supports else known.refuses("ip_adapter")
+
+
 def unusable(studio: Studio, base: ModelCard) -> str:
     """Why no reference can be looked at for a base model, and what to do; "" where one can."""
-    return "" if fitting(studio.catalog, base, "ip_adapter") else adapter_missing(studio.catalog, base)
+    return "" if reference_kinds(studio.catalog, base) else adapter_missing(studio.catalog, base)
 
 
 def left_out(studio: Studio, at: GenerationState, base: ModelCard) -> str:
@@ -188,9 +236,9 @@ def left_out(studio: Studio, at: GenerationState, base: ModelCard) -> str:
 
 
 def of_recipe(studio: Studio, at: GenerationState, base: ModelCard) -> tuple[Reference, ...]:
-    """The part of a recipe; a model without IP-Adapters here leaves them out."""
-    adapters = [card.id for card in fitting(studio.catalog, base, "ip_adapter")]
-    if not adapters:
+    """The part of a recipe; a model that cannot look at any leaves them out."""
+    kinds = reference_kinds(studio.catalog, base)
+    if not kinds:
         return ()
-    acting = [one for one in at.references if one.acts]
-    return tuple(one.reference(one.adapter if one.adapter in adapters else adapters[0]) for one in acting)
+    adapters = [card.id for card in fitting(studio.catalog, base, "ip_adapter")]
+    return tuple(one.reference(kinds, adapters) for one in at.references if one.acts)

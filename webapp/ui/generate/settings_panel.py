@@ -18,6 +18,7 @@ from controlnet_core.models.catalog import ModelCard
 from webapp.application import validation
 from webapp.application.choices import LORAS_MAX, Choices, Networks, fitting, quick, quick_missing
 from webapp.application.studio import Studio
+from webapp.ui.generate import micro_conditioning
 from webapp.ui.messages import plain, told
 from webapp.ui.session import GenerationState, set_widget, widget, widget_value
 
@@ -273,6 +274,7 @@ def _extras(studio: Studio, at: GenerationState, base: ModelCard) -> None:
     _text_and_decoder(studio, at, base, key)
     _loras(studio, at, base, key)
     _embeddings(studio, at, base)
+    micro_conditioning.section(studio, at, base)
 
 
 def _text_and_decoder(studio: Studio, at: GenerationState, base: ModelCard, key: str) -> None:
