@@ -105,6 +105,7 @@ class LocalEngine:
         self._precision: Precision | None = None
         self._inputs = ControlInputs(catalog, controls)
         self._kept = Kept()
+        self._stamps: dict[str, str] = {}  # by card, of this run
         self._graphs = cuda_graphs.Graphs(self.device)
         if self.device.type == "cuda":
             # TF32 convolutions would move float32 results away from those of other devices.
@@ -123,6 +124,7 @@ class LocalEngine:
         first = memory_plan.chosen(recipe, self.catalog, self.device.type, cache.room(self.device))
         self._models.begin()
         self._kept.begin()
+        self._stamps.clear()
         for plan in cache.plans(self.device, first):
             spared = True
             while spared:
@@ -456,7 +458,9 @@ class LocalEngine:
 
     def _stamped(self, card: ModelCard) -> str:
         """What a model is called in the cache: trained further or replaced under the same name, it is another one."""
-        return f"{card.id}@{stamp_of(self.catalog.locate(card))}{card.prediction or ''}"
+        if card.id not in self._stamps:
+            self._stamps[card.id] = f"{card.id}@{stamp_of(self.catalog.locate(card))}{card.prediction or ''}"
+        return self._stamps[card.id]
 
     def _dtype(self, path: Path, plan: cache.MemoryPlan) -> torch.dtype:
         return getattr(torch, memory_plan.computes_in(plan, self.device.type, size_of(path)))

@@ -13,8 +13,7 @@ import os
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
@@ -489,13 +488,18 @@ def size_of(path: Path) -> int:
 
 def stamp_of(path: Path) -> tuple[int, int]:
     """Bytes of a model, and when the newest of its files was written: with either, it is another model."""
-    files = [path] if path.is_file() else (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    size = newest = 0
-    for file in files:
-        with suppress(FileNotFoundError):  # a link to nowhere
-            found = Path(file).stat()
-            size, newest = size + found.st_size, max(newest, found.st_mtime_ns)
-    return size, newest
+    stats = list(_stats(path)) if path.is_dir() else [path.stat()]
+    return sum(one.st_size for one in stats), max((one.st_mtime_ns for one in stats), default=0)
+
+
+def _stats(folder: Path | os.DirEntry[str]) -> Iterator[os.stat_result]:
+    """Of all files below a folder; asked for every picture, so without a `Path` for each."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _stats(entry)
+            elif entry.is_file():  # no link to nowhere
+                yield entry.stat()
 
 
 def _models_below(folder: Path, depth: int) -> list[Path]:
