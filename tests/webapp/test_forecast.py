@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from controlnet_core.domain.recipe import Reference
 from controlnet_core.execution.dispatcher import Status
 from controlnet_core.memory import plan
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp.application.choices import Choices, InitImageChoice
+from webapp.application.choices import Choices, InitImageChoice, ReferenceChoice
 from webapp.application.recipe_builder import Draft
 from webapp.application.studio import Studio
 from webapp.ui.generate import estimate
@@ -43,6 +44,15 @@ def test_times_come_from_runs_of_the_same_shape(studio: Studio) -> None:
     at = wish(steps=40, images=12)
     at.begin = InitImageChoice("a" * 64, strength=0.5)
     assert estimate.sentence(studio, at, base, SIZE, controls).endswith(f"{estimate.duration(6 * took)}.")
+    looking = wish(
+        steps=40, images=1
+    )  # the model looks at the picture itself: a third run beside the two of the guidance
+    looking.references = [ReferenceChoice("a" * 64), ReferenceChoice("b" * 64, shown=False)]
+    assert estimate.sentence(studio, looking, base, SIZE, controls).endswith(f"{estimate.duration(1.5 * took)}.")
+    assert (
+        estimate.passes(recipe.model_copy(update={"references": (Reference(kind="reference_only", picture="a" * 64),)}))
+        == 120
+    )
     assert estimate.sentence(studio, wish(), base, SIZE, [*controls, ("pose", None)]) == "64 × 64 px."
 
 

@@ -16,13 +16,14 @@ from functools import lru_cache
 import psutil
 
 from controlnet_core.domain.errors import StudioError
-from controlnet_core.domain.recipe import ControlUnit, Recipe, parse
+from controlnet_core.domain.recipe import ControlUnit, Recipe, Reference, parse
 from controlnet_core.domain.samplers import looks
 from controlnet_core.execution.queue import QueueEntry
 from controlnet_core.memory import plan
 from controlnet_core.models.catalog import ModelCard
 from webapp.application.choices import Choices
 from webapp.application.studio import Studio
+from webapp.ui.generate import references
 from webapp.ui.session import GenerationState
 
 LOOK_BACK = 24
@@ -43,6 +44,7 @@ def sentence(
     share = at.begin.strength if at.begin else 1.0
     asked = looks(chosen.sampler, max(1, round(chosen.steps * share)))
     work = chosen.images * asked * (1 if chosen.guidance == 1 else 2)
+    work += asked * _looked_at(references.of_recipe(studio, at, base))
     each = _seconds_each(studio, base.id, size, len(networks))
     parts = [f"{size[0]} × {size[1]} px"]
     parts += [f"{chosen.images} pictures"] if chosen.images > 1 else []
@@ -71,9 +73,13 @@ def latest_picture_s(studio: Studio, model: str) -> float | None:
 def passes(recipe: Recipe) -> int:
     """How often the network runs for a recipe, in single pictures."""
     share = recipe.source.strength if recipe.source else 1.0
-    return (
-        recipe.images * looks(recipe.sampler, max(1, round(recipe.steps * share))) * (1 if recipe.guidance == 1 else 2)
-    )
+    asked = looks(recipe.sampler, max(1, round(recipe.steps * share)))
+    return asked * (recipe.images * (1 if recipe.guidance == 1 else 2) + _looked_at(recipe.references))
+
+
+def _looked_at(shown: Sequence[Reference]) -> int:
+    """How often the network runs in a step for the references that it looks at by itself, however many pictures are made."""
+    return sum(one.kind == "reference_only" and one.weight > 0 for one in shown)
 
 
 # ---- time

@@ -215,7 +215,11 @@ def _basics(studio: Studio, at: GenerationState, base: ModelCard, sizes: tuple[i
             key=widget(f"{key}.seed", chosen.seed),
             help="-1 takes a new one each time. The same seed gives the same picture.",
         )
-    negative = st.text_area("Negative prompt", height=68, key=widget(f"{key}.negative", chosen.negative))
+    negative = st.text_area(
+        "Negative prompt" if guidance != 1 else "Negative prompt (ignored at a guidance scale of 1)",
+        height=68,
+        key=widget(f"{key}.negative", chosen.negative),
+    )
     at.choices = replace(
         chosen,
         size=validation.choice(size, sizes, "The size"),
