@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotator import seg
-from annotator.formats import openpose_json
+from annotator.formats import openpose_json, skeleton_picture
 from controlnet_core.domain.control import ControlType, Rgb
-from controlnet_core.domain.document import Document, Raster
+from controlnet_core.domain.document import Document, Raster, Skeleton
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.picture import Layers, open_layers
 
@@ -30,12 +30,12 @@ NUMBERS = ("auto", "0", "1")
 
 _COLOURLESS = 24
 _PAPER_SHARE = 0.5
-_SKELETON_PAPER_SHARE = 0.6
+_SKELETON_PAPER, _SKELETON_PAPER_SHARE = 16, 0.6
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a file was taken for: a `document`, or where the condition's own cannot be had of it, the finished `picture`."""
+    """What a file was taken for: a `document`, the finished `picture` where it says more than that, or both."""
 
     sentence: str
     document: Document | None = None
@@ -52,18 +52,14 @@ def read(
     """
     if control.document == "skeleton" and is_json(data):
         skeleton, lost = openpose_json.read_with_losses(data)
-        count = len(skeleton.people)
-        people = "1 person" if count == 1 else f"{count} people"
-        return Reading(" ".join([f"Taken as a pose file of {people}.", *lost]), skeleton)
+        return Reading(" ".join([f"Taken as a pose file of {_people(skeleton)}.", *lost]), skeleton)
     layers = open_layers(data)
     if control.document == "mask":
         return _lines(layers, polarity, sure)
     if control.document == "classes":
         return _classes(layers, numbers, sure)
     if control.document == "skeleton":
-        if sure or _share(layers.rgb.max(axis=2) <= 16) >= _SKELETON_PAPER_SHARE:
-            return Reading("Taken as a finished skeleton picture.", picture=layers.rgb)
-        return None
+        return _skeleton(layers, sure)
     return Reading("Taken as a finished map.", Raster("rgb", layers.rgb)) if sure else None
 
 
@@ -124,6 +120,34 @@ def _looks_drawn(layers: Layers) -> bool:
     if _share(high - low <= _COLOURLESS) < 0.99:
         return False
     return max(_share(high <= _COLOURLESS), _share(low >= 255 - _COLOURLESS)) >= _PAPER_SHARE
+
+
+def _skeleton(layers: Layers, sure: bool) -> Reading | None:
+    rgb = layers.rgb
+    if layers.alpha is not None and _is_ground(layers):
+        rgb = (layers.colour.astype(np.uint16) * layers.alpha[..., None] // 255).astype(np.uint8)
+    high = rgb.max(axis=2)
+    if _share(high <= _SKELETON_PAPER) < _SKELETON_PAPER_SHARE:
+        return (
+            Reading("Taken as a finished skeleton picture, though it looks like a photo.", picture=rgb)
+            if sure
+            else None
+        )
+    found = skeleton_picture.read(rgb)
+    if found is not None:
+        parts = " and ".join(name for name, there in (("hands", found.hands), ("faces", found.faces)) if there)
+        lost = f" Its {parts} are no joints that can be moved." if parts else ""
+        people = _people(found.skeleton)
+        return Reading(f"Taken as a finished skeleton picture of {people}.{lost}", found.skeleton, rgb)
+    lit = rgb[high > 48].astype(np.int16)
+    if sure or (len(lit) and float((np.ptp(lit, axis=1) > 60).mean()) > 0.8):  # strong colours, no person at night
+        return Reading("Taken as a finished skeleton picture. Its joints were not recognised.", picture=rgb)
+    return None
+
+
+def _people(skeleton: Skeleton) -> str:
+    count = len(skeleton.people)
+    return "1 person" if count == 1 else f"{count} people"
 
 
 def _classes(layers: Layers, numbers: Numbers, sure: bool) -> Reading:

@@ -128,26 +128,52 @@ def test_masks_that_people_brought() -> None:
     assert (white == black).all() and 0.01 < (white > 0).mean() < 0.99
 
 
+BODY = [
+    (128, 40), (128, 72), (106, 76), (96, 110), (92, 140), (150, 76), (160, 110), (164, 140), (116, 140), (112, 180),
+    (110, 220), (140, 140), (144, 180), (146, 220), (118, 30), (138, 30), (106, 36), (150, 36),
+]  # fmt: skip
+
+
 def skeleton_picture() -> np.ndarray:
-    frame = {"people": [{"pose_keypoints_2d": [n for i in range(18) for n in (20 + 5 * i, 15 + 5 * (i % 7), 1)]}],
-             "canvas_width": 128, "canvas_height": 128}  # fmt: skip
+    frame = {
+        "people": [{"pose_keypoints_2d": [n for x, y in BODY for n in (x, y, 1)]}],
+        "canvas_width": 256,
+        "canvas_height": 256,
+    }
     kind = annotator.control("pose")
     reading = read(kind, json.dumps(frame).encode())
     assert reading is not None and isinstance(reading.document, Skeleton) and "1 person" in reading.sentence
     return kind.render(reading.document, {})
 
 
-def test_a_skeleton_picture_is_the_control_picture_and_json_is_a_pose() -> None:
+def test_a_skeleton_picture_is_the_control_picture_and_its_pose_as_json_is() -> None:
+    kind = annotator.control("pose")
     drawn = skeleton_picture()
-    reading = read(annotator.control("pose"), saved(drawn))
+    reading = read(kind, saved(drawn))
     assert reading is not None and reading.picture is not None and (reading.picture == drawn).all()
-    assert read(annotator.control("pose"), saved(PHOTO)) is None
+    assert isinstance(reading.document, Skeleton) and len(reading.document.people) == 1
+    assert "of 1 person" in reading.sentence
+    clear = read(kind, saved(np.dstack([drawn, np.where(drawn.any(axis=2), 255, 0).astype(np.uint8)])))
+    assert clear is not None and isinstance(clear.document, Skeleton)  # on a transparent ground
+
+
+def test_a_photo_given_as_a_skeleton_picture_is_said_to_be_one() -> None:
+    kind = annotator.control("pose")
+    assert read(kind, saved(PHOTO)) is None
+    reading = read(kind, saved(PHOTO), sure=True)
+    assert reading is not None and reading.document is None and "looks like a photo" in reading.sentence
+    night = np.zeros((64, 64, 3), np.uint8)
+    night[20:30, 20:40] = (90, 84, 80)
+    assert read(kind, saved(night)) is None
 
 
 def test_poses_that_people_brought() -> None:
     kind = annotator.control("pose")
     picture = read(kind, case("pose_skeleton.png"))
-    assert picture is not None and picture.picture is not None and "skeleton" in picture.sentence
+    assert picture is not None and picture.picture is not None and isinstance(picture.document, Skeleton)
+    body = picture.document.people[0].body
+    assert len(picture.document.people) == 1 and sum(point.confidence > 0 for point in body) >= 14
+    assert abs(body[4].x - 170) < 3 and abs(body[4].y - 390) < 3 and "hands and faces" in picture.sentence
     lossy = read(kind, case("pose_face69.json"))
     assert lossy is not None and "face of person 1 was left out" in lossy.sentence
 
@@ -211,7 +237,7 @@ def test_noise_of_a_jpeg_makes_no_classes_and_a_photo_is_said_to_be_one() -> Non
 def test_every_condition_takes_a_map_that_is_said_to_be_one() -> None:
     for kind in annotator.controls().values():
         reading = finished.read(kind, saved(skeleton_picture()), sure=True)
-        assert reading is not None and (reading.document is None) != (reading.picture is None)
+        assert reading is not None and (reading.document is not None or reading.picture is not None)
 
 
 @pytest.mark.parametrize("drawing", [*DRAWINGS, "a sky over the border, on nothing", "a cut-out photo"])

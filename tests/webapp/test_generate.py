@@ -14,6 +14,7 @@ from annotator.seg import palette
 from controlnet_core.domain.picture import open_picture, to_png
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.storage.gallery import recipe_of
+from tests.annotator.test_skeleton_picture import STANDING
 from tests.core.small import save_small_model
 from webapp import cli, root
 from webapp.application.settings import Settings
@@ -191,11 +192,11 @@ def test_a_finished_map_is_not_detected_again_and_ink_is_ink(here: Studio, tmp_p
 
 
 def test_poses_as_json_and_as_pictures(here: Studio, tmp_path: Path) -> None:
-    body = [n for i in range(18) for n in (8 + 3 * i, 8 + 3 * (i % 7), 1)]
+    body = [n for x, y in STANDING for n in (128 + x, 200 + y, 1)]
     pose = {
         "people": [{"pose_keypoints_2d": body, "face_keypoints_2d": [1] * 207}],
-        "canvas_width": 64,
-        "canvas_height": 64,
+        "canvas_width": 256,
+        "canvas_height": 384,
     }
     (tmp_path / "pose.json").write_text(json.dumps(pose))
     recipe, said = made(here, tmp_path, f"pose={tmp_path / 'pose.json'}")
@@ -204,6 +205,7 @@ def test_poses_as_json_and_as_pictures(here: Studio, tmp_path: Path) -> None:
     (tmp_path / "pose.png").write_bytes(drawn)
     again, said = made(here, tmp_path, f"pose={tmp_path / 'pose.png'}")
     assert "skeleton picture" in said and again.controls[0].picture == recipe.controls[0].picture
+    assert "1 person" in said and again.controls[0].document is not None
 
 
 def test_class_numbers_and_a_photo_for_a_map(here: Studio, files: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 
 from controlnet_core.domain.document import Raster, Skeleton, decode, encode
 from controlnet_core.domain.picture import open_picture, to_png
+from tests.annotator.test_skeleton_picture import STANDING
 from tests.webapp.conftest import WORKSPACE, mask
 from webapp.application import examples
 from webapp.application.studio import Studio
@@ -25,6 +26,7 @@ from webapp.routes import table
 
 DARK = np.full((64, 96, 3), 230, np.uint8)
 DARK[16:48, 24:72] = 20
+LIME = np.array([120, 210, 10], np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -151,17 +153,25 @@ def test_a_photo_on_its_page_is_still_a_photo(client: TestClient, studio: Studio
     assert "said" not in client.post(f"/studio/photos/{token}", content=to_png(night)).json()
 
 
-def test_poses_come_as_json_and_a_skeleton_picture_is_said_to_be_one(client: TestClient, studio: Studio) -> None:
+def test_poses_come_as_json_and_as_skeleton_pictures(client: TestClient, studio: Studio) -> None:
     token = studio.documents.open(f"{time.monotonic_ns():032x}", "tab", "pose", encode(Skeleton(width=64, height=64)))
     studio.documents.view(token, "pose", {})
-    body = [value for k in range(18) for value in (80 + 16 * k, 90 + 12 * k, 1)]
+    body = [value for x, y in STANDING for value in (256 + x, 240 + y, 1)]
     people = {"people": [{"pose_keypoints_2d": body}], "canvas_width": 512, "canvas_height": 512}
     told = client.post(f"/studio/photos/{token}", content=json.dumps(people)).json()
     assert (told["photo"], told["said"]) == ("", "Taken as a pose file of 1 person.")
     skeleton = studio.documents.latest(token)[1]
     assert isinstance(skeleton, Skeleton) and len(skeleton.people) == 1
-    refused = client.post(f"/studio/photos/{token}", content=to_png(studio.render("pose", skeleton)))
-    assert refused.status_code == 400 and "finished skeleton picture" in refused.json()["error"]
+    rendered = studio.render("pose", skeleton)
+    given = client.post(f"/studio/photos/{token}", content=to_png(rendered)).json()
+    assert "skeleton picture of 1 person" in given["said"] and (given["width"], given["height"]) == (512, 512)
+    read = studio.documents.latest(token)[1]
+    assert isinstance(read, Skeleton) and len(read.people) == 1
+    apart = [abs(a.x - b.x) + abs(a.y - b.y) for a, b in zip(read.people[0].body, skeleton.people[0].body, strict=True)]
+    assert max(apart) < 4
+    lime = np.where(rendered.any(axis=2, keepdims=True), LIME, np.uint8(0))
+    refused = client.post(f"/studio/photos/{token}", content=to_png(lime))
+    assert refused.status_code == 400 and "colours" in refused.json()["error"]
     broken = client.post(f"/studio/photos/{token}", content=b'{"people": 7}')
     assert broken.status_code == 400 and broken.json()["error"].endswith(".")
     assert len(studio.documents.latest(token)[1].people) == 1  # pyright: ignore[reportAttributeAccessIssue]

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 import annotator
 from annotator import finished
 from annotator.detection import canvas_size
 from controlnet_core.domain import document as documents
-from controlnet_core.domain.control import ControlType, Rgb
+from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.document import Document
 from controlnet_core.domain.errors import InputError
 from controlnet_core.execution.confined import Confined, Header, Limits, Parts
@@ -56,18 +54,10 @@ def read_here(header: Header, parts: list[bytes]) -> tuple[Header, Parts]:
     if reading is None:
         return {}, []
     if reading.document is None:
-        if reading.picture is None or not _is_skeleton(reading.picture):
-            return {}, []
         raise InputError(
-            "This is a finished skeleton picture: its joints cannot be moved.",
+            "This is a skeleton picture in colours that are not OpenPose's: its joints cannot be moved.",
             "Open the pose's JSON file, or a photo. The command line and the API take such a picture as it is.",
         )
     document = reading.document
     size = canvas_size(document.height, document.width, min(document.height, document.width))
     return {"sentence": reading.sentence}, [documents.encode(placed(document, *size, "stretch"))]
-
-
-def _is_skeleton(rgb: Rgb) -> bool:
-    """Whether a mostly black picture holds limbs in their strong colours, and not a person at night."""
-    lit = rgb[rgb.max(axis=2) > 48].astype(np.int16)
-    return bool(len(lit)) and float((np.ptp(lit, axis=1) > 60).mean()) > 0.8

@@ -52,9 +52,13 @@ from webapp.application.photos import SHORTER_PX, Photos
 
 @dataclass(frozen=True)
 class Finished:
-    """A control picture as the network is to see it, uint8 RGB: nothing is detected and nothing drawn anew."""
+    """A control picture as the network is to see it, uint8 RGB: nothing is detected and nothing drawn anew.
+
+    `document` is what was read in it, where an editor is to open it.
+    """
 
     picture: Rgb
+    document: Document | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ class RecipeBuilder:
         values = controls_of.values(control.params, draft.values)
         document, found = None, draft.found
         if isinstance(draft.given, Finished):
-            shown = draft.given.picture
+            shown, document = draft.given.picture, draft.given.document
         else:
             document = draft.given
             if isinstance(document, Photo):
@@ -253,9 +257,9 @@ def finished_map(
     if reading is None:
         return None
     document = reading.document
-    if document is None:
-        assert reading.picture is not None
-        return Finished(reading.picture), reading.sentence
+    if reading.picture is not None:
+        return Finished(reading.picture, document), reading.sentence
+    assert document is not None
     if isinstance(document, Raster):
         width, height = detecting.photo_size(document.height, document.width)
         document = detecting.resized(document, width, height, control.nearest)
