@@ -93,6 +93,8 @@ _ADAPTED = {
 _LAYERS_HERE = re.compile(
     r"(?:down|up|input|output)_blocks|mid(?:dle)?_block|lora_te|text_encoder|text_model|lora_unet_(?:conv|time)"
 )
+_PREDICTS: dict[str, Literal["epsilon", "v_prediction"]] = {"epsilon": "epsilon", "v": "v_prediction"}
+"""The model specification's words for what a network predicts."""
 _CONTROL = "control_model."
 _CARRIERS = ("ControlNetModel", "ControlNetUnionModel", "ControlNetXSAdapter", "T2IAdapter", "UNetControlNetXSModel")
 _HINTS = ("input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight")
@@ -117,6 +119,8 @@ class ModelProbe:
     """Whether there is a ControlNet in it, alone or beside a base model."""
     called: str = ""
     """The title that a file's metadata gives it."""
+    prediction: Literal["", "epsilon", "v_prediction"] = ""
+    """What a base model predicts by its file's metadata."""
 
 
 def check(path: Path) -> ModelProbe:
@@ -143,7 +147,9 @@ def _told(found: ModelProbe, metadata: object) -> ModelProbe:
     """A verdict with what whoever saved the file says of it, in the model specification's words or kohya's trainer's."""
     given = cast("dict[str, object]", metadata) if isinstance(metadata, dict) else {}
     texts = {name: text[:200] for name, text in given.items() if isinstance(text, str) and text}
-    found = replace(found, called=texts.get("modelspec.title", texts.get("ss_output_name", "")))
+    predicts = _PREDICTS.get(texts.get("modelspec.prediction_type", "") if found.kind == "base" else "", "")
+    called = texts.get("modelspec.title", texts.get("ss_output_name", ""))
+    found = replace(found, called=called, prediction=predicts)
     base = texts.get("modelspec.architecture", texts.get("ss_base_model_version", ""))
     if found.kind not in ("lora", "embedding") or found.family or not (key := named(base)):
         return found

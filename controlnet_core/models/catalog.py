@@ -51,6 +51,7 @@ _UNION: tuple[tuple[str, ...], ...] = (
 """The conditions by the number under which the published union ControlNets know them, as their README says: xinsir's union has
 the first six, its ProMax all eight."""
 _UNION_TYPES = (6, 8)
+_V_PREDICTION = re.compile(r"(?<![a-z])v[-_ ]?pred", re.IGNORECASE)
 _KEY = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 """What a U-Net says of a noisy latent: its noise, its velocity v = alpha noise - sigma clean, or the clean latent."""
@@ -401,6 +402,20 @@ class Catalog:
         ]
 
 
+def _predicts(path: Path, told: object, found: ModelProbe) -> Prediction | None:
+    """What a base model predicts, where somebody says so: whoever owns it, its metadata, or its name, as in model-vpred.
+
+    The mark in the file itself is left out by many who change such a model; without any of these it draws nothing but noise.
+    """
+    if path.is_dir():
+        return None
+    known: tuple[Prediction, ...] = get_args(Prediction)
+    for one in known:
+        if one == told:
+            return one
+    return found.prediction or ("v_prediction" if _V_PREDICTION.search(path.stem) else None)
+
+
 def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
     about, found = _about(path), _verdict(path)
     if found.kind not in (None, "detector") and not (kind == "controlnet" and found.control):
@@ -425,7 +440,7 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
         licence=about.get("licence") or "your own file",
         note=about.get("note", ""),
         words=about.get("words", ""),
-        prediction=next((one for one in get_args(Prediction) if one == about.get("prediction")), None),
+        prediction=_predicts(path, about.get("prediction"), found) if kind == "base" else None,
         controls=(about.get("controls") or tuple(types) or (twin.controls if twin else _said(name)))
         if kind == "controlnet"
         else (),

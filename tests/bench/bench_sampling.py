@@ -1,13 +1,13 @@
 """What a picture costs a CPU beside diffusers' own pipeline, on networks of SD 1.5's shape, and where the gain comes from.
 
-    python tests/bench/bench_sampling.py [--real] [--steps N] [--rounds N] [--side PX]
+    python tests/bench/bench_sampling.py [--real] [--xl] [--brief] [--steps N] [--rounds N] [--side PX]
 
 Everything runs in one process on one thread and takes turns; what counts is processor time, which other programs disturb
-less than they do the clock. The widths are a fifth of the real ones unless --real asks for those (8 GB of memory, minutes a
-picture). First both draw the same picture, and the largest difference is told; then what bfloat16 costs and changes, which
-is off by default; then each lever is taken away alone: what a picture costs without it, over what it costs with all of
-them. Winograd's convolutions need channels and pixels: at a fifth of the widths hardly any layer has enough. One JSON line
-a row.
+less than they do the clock. Nothing is kept from one picture to the next. The widths are a fifth of the real ones unless
+--real asks for those (8 GB of memory, minutes a picture); --xl takes networks of SDXL's shape. First both draw the same
+picture, and the largest difference is told; that is all with --brief. Then what bfloat16 costs and changes, which is off by
+default; then each lever is taken away alone: what a picture costs without it, over what it costs with all of them.
+Winograd's convolutions need channels and pixels: at a fifth of the widths hardly any layer has enough. One JSON line a row.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -29,15 +30,18 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from controlnet_core.memory.kept import Kept  # noqa: E402
 from tests.gpu import fast  # noqa: E402
 from tests.gpu.card import StandIn  # noqa: E402
 from tests.gpu.fast import Row  # noqa: E402
-from tests.gpu.models import SCALES, Scale, save  # noqa: E402
+from tests.gpu.models import SCALES, Scale, save, save_xl  # noqa: E402
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", action="store_true")
+    parser.add_argument("--xl", action="store_true")
+    parser.add_argument("--brief", action="store_true")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--side", type=int, default=256)
@@ -45,16 +49,27 @@ def main() -> None:
     torch.set_num_threads(1)
     base = SCALES["real" if options.real else "fifth"]
     scale = Scale(base.widths, base.vae, options.side, base.text, options.rounds, options.steps)
+    if options.xl:
+        scale = replace(scale, side_xl=options.side, xl=(320, 640, 1280) if options.real else (64, 128, 256))
     with tempfile.TemporaryDirectory() as scratch:
         save(Path(scratch), scale)
-        compare(Path(scratch), scale)
+        if options.xl:
+            save_xl(Path(scratch), scale)
+        compare(Path(scratch), scale, Row("ours", xl=options.xl), brief=options.brief)
 
 
-def compare(models: Path, scale: Scale) -> None:
-    row = Row("ours")
+def compare(models: Path, scale: Scale, row: Row, *, brief: bool) -> None:
     ours, theirs = _ours(row, scale, models), _theirs(row, scale, models)
     drawn, stock = np.asarray(ours()[0], float), np.asarray(theirs().images[0], float) * 255
-    shared = {"bench": "sampling", "widths": scale.widths, "side_px": scale.side, "steps": scale.steps, "threads": 1}
+    widths = scale.xl if row.xl else scale.widths
+    shared = {
+        "bench": "sampling",
+        "family": "SDXL" if row.xl else "SD 1.5",
+        "widths": widths,
+        "side_px": scale.side,
+        "steps": scale.steps,
+        "threads": 1,
+    }
     costs: dict[str, list[float]] = {"ours": [], "stock": []}
     for _ in range(scale.rounds):
         for name, draw in (("ours", ours), ("stock", theirs)):
@@ -65,13 +80,15 @@ def compare(models: Path, scale: Scale) -> None:
     print(
         json.dumps(shared | told | {"max_difference_levels": round(float(np.abs(drawn - stock).max()), 2)}), flush=True
     )
+    if brief:
+        return
     with mock.patch.dict("os.environ", STUDIO_PRECISION="bfloat16"):
         fewer = _ours(row, scale, models)
         apart = np.abs(np.asarray(fewer()[0], float) - drawn)
         cost = min(_cpu(fewer) for _ in range(scale.rounds))
     told = {"bfloat16, over float32": round(cost / mine, 3), "max_difference_levels": float(apart.max())}
     print(json.dumps(shared | told | {"mean_difference_levels": round(float(apart.mean()), 3)}), flush=True)
-    half = _ours(Row("ours", end=0.5), scale, models)
+    half = _ours(replace(row, end=0.5), scale, models)
     half()
     print(json.dumps(shared | {"window 0-0.5, over whole": round(_cpu(half) / mine, 3)}), flush=True)
     for name, without in LEVERS.items():
@@ -84,7 +101,13 @@ def compare(models: Path, scale: Scale) -> None:
 
 def _ours(row: Row, scale: Scale, models: Path) -> Callable[[], Any]:
     drawer = fast.ours(row, models, scale, StandIn(), scale.side)
-    return lambda: drawer.draw(scale.steps)
+
+    def draw() -> Any:
+        # The pipeline reads words and embeds control pictures for every picture, too.
+        with mock.patch.object(Kept, "get", lambda _kept, _key, compute: compute()):
+            return drawer.draw(scale.steps)
+
+    return draw
 
 
 def _theirs(row: Row, scale: Scale, models: Path) -> Callable[[], Any]:

@@ -157,6 +157,26 @@ def test_own_files_lie_in_folders_too_and_say_what_they_are(tmp_path):
     assert catalog.bases() == []
 
 
+@pytest.mark.parametrize(
+    ("name", "metadata", "predicts"),
+    [
+        ("noob-XL-Vpred-1.0", {}, "v_prediction"), ("mine_v_pred", {}, "v_prediction"), ("mine-v2", {}, None),
+        ("mine", {"modelspec.prediction_type": "v"}, "v_prediction"),
+        ("vpred-no-more", {"modelspec.prediction_type": "epsilon"}, "epsilon"),
+        ("mine", {"modelspec.prediction_type": "?"}, None),
+    ],
+)  # fmt: skip
+def test_a_model_of_velocities_without_the_mark_is_known_by_its_name_or_metadata(name, metadata, predicts, tmp_path):
+    path = tmp_path / "checkpoints" / f"{name}.safetensors"
+    path.parent.mkdir()
+    save_file(base_tensors(768), path, metadata)
+    catalog = Catalog(tmp_path)
+    (card,) = [card for card in catalog.cards() if card.own]
+    assert card.prediction == predicts
+    assert catalog.set_prediction(card, "sample").prediction == "sample"
+    assert catalog.set_prediction(card, None).prediction == predicts
+
+
 def test_a_changed_file_is_looked_at_again(tmp_path):
     catalog, path = Catalog(tmp_path), tmp_path / "checkpoints" / "a.safetensors"
     path.parent.mkdir()

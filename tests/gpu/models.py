@@ -26,7 +26,8 @@ _PERIOD = 1_000_003
 class Scale:
     """Sizes: U-Net widths, autoencoder widths, side in pixels, text width and layers, rounds; `steps` 0 leaves a row's number.
 
-    `side_xl` is the side of SDXL's pictures; 0 where there is none.
+    `side_xl` is the side of SDXL's pictures; 0 where there is none. `xl` are the widths of its U-Net: its text encoders are as wide
+    as the real ones, and at lesser widths of the U-Net two layers deep.
     """
 
     widths: tuple[int, ...]
@@ -36,6 +37,7 @@ class Scale:
     rounds: int
     steps: int = 0
     side_xl: int = 0
+    xl: tuple[int, ...] = (320, 640, 1280)
 
 
 SCALES = {
@@ -115,19 +117,23 @@ def save_xl(models: Path, scale: Scale) -> None:
         done.touch()
         return
     ends = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1, "vocab_size": 49408}
+    deep = (12, 32) if scale.xl[0] == 320 else (2, 2)
     with torch.device("meta"):
-        first = CLIPTextModel(CLIPTextConfig(hidden_size=768, num_attention_heads=12, num_hidden_layers=12, **ends))
+        first = CLIPTextModel(
+            CLIPTextConfig(hidden_size=768, num_attention_heads=12, num_hidden_layers=deep[0], **ends)
+        )
         second = CLIPTextModelWithProjection(
             CLIPTextConfig(
-                hidden_size=1280, intermediate_size=5120, num_attention_heads=20, num_hidden_layers=32,
+                hidden_size=1280, intermediate_size=5120, num_attention_heads=20, num_hidden_layers=deep[1],
                 projection_dim=1280, hidden_act="gelu", **ends,
             )
         )  # fmt: skip
         unet = UNet2DConditionModel(
-            block_out_channels=(320, 640, 1280), layers_per_block=2, cross_attention_dim=2048, use_linear_projection=True,
+            block_out_channels=scale.xl, layers_per_block=2, cross_attention_dim=2048, use_linear_projection=True,
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            transformer_layers_per_block=(1, 2, 10), attention_head_dim=(5, 10, 20), addition_embed_type="text_time",
+            transformer_layers_per_block=(1, 2, 10), attention_head_dim=[one // 64 for one in scale.xl],
+            addition_embed_type="text_time",
             addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816, sample_size=128,
         )  # fmt: skip
         control = ControlNetModel.from_unet(unet, load_weights_from_unet=False)
