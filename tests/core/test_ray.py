@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -210,6 +211,32 @@ def test_a_node_that_joins_is_taken_and_one_that_is_lost_loses_no_job(shop: FarS
     until(lambda: "gone" in [status.state for status in shop.statuses])
     lost = next(status for status in shop.statuses if status.state == "gone")
     assert lost.text == f"{lost.device} was lost: its machine left."
+
+
+def test_a_stranger_at_the_clusters_port_disturbs_nobody(shop: FarShop, cluster: Cluster) -> None:
+    shop.put("a", "slow=0.05", steps=20)
+    until(lambda: "step" in shop.kinds("a"))
+    for said in (
+        os.urandom(100_000),
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9000),
+    ):
+        with socket.create_connection(("127.0.0.1", cluster.port), 10) as stranger, suppress(OSError):
+            stranger.settimeout(1)
+            stranger.sendall(said)
+            stranger.recv(100)
+    nobody = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    code = f"import ray; ray._raylet.GcsClient(address={cluster.address!r}).internal_kv_keys(b'', b'')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=nobody | {"RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode != 0 and b"uthentic" in done.stderr, done.stderr[-500:]
+    assert shop.over("a").state == "done"
+    assert shop.kinds("a").count("done") == 1
 
 
 def annotate(source: Path, target: Path, *more: str) -> subprocess.CompletedProcess[str]:

@@ -114,7 +114,7 @@ def on_cluster(config: Config, settings: Settings, run: Run, processes: int) -> 
             raise Cancelled
         run.tell(replace(about, state="waiting", text=text))
 
-    run.tell(replace(about, text="Reaching the cluster"))
+    run.tell(replace(about, text="Starting its processes on the cluster"))
     try:
         together(_on_node, given, processes, run.folder / "ray", say=waits)
         if run.status().state == "failed":
