@@ -1,5 +1,6 @@
 /** Files: chosen, dropped or pasted in; downloaded out. What is too large is refused before its pixels are decoded. */
 
+import { contextOf } from "../shared/context.js";
 import { element } from "../shared/controls.js";
 import { DocumentError, SIDE_MAX_PX } from "./document.js";
 
@@ -16,7 +17,7 @@ export function files(shell) {
   shell.chooseFile = (accept, use) => {
     picker.accept = accept;
     picker.value = "";
-    picker.onchange = () => picker.files[0] && guarded(shell, picker.files[0], use);
+    picker.onchange = () => picker.files?.[0] && guarded(shell, picker.files[0], use);
     picker.click();
   };
   shell.importFile = (file) => guarded(shell, file, imports.run);
@@ -97,7 +98,7 @@ export async function readPicture(file, sideMax = SIDE_MAX_PX) {
     await picture.decode().catch(unreadable);
     const scale = Math.min(1, sideMax / across, sideMax / down);
     const [width, height] = [across, down].map((side) => Math.max(1, Math.round(side * scale)));
-    const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    const context = contextOf(new OffscreenCanvas(width, height), { willReadFrequently: true });
     context.imageSmoothingQuality = "high";
     context.drawImage(picture, 0, 0, width, height);
     return { rgba: context.getImageData(0, 0, width, height).data, width, height };
@@ -123,6 +124,6 @@ function unreadable() {
 /** A PNG of RGBA bytes. */
 export async function toPng(rgba, width, height) {
   const canvas = new OffscreenCanvas(width, height);
-  canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(rgba), width, height), 0, 0);
+  contextOf(canvas).putImageData(new ImageData(new Uint8ClampedArray(rgba), width, height), 0, 0);
   return canvas.convertToBlob({ type: "image/png" });
 }

@@ -13,6 +13,23 @@ const NARROW_PX = 680;
 const NAMES = { scribble: "Scribble editor", pose: "Pose editor", seg: "Segmentation editor", view: "Map viewer", inpaint: "Inpaint editor" };
 
 export class Frame {
+  /** @type {HTMLDivElement} */
+  root;
+  /** @type {HTMLSpanElement} */
+  saveWord;
+  /** @type {HTMLDivElement} */
+  actionBar;
+  /** @type {HTMLDivElement} */
+  statusBar;
+  /** @type {HTMLSpanElement} */
+  hint;
+  /** @type {HTMLDivElement} */
+  optionStrip;
+  /** @type {HTMLDivElement} */
+  rail;
+  /** @type {HTMLDivElement} */
+  toasts;
+
   /** Puts the frame into `host`. */
   constructor(shell, host) {
     this.shell = shell;

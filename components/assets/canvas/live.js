@@ -4,6 +4,7 @@
  * Options: live, {on, url}; without it the page has no Live.
  */
 
+import { contextOf } from "../shared/context.js";
 import { element } from "../shared/controls.js";
 import { liveLink } from "../shared/live.js";
 import { encode } from "./document.js";
@@ -61,8 +62,8 @@ export class Live {
     if (!shell.options.live) return;
     const on = () => !!this.#link;
     shell.addAction({ id: "live", label: "Live: the picture follows the pen", icon: "bolt", keys: ["Shift+L"], place: "keys", group: "General", run: () => shell.tell("live", !this.#link) });
-    shell.addAction({ id: "live-seed", label: "Live: next seed", icon: "dice", keys: ["Shift+N"], place: "keys", group: "General", enabled: on, run: () => this.#link.nextSeed() });
-    shell.addAction({ id: "live-keep", label: "Live: keep this picture", icon: "pin", keys: ["Shift+Enter"], place: "keys", group: "General", enabled: on, run: () => this.#link.keep() });
+    shell.addAction({ id: "live-seed", label: "Live: next seed", icon: "dice", keys: ["Shift+N"], place: "keys", group: "General", enabled: on, run: () => this.#link?.nextSeed() });
+    shell.addAction({ id: "live-keep", label: "Live: keep this picture", icon: "pin", keys: ["Shift+Enter"], place: "keys", group: "General", enabled: on, run: () => this.#link?.keep() });
   }
 
   // ---- what changed
@@ -132,6 +133,6 @@ export class Live {
       this.#canvas.width = picture.width;
       this.#canvas.height = picture.height;
     }
-    this.#canvas.getContext("2d").drawImage(picture, 0, 0);
+    contextOf(this.#canvas).drawImage(picture, 0, 0);
   }
 }

@@ -75,6 +75,7 @@ export class Coverage {
    * @returns {Rect | null}
    */
   polyline(points, radius, closed = false) {
+    /** @type {Rect | null} */
     let rect = null;
     const count = points.length;
     for (let i = 0; i < (closed ? count : Math.max(1, count - 1)); i++) {

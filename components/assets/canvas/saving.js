@@ -38,7 +38,7 @@ export class Saving {
   }
 
   close() {
-    this.stopWatching.abort();
+    this.stopWatching?.abort();
     this.sync.close();
   }
 

@@ -15,16 +15,22 @@ const LASSO_STEP_PX = 4;
 const LEAST_PX = 3;
 
 export class Shapes {
+  /** The corners of the polygon that is being drawn. @type {Place[]} */
+  corners = [];
+  /** @type {{ tool: string, from: PointerPoint, to: PointerPoint, even: boolean } | null} */
+  drag = null;
+  /** @type {{ begun: boolean, drawn: boolean, last: PointerPoint, kept: number } | null} */
+  lasso = null;
+
   /** `done(tool, points)` gets the shape: two opposite points, or a polygon's corners; see `outline`. */
   constructor(shell, done) {
     this.shell = shell;
     this.done = done;
-    this.clear();
   }
 
   clear() {
-    this.drag = this.lasso = null; // {tool, from, to, even}; {begun, drawn, last}
-    this.corners = []; // of the polygon that is being drawn
+    this.drag = this.lasso = null;
+    this.corners = [];
   }
 
   /** Whether a drag or a polygon is begun. */
@@ -44,7 +50,7 @@ export class Shapes {
 
   move(points, last) {
     if (this.drag) Object.assign(this.drag, { to: last, even: last.shift });
-    else if (this.lasso) this.#dragLasso(points);
+    else if (this.lasso) this.#dragLasso(this.lasso, points);
   }
 
   up(point) {
@@ -112,11 +118,11 @@ export class Shapes {
     return undefined;
   }
 
-  #dragLasso(points) {
+  #dragLasso(lasso, points) {
     for (const point of points) {
-      const { last, drawn } = this.lasso;
+      const { last, drawn } = lasso;
       if (Math.hypot(point.sx - last.sx, point.sy - last.sy) < (drawn ? LASSO_STEP_PX : 2 * LASSO_STEP_PX)) continue;
-      Object.assign(this.lasso, { last: point, drawn: true });
+      Object.assign(lasso, { last: point, drawn: true });
       this.corners.push({ x: point.x, y: point.y });
     }
   }

@@ -38,6 +38,13 @@ import { fitInto } from "./transform.js";
 const { element } = controls;
 
 export class Shell {
+  /** There once the first document is. @type {Live} */
+  live;
+  /** @type {Saving} */
+  saving;
+  /** @type {import("./sync.js").Sync} */
+  sync;
+
   #refreshers = [];
   #endings = [];
   #menu = [];

@@ -5,6 +5,7 @@
  * in document resolution; the overlay is one canvas over the whole stage in device resolution. Drawing happens once a frame.
  */
 
+import { contextOf } from "../shared/context.js";
 import { element } from "../shared/controls.js";
 import { clip, union } from "./patch.js";
 import { View } from "./view.js";
@@ -48,7 +49,7 @@ export class Stage {
     this.requested ||= requestAnimationFrame(() => {
       this.requested = 0;
       for (const layer of this.layers) layer.flush();
-      const { context, view } = { context: this.overlay.getContext("2d"), view: this.view };
+      const { context, view } = { context: contextOf(this.overlay), view: this.view };
       context.setTransform(view.pixelRatio, 0, 0, view.pixelRatio, 0, 0);
       context.clearRect(0, 0, view.stageWidth, view.stageHeight);
       for (const paint of this.painters) paint(context, view);
@@ -93,7 +94,7 @@ export class RasterLayer {
     this.palette = palette;
     this.onDirty = onDirty;
     this.canvas = element("canvas");
-    this.context = this.canvas.getContext("2d");
+    this.context = contextOf(this.canvas);
     /** @type {Rect | null} */
     this.dirty = null;
   }

@@ -34,6 +34,7 @@ export class Stroke {
    * @param {StrokePoint[]} points
    */
   add(points) {
+    /** @type {Rect | null} */
     let rect = null;
     for (const point of points) {
       const radius = this.pressure && point.pen ? pressureRadius(this.size, point.pressure ?? 1) : Math.max(0.35, this.size / 2);
@@ -64,6 +65,7 @@ export class Stroke {
    * @returns {Rect | null}
    */
   #draw(curve) {
+    /** @type {Rect | null} */
     let rect = null;
     for (const point of curve) {
       rect = union(rect, segment(this.coverage, this.last ?? point, point, this.round, this.size));
@@ -88,6 +90,7 @@ export class Stroke {
 function segment(coverage, a, b, round, size) {
   if (round) return coverage.capsule(a.x, a.y, a.radius, b.x, b.y, b.radius);
   const count = Math.max(1, Math.ceil(2 * Math.hypot(b.x - a.x, b.y - a.y))); // no gaps, however small the stamp
+  /** @type {Rect | null} */
   let rect = null;
   for (let i = 1; i <= count; i++) {
     rect = union(rect, coverage.square(a.x + ((b.x - a.x) * i) / count, a.y + ((b.y - a.y) * i) / count, size));

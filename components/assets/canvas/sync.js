@@ -248,6 +248,7 @@ export class Sync {
    */
   async #put(bytes) {
     const signal = AbortSignal.timeout(ANSWER_MS + Math.ceil(bytes.length / UPLOAD_BYTES_PER_MS));
+    /** @type {Response | null} */
     let response = null;
     try {
       response = await this.fetch(this.url, {

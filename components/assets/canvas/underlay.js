@@ -7,7 +7,9 @@ export function underlayControl(shell) {
   const { underlay } = shell.stage;
   const key = `${shell.props.slot}/underlay`;
   let opacity = 0.5;
+  /** @type {string | null} */
   let address = null;
+  /** @type {Blob | null} */
   let blob = null; // what is kept; an address given by the page is not
 
   const show = (source) => {

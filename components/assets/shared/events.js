@@ -28,6 +28,7 @@ export function follow(address, hear, { state = () => {}, passive = false } = {}
 class Stream {
   #listeners = new Set();
   #newest = new Map(); // job -> its newest event
+  /** @type {EventSource | null} */
   #source = null;
   #retry = 0;
 
@@ -54,12 +55,12 @@ class Stream {
   }
 
   #open() {
-    this.#source = new EventSource(this.url);
-    this.#source.onmessage = ({ data }) => {
+    const source = (this.#source = new EventSource(this.url));
+    source.onmessage = ({ data }) => {
       for (const event of [JSON.parse(data)].flat()) this.#heard(event);
     };
-    this.#source.onopen = () => this.#say(true);
-    this.#source.onerror = () => {
+    source.onopen = () => this.#say(true);
+    source.onerror = () => {
       this.#say(false);
       if (this.#source?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
       this.#retry = setTimeout(() => this.#open(), RECONNECT_MS);

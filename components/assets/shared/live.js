@@ -70,6 +70,7 @@ export class LiveLink {
   /** @type {Map<number, number>} revision -> when the oldest change in it was drawn */
   #since = new Map();
   #oldest = 0; // when the oldest change that was not sent yet was drawn
+  /** @type {number | null} */
   #took = null; // ms from stroke to picture, of the last one
   #retry = RETRY_FIRST_MS;
   #timers = { rest: 0, retry: 0, tick: 0 };
@@ -259,7 +260,8 @@ export class LiveLink {
   async #send() {
     this.#frame = 0;
     const socket = this.#socket;
-    if (!this.#changed || this.#packing || socket?.readyState !== WebSocket.OPEN) return;
+    const drawing = this.#drawing;
+    if (!drawing || !this.#changed || this.#packing || socket?.readyState !== WebSocket.OPEN) return;
     if (performance.now() - this.#sentAt < SEND_GAP_MS || socket.bufferedAmount > BACKLOG_BYTES) {
       this.#frame = requestAnimationFrame(() => this.#send());
       return;
@@ -269,9 +271,9 @@ export class LiveLink {
     const [since, on, rev] = [this.#oldest || performance.now(), this.#rev, this.#rev + 1];
     this.#oldest = 0;
     try {
-      const parts = this.#anew ? null : this.#drawing.changes();
+      const parts = this.#anew ? null : drawing.changes();
       this.#anew = false;
-      const message = parts ? framed({ rev, on, rects: parts.rects }, await parts.packed) : framed({ rev }, await this.#drawing.whole());
+      const message = parts ? framed({ rev, on, rects: parts.rects }, await parts.packed) : framed({ rev }, await drawing.whole());
       if (socket !== this.#socket || socket.readyState !== WebSocket.OPEN) return;
       if (!parts || parts.rects.length) {
         socket.send(message);

@@ -1,5 +1,7 @@
 /** Light or dark: told by the page's background, so that it follows whatever theme Streamlit has. */
 
+import { contextOf } from "./context.js";
+
 /**
  * Keep the class "dark" on `root` right; returns a function that stops doing so.
  *
@@ -22,7 +24,7 @@ export function followTheme(root) {
 
 /** @param {string} colour */
 function luminance(colour) {
-  const context = new OffscreenCanvas(1, 1).getContext("2d");
+  const context = contextOf(new OffscreenCanvas(1, 1));
   context.fillStyle = colour || "#fff";
   context.fillRect(0, 0, 1, 1);
   const [red, green, blue] = context.getImageData(0, 0, 1, 1).data;

@@ -3,6 +3,7 @@
  * under a hole, so rubbing it out brings the picture back.
  */
 
+import { contextOf } from "../../shared/context.js";
 import { element } from "../../shared/controls.js";
 import { readPicture } from "../../canvas/files.js";
 import { VEIL } from "../../canvas/layers.js";
@@ -33,7 +34,7 @@ class Inpaint extends Scribble {
     super.load({ width, height, pixels: whole ? holesOf(pixels) : pixels });
     if (!this.canvas) this.canvas = this.shell.paper.insertBefore(element("canvas"), this.layer.canvas);
     [this.canvas.width, this.canvas.height] = [width, height];
-    this.canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(withHoles(this.picture, null)), width, height), 0, 0);
+    contextOf(this.canvas).putImageData(new ImageData(new Uint8ClampedArray(withHoles(this.picture, null)), width, height), 0, 0);
   }
 
   document() {
@@ -57,7 +58,7 @@ class Inpaint extends Scribble {
     const picture = await readPicture(file);
     const [width, height] = this.shell.options.sizes?.fixed ? [this.raster.width, this.raster.height] : canvasFor(picture, this.shell.options.sizes);
     const source = new OffscreenCanvas(picture.width, picture.height);
-    source.getContext("2d").putImageData(new ImageData(picture.rgba, picture.width, picture.height), 0, 0);
+    contextOf(source).putImageData(new ImageData(picture.rgba, picture.width, picture.height), 0, 0);
     const pixels = new Uint8Array(scaled(source, width, height, "cover"));
     this.shell.replace({ kind: "rgba", width, height, pixels });
     this.shell.toast(holesOf(pixels).some((value) => value > 127) ? "Opened. What is transparent in it is a hole already." : "Opened. Paint over what should be made anew.");
@@ -66,7 +67,7 @@ class Inpaint extends Scribble {
 
 /** A canvas on another size, smoothed, its shape kept: "contain" shows all of it, "cover" fills. RGBA bytes. */
 function scaled(source, width, height, how) {
-  const context = new OffscreenCanvas(width, height).getContext("2d");
+  const context = contextOf(new OffscreenCanvas(width, height));
   context.imageSmoothingQuality = "high";
   const scale = Math[how === "cover" ? "max" : "min"](width / source.width, height / source.height);
   const [w, h] = [source.width * scale, source.height * scale];

@@ -132,10 +132,10 @@ function fitted(person, index, frame) {
   const trunk = TRUNK.filter((i) => present(body[i]));
   const used = trunk.length > 1 ? trunk : body.flatMap((point, i) => (present(point) ? [i] : []));
   const height = heightOf(person, frame.height * 0.8);
-  if (!used.length) return standing({ x: frame.width / 2, y: frame.height * 0.22 }, height).body[index];
   const side = fromBehind(person) ? -1 : 1;
   const rest = (i) => ({ x: side * REST[i].x, y: REST[i].y });
   const [here, there] = [middle(used.map(rest)), middle(used.map((i) => body[i]))];
+  if (!here || !there) return standing({ x: frame.width / 2, y: frame.height * 0.22 }, height).body[index];
   let [cos, sin] = [0, 0];
   for (const i of used) {
     const [ax, ay, bx, by] = [rest(i).x - here.x, rest(i).y - here.y, body[i].x - there.x, body[i].y - there.y];

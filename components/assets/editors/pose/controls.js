@@ -47,6 +47,7 @@ function addPresets(editor) {
   button.setAttribute("aria-haspopup", "dialog");
   shell.addControl(button, "rail");
   shell.shortcuts.add({ keys: ["A"], label: "Add a person", group: "People", run: () => editor.openPresets() });
+  /** @type {Promise<any> | null} */
   let file = null;
   editor.openPresets = async () => {
     file ??= fetch(presetsFile).then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(String(answer.status)))));

@@ -3,6 +3,7 @@
  * are undone, are painted once and kept as pictures, one of those below and one of those above.
  */
 
+import { contextOf } from "../../shared/context.js";
 import { paintPeople, sizes } from "./paint.js";
 
 const APART = 4; // people from the first that changed to the last: more are kept as a picture as soon as they rest
@@ -57,7 +58,7 @@ class Picture {
     const [width, height] = [view.stageWidth, view.stageHeight].map((side) => Math.round(side * view.pixelRatio));
     this.canvas ??= new OffscreenCanvas(width, height);
     Object.assign(this.canvas, { width, height }); // also clears it
-    const context = this.canvas.getContext("2d");
+    const context = contextOf(this.canvas);
     context.setTransform(view.pixelRatio, 0, 0, view.pixelRatio, 0, 0);
     paintPeople(context, people, (point) => view.toStage(point.x, point.y), sizes(view.zoom));
   }

@@ -36,7 +36,8 @@ export function toggledDetail(person, part) {
 
 /** Whether the joint that the part hangs on is there. */
 export function canHave(person, part) {
-  return present(person.body[DETAILS.find(([name]) => name === part)[2]]);
+  const detail = DETAILS.find(([name]) => name === part);
+  return !!detail && present(person.body[detail[2]]);
 }
 
 function handFor(person, part) {

@@ -205,6 +205,7 @@ function movePelvis(person, dx, dy, lock, grabbed) {
   const { body } = person;
   if (!lock) {
     const chain = LEGS.find(([hip]) => hip === grabbed);
+    if (!chain) return undefined;
     const before = chain.map((i) => ({ ...body[i] }));
     put(body, grabbed, { x: body[grabbed].x + dx, y: body[grabbed].y + dy });
     return plant(body, chain, before, lock);
@@ -261,10 +262,12 @@ function bendFor(body, chain) {
 
 /**
  * @param {number} end
- * @returns {Chain | undefined}
+ * @returns {Chain}
  */
 function chainOf(end) {
-  return [...ARMS, ...LEGS].find((chain) => chain[2] === end);
+  const found = [...ARMS, ...LEGS].find((chain) => chain[2] === end);
+  if (!found) throw new Error(`Joint ${end} ends no arm or leg.`);
+  return found;
 }
 
 function putChain(body, [, middle, end], solved) {

@@ -98,7 +98,7 @@ function readPerson(person, number, lost) {
       wrong += 1;
     } else if (points && part === "body") found.body = points.length === 25 ? FROM_BODY_25.map((i) => points[i]) : points;
     else if (points?.some(present)) {
-      while (points.length < counts.at(-1)) points.push({ ...MISSING });
+      while (points.length < Math.max(...counts)) points.push({ ...MISSING });
       found[part] = points.map((point) => (present(point) ? { ...point, confidence: 1 } : point));
     }
   }

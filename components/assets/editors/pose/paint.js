@@ -1,5 +1,6 @@
 /** Draws people on a canvas context as the pose model knows them, and what helps to edit them. Changes nothing. */
 
+import { contextOf } from "../../shared/context.js";
 import { COLOURS, HAND_EDGES, LIMBS, pointAt, present, refsOf } from "./skeleton.js";
 
 const LIMB_HALF_PX = 4; // of the document, as in the control picture
@@ -125,7 +126,7 @@ export function paintNumber(context, number, { x, y }, { accent, ground } = QUIE
 /** Text is slow to draw: every number is drawn once. */
 function badge(number, accent, ground, ratio) {
   const canvas = new OffscreenCanvas(BADGE_PX * ratio, BADGE_PX * ratio);
-  const context = canvas.getContext("2d");
+  const context = contextOf(canvas);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   discs(context, [{ x: BADGE_PX / 2, y: BADGE_PX / 2 }], 9);
   context.fillStyle = accent;
@@ -166,7 +167,7 @@ export function paintThumbnail(canvas, person, width, height, margin, size) {
   const [xs, ys] = [points.map(({ x }) => x), points.map(({ y }) => y)];
   const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   const scale = Math.min((width - 2 * margin) / Math.max(1e-6, x1 - x0), (height - 2 * margin) / Math.max(1e-6, y1 - y0));
-  const context = canvas.getContext("2d");
+  const context = contextOf(canvas);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   const at = ({ x, y }) => ({ x: width / 2 + (x - (x0 + x1) / 2) * scale, y: height / 2 + (y - (y0 + y1) / 2) * scale });
   paintPeople(context, [{ ...person, visible: true, left_hand: null, right_hand: null, face: null }], at, size, { quiet: true });

@@ -13,6 +13,8 @@ const ROW = { width: 28, height: 32, size: { limb: 1.2, joint: 1.1, detail: 0.6 
 export class Panel {
   constructor(editor) {
     this.editor = editor;
+    /** Where the chosen joint's place is written. @type {Record<string, HTMLInputElement> | null} */
+    this.fields = null;
     const { shell } = editor;
     const add = iconButton({ id: "add-person-2", label: "Add a person", icon: "add", keys: ["A"], run: () => editor.openPresets() });
     this.list = element("div", { role: "list", "aria-label": "People" });
@@ -36,7 +38,7 @@ export class Panel {
   follow() {
     const single = this.editor.selection.single();
     const point = single && this.fields && pointAt(this.editor.people[single[0]], single[1]);
-    if (point) for (const axis of ["x", "y"]) this.fields[axis].value = point[axis].toFixed(1);
+    if (point) for (const [axis, input] of Object.entries(this.fields ?? {})) input.value = point[axis].toFixed(1);
   }
 
   #showDetail() {
@@ -60,7 +62,7 @@ export class Panel {
   #place([index, ref]) {
     const { editor } = this;
     const point = pointAt(editor.people[index], ref);
-    this.fields = {};
+    const fields = (this.fields = {});
     const field = (axis) => {
       const input = element("input", { type: "number", step: "1", value: point[axis].toFixed(1), "aria-label": `${nameOf(ref)}, ${axis}`, "data-id": `place-${axis}` });
       input.addEventListener("change", () => {
@@ -69,7 +71,7 @@ export class Panel {
         const to = { ...pointAt(editor.people[index], ref), [axis]: value };
         return editor.commitEach([index], (person) => dragPoint(person, ref, to, { ik: false, lock: false, symmetric: false }));
       });
-      this.fields[axis] = input;
+      fields[axis] = input;
       return element("label", {}, axis.toUpperCase(), input);
     };
     return [element("h3", {}, nameOf(ref)), element("div", { class: "place" }, field("x"), field("y"))];

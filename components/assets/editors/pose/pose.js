@@ -184,7 +184,7 @@ class Pose {
     if (point.button === 2) return this.#toggleHidden(found);
     this.gesture = { ...found, from: point, before: this.people, dragged: false };
     if (found.kind === "joint" && !point.shift && !this.#inGroup(found)) this.selection.only(found.person, found.ref);
-    if (found.kind === "limb" && !point.shift) this.selection.current = found.person;
+    if (found.kind === "limb" && !point.shift) this.selection.current = found.person ?? -1;
     this.hovered = null;
     return this.selectionChanged();
   }

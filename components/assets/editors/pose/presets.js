@@ -22,7 +22,7 @@ export function personOf(preset, { x, y }, height) {
 /** A preset on a canvas beside the people that are there, whole and as tall as they are. */
 export function placed(preset, { width, height, people }) {
   const unit = personOf(preset, { x: 0, y: 0 }, 1);
-  const [x0, y0, x1, y1] = personBounds(unit);
+  const [x0, y0, x1, y1] = personBounds(unit) ?? [0, 0, 1, 1];
   const tallest = people.length ? median(people.map((person) => heightOf(person, height * SHARE))) : height * SHARE;
   const fits = Math.min((width * (1 - 2 * MARGIN)) / (x1 - x0), (height * (1 - 2 * MARGIN)) / (y1 - y0));
   const tall = Math.min(tallest, fits);

@@ -42,7 +42,8 @@ const FINGERS = ["Thumb", "Index finger", "Middle finger", "Ring finger", "Littl
 
 /** A person without any joint. */
 export function nobody() {
-  return { body: Array.from({ length: 18 }, () => ({ ...MISSING })), left_hand: null, right_hand: null, face: null, hidden: [], ghosts: [], visible: true };
+  const [hidden, ghosts] = [/** @type {number[]} */ ([]), /** @type {number[]} */ ([])];
+  return { body: Array.from({ length: 18 }, () => ({ ...MISSING })), left_hand: null, right_hand: null, face: null, hidden, ghosts, visible: true };
 }
 
 /** A person with all fields, whatever optional ones a document leaves out. */

@@ -41,6 +41,12 @@ export function createEditor(shell, options) {
 }
 
 export class Scribble {
+  /** @type {Plane} */
+  raster;
+  /** @type {Coverage} */
+  coverage;
+  /** What was there before the stroke. @type {Bytes} */
+  before;
   kind = "mask";
   imports = { accept: "image/png,image/jpeg,image/webp", label: "Open as drawing", run: (file) => this.#import(file) };
 

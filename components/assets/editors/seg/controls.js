@@ -1,5 +1,6 @@
 /** Tools, options, keys and actions of the painter. What they do stands in seg.js and painter.js. */
 
+import { contextOf } from "../../shared/context.js";
 import { element, iconButton, slider } from "../../shared/controls.js";
 import { addPolygonKeys } from "../../canvas/shapes.js";
 import { coloursOf } from "./files.js";
@@ -101,7 +102,7 @@ function addLayouts({ shell, table, painter }) {
 
 function thumbnail(map, table) {
   const canvas = element("canvas", { width: map.width, height: map.height });
-  canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(coloursOf(map, table, 4)), map.width, map.height), 0, 0);
+  contextOf(canvas).putImageData(new ImageData(new Uint8ClampedArray(coloursOf(map, table, 4)), map.width, map.height), 0, 0);
   return canvas;
 }
 

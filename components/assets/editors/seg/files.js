@@ -11,18 +11,23 @@ const PHOTO_DISTANCE = 24; // this on average: rather a photo than a map
 /** Opens `file` in the shell; show(map) puts a map on the canvas, recolour(from, to) corrects one class of it. */
 export async function openMap(shell, table, file, { show, recolour }) {
   const plain = await decodePng(new Uint8Array(await file.arrayBuffer()));
-  const picture = plain ? null : await readPicture(file);
-  const png = plain ?? greyOf(picture);
-  const found = png ? mapFromPng(png, table) : mapFromRgba(picture, table);
+  const { png, found } = plain ? { png: plain, found: mapFromPng(plain, table) } : mapOf(await readPicture(file), table);
   const take = (map) => use(shell, table, map, { show, recolour });
-  if (found.numbers) return askNumbers(shell, png.kind === "indexed" ? shadesOf(png) : png, found.numbers, take);
-  if (found.changed <= PHOTO_SHARE * found.pixels.length || found.far < PHOTO_DISTANCE) return take(found);
+  if (png && found.numbers) return askNumbers(shell, png.kind === "indexed" ? shadesOf(png) : png, found.numbers, take);
+  const { changed = 0, far = 0 } = found;
+  if (changed <= PHOTO_SHARE * found.pixels.length || far < PHOTO_DISTANCE) return take(found);
   shell.toast("This looks like a photo rather than a colour map.", [
     ["Trace over it", () => shell.setUnderlay(file)],
     ["Open anyway", () => take(found)],
     ["Cancel", () => {}],
   ]);
   return undefined;
+}
+
+/** The map of a picture that is no indexed PNG: greys are numbers, colours the nearest classes. */
+function mapOf(picture, table) {
+  const png = greyOf(picture);
+  return { png, found: png ? mapFromPng(png, table) : mapFromRgba(picture, table) };
 }
 
 /** An indexed picture of greys by its shades. */

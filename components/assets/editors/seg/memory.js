@@ -5,7 +5,7 @@ const PREFIX = "controlnet-studio.seg.";
 /** What was remembered under a name; null when there is nothing or the browser keeps nothing. */
 export function remembered(name) {
   try {
-    return JSON.parse(localStorage.getItem(PREFIX + name));
+    return JSON.parse(localStorage.getItem(PREFIX + name) ?? "null");
   } catch {
     return null;
   }

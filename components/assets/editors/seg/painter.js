@@ -11,8 +11,14 @@ import { outline } from "../../canvas/shapes.js";
 import { Stroke } from "../../canvas/strokes.js";
 
 export class Painter {
-  /** onRect(rect) hears which pixels may have changed. */
-  /** @param {(rect: Rect | null) => void} [onRect] */
+  /** @type {Coverage} */
+  coverage;
+  /** How many pixels each class has. */
+  counts = new Uint32Array(256);
+  /** What was there before the stroke. @type {Bytes} */
+  before;
+
+  /** @param {(rect: Rect | null) => void} [onRect]  hears which pixels may have changed */
   constructor(onRect = () => {}) {
     this.onRect = onRect;
   }
@@ -64,11 +70,11 @@ export class Painter {
   }
 
   drawStroke(points) {
-    this.#lay(this.stroke.add(points), this.label);
+    if (this.stroke) this.#lay(this.stroke.add(points), this.label);
   }
 
   drawStraightOn(from, point) {
-    this.#lay(this.stroke.straightOn(from, point), this.label);
+    if (this.stroke) this.#lay(this.stroke.straightOn(from, point), this.label);
   }
 
   endStroke() {

@@ -9,6 +9,34 @@ const RECENT_MAX = 8;
 const FOREIGN = "The model has not learnt this";
 
 export class Palette {
+  /** @type {HTMLElement} */
+  favoured;
+  /** @type {HTMLSpanElement} */
+  front;
+  /** @type {HTMLSpanElement} */
+  back;
+  /** @type {HTMLElement} */
+  title;
+  /** @type {HTMLSpanElement} */
+  meaning;
+  /** @type {HTMLButtonElement} */
+  pair;
+  /** @type {HTMLInputElement} */
+  input;
+  /** @type {HTMLDivElement} */
+  list;
+  /** @type {HTMLSpanElement} */
+  found;
+  /** @type {HTMLElement} */
+  inUse;
+  /** @type {any[]} */
+  all;
+  /** @type {HTMLDivElement} */
+  mix;
+  /** @type {HTMLElement} */
+  recent;
+  /** @type {HTMLButtonElement} */
+  star;
   /** actions: choose(index), swap(), replace(from). */
   constructor(shell, table, actions) {
     this.shell = shell;
@@ -115,6 +143,13 @@ export class Palette {
       this.#fill(element("section", {}), title, indices.length, indices.map((index) => this.#row(index))));
   }
 
+  /**
+   * @param {HTMLElement} section
+   * @param {string} title
+   * @param {number} note
+   * @param {HTMLElement[]} rows
+   * @param {HTMLElement | null} [above]
+   */
   #fill(section, title, note, rows, above = null) {
     section.hidden = !rows.length;
     section.replaceChildren(element("h3", {}, title, element("span", {}, String(note))), ...(above ? [above] : []), element("div", { class: "rows" }, ...rows));
@@ -122,6 +157,10 @@ export class Palette {
   }
 
   /** `mark` tells classes that the model has seen from others: the "known" among hits, the "foreign" among those in use. */
+  /**
+   * @param {number} index
+   * @param {{ via?: string, share?: number | null, digit?: number, inMap?: boolean, mark?: string }} [how]
+   */
   #row(index, { via = "", share = null, digit = 0, inMap = false, mark = "" } = {}) {
     const learnt = this.table.trained.has(index);
     const marked = { known: learnt, foreign: this.#isForeign(index) }[mark] ? mark : "";
@@ -134,7 +173,7 @@ export class Palette {
     choose.setAttribute("aria-label", [table.name(index), share === null ? "" : percent(share)].filter(Boolean).join(", "));
     if (marked) describe(choose, learnt ? "The model was trained on this class" : FOREIGN);
     const star = this.#act("star", "Favourite", () => this.toggleFavourite(index));
-    star.dataset.star = index;
+    star.dataset.star = String(index);
     const row = element("div", { class: "row" }, choose, inMap ? this.#replacer(index) : null, star);
     return Object.assign(row, { choose, share: part });
   }

@@ -17,7 +17,11 @@ const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
   return n;
 });
 
-/** {width, height, pixels} with `palette` (Uint8Array of RGB triples) as an indexed PNG, without as RGB or RGBA; a Uint8Array. */
+/**
+ * {width, height, pixels} with `palette` (Uint8Array of RGB triples) as an indexed PNG, without as RGB or RGBA; a Uint8Array.
+ *
+ * @param {Plane & { palette?: Uint8Array | null }} picture
+ */
 export async function encodePng({ width, height, pixels, palette = null }) {
   const stride = pixels.length / height;
   const rows = new Uint8Array((stride + 1) * height); // every row after a filter byte: 0, as it is

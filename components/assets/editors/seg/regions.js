@@ -4,6 +4,7 @@
  * The regions live as long as picture, canvas and number of regions stay; what is painted is the painter's affair.
  */
 
+import { contextOf } from "../../shared/context.js";
 import { slider } from "../../shared/controls.js";
 import { rgba } from "../../canvas/stage.js";
 
@@ -105,7 +106,7 @@ export class Regions {
     const { underlay } = this.shell.stage;
     await underlay.decode();
     const canvas = new OffscreenCanvas(width, height);
-    const context = canvas.getContext("2d");
+    const context = contextOf(canvas);
     context.fillStyle = "#fff";
     context.fillRect(0, 0, width, height);
     const scale = Math.min(width / underlay.naturalWidth, height / underlay.naturalHeight);
@@ -126,7 +127,7 @@ export class Regions {
     const { pixels } = this.layer.raster;
     let [x0, y0, x1, y1] = [Infinity, Infinity, 0, 0];
     for (const i of this.pixels(region)) {
-      pixels[i] = this.lines[i] || value;
+      pixels[i] = this.lines?.[i] || value;
       const [x, y] = [i % width, Math.floor(i / width)];
       [x0, y0, x1, y1] = [Math.min(x0, x), Math.min(y0, y), Math.max(x1, x + 1), Math.max(y1, y + 1)];
     }

@@ -15,12 +15,12 @@ export function mapFromRgba({ rgba, width, height }, table) {
   const known = new Map(table.keys.map((key, index) => [key, { index: table.byKey.get(key)[0], distance: 0 }]));
   const counts = new Uint32Array(table.size);
   const distances = new Uint8Array(width * height);
-  let [changed, far, lastKey, last] = [0, 0, -1, null];
+  let [changed, far, lastKey, last] = [0, 0, -1, { index: 0, distance: 0 }]; // no colour has the key -1
   for (let i = 0; i < pixels.length; i++) {
     const key = (rgba[4 * i] << 16) | (rgba[4 * i + 1] << 8) | rgba[4 * i + 2];
     if (key !== lastKey) {
-      last = known.get(key);
-      if (!last) known.set(key, (last = nearest(key, table)));
+      last = known.get(key) ?? nearest(key, table);
+      known.set(key, last);
       lastKey = key;
     }
     pixels[i] = last.index;

@@ -29,8 +29,12 @@ export function createEditor(shell, options) {
 }
 
 class SegPainter {
+  /** @type {Palette} */
+  palette;
+  /** @type {HTMLSpanElement} */
+  under;
   kind = "classes";
-  /** @type {Slider | undefined} */
+  /** There once the options strip is. @type {Slider | undefined} */
   sizeSlider;
   imports = { accept: "image/png,image/jpeg,image/webp", label: "Open as map", run: (file) => this.#open(file) };
 
@@ -233,7 +237,7 @@ class SegPainter {
 
   setSize(value) {
     this.size = Math.min(SIZE_MAX_PX, Math.max(1, Math.round(value)));
-    this.sizeSlider.show(this.size);
+    this.sizeSlider?.show(this.size);
     this.shell.repaint();
   }
 

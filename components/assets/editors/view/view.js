@@ -6,6 +6,7 @@
  * looking and downloading only, with document_kind and palette (colours by class index) for maps of other kinds.
  */
 
+import { contextOf } from "../../shared/context.js";
 import { element, iconButton, slider, textButton } from "../../shared/controls.js";
 import { blank } from "../../canvas/document.js";
 import { readPicture } from "../../canvas/files.js";
@@ -71,7 +72,7 @@ class MapViewer {
   #show(pixels) {
     const { width, height } = this.map;
     const shown = this.kind === "rgb" ? pixels : rgbOf(new Uint8Array(Uint32Array.from(pixels, (value) => this.colours[value]).buffer));
-    this.canvas.getContext("2d").putImageData(new ImageData(rgbaOf(shown), width, height), 0, 0);
+    contextOf(this.canvas).putImageData(new ImageData(rgbaOf(shown), width, height), 0, 0);
   }
 
   /** The value under the pointer. */
@@ -151,7 +152,7 @@ class MapViewer {
     const picture = await readPicture(file);
     const [width, height] = canvasFor(picture, this.shell.options.sizes);
     const source = new OffscreenCanvas(picture.width, picture.height);
-    source.getContext("2d").putImageData(new ImageData(picture.rgba, picture.width, picture.height), 0, 0);
+    contextOf(source).putImageData(new ImageData(picture.rgba, picture.width, picture.height), 0, 0);
     const same = width === picture.width && height === picture.height;
     const bytes = same ? picture.rgba : scaled(source, width, height, "stretch");
     this.shell.replace({ kind: "rgb", width, height, pixels: rgbOf(bytes) });
@@ -160,7 +161,7 @@ class MapViewer {
 
   async #download() {
     const { width, height } = this.map;
-    const pixels = rgbOf(this.canvas.getContext("2d").getImageData(0, 0, width, height).data);
+    const pixels = rgbOf(contextOf(this.canvas).getImageData(0, 0, width, height).data);
     this.shell.download(new Blob([await encodePng({ width, height, pixels })], { type: "image/png" }), `${this.name}.png`);
   }
 }
@@ -172,7 +173,7 @@ function coloursOf(kind, palette) {
 
 /** A canvas on another size, smoothed; "contain" keeps its shape on black, "stretch" fills. Returns RGBA bytes. */
 function scaled(source, width, height, how) {
-  const context = new OffscreenCanvas(width, height).getContext("2d");
+  const context = contextOf(new OffscreenCanvas(width, height));
   context.fillRect(0, 0, width, height);
   context.imageSmoothingQuality = "high";
   const scale = Math.min(width / source.width, height / source.height);

@@ -8,6 +8,7 @@ import { LARGE_STYLE } from "./style.js";
 
 export class Large {
   #index = -1;
+  /** @type {any} */
   #pinned = null; // the picture that others are compared with
   #overlay = -1; // which control lies over it
   #opacity = 0.5;
@@ -25,15 +26,16 @@ export class Large {
     this.star = iconButton({ id: "star", label: "Star", icon: "star", keys: ["F"], run: () => this.#star() });
     this.words = element("div", { class: "words", tabindex: "0", role: "region", "aria-label": "Recipe" });
     this.acts = element("div", { class: "acts" });
+    const room = element("div", { class: "room" }, this.frame, this.place, this.back, this.on);
     this.root = element("dialog", { class: "studio large", "aria-label": "Picture", tabindex: "-1" }, element("style", {}, LARGE_STYLE + COMPARE_STYLE),
-      element("div", { class: "room" }, this.frame, this.place, this.back, this.on),
+      room,
       element("div", { class: "panel" },
         element("div", { class: "head" }, element("h2", {}, "Recipe"), this.star,
           iconButton({ id: "close", label: "Close", icon: "close", keys: ["Esc"], run: () => this.close() })),
         this.words, this.acts));
     this.root.addEventListener("keydown", (event) => this.#key(event));
     this.root.addEventListener("close", () => this.wall.shown(this.#index));
-    this.root.querySelector(".room").addEventListener("click", (event) => event.target instanceof Element && event.target.matches(".room") && this.close());
+    room.addEventListener("click", (event) => event.target instanceof Element && event.target.matches(".room") && this.close());
     tooltips(this.root);
   }
 

@@ -37,6 +37,28 @@ export const mount = mounted(
 );
 
 class Wall {
+  /** @type {HTMLDivElement} */
+  root;
+  /** @type {HTMLDivElement} */
+  scroll;
+  /** @type {() => void} */
+  stopTheme;
+  /** @type {HTMLDivElement} */
+  sheet;
+  /** @type {HTMLDivElement} */
+  none;
+  /** @type {HTMLSpanElement} */
+  count;
+  /** @type {HTMLSpanElement} */
+  conditions;
+  /** @type {HTMLSpanElement} */
+  shelves;
+  /** @type {HTMLDivElement} */
+  usual;
+  /** @type {HTMLDivElement} */
+  chosen;
+  /** @type {HTMLButtonElement} */
+  emptyButton;
   /** @type {{top: number, height: number, tiles?: {index: number}[]}[] | undefined} */
   lines;
   height = 0; // of all lines together
@@ -48,7 +70,12 @@ class Wall {
   #focus = 0;
   #zoom = ZOOM.usual;
   #nodes = new Map(); // line -> its element
+  /** Takes the last deed back. @type {(() => void) | null} */
   #undo = null;
+  /** @type {HTMLInputElement} */
+  field;
+  /** @type {HTMLInputElement} */
+  zoom;
 
   constructor(host, data) {
     this.data = data;
@@ -245,7 +272,7 @@ class Wall {
     ];
     this.chosen.replaceChildren(
       iconButton({ id: "clear", label: "Choose none", icon: "close", keys: ["Esc"], run: () => this.#clear() }),
-      element("span", {}, ids.length === 1 ? "1 chosen" : `${ids.length} chosen`), element("span", { class: "spring" }), ...deeds.filter(Boolean));
+      element("span", {}, ids.length === 1 ? "1 chosen" : `${ids.length} chosen`), element("span", { class: "spring" }), ...deeds.filter((one) => one !== null));
     if (bin && !ids.length && this.collection.total) {
       if (!this.usual.contains(this.emptyButton)) {
         this.emptyButton = element("button", { type: "button", class: "text", "data-id": "empty-bin", onclick: () => this.#empty() }, icon("trash", 18), "Empty the bin");
@@ -388,7 +415,12 @@ class Wall {
     setTimeout(() => frame.remove(), FRAME_MS);
   }
 
-  /** A note at the bottom for a while, with one thing to do about it. */
+  /**
+   * A note at the bottom for a while, with one thing to do about it.
+   *
+   * @param {string} text
+   * @param {[words: string, run: () => void] | null} [deed]
+   */
   say(text, deed = null) {
     this.note?.remove();
     clearTimeout(this.noteTimer);
@@ -411,7 +443,7 @@ class Wall {
 
   #focusOn(index) {
     this.#focus = index;
-    const line = this.lines.find((one) => one.tiles?.some((tile) => tile.index === index));
+    const line = this.lines?.find((one) => one.tiles?.some((tile) => tile.index === index));
     if (!line) return;
     const { scrollTop, clientHeight } = this.scroll;
     if (line.top < scrollTop) this.scroll.scrollTop = line.top - GAP;

@@ -28,6 +28,19 @@ export const mount = mounted(
 );
 
 class Drawer {
+  /** @type {() => void} */
+  stopTheme;
+  /** @type {HTMLDivElement} */
+  root;
+  /** @type {HTMLSpanElement} */
+  badge;
+  /** @type {HTMLButtonElement} */
+  button;
+  /** @type {HTMLDivElement} */
+  list;
+  fetched = performance.now(); // when the list came
+  /** @type {HTMLDialogElement} */
+  question;
   /** Tells Python. @type {(action: object) => void} */
   tell = () => {};
 
@@ -191,7 +204,7 @@ class Drawer {
     const words = { done: doneWords(job), failed: [job.text, job.hint].filter(Boolean).join(" "), cancelled: "Stopped." }[job.state];
     const number = job.state === "failed" && !words.includes(job.id) ? element("code", {}, `Job ${job.id}`) : null;
     // Without a picture, what was asked for comes back: to be changed and tried again.
-    const wanted = first ? { kind: "reopen", id: first.id } : job.kind === "recipe" && { kind: "job", id: job.id };
+    const wanted = first ? { kind: "reopen", id: first.id } : job.kind === "recipe" ? { kind: "job", id: job.id } : null;
     const reopen = wanted && element("button", { type: "button", class: "text", onclick: () => this.#reopen(wanted) }, "Reopen");
     return element("div", { class: `job ${job.state}` }, element("div", { class: "place" }, place),
       element("div", { class: "about" }, this.#title(job), element("span", { class: "state" }, words), number), reopen);

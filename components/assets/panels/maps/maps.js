@@ -187,10 +187,10 @@ class Card {
       const bar = new ProgressBar();
       if (!left()) this.shown.replaceChildren(element("div", { class: "say" }, text), bar.root);
       const show = () => {
-        text.textContent = this.following.words;
-        bar.show(this.following.state.fraction);
+        text.textContent = following.words;
+        bar.show(following.state.fraction);
       };
-      this.following = new Following(job, { events: this.page.data.events_url, show, ended: resolve });
+      const following = (this.following = new Following(job, { events: this.page.data.events_url, show, ended: resolve }));
     });
   }
 

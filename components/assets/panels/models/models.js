@@ -51,6 +51,34 @@ export function lasting(seconds) {
 }
 
 class Models {
+  /** @type {() => void} */
+  stopTheme;
+  /** @type {HTMLDivElement} */
+  box;
+  /** @type {HTMLDivElement} */
+  root;
+  /** @type {HTMLDivElement} */
+  list;
+  /** @type {HTMLInputElement} */
+  search;
+  /** @type {HTMLButtonElement} */
+  opener;
+  /** @type {HTMLButtonElement} */
+  adder;
+  /** @type {HTMLDivElement} */
+  room;
+  /** @type {HTMLDivElement} */
+  kinds;
+  /** @type {HTMLDivElement} */
+  toasts;
+  /** @type {HTMLFormElement} */
+  add;
+  /** @type {HTMLInputElement} */
+  pasted;
+  /** @type {HTMLParagraphElement} */
+  addSays;
+  /** @type {HTMLSelectElement} */
+  what;
   /** Tells Python. @type {(id: string) => void} */
   tell = () => {};
 
@@ -162,6 +190,10 @@ class Models {
     return [...this.works.values()].filter((work) => !OVER.includes(work.phase)).length;
   }
 
+  /**
+   * @param {string} path
+   * @param {object | null} [told]  what is sent; null: it only asks
+   */
   async #ask(path, told = null) {
     try {
       const url = new URL(this.data.models_url + path, document.baseURI);

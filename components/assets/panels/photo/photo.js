@@ -30,6 +30,32 @@ export const mount = mounted(
 );
 
 class PhotoView {
+  /** @type {HTMLDivElement} */
+  root;
+  /** @type {() => void} */
+  stopCatching;
+  /** @type {() => void} */
+  stopTheme;
+  /** @type {HTMLDivElement} */
+  chooser;
+  /** @type {HTMLButtonElement} */
+  go;
+  /** @type {HTMLDivElement} */
+  invite;
+  /** @type {HTMLButtonElement} */
+  galleryButton;
+  /** @type {HTMLButtonElement} */
+  undo;
+  /** @type {ProgressBar} */
+  bar;
+  /** @type {HTMLSpanElement} */
+  words;
+  /** @type {HTMLSpanElement} */
+  elapsed;
+  /** @type {HTMLButtonElement} */
+  stop;
+  /** @type {HTMLDivElement} */
+  stage;
   /** Tells Python. @type {Trigger} */
   tell = () => {};
 
@@ -99,7 +125,7 @@ class PhotoView {
     this.bar = new ProgressBar();
     this.words = element("span", { class: "hint", role: "status" });
     this.elapsed = element("span", { class: "elapsed" });
-    this.stop = element("button", { type: "button", class: "text", onclick: () => this.following.cancel() }, icon("stop", 16), "Cancel");
+    this.stop = element("button", { type: "button", class: "text", onclick: () => this.following?.cancel() }, icon("stop", 16), "Cancel");
     this.root = element("div", { class: "studio photo", role: "region", "aria-label": "Photo and map", tabindex: "0" },
       file.node, top, this.stage, this.panel, this.bar.root, element("div", { class: "status" }, this.words, this.elapsed, this.stop));
     this.mapSize = element("div", { class: "param", title: "The shorter side of the map; its shape is the photo's." },

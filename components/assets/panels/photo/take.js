@@ -9,7 +9,7 @@ const MAX_BYTES = 25 * 2 ** 20;
 export function chooser(take, more = "") {
   const node = element("input", { type: "file", accept: `image/png,image/jpeg,image/webp${more}`, hidden: true, "aria-label": "Photo",
     onchange: () => {
-      const [file] = node.files;
+      const file = node.files?.[0];
       node.value = "";
       if (file) take(file);
     } });
@@ -18,6 +18,7 @@ export function chooser(take, more = "") {
 
 /** Take what is dropped on `root` or pasted while it is on the page; returns what ends that. */
 export function catchPictures(root, take) {
+  /** @type {HTMLElement | null} */
   let shade = null;
   const leave = () => {
     shade?.remove();

@@ -4,6 +4,8 @@
  * Nothing is kept of what nobody asked for. While nobody draws the film stands still, too: it shows the drawing, not the waiting.
  */
 
+import { contextOf } from "../../shared/context.js";
+
 const SIDE_PX = 512;
 const GAP_PX = 8;
 const RATE = 15;
@@ -32,12 +34,13 @@ export class Film {
    * Begin. `ended(blob)` is called once, after `stop`.
    *
    * @param {import("../../shared/live.js").LiveLink} link
+   * @param {ImageBitmap} picture  the present one, whose shape it has
    * @param {(film: Blob) => void} ended
    */
-  constructor(link, ended) {
+  constructor(link, picture, ended) {
     this.#link = link;
     this.#ended = ended;
-    const { width, height } = link.picture;
+    const { width, height } = picture;
     const [wide, tall] = [width, height].map((side) => 2 * Math.round((side * SIDE_PX) / Math.max(width, height) / 2));
     this.#canvas.width = 2 * wide + GAP_PX;
     this.#canvas.height = tall;
@@ -72,7 +75,7 @@ export class Film {
 
   #show() {
     const { width, height } = this.#canvas;
-    const context = this.#canvas.getContext("2d");
+    const context = contextOf(this.#canvas);
     const wide = (width - GAP_PX) / 2;
     context.fillStyle = "#ffffff";
     context.fillRect(0, 0, width, height);

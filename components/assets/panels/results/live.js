@@ -1,5 +1,6 @@
 /** The result pane while Live is on: the newest picture, one honest dot, and what can be done with it. */
 
+import { contextOf } from "../../shared/context.js";
 import { describe, element, iconButton, slider } from "../../shared/controls.js";
 import { liveLink } from "../../shared/live.js";
 import { Film } from "./film.js";
@@ -36,6 +37,7 @@ export class LiveView {
   leads = false;
   #deaf = () => {};
   #show;
+  /** @type {ImageBitmap | null} */
   #shown = null;
   /** @type {Film | null} */
   #film = null;
@@ -94,7 +96,7 @@ export class LiveView {
   #record() {
     if (this.#film) return this.#film.stop();
     if (!this.link?.picture || !this.link.hasPaper) return undefined;
-    this.#film = new Film(this.link, (film) => {
+    this.#film = new Film(this.link, this.link.picture, (film) => {
       this.#film = null;
       this.#showRecording();
       const link = element("a", { href: URL.createObjectURL(film), download: "live.webm" });
@@ -114,6 +116,7 @@ export class LiveView {
   }
 
   #heard() {
+    if (!this.link) return;
     const { phase, picture, age, text, hint } = this.link;
     if (this.beat.dataset.phase !== phase) this.beat.dataset.phase = phase;
     this.beat.dataset.seed = String(this.link.seed ?? "");
@@ -133,7 +136,7 @@ export class LiveView {
         this.canvas.width = picture.width;
         this.canvas.height = picture.height;
       }
-      this.canvas.getContext("2d").drawImage(picture, 0, 0);
+      contextOf(this.canvas).drawImage(picture, 0, 0);
     }
     if (this.leads === !!picture) return;
     this.leads = !!picture;

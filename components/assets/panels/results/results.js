@@ -30,6 +30,36 @@ export const mount = mounted(
 );
 
 class Pane {
+  /** @type {HTMLDivElement} */
+  root;
+  /** @type {LiveView} */
+  live;
+  /** @type {() => void} */
+  stopTheme;
+  /** @type {HTMLImageElement} */
+  control;
+  /** @type {HTMLImageElement} */
+  image;
+  /** @type {HTMLImageElement} */
+  ghost;
+  /** @type {HTMLDivElement} */
+  words;
+  /** @type {Compare} */
+  compare;
+  /** @type {ProgressBar} */
+  bar;
+  /** @type {HTMLSpanElement} */
+  status;
+  /** @type {HTMLButtonElement} */
+  stop;
+  /** @type {HTMLSpanElement} */
+  elapsed;
+  /** @type {HTMLDivElement} */
+  strip;
+  /** @type {Slider} */
+  fader;
+  /** @type {HTMLSpanElement} */
+  buttons;
   /** Tells Python. @type {(action: object) => void} */
   tell = () => {};
 
@@ -120,7 +150,7 @@ class Pane {
     this.status = element("span", { class: "hint", role: "status" });
     this.elapsed = element("span", { class: "elapsed" });
     this.buttons = element("span", { class: "buttons" });
-    this.stop = element("button", { type: "button", class: "text stop", onclick: () => this.following.cancel() }, icon("stop", 16), "Cancel");
+    this.stop = element("button", { type: "button", class: "text stop", onclick: () => this.following?.cancel() }, icon("stop", 16), "Cancel");
     this.fader = slider({ id: "overlay-opacity", label: "Control", min: 0, max: 1, step: 0.05, value: this.opacity,
       format: (value) => `${Math.round(value * 100)} %`, onInput: (value) => {
         this.opacity = value;
@@ -175,7 +205,8 @@ class Pane {
     this.rival = rivals[0] ?? null;
     this.comparing &&= !!(picture && this.rival);
     const name = (one) => (one.seed === null ? "" : `Seed ${one.seed}`);
-    this.compare.show(this.comparing && { url: this.rival.url, name: name(this.rival) }, this.comparing && { url: picture.url, name: name(picture) });
+    const shown = (one) => (this.comparing ? { url: one.url, name: name(one) } : null);
+    this.compare.show(shown(this.rival), shown(picture));
   }
 
   #showProgress() {
@@ -188,7 +219,7 @@ class Pane {
 
   #tick() {
     this.elapsed.hidden = !this.busy;
-    if (this.busy) this.elapsed.textContent = this.following.elapsed;
+    if (this.busy && this.following) this.elapsed.textContent = this.following.elapsed;
   }
 
   #showStrip(pictures) {
@@ -283,7 +314,7 @@ class Pane {
     const run = {
       ArrowLeft: () => this.#look(this.index - 1), ArrowRight: () => this.#look(this.index + 1),
       o: () => this.data.control_url && this.#toggleOverlay(), c: () => this.#toggleCompare(), s: () => this.#download(),
-      Escape: () => this.busy && this.data.cancel_url && this.following.cancel(),
+      Escape: () => this.busy && this.data.cancel_url && this.following?.cancel(),
     }[event.key];
     if (!run) return;
     event.stopPropagation();

@@ -6,6 +6,7 @@
  */
 
 import { decode, encode } from "../../canvas/document.js";
+import { contextOf } from "../../shared/context.js";
 import { element } from "../../shared/controls.js";
 import { liveLink } from "../../shared/live.js";
 import { mounted } from "../../shared/mounted.js";
@@ -77,7 +78,7 @@ class LiveShapes {
     const pixels = drawing.pixels.slice();
     const canvas = this.#canvas?.isConnected ? this.#canvas : found(document);
     if (!canvas) return encode(drawing);
-    const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    const context = contextOf(new OffscreenCanvas(width, height), { willReadFrequently: true });
     context.imageSmoothingQuality = "high";
     context.drawImage(canvas, 0, 0, width, height);
     const { data } = context.getImageData(0, 0, width, height);
@@ -90,6 +91,7 @@ class LiveShapes {
 
   /** @returns {Promise<RasterDocument>} */
   async #fetch() {
+    if (!this.data) throw new Error("No drawing is known yet.");
     const answer = await fetch(new URL(this.data.document_url, document.baseURI), { cache: "no-store" });
     if (!answer.ok) throw new Error(`The server answered ${answer.status}.`);
     return /** @type {RasterDocument} */ (await decode(new Uint8Array(await answer.arrayBuffer())));

@@ -42,6 +42,9 @@ class Sheet {
   /** Tells Python. @type {(action: object) => void} */
   tell = () => {};
 
+  cells = new Map(); // job -> its cell
+  stopping = false;
+
   constructor(host) {
     this.grid = element("div", { class: "grid" });
     this.status = element("span", { class: "hint", role: "status" });

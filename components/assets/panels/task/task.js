@@ -26,13 +26,15 @@ export const mount = mounted(
 );
 
 class Task {
+  /** @type {Following | undefined} */
+  following;
   /** Tells Python. @type {(job: string) => void} */
   tell = () => {};
 
   constructor(host) {
     this.text = element("span", { class: "hint", role: "status" });
     this.elapsed = element("span", { class: "elapsed" });
-    this.stop = element("button", { type: "button", class: "text stop", onclick: () => this.following.cancel() }, icon("stop", 16), "Cancel");
+    this.stop = element("button", { type: "button", class: "text stop", onclick: () => this.following?.cancel() }, icon("stop", 16), "Cancel");
     this.bar = new ProgressBar();
     this.root = element("div", { class: "studio task", role: "region", "aria-label": "Detection" },
       element("div", { class: "line" }, this.text, this.elapsed, this.stop), this.bar.root);
@@ -51,7 +53,7 @@ class Task {
   }
 
   destroy() {
-    this.following.leave();
+    this.following?.leave();
     this.stopTheme();
     this.root.remove();
   }
@@ -64,6 +66,7 @@ class Task {
 
   #show() {
     const { following } = this;
+    if (!following) return;
     this.text.textContent = following.words;
     this.elapsed.textContent = following.elapsed;
     this.stop.disabled = following.stopping;
