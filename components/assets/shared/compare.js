@@ -10,15 +10,19 @@ const STRIDE = 10;
 
 export const COMPARE_STYLE = `
 .compare { position: absolute; inset: 0; overflow: hidden; cursor: ew-resize; touch-action: none; --at: 50%; }
-.compare img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; pointer-events: none; background: var(--behind, var(--stage)); }
+.compare img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; pointer-events: none;
+  background: var(--behind, var(--stage)); }
 .compare .before { clip-path: inset(0 calc(100% - var(--at)) 0 0); }
 .compare .after { clip-path: inset(0 0 0 var(--at)); }
-.compare .divider { position: absolute; top: 0; bottom: 0; left: var(--at); width: 2px; margin-left: -1px; background: #fff; box-shadow: 0 0 0 1px rgb(0 0 0 / .25); }
-.compare .divider::after { content: "⇆"; position: absolute; top: 50%; left: 1px; translate: -50% -50%; width: 32px; height: 32px; border-radius: 50%; background: #fff;
+.compare .divider { position: absolute; top: 0; bottom: 0; left: var(--at); width: 2px; margin-left: -1px; background: #fff;
+  box-shadow: 0 0 0 1px rgb(0 0 0 / .25); }
+.compare .divider::after { content: "⇆"; position: absolute; top: 50%; left: 1px; translate: -50% -50%; width: 32px; height: 32px;
+  border-radius: 50%; background: #fff;
   color: #22252b; display: grid; place-items: center; font-size: 15px; box-shadow: 0 1px 6px rgb(0 0 0 / .4); }
 .compare .divider:focus-visible { outline: none !important; }
 .compare .divider:focus-visible::after { outline: 2px solid var(--accent); outline-offset: 2px; }
-.compare .name { position: absolute; bottom: 8px; max-width: 45%; padding: 2px 8px; border-radius: 6px; background: rgb(20 21 24 / .72); color: #fff; font-size: 12px;
+.compare .name { position: absolute; bottom: 8px; max-width: 45%; padding: 2px 8px; border-radius: 6px; background: rgb(20 21 24 / .72);
+  color: #fff; font-size: 12px;
   overflow: hidden; text-overflow: ellipsis; white-space: nowrap; pointer-events: none; }
 .compare .name:empty { display: none; }
 .compare .name.left { left: 8px; }

@@ -9,7 +9,8 @@ const TICK_MS = 250;
 export const PROGRESS_STYLE = `
 .progress { height: 2px; flex: none; overflow: hidden; }
 .progress.shown { background: var(--faint); }
-.progress i { display: block; height: 100%; background: var(--accent); transform-origin: 0 0; transition: transform .18s ease-out; visibility: hidden; }
+.progress i { display: block; height: 100%; background: var(--accent); transform-origin: 0 0; transition: transform .18s ease-out;
+  visibility: hidden; }
 .progress.shown i { visibility: visible; }
 .progress.vague i { width: 30%; animation: pass 1.4s ease-in-out infinite; transform: none; }
 @keyframes pass { 0% { translate: -100% 0; } 100% { translate: 340% 0; } }

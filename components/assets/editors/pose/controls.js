@@ -253,7 +253,8 @@ function addFiles(editor) {
 
 const STYLE = `
 [data-look=dark] .paper { outline: 1px solid rgb(255 255 255 / .08); }
-.nobody { position: absolute; inset: 0; margin: auto; width: fit-content; height: fit-content; display: flex; flex-direction: column; align-items: center; gap: 6px;
+.nobody { position: absolute; inset: 0; margin: auto; width: fit-content; height: fit-content; display: flex; flex-direction: column;
+  align-items: center; gap: 6px;
   color: rgb(255 255 255 / .62); text-align: center; padding: 16px; cursor: default; }
 .nobody strong { font-weight: 600; font-size: 15px; color: #fff; }
 .nobody button.text { margin-top: 10px; height: 36px; padding: 0 16px; border-radius: 8px; font-weight: 500; }
@@ -269,7 +270,8 @@ button.rule-button { height: 32px; padding: 0 10px 0 8px; border-radius: 8px; }
 .presets-head { display: flex; align-items: center; justify-content: space-between; min-height: 28px; margin-bottom: 4px; }
 .choice { display: flex; gap: 2px; padding: 2px; border-radius: 8px; background: var(--hover); }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)); padding: 1px; gap: 6px; }
-button.card { all: unset; box-sizing: border-box; cursor: pointer; display: flex; flex-direction: column; align-items: center; border-radius: 8px; overflow: hidden;
+button.card { all: unset; box-sizing: border-box; cursor: pointer; display: flex; flex-direction: column; align-items: center;
+  border-radius: 8px; overflow: hidden;
   background: var(--hover); border: 1px solid var(--faint); }
 button.card canvas { width: 100% !important; object-fit: contain; background: #0b0c0f; }
 button.card span { width: 100%; padding: 4px 2px 5px; font-size: 11px; line-height: 1.2; text-align: center; color: var(--soft);
@@ -284,8 +286,10 @@ button.card:active { transform: scale(.98); }
   content-visibility: auto; contain-intrinsic-size: auto 36px; } /* every canvas in sight is a layer of each frame */
 .person:hover { background: var(--hover); }
 .person.current { background: var(--tint); }
-.person > button.name { all: unset; cursor: pointer; flex: 1; min-width: 0; display: flex; align-items: center; gap: 8px; padding: 2px 0 2px 6px; min-height: 36px; box-sizing: border-box; border-radius: 8px; }
-.person .number { width: 20px; height: 20px; border-radius: 50%; display: grid; place-items: center; font-size: 11px; font-weight: 600; background: var(--faint); flex: none; }
+.person > button.name { all: unset; cursor: pointer; flex: 1; min-width: 0; display: flex; align-items: center; gap: 8px;
+  padding: 2px 0 2px 6px; min-height: 36px; box-sizing: border-box; border-radius: 8px; }
+.person .number { width: 20px; height: 20px; border-radius: 50%; display: grid; place-items: center; font-size: 11px; font-weight: 600;
+  background: var(--faint); flex: none; }
 .person.current .number { background: var(--accent); color: var(--ground); }
 .person canvas { flex: none; border-radius: 6px; background: #0b0c0f; }
 .person.away canvas, .person.away .label { opacity: .45; }
@@ -303,11 +307,14 @@ button.card:active { transform: scale(.98); }
 .chips button.unsure { border: 1px dashed var(--soft); background: none; }
 .studio.pose.narrow { grid: "top top" 44px "rail stage" minmax(0, 1fr) "panel panel" auto "status status" 32px / 48px minmax(0, 1fr); }
 .pose.narrow .panel { border-left: 0; border-top: 1px solid var(--faint); max-height: 232px; }
-.pose.narrow .people { width: auto; display: grid; grid-template: "head detail" 28px "list detail" minmax(56px, auto) / 200px minmax(0, 1fr); gap: 0 8px; padding: 8px 8px 12px; }
+.pose.narrow .people { width: auto; display: grid;
+  grid-template: "head detail" 28px "list detail" minmax(56px, auto) / 200px minmax(0, 1fr); gap: 0 8px; padding: 8px 8px 12px; }
 .pose.narrow .people .detail { grid-area: detail; border-left: 1px solid var(--faint); padding-left: 4px; }
 .pose.narrow .people .detail .rule { display: none; }
 .pose.narrow .people .detail h3 { margin-top: 8px; }
 .pose.narrow .people .detail > h3:first-of-type { margin-top: 6px; }
-@media (pointer: coarse) { .studio.pose.narrow { grid-template-columns: 56px minmax(0, 1fr); grid-template-rows: 52px minmax(0, 1fr) auto 36px; } .person button.tool { opacity: 1; width: 36px; height: 36px; } .person, .person > button.name { min-height: 44px; } .people { width: 240px; }
+@media (pointer: coarse) { .studio.pose.narrow { grid-template-columns: 56px minmax(0, 1fr);
+  grid-template-rows: 52px minmax(0, 1fr) auto 36px; } .person button.tool { opacity: 1; width: 36px; height: 36px; }
+  .person, .person > button.name { min-height: 44px; } .people { width: 240px; }
   .chips button.text { height: 32px; } }
 `;

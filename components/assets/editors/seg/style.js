@@ -24,23 +24,29 @@ export const SEG_STYLE = `
 .find input::-webkit-search-cancel-button { filter: grayscale(1) opacity(.6); }
 .find svg { position: absolute; left: 20px; top: 8px; color: var(--soft); pointer-events: none; }
 
-.classes { flex: 1; min-height: 0; overflow: hidden auto; padding: 4px 8px 12px; scrollbar-width: thin; scrollbar-color: var(--faint) transparent; }
+.classes { flex: 1; min-height: 0; overflow: hidden auto; padding: 4px 8px 12px; scrollbar-width: thin;
+  scrollbar-color: var(--faint) transparent; }
 .classes section { margin-top: 8px; }
-.studio.seg .classes h3 { margin: 0; padding: 4px; display: flex; justify-content: space-between; font: 600 12px/18px var(--st-font, system-ui, sans-serif); letter-spacing: 0; color: var(--soft); }
+.studio.seg .classes h3 { margin: 0; padding: 4px; display: flex; justify-content: space-between;
+  font: 600 12px/18px var(--st-font, system-ui, sans-serif); letter-spacing: 0; color: var(--soft); }
 .classes h3 span { font-weight: 400; font-variant-numeric: tabular-nums; }
 .mix { display: flex; height: 8px; border-radius: 4px; overflow: hidden; margin: 2px 4px 6px; gap: 1px; }
 .mix span { min-width: 2px; flex-basis: 0; }
 .row { position: relative; display: flex; align-items: center; border-radius: 6px; height: 28px; }
-.row .class { all: unset; display: flex; align-items: center; gap: 10px; flex: 1; min-width: 0; height: 100%; padding: 0 4px; cursor: pointer; border-radius: 6px; }
+.row .class { all: unset; display: flex; align-items: center; gap: 10px; flex: 1; min-width: 0; height: 100%; padding: 0 4px;
+  cursor: pointer; border-radius: 6px; }
 .row .class:focus-visible { outline: 2px solid var(--accent) !important; outline-offset: -2px; }
 .row:hover { background: var(--hover); }
 .row:has([aria-pressed="true"].class) { background: var(--tint); }
 .row .name { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; min-width: 0; flex: 1; }
 .row .name i { font-style: normal; color: var(--soft); margin-left: 6px; }
 .row .share { color: var(--soft); font-size: 12px; font-variant-numeric: tabular-nums; }
-.foreign { display: inline-block; width: 7px; height: 7px; border-radius: 50%; border: 1.5px solid #d97706; margin-left: 7px; vertical-align: middle; }
-.known { display: inline-block; width: 6px; height: 6px; border-radius: 50%; background: var(--accent); margin-left: 7px; vertical-align: middle; }
-.row .act { all: unset; display: none; place-items: center; width: 26px; height: 26px; flex: none; border-radius: 6px; cursor: pointer; color: var(--soft); }
+.foreign { display: inline-block; width: 7px; height: 7px; border-radius: 50%; border: 1.5px solid #d97706; margin-left: 7px;
+  vertical-align: middle; }
+.known { display: inline-block; width: 6px; height: 6px; border-radius: 50%; background: var(--accent); margin-left: 7px;
+  vertical-align: middle; }
+.row .act { all: unset; display: none; place-items: center; width: 26px; height: 26px; flex: none; border-radius: 6px; cursor: pointer;
+  color: var(--soft); }
 .row .act:hover { color: var(--text); background: var(--hover); }
 .row:is(:hover, :focus-within) .act, .row .act[aria-pressed="true"] { display: grid; }
 .act[aria-pressed="true"] { color: var(--accent-text) !important; }
@@ -51,7 +57,8 @@ export const SEG_STYLE = `
 .tiles button[aria-pressed="true"] { box-shadow: 0 0 0 2px var(--surface), 0 0 0 4px var(--accent); }
 .none { padding: 12px 4px; color: var(--soft); line-height: 1.5; }
 
-.under { display: inline-flex; align-items: center; gap: 8px; flex: 1; min-width: 0; color: var(--text); overflow: hidden; white-space: nowrap; }
+.under { display: inline-flex; align-items: center; gap: 8px; flex: 1; min-width: 0; color: var(--text); overflow: hidden;
+  white-space: nowrap; }
 .under:empty, .under:not(:empty) + .hint { display: none; }
 .under .swatch { width: 12px; height: 12px; border-radius: 3px; }
 .layouts { display: grid; grid-template-columns: repeat(3, 112px); gap: 8px; padding: 4px 8px 8px; }
@@ -69,6 +76,7 @@ export const SEG_STYLE = `
 .studio.seg.narrow .find svg { left: 8px; top: 20px; }
 .studio.seg.narrow .classes { grid-area: list; }
 .studio.seg.narrow .rows { display: grid; grid-template-columns: repeat(auto-fill, minmax(152px, 1fr)); gap: 0 8px; }
-@media (pointer: coarse) { .row { height: 40px; } .row .act { display: grid; width: 36px; height: 36px; } .tiles .swatch { width: 32px; height: 32px; }
+@media (pointer: coarse) { .row { height: 40px; } .row .act { display: grid; width: 36px; height: 36px; } .tiles .swatch { width: 32px;
+  height: 32px; }
   .studio.seg.narrow { grid-template-columns: 56px minmax(0, 1fr); } }
 `;

@@ -2,14 +2,17 @@
 
 export const DRAWER_STYLE = `
 .drawer { display: block; position: fixed; top: 10px; right: 16px; z-index: 1000000; border: 0; background: none; overflow: visible; }
-.drawer .opener { all: unset; box-sizing: border-box; cursor: pointer; height: 32px; padding: 0 10px; border-radius: 8px; display: inline-flex; align-items: center; gap: 6px; color: var(--soft); font-size: 14px; }
+.drawer .opener { all: unset; box-sizing: border-box; cursor: pointer; height: 32px; padding: 0 10px; border-radius: 8px;
+  display: inline-flex; align-items: center; gap: 6px; color: var(--soft); font-size: 14px; }
 .drawer .opener:hover { background: var(--hover); color: var(--text); }
 .drawer .opener.busy { color: var(--text); }
 .drawer .opener.busy svg { animation: breathe 1.6s ease-in-out infinite; }
-.drawer .badge { min-width: 18px; height: 18px; padding: 0 5px; border-radius: 9px; background: var(--accent); color: #fff; font-size: 11px; font-weight: 600; display: grid; place-items: center; }
+.drawer .badge { min-width: 18px; height: 18px; padding: 0 5px; border-radius: 9px; background: var(--accent); color: #fff; font-size: 11px;
+  font-weight: 600; display: grid; place-items: center; }
 .drawer.dark .badge { color: #17181c; }
 .drawer dialog { color: var(--text); background: var(--ground); border: 0; padding: 0; }
-.drawer dialog.jobs { position: fixed; inset: 0 0 0 auto; margin: 0; width: min(420px, 100vw); height: 100dvh; max-height: none; max-width: none; border-left: 1px solid var(--faint); box-shadow: var(--shadow); }
+.drawer dialog.jobs { position: fixed; inset: 0 0 0 auto; margin: 0; width: min(420px, 100vw); height: 100dvh; max-height: none;
+  max-width: none; border-left: 1px solid var(--faint); box-shadow: var(--shadow); }
 .drawer dialog.jobs[open] { display: flex; flex-direction: column; animation: slide .16s ease-out; }
 .drawer dialog::backdrop { background: rgb(10 11 13 / .28); }
 .drawer .head { display: flex; align-items: center; padding: 10px 10px 10px 20px; border-bottom: 1px solid var(--faint); flex: none; }
@@ -17,12 +20,14 @@ export const DRAWER_STYLE = `
 .drawer .list { overflow: auto; flex: 1; padding: 4px 12px 24px 20px; }
 .drawer h3 { font-size: 12px; font-weight: 600; color: var(--soft); margin: 16px 0 4px; }
 .drawer .job { display: flex; align-items: center; gap: 12px; padding: 8px 0; border-bottom: 1px solid var(--faint); min-height: 72px; }
-.drawer .job .place { width: 56px; height: 56px; flex: none; border-radius: 8px; background: var(--hover); display: grid; place-items: center; overflow: hidden; color: var(--soft); }
+.drawer .job .place { width: 56px; height: 56px; flex: none; border-radius: 8px; background: var(--hover); display: grid;
+  place-items: center; overflow: hidden; color: var(--soft); }
 .drawer .job.failed .place { color: #d97706; }
 .drawer .thumb { width: 56px; height: 56px; object-fit: cover; display: block; }
 .drawer .about { flex: 1; min-width: 0; display: flex; flex-direction: column; gap: 4px; }
 .drawer .title { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-size: 14px; }
-.drawer .state { color: var(--soft); overflow-wrap: anywhere; font-variant-numeric: tabular-nums; user-select: text; -webkit-user-select: text; }
+.drawer .state { color: var(--soft); overflow-wrap: anywhere; font-variant-numeric: tabular-nums; user-select: text;
+  -webkit-user-select: text; }
 .drawer code { font-size: 11px; color: var(--soft); user-select: all; -webkit-user-select: all; }
 .drawer .bar { height: 3px; border-radius: 2px; background: var(--faint); overflow: hidden; }
 .drawer .bar i { display: block; height: 100%; width: 0; background: var(--accent); transition: width .18s ease-out; }

@@ -18,18 +18,22 @@ const MAPS_STYLE = `
 .maps .head { display: flex; align-items: center; gap: 8px; padding-bottom: 16px; flex-wrap: wrap; }
 .maps .head p { margin: 0; color: var(--soft); flex: 1; min-width: 200px; }
 .maps .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(248px, 1fr)); gap: 16px; }
-.maps .card { border: 1px solid var(--faint); border-radius: 12px; overflow: hidden; background: var(--surface); display: flex; flex-direction: column; }
+.maps .card { border: 1px solid var(--faint); border-radius: 12px; overflow: hidden; background: var(--surface); display: flex;
+  flex-direction: column; }
 .maps .card header { display: flex; align-items: center; gap: 8px; height: 44px; padding: 0 8px 0 14px; }
 .maps .card header strong { font-weight: 600; flex: 1 0 auto; white-space: nowrap; }
 .maps .say button.text { white-space: nowrap; }
 .maps .card select { max-width: 156px; min-width: 0; flex: 0 1 auto; text-overflow: ellipsis; }
-.maps .shown { position: relative; aspect-ratio: var(--ratio); background: var(--stage); display: grid; place-items: center; overflow: hidden; }
+.maps .shown { position: relative; aspect-ratio: var(--ratio); background: var(--stage); display: grid; place-items: center;
+  overflow: hidden; }
 .maps .shown img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: fill; }
-.maps .shown .say { padding: 16px; text-align: center; color: var(--soft); text-wrap: balance; display: flex; flex-direction: column; gap: 10px; align-items: center; max-height: 100%; overflow: auto; }
+.maps .shown .say { padding: 16px; text-align: center; color: var(--soft); text-wrap: balance; display: flex; flex-direction: column;
+  gap: 10px; align-items: center; max-height: 100%; overflow: auto; }
 .maps .shown .say strong { color: var(--text); font-weight: 600; }
 .maps .shown .progress { position: absolute; inset: auto 0 0; height: 3px; }
 .maps .card footer { display: flex; gap: 8px; padding: 8px; }
-.maps .card footer button { flex: 1; height: 32px; border-radius: 8px; background: var(--hover); color: var(--text); justify-content: center; }
+.maps .card footer button { flex: 1; height: 32px; border-radius: 8px; background: var(--hover); color: var(--text);
+  justify-content: center; }
 .maps .card footer button:disabled { background: none; }
 .maps .invite { position: static; margin: 48px auto; }
 .maps .trouble { color: #b45309; }

@@ -15,7 +15,8 @@ export const LIVE_STYLE = `
 .results .live { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
 .results:has(.live:not([hidden])) .frame { background: none; box-shadow: var(--shadow); }
 .results:has(.live:not([hidden])) .frame > img { visibility: hidden; }
-.results .beat { display: none; align-items: center; gap: 8px; flex: 1; min-width: 0; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.results .beat { display: none; align-items: center; gap: 8px; flex: 1; min-width: 0; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
 .results[data-live] .beat { display: inline-flex; }
 .results[data-live] :is(.hint, .elapsed) { display: none; }
 /* Ten times a second it says something else: nothing around it is laid out anew for that. */

@@ -13,17 +13,22 @@ import { pictureOf, pictureUrl } from "../../shared/progress.js";
 
 const SHEET_STYLE = `
 .sheet-of { display: block; border: 0; border-radius: 0; overflow: visible; background: none; }
-.sheet-of .grid { display: grid; margin: 0 auto; max-width: calc(40px + var(--columns) * var(--ratio) * max(96px, (100vh - 440px) / var(--rows))); gap: 6px; grid-template-columns: 40px repeat(var(--columns), minmax(0, 1fr)); align-items: center; }
+.sheet-of .grid { display: grid; margin: 0 auto;
+  max-width: calc(40px + var(--columns) * var(--ratio) * max(96px, (100vh - 440px) / var(--rows))); gap: 6px;
+  grid-template-columns: 40px repeat(var(--columns), minmax(0, 1fr)); align-items: center; }
 .sheet-of .name { color: var(--soft); font-variant-numeric: tabular-nums; text-align: center; }
 .sheet-of .name.corner { text-align: left; font-size: 11px; line-height: 1.2; }
-.sheet-of button.cell { all: unset; box-sizing: border-box; position: relative; aspect-ratio: var(--ratio); background: var(--hover); border-radius: 6px;
+.sheet-of button.cell { all: unset; box-sizing: border-box; position: relative; aspect-ratio: var(--ratio); background: var(--hover);
+  border-radius: 6px;
   overflow: hidden; cursor: pointer; }
 .sheet-of button.cell[disabled] { cursor: default; }
 .sheet-of button.cell:not([disabled]):hover { outline: 2px solid var(--accent); outline-offset: 1px; }
 .sheet-of .cell img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: cover; }
 .sheet-of .cell[data-state=running] img { filter: saturate(.7); }
-.sheet-of .cell i { position: absolute; left: 0; bottom: 0; height: 3px; width: 100%; background: var(--accent); transform-origin: 0 0; transform: scaleX(0); }
-.sheet-of .cell span { position: absolute; inset: 0; display: grid; place-items: center; color: var(--soft); font-size: 12px; text-align: center; padding: 4px; }
+.sheet-of .cell i { position: absolute; left: 0; bottom: 0; height: 3px; width: 100%; background: var(--accent); transform-origin: 0 0;
+  transform: scaleX(0); }
+.sheet-of .cell span { position: absolute; inset: 0; display: grid; place-items: center; color: var(--soft); font-size: 12px;
+  text-align: center; padding: 4px; }
 .sheet-of .foot { display: flex; align-items: center; gap: 8px; height: 40px; color: var(--soft); }
 .sheet-of .stop { background: var(--hover); height: 28px; color: var(--text); }
 `;
