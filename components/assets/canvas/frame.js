@@ -10,7 +10,8 @@ import { underlayControl } from "./underlay.js";
 const { element, describe } = controls;
 const NARROW_PX = 680;
 /** @type {Record<EditorKind, string>} */
-const NAMES = { scribble: "Scribble editor", pose: "Pose editor", seg: "Segmentation editor", view: "Map viewer", inpaint: "Inpaint editor" };
+const NAMES = { scribble: "Scribble editor", pose: "Pose editor", seg: "Segmentation editor", view: "Map viewer",
+  inpaint: "Inpaint editor" };
 
 export class Frame {
   /** @type {HTMLDivElement} */
@@ -46,7 +47,8 @@ export class Frame {
     const { shell } = this;
     shell.addTools([null, { id: "hand", label: "Move the view", icon: "hand", keys: ["H"], cursor: "grab", hint: "Drag to move the view." }], "View");
     if (!editor.readOnly) this.#addEditing();
-    shell.addAction({ id: "help", label: "Keyboard shortcuts", icon: "help", keys: ["?"], place: "top", spare: !editor.readOnly, group: "General", run: () => this.#toggleSheet() });
+    shell.addAction({ id: "help", label: "Keyboard shortcuts", icon: "help", keys: ["?"], place: "top", spare: !editor.readOnly,
+      group: "General", run: () => this.#toggleSheet() });
     if (!editor.readOnly) this.#addMenu();
     this.#fillStatus(editor.readOnly ? null : sizeControl(shell));
     this.saveWord.hidden = !!editor.readOnly;
@@ -75,7 +77,8 @@ export class Frame {
     this.hint = element("span", { class: "hint", "aria-live": "polite" });
     this.saveWord = element("span", { class: "save", "data-state": "saved" }, "saved");
     this.statusBar = element("div", { class: "status" });
-    this.root = element("div", { class: "studio", tabindex: "0", role: "application", "aria-label": NAMES[kind] ?? "Editor", style: `height:${height}px` },
+    this.root = element("div", { class: "studio", tabindex: "0", role: "application", "aria-label": NAMES[kind] ?? "Editor",
+      style: `height:${height}px` },
       element("div", { class: "top", role: "toolbar", "aria-label": "Options" }, this.optionStrip, this.actionBar),
       this.rail, shell.stage.element, this.panel, this.statusBar, this.toasts);
     this.root.studio = shell; // for looking inside from the console and from tests
@@ -87,8 +90,10 @@ export class Frame {
     const { shell } = this;
     const { history } = shell;
     shell.addSeparator();
-    shell.addAction({ id: "undo", label: "Undo", icon: "undo", keys: ["Ctrl+Z"], place: "top", enabled: () => history.canUndo, run: () => shell.undo() });
-    shell.addAction({ id: "redo", label: "Redo", icon: "redo", keys: ["Ctrl+Shift+Z", "Ctrl+Y"], place: "top", enabled: () => history.canRedo, run: () => shell.redo() });
+    shell.addAction({ id: "undo", label: "Undo", icon: "undo", keys: ["Ctrl+Z"], place: "top", enabled: () => history.canUndo,
+      run: () => shell.undo() });
+    shell.addAction({ id: "redo", label: "Redo", icon: "redo", keys: ["Ctrl+Shift+Z", "Ctrl+Y"], place: "top",
+      enabled: () => history.canRedo, run: () => shell.redo() });
     shell.addSeparator();
     underlayControl(shell);
     files(shell);
@@ -124,7 +129,8 @@ export class Frame {
       return controls.iconButton({ id, label, icon: id, keys, run });
     };
     this.statusBar.append(...(size ? [size] : []), this.hint, this.saveWord, element("div", { class: "separator" }),
-      element("span", { class: "zoom" }, step("zoomOut", "Zoom out", ["Ctrl+-"], 1 / 1.25), zoom, step("zoomIn", "Zoom in", ["Ctrl+="], 1.25)));
+      element("span", { class: "zoom" }, step("zoomOut", "Zoom out", ["Ctrl+-"], 1 / 1.25), zoom,
+        step("zoomIn", "Zoom in", ["Ctrl+="], 1.25)));
   }
 
   #toggleSheet() {

@@ -24,7 +24,8 @@ export class Live {
   #dirty = null;
   #size = "";
   #last = null; // the document that was sent last, where it travels whole
-  #source = { paint: (...at) => this.#paint(...at), whole: () => this.#whole(), changes: () => this.#changes(), keep: (seed) => this.#shell.generate(seed) };
+  #source = { paint: (...at) => this.#paint(...at), whole: () => this.#whole(), changes: () => this.#changes(),
+    keep: (seed) => this.#shell.generate(seed) };
   #canvas = element("canvas", { class: "live" }); // on the paper while there is something to see
 
   constructor(shell) {
@@ -61,9 +62,12 @@ export class Live {
     const shell = this.#shell;
     if (!shell.options.live) return;
     const on = () => !!this.#link;
-    shell.addAction({ id: "live", label: "Live: the picture follows the pen", icon: "bolt", keys: ["Shift+L"], place: "keys", group: "General", run: () => shell.tell("live", !this.#link) });
-    shell.addAction({ id: "live-seed", label: "Live: next seed", icon: "dice", keys: ["Shift+N"], place: "keys", group: "General", enabled: on, run: () => this.#link?.nextSeed() });
-    shell.addAction({ id: "live-keep", label: "Live: keep this picture", icon: "pin", keys: ["Shift+Enter"], place: "keys", group: "General", enabled: on, run: () => this.#link?.keep() });
+    shell.addAction({ id: "live", label: "Live: the picture follows the pen", icon: "bolt", keys: ["Shift+L"], place: "keys",
+      group: "General", run: () => shell.tell("live", !this.#link) });
+    shell.addAction({ id: "live-seed", label: "Live: next seed", icon: "dice", keys: ["Shift+N"], place: "keys", group: "General",
+      enabled: on, run: () => this.#link?.nextSeed() });
+    shell.addAction({ id: "live-keep", label: "Live: keep this picture", icon: "pin", keys: ["Shift+Enter"], place: "keys",
+      group: "General", enabled: on, run: () => this.#link?.keep() });
   }
 
   // ---- what changed

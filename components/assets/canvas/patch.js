@@ -171,7 +171,8 @@ export function unpackRuns(packed, length) {
  * @returns {RasterPatch}
  */
 export function replaceRaster(before, after) {
-  const [was, is] = [before, after].map(({ width, height, pixels }) => ({ width, height, packed: packRuns(pixels), length: pixels.length }));
+  const [was, is] = [before, after].map(({ width, height, pixels }) => ({ width, height, packed: packRuns(pixels),
+    length: pixels.length }));
   return { type: "raster", before: was, after: is, bytes: was.packed.length + is.packed.length };
 }
 

@@ -36,7 +36,8 @@ export function sizeControl(shell) {
         "aria-pressed": String(w === width && h === height), onclick: () => {
           use(w, h);
           button.popover_?.();
-        } }, picture, label, element("span", { style: "margin-left:auto;padding-left:16px;opacity:.6;font-variant-numeric:tabular-nums" }, `${w} × ${h}`)));
+        } }, picture, label, element("span", { style: "margin-left:auto;padding-left:16px;opacity:.6;font-variant-numeric:tabular-nums" },
+          `${w} × ${h}`)));
     }
     node.append(element("div", { class: "rule" }), element("div", { style: "display:flex;align-items:center;gap:8px;padding:0 8px 4px" },
       box(width, "Width", (side) => use(side, shell.view.height)), "×",

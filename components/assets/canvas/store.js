@@ -1,5 +1,6 @@
 /**
- * The browser's own copy of drawings, and the steps that led to them, in IndexedDB; in memory where the browser refuses (private windows, full disk).
+ * The browser's own copy of drawings, and the steps that led to them, in IndexedDB; in memory where the browser refuses (private windows,
+ * full disk).
  *
  * Records are plain objects under a text key. `persistent` says whether they outlive the page. Nothing here throws for
  * want of storage: losing the copy must not stop the drawing.
@@ -90,7 +91,8 @@ export class Store {
       if (!database) return false;
       const transaction = database.transaction(STEPS, "readwrite", { durability: "relaxed" });
       const table = transaction.objectStore(STEPS);
-      const requests = [...gone.map((name) => table.delete([slot, name])), ...[...put].map(([name, record]) => table.put(record, [slot, name]))];
+      const requests = [...gone.map((name) => table.delete([slot, name])),
+        ...[...put].map(([name, record]) => table.put(record, [slot, name]))];
       await Promise.all(requests.map((request) => finish(/** @type {IDBRequest} */ (request))));
       return true;
     } catch {

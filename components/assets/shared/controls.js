@@ -238,7 +238,8 @@ export function toast(container, text, actions = [], lastsMs = actions.length ? 
  */
 export function shortcutSheet(root, table, onClose = () => {}) {
   const veil = element("div", { class: "veil" });
-  const sheet = element("div", { class: "sheet", role: "dialog", "aria-modal": "true", "aria-label": "Keyboard shortcuts", tabindex: "-1" });
+  const sheet = element("div", { class: "sheet", role: "dialog", "aria-modal": "true", "aria-label": "Keyboard shortcuts",
+    tabindex: "-1" });
   const close = () => {
     veil.remove();
     sheet.remove();
@@ -249,7 +250,8 @@ export function shortcutSheet(root, table, onClose = () => {}) {
       element("dt", {}, row.label), element("dd", {}, ...row.keys.slice(0, 2).map(keyLabel)),
     ]))));
   sheet.append(
-    element("header", {}, element("h2", {}, "Keyboard shortcuts"), iconButton({ id: "close-sheet", label: "Close", icon: "close", run: close })),
+    element("header", {}, element("h2", {}, "Keyboard shortcuts"),
+      iconButton({ id: "close-sheet", label: "Close", icon: "close", run: close })),
     element("div", { class: "columns" }, ...sections),
   );
   veil.addEventListener("click", close);

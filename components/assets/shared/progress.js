@@ -39,11 +39,13 @@ export function next(state, event) {
     case "queued":
       return { ...state, phase: "waiting", fraction: null, text: queueWords(event.ahead) };
     case "loading":
-      return { ...state, phase: "waiting", fraction: event.steps > 0 ? Math.min(1, event.step / event.steps) : null, text: event.text || "Loading the model…" };
+      return { ...state, phase: "waiting", fraction: event.steps > 0 ? Math.min(1, event.step / event.steps) : null,
+        text: event.text || "Loading the model…" };
     case "step": {
       const { step, steps } = event;
       const preview = event.preview ? pictureUrl(event.preview) : state.preview;
-      return { ...state, phase: "running", fraction: steps > 0 ? Math.min(1, step / steps) : null, text: `Step ${step} of ${steps}`, preview };
+      return { ...state, phase: "running", fraction: steps > 0 ? Math.min(1, step / steps) : null, text: `Step ${step} of ${steps}`,
+        preview };
     }
     case "done":
       return { ...IDLE, phase: "done", pictures: (event.pictures ?? []).map(pictureOf), text: tookWords(event.seconds) };

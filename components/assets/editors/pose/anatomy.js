@@ -71,7 +71,8 @@ export function placeOf(person, index, frame) {
   const limb = [3, 4, 6, 7, 9, 10, 12, 13].includes(index);
   if (limb && [4, 7, 10, 13].includes(index) && present(body[grand])) {
     const rest = Math.atan2(REST[index].y - REST[parent].y, REST[index].x - REST[parent].x) - Math.atan2(REST[parent].y - REST[grand].y, REST[parent].x - REST[grand].x);
-    const straight = along(body[parent], { x: 2 * body[parent].x - body[grand].x, y: 2 * body[parent].y - body[grand].y }, BONE[index] * unit);
+    const straight = along(body[parent], { x: 2 * body[parent].x - body[grand].x, y: 2 * body[parent].y - body[grand].y },
+      BONE[index] * unit);
     return turned(straight, body[parent], rest);
   }
   return fitted(person, index, frame);

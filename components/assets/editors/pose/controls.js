@@ -33,7 +33,8 @@ export function addControls(editor) {
 export function addEmptyWord(editor) {
   const open = () => editor.openPresets();
   const node = element("div", { class: "nobody" }, icon("person", 32), element("strong", {}, "Nobody here yet"),
-    element("span", {}, "Choose a pose to begin with, or drop a pose file."), textButton("Choose a pose", open, { id: "choose-pose", primary: true }));
+    element("span", {}, "Choose a pose to begin with, or drop a pose file."),
+      textButton("Choose a pose", open, { id: "choose-pose", primary: true }));
   node.addEventListener("pointerdown", (event) => event.stopPropagation());
   editor.shell.stage.element.append(node);
   return node;
@@ -72,7 +73,8 @@ function showPresets(editor, button, presets) {
     editor.commit([...editor.people, placed(preset, { ...editor.size, people: editor.people })]);
     return editor.choosePerson(editor.people.length - 1);
   };
-  const cards = presets.map((preset) => element("button", { type: "button", class: "card", "data-preset": preset.name, onclick: () => use(preset) },
+  const cards = presets.map((preset) => element("button", { type: "button", class: "card", "data-preset": preset.name,
+    onclick: () => use(preset) },
     thumbnail(personOf(preset, { x: 0, y: 0 }, 1), THUMBNAIL.width, THUMBNAIL.height), element("span", {}, preset.label)));
   /** @type {[label: string, value: boolean][]} */
   const uses = [["As a new person", false], [`For person ${current + 1}`, true]];
@@ -81,7 +83,8 @@ function showPresets(editor, button, presets) {
       replace = value;
       for (const [i, each] of choices.entries()) each.setAttribute("aria-pressed", String(!!i === replace));
     } }, label));
-  const head = element("div", { class: "presets-head" }, element("h3", {}, "Ready poses"), editor.people[current] ? element("div", { class: "choice" }, ...choices) : null);
+  const head = element("div", { class: "presets-head" }, element("h3", {}, "Ready poses"),
+    editor.people[current] ? element("div", { class: "choice" }, ...choices) : null);
   const close = shell.popover(button, element("div", { class: "presets" }, head, element("div", { class: "cards" }, ...cards)));
 }
 
@@ -95,16 +98,20 @@ function addRules(editor) {
       shell.refresh();
       shell.say(words[editor.rules[id] ? 0 : 1]);
     };
-    const button = element("button", { type: "button", class: "text rule-button", "data-id": id, "aria-label": label, onclick: run }, icon(name, 18), element("span", {}, word));
+    const button = element("button", { type: "button", class: "text rule-button", "data-id": id, "aria-label": label, onclick: run },
+      icon(name, 18), element("span", {}, word));
     describe(button, label, [key]);
     shell.addOption(button);
     shell.shortcuts.add({ keys: [key], label, group: "Dragging", run });
     shell.onRefresh(() => button.setAttribute("aria-pressed", String(editor.rules[id])));
   };
-  rule("ik", "Limbs follow", "Limbs follow hands and feet (IK)", "bend", "I", ["Drag a hand: the elbow follows. Drag a hip: the feet stay.", "Joints are dragged one by one."]);
+  rule("ik", "Limbs follow", "Limbs follow hands and feet (IK)", "bend", "I",
+    ["Drag a hand: the elbow follows. Drag a hip: the feet stay.", "Joints are dragged one by one."]);
   rule("lock", "Keep lengths", "Limbs keep their lengths", "lock", "L", ["Limbs keep their lengths.", "Limbs may grow and shrink."]);
-  rule("symmetric", "Both sides", "The other side does the same", "mirror", "Y", ["The other side does the same, in the mirror.", "Each side by itself."]);
-  for (const [keys, label] of [["Drag", "Over empty canvas: choose what is inside"], ["Shift", "Click: choose several; handles: free ratio, steps of 15°"], ["Alt", "Drag: this joint alone, no rules"],
+  rule("symmetric", "Both sides", "The other side does the same", "mirror", "Y",
+    ["The other side does the same, in the mirror.", "Each side by itself."]);
+  for (const [keys, label] of [["Drag", "Over empty canvas: choose what is inside"],
+    ["Shift", "Click: choose several; handles: free ratio, steps of 15°"], ["Alt", "Drag: this joint alone, no rules"],
     ["Ctrl", "Drag a hand: the trunk leans after it"]]) shell.shortcuts.add({ keys: [keys], label, group: "Dragging" });
 }
 
@@ -113,13 +120,15 @@ function addRules(editor) {
 function addPeople(editor) {
   const { shell, selection } = editor;
   const some = () => editor.meant.length > 0;
-  const act = (id, label, name, keys, run, place = "rail") => shell.addAction({ id, label, icon: name, keys, place, group: "People", enabled: some, run });
+  const act = (id, label, name, keys, run, place = "rail") => shell.addAction({ id, label, icon: name, keys, place, group: "People",
+    enabled: some, run });
   act("mirror", "Mirror", "flip", ["M"], () => editor.commitEach(editor.meant, mirrored));
   act("swap", "Turn round (swap left and right)", "swap", ["Shift+M"], () => editor.commitEach(editor.meant, swapped), "menu");
   act("duplicate", "Duplicate", "copy", ["Ctrl+D"], () => duplicate(editor));
   act("forward", "Bring forward", "forward", ["Ctrl+]"], () => restack(editor, +1));
   act("backward", "Send back", "backward", ["Ctrl+["], () => restack(editor, -1));
-  act("visible", "Hide or show the person", "eye", ["Shift+X"], () => editor.commitEach(editor.meant, (person) => ({ ...person, visible: !person.visible })), "keys");
+  act("visible", "Hide or show the person", "eye", ["Shift+X"],
+    () => editor.commitEach(editor.meant, (person) => ({ ...person, visible: !person.visible })), "keys");
   act("delete", "Delete", "trash", ["Del"], () => remove(editor));
   const all = () => {
     const { current } = selection;
@@ -127,8 +136,10 @@ function addPeople(editor) {
     else selection.everyone(editor.people);
     editor.selectionChanged();
   };
-  shell.addAction({ id: "all", label: "Choose the whole person; again: everybody", icon: "person", keys: ["Ctrl+A"], place: "keys", group: "People", run: all });
-  shell.addAction({ id: "clear", label: "Clear the canvas", icon: "trash", keys: ["Ctrl+Del"], place: "menu", group: "People", enabled: () => editor.people.length > 0, run: () => editor.commit([]) });
+  shell.addAction({ id: "all", label: "Choose the whole person; again: everybody", icon: "person", keys: ["Ctrl+A"], place: "keys",
+    group: "People", run: all });
+  shell.addAction({ id: "clear", label: "Clear the canvas", icon: "trash", keys: ["Ctrl+Del"], place: "menu", group: "People",
+    enabled: () => editor.people.length > 0, run: () => editor.commit([]) });
 }
 
 function duplicate(editor) {
@@ -178,7 +189,8 @@ function addJoints(editor) {
   add({ id: "complete", label: "Bring missing joints back", icon: "add", keys: ["B"], place: "menu", enabled: () => editor.meant.length > 0,
     run: () => editor.commitEach(editor.meant, (person) => completed(person, editor.size)) });
   for (const [part, label] of DETAILS) {
-    add({ id: `toggle-${part}`, label: `${label}: add or remove`, icon: part === "face" ? "person" : "hand", place: "menu", enabled: () => editor.meant.some((i) => canHave(editor.people[i], part)),
+    add({ id: `toggle-${part}`, label: `${label}: add or remove`, icon: part === "face" ? "person" : "hand", place: "menu",
+      enabled: () => editor.meant.some((i) => canHave(editor.people[i], part)),
       run: () => editor.commitEach(editor.meant, (person) => (canHave(person, part) ? toggledDetail(person, part) : person)) });
   }
   const bend = () => editor.commitEach(editor.meant, (person, i) => joints(i).reduce(bentOver, person));
@@ -215,7 +227,8 @@ function addKeys(editor) {
     }
   }
   shell.shortcuts.add({ keys: ["Up", "Shift+Up"], label: "Move by 1 px, by 10 px", group: "Joints" });
-  shell.addAction({ id: "look", label: "White paper", icon: "contrast", keys: ["K"], place: "top", spare: true, group: "View", pressed: () => editor.look === "light", run: () => {
+  shell.addAction({ id: "look", label: "White paper", icon: "contrast", keys: ["K"], place: "top", spare: true, group: "View",
+    pressed: () => editor.look === "light", run: () => {
     editor.setLook(editor.look === "dark" ? "light" : "dark");
     shell.refresh();
   } });
@@ -241,8 +254,10 @@ function addFiles(editor) {
     const text = JSON.stringify(toOpenPose(editor.document(), { normalised }));
     shell.download(new Blob([text], { type: "application/json" }), `${editor.name}.json`);
   };
-  shell.addAction({ id: "download", label: "Download as OpenPose JSON", icon: "download", keys: ["Ctrl+S"], place: "menu", group: "Files", run: save(false) });
-  shell.addAction({ id: "download-normalised", label: "Download with coordinates from 0 to 1", icon: "download", place: "menu", group: "Files", run: save(true) });
+  shell.addAction({ id: "download", label: "Download as OpenPose JSON", icon: "download", keys: ["Ctrl+S"], place: "menu", group: "Files",
+    run: save(false) });
+  shell.addAction({ id: "download-normalised", label: "Download with coordinates from 0 to 1", icon: "download", place: "menu",
+    group: "Files", run: save(true) });
   shell.root.addEventListener("paste", (event) => {
     const text = event.clipboardData?.getData("text/plain").trim();
     if (!text || !/^[[{]/.test(text) || event.target.closest?.("input, textarea")) return;

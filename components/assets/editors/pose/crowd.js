@@ -30,7 +30,8 @@ export class Crowd {
     this.people = people;
     if (people.length !== before.length) this.changing = [people.length, people.length];
     else {
-      const [first, last] = [people.findIndex((person, i) => person !== before[i]), people.findLastIndex((person, i) => person !== before[i])];
+      const [first, last] = [people.findIndex((person, i) => person !== before[i]),
+        people.findLastIndex((person, i) => person !== before[i])];
       if (first >= 0) this.changing = [first, last];
       else if (this.changing[1] - this.changing[0] >= APART) this.changing = [people.length, people.length];
     }

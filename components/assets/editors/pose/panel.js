@@ -19,7 +19,8 @@ export class Panel {
     const add = iconButton({ id: "add-person-2", label: "Add a person", icon: "add", keys: ["A"], run: () => editor.openPresets() });
     this.list = element("div", { role: "list", "aria-label": "People" });
     this.detail = element("div", { class: "detail" });
-    shell.panel.append(element("div", { class: "people" }, element("header", {}, element("h3", {}, "People"), add), this.list, this.detail));
+    shell.panel.append(element("div", { class: "people" }, element("header", {}, element("h3", {}, "People"), add), this.list,
+      this.detail));
     this.rows = [];
   }
 
@@ -64,7 +65,8 @@ export class Panel {
     const point = pointAt(editor.people[index], ref);
     const fields = (this.fields = {});
     const field = (axis) => {
-      const input = element("input", { type: "number", step: "1", value: point[axis].toFixed(1), "aria-label": `${nameOf(ref)}, ${axis}`, "data-id": `place-${axis}` });
+      const input = element("input", { type: "number", step: "1", value: point[axis].toFixed(1), "aria-label": `${nameOf(ref)}, ${axis}`,
+        "data-id": `place-${axis}` });
       input.addEventListener("change", () => {
         const value = Number(input.value);
         if (input.value === "" || !Number.isFinite(value)) return this.follow();
@@ -93,7 +95,8 @@ export class Panel {
     const { editor } = this;
     const index = editor.selection.current;
     const bring = (joints) => () => editor.commitEach([index], (it) => completed(it, editor.size, joints));
-    return [element("h3", {}, "Missing: click to bring back"), element("div", { class: "chips" }, ...missing.map((i) => chip(NAMES[i], bring([i]))),
+    return [element("h3", {}, "Missing: click to bring back"),
+      element("div", { class: "chips" }, ...missing.map((i) => chip(NAMES[i], bring([i]))),
       missing.length > 1 ? textButton("All", bring(missing), { id: "complete-person", primary: true }) : null)];
   }
 
@@ -124,13 +127,15 @@ class Row {
       editor.commit(editor.people.filter((_, i) => i !== index));
     };
     this.picture = element("canvas");
-    this.name = element("button", { type: "button", class: "name", "data-person": index, "aria-label": `Person ${index + 1}`, onclick: choose },
+    this.name = element("button", { type: "button", class: "name", "data-person": index, "aria-label": `Person ${index + 1}`,
+      onclick: choose },
       element("span", { class: "number" }, String(index + 1)), this.picture, element("span", { class: "label" }, `Person ${index + 1}`));
     this.makeEye = (visible) => iconButton({ id: `visible-${index}`, label: visible ? "Hide" : "Show", icon: visible ? "eye" : "eyeOff",
       run: () => editor.commitEach([index], (it) => ({ ...it, visible: !it.visible })) });
     this.visible = true;
     this.eye = this.makeEye(true);
-    this.node = element("div", { class: "person", role: "listitem" }, this.name, this.eye, iconButton({ id: `remove-${index}`, label: "Delete", icon: "trash", run: remove }));
+    this.node = element("div", { class: "person", role: "listitem" }, this.name, this.eye,
+      iconButton({ id: `remove-${index}`, label: "Delete", icon: "trash", run: remove }));
   }
 
   show(person, current) {

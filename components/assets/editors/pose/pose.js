@@ -22,7 +22,8 @@ const BOX_LEAST_PX = 36;
 const STALK_PX = 24;
 const POINT_BYTES = 64;
 const READ_MS = 100;
-const RESIZE = { nw: "nwse-resize", se: "nwse-resize", ne: "nesw-resize", sw: "nesw-resize", n: "ns-resize", s: "ns-resize", e: "ew-resize", w: "ew-resize", turn: "grab" };
+const RESIZE = { nw: "nwse-resize", se: "nwse-resize", ne: "nesw-resize", sw: "nesw-resize", n: "ns-resize", s: "ns-resize", e: "ew-resize",
+  w: "ew-resize", turn: "grab" };
 const LOOKS = { dark: "#000000", light: "#ffffff" };
 
 export function createEditor(shell, options) {
@@ -106,7 +107,8 @@ class Pose {
     const scale = Math.min(width / this.size.width, height / this.size.height);
     const [left, top] = [(width - this.size.width * scale) / 2, (height - this.size.height * scale) / 2];
     const move = (points) => points && points.map((point) => (present(point) ? { ...point, x: left + point.x * scale, y: top + point.y * scale } : point));
-    const people = this.people.map((person) => ({ ...person, body: move(person.body), left_hand: move(person.left_hand), right_hand: move(person.right_hand), face: move(person.face) }));
+    const people = this.people.map((person) => ({ ...person, body: move(person.body), left_hand: move(person.left_hand),
+      right_hand: move(person.right_hand), face: move(person.face) }));
     return { kind: "skeleton", width, height, people };
   }
 
@@ -302,7 +304,8 @@ class Pose {
     const area = [there[0].x, there[0].y, there[1].x, there[1].y];
     if (handle === "turn") return turning(area, from, point, { even: point.shift });
     const place = handlePlace(area, handle);
-    return scaling(area, handle, { x: place.x + point.x - from.x, y: place.y + point.y - from.y }, { free: point.shift, centred: point.alt });
+    return scaling(area, handle, { x: place.x + point.x - from.x, y: place.y + point.y - from.y },
+      { free: point.shift, centred: point.alt });
   }
 
   #changeChosen(before, change) {
@@ -408,7 +411,8 @@ class Pose {
       const head = HEAD.map((i) => person.body[i]).filter(present);
       const points = head.length ? head : person.body.filter(present);
       if (!points.length) return;
-      const { x, y } = at({ x: points.reduce((sum, point) => sum + point.x, 0) / points.length, y: Math.min(...points.map((point) => point.y)) });
+      const { x, y } = at({ x: points.reduce((sum, point) => sum + point.x, 0) / points.length,
+        y: Math.min(...points.map((point) => point.y)) });
       paintNumber(context, index + 1, { x, y: y - size.joint - 18 }, index === this.selection.current ? colours : undefined);
     });
   }
@@ -426,7 +430,8 @@ class Pose {
     const now = performance.now();
     if (!this.colours || now - this.colours.time > 500) {
       const style = getComputedStyle(this.shell.root);
-      this.colours = { time: now, accent: style.getPropertyValue("--accent").trim() || css(COLOURS[12]), ground: style.getPropertyValue("--ground").trim() || "#fff", stage: getComputedStyle(this.shell.stage.element).backgroundColor };
+      this.colours = { time: now, accent: style.getPropertyValue("--accent").trim() || css(COLOURS[12]),
+        ground: style.getPropertyValue("--ground").trim() || "#fff", stage: getComputedStyle(this.shell.stage.element).backgroundColor };
     }
     return this.colours;
   }

@@ -6,7 +6,8 @@
  * hand), "f69" (face). Functions here never change what they are given unless their name says `set`.
  */
 
-export const NAMES = ["Nose", "Neck", "Right shoulder", "Right elbow", "Right wrist", "Left shoulder", "Left elbow", "Left wrist", "Right hip",
+export const NAMES = ["Nose", "Neck", "Right shoulder", "Right elbow", "Right wrist", "Left shoulder", "Left elbow", "Left wrist",
+  "Right hip",
   "Right knee", "Right ankle", "Left hip", "Left knee", "Left ankle", "Right eye", "Left eye", "Right ear", "Left ear"];
 
 /** The 17 drawn connections in drawing order; limb i has colour i. */
@@ -43,7 +44,8 @@ const FINGERS = ["Thumb", "Index finger", "Middle finger", "Ring finger", "Littl
 /** A person without any joint. */
 export function nobody() {
   const [hidden, ghosts] = [/** @type {number[]} */ ([]), /** @type {number[]} */ ([])];
-  return { body: Array.from({ length: 18 }, () => ({ ...MISSING })), left_hand: null, right_hand: null, face: null, hidden, ghosts, visible: true };
+  return { body: Array.from({ length: 18 }, () => ({ ...MISSING })), left_hand: null, right_hand: null, face: null, hidden, ghosts,
+    visible: true };
 }
 
 /** A person with all fields, whatever optional ones a document leaves out. */
@@ -54,7 +56,8 @@ export function whole(person) {
 
 export function copy(person) {
   const points = (list) => list && list.map((point) => ({ ...point }));
-  return { ...person, body: points(person.body), left_hand: points(person.left_hand), right_hand: points(person.right_hand), face: points(person.face),
+  return { ...person, body: points(person.body), left_hand: points(person.left_hand), right_hand: points(person.right_hand),
+    face: points(person.face),
     hidden: [...person.hidden], ghosts: [...person.ghosts] };
 }
 

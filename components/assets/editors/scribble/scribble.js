@@ -27,7 +27,8 @@ const TOOLS = [
 ];
 const SIZE_MAX_PX = 64;
 const MASK_SIZE_MAX_PX = 200; // a mask covers things, where a pen draws their edges
-const FOUND = { "dark on light": "dark lines on light paper", "light on dark": "light lines on dark paper", transparent: "lines on a transparent ground",
+const FOUND = { "dark on light": "dark lines on light paper", "light on dark": "light lines on dark paper",
+  transparent: "lines on a transparent ground",
   white: "the white of it counts", painted: "what is painted in it counts" };
 
 /** Ink colours for each look: palette from coverage to colour over the paper's. */
@@ -119,7 +120,8 @@ export class Scribble {
     }
     this.#begin(erasing);
     const from = point.shift && this.lastEnd;
-    this.stroke = new Stroke(this.coverage, { size: this.sizes[erasing ? "eraser" : "brush"], pressure: this.pressure, mirror: this.mirror });
+    this.stroke = new Stroke(this.coverage, { size: this.sizes[erasing ? "eraser" : "brush"], pressure: this.pressure,
+      mirror: this.mirror });
     this.#draw(from ? this.stroke.straightOn(from, point) : this.stroke.add([point]));
     this.#hover(point);
   }
@@ -244,10 +246,14 @@ export class Scribble {
     shell.shortcuts.add({ keys: ["Shift"], label: "Hold: straight line, square, circle", group: "Draw" });
     addPolygonKeys(shell, this.shapes, "Draw");
     if (!this.masks) shell.addAction({ id: "look", label: "White on black", icon: "contrast", keys: ["K"], place: "top", spare: true, group: "View", pressed: () => this.look === "dark", run: () => this.#toggleLook() });
-    shell.addAction({ id: "invert", label: this.masks ? "Invert what is painted" : "Invert the drawing", icon: "invert", keys: ["Ctrl+I"], place: "menu", run: () => this.#change(invert) });
-    shell.addAction({ id: "clear", label: this.masks ? "Clear what is painted" : "Clear the canvas", icon: "trash", keys: ["Ctrl+Del"], place: "top", spare: true, run: () => this.#change((pixels) => pixels.fill(0)) });
-    shell.addAction({ id: "download", label: "Download as PNG", icon: "download", keys: ["Ctrl+S"], place: "menu", group: "Files", run: () => this.download() });
-    shell.addAction({ id: "pressure", label: "Pen pressure sets the width", icon: "brush", place: "menu", pressed: () => this.pressure, run: () => {
+    shell.addAction({ id: "invert", label: this.masks ? "Invert what is painted" : "Invert the drawing", icon: "invert", keys: ["Ctrl+I"],
+      place: "menu", run: () => this.#change(invert) });
+    shell.addAction({ id: "clear", label: this.masks ? "Clear what is painted" : "Clear the canvas", icon: "trash", keys: ["Ctrl+Del"],
+      place: "top", spare: true, run: () => this.#change((pixels) => pixels.fill(0)) });
+    shell.addAction({ id: "download", label: "Download as PNG", icon: "download", keys: ["Ctrl+S"], place: "menu", group: "Files",
+      run: () => this.download() });
+    shell.addAction({ id: "pressure", label: "Pen pressure sets the width", icon: "brush", place: "menu", pressed: () => this.pressure,
+      run: () => {
       this.pressure = !this.pressure;
     } });
   }

@@ -30,9 +30,11 @@ export function addControls(editor) {
   const wide = () => ["brush", "line"].includes(shell.tool) || (AREAS.includes(shell.tool) && !editor.solid);
   editor.sizeSlider = shell.addOption(slider({ id: "size-px", label: "Width", min: 1, max: SIZE_MAX_PX, value: editor.size,
     format: (value) => `${value} px`, onInput: (value) => editor.setSize(value) }), wide);
-  addToggle(editor, { id: "square", label: "Square brush", icon: "stop", keys: ["Q"], setting: "round", pressed: () => !editor.round, when: tool("brush") });
+  addToggle(editor, { id: "square", label: "Square brush", icon: "stop", keys: ["Q"], setting: "round", pressed: () => !editor.round,
+    when: tool("brush") });
   addToggle(editor, { id: "solid", label: "Fill shapes", icon: "solid", keys: ["F"], setting: "solid", when: tool(...AREAS) });
-  addToggle(editor, { id: "mirror", label: "Mirror drawing", icon: "mirror", keys: ["M"], setting: "mirror", when: tool("brush", "fill", "line", ...AREAS) });
+  addToggle(editor, { id: "mirror", label: "Mirror drawing", icon: "mirror", keys: ["M"], setting: "mirror",
+    when: tool("brush", "fill", "line", ...AREAS) });
   addPaintKeys(editor);
   addClassKeys(editor);
   addActions(editor);
@@ -74,13 +76,18 @@ function addClassKeys(editor) {
 
 function addActions(editor) {
   const { shell } = editor;
-  shell.addAction({ id: "labels", label: "Names on the map", icon: "label", keys: ["T"], place: "top", spare: true, group: "View", pressed: () => editor.labels, run: () => editor.toggle("labels") });
-  shell.addAction({ id: "panel", label: "Classes", icon: "layers", keys: ["P"], place: "top", group: "View", pressed: () => !shell.panel.hidden,
+  shell.addAction({ id: "labels", label: "Names on the map", icon: "label", keys: ["T"], place: "top", spare: true, group: "View",
+    pressed: () => editor.labels, run: () => editor.toggle("labels") });
+  shell.addAction({ id: "panel", label: "Classes", icon: "layers", keys: ["P"], place: "top", group: "View",
+    pressed: () => !shell.panel.hidden,
     run: () => editor.showPanel(shell.panel.hidden) });
   addLayouts(editor);
-  shell.addAction({ id: "fill-all", label: "Fill the whole map", icon: "fill", keys: ["Ctrl+Del"], place: "menu", run: () => editor.fillAll() });
-  shell.addAction({ id: "download", label: "Download as indexed PNG", icon: "download", keys: ["Ctrl+S"], place: "menu", group: "Files", run: () => editor.download(true) });
-  shell.addAction({ id: "download-colours", label: "Download as colour PNG", icon: "download", keys: ["Ctrl+Shift+S"], place: "menu", group: "Files", run: () => editor.download(false) });
+  shell.addAction({ id: "fill-all", label: "Fill the whole map", icon: "fill", keys: ["Ctrl+Del"], place: "menu",
+    run: () => editor.fillAll() });
+  shell.addAction({ id: "download", label: "Download as indexed PNG", icon: "download", keys: ["Ctrl+S"], place: "menu", group: "Files",
+    run: () => editor.download(true) });
+  shell.addAction({ id: "download-colours", label: "Download as colour PNG", icon: "download", keys: ["Ctrl+Shift+S"], place: "menu",
+    group: "Files", run: () => editor.download(false) });
   shell.addAction({ id: "pressure", label: "Pen pressure sets the width", icon: "brush", place: "menu", run: () => {
     editor.toggle("pressure");
     shell.toast(editor.pressure ? "Pen pressure sets the width" : "The pen paints at full width");
@@ -94,7 +101,8 @@ function addLayouts({ shell, table, painter }) {
       close();
       shell.replace(drawLayout(layout, table, painter.width, painter.height));
     } }, thumbnail(drawLayout(layout, table, 104, 78), table), layout.title));
-    const close = shell.popover(button, element("div", {}, element("h3", {}, "Start from"), element("div", { class: "layouts" }, ...choices)));
+    const close = shell.popover(button, element("div", {}, element("h3", {}, "Start from"),
+      element("div", { class: "layouts" }, ...choices)));
   } });
   button.setAttribute("aria-haspopup", "dialog");
   shell.addControl(button);

@@ -107,12 +107,14 @@ export class Palette {
   #build() {
     this.front = element("span", { class: "swatch" });
     this.back = element("span", { class: "swatch" });
-    this.pair = element("button", { type: "button", class: "pair", "data-id": "swap", onclick: () => this.actions.swap() }, this.back, this.front);
+    this.pair = element("button", { type: "button", class: "pair", "data-id": "swap", onclick: () => this.actions.swap() }, this.back,
+      this.front);
     this.title = element("b", { "data-id": "class-in-hand" });
     this.meaning = element("span", {});
     this.star = iconButton({ id: "favourite", label: "Favourite", icon: "star", keys: ["S"], run: () => this.toggleFavourite() });
     this.star.classList.add("act");
-    this.input = element("input", { type: "search", placeholder: "Find a class: sea, ocean…", "aria-label": "Find a class by name or meaning",
+    this.input = element("input", { type: "search", placeholder: "Find a class: sea, ocean…",
+      "aria-label": "Find a class by name or meaning",
       "data-id": "search", autocomplete: "off", spellcheck: "false", oninput: () => this.#render() });
     this.input.addEventListener("keydown", (event) => this.#searchKey(event));
     this.list = element("div", { class: "classes", role: "region", "aria-label": "Classes", tabindex: "-1" });
@@ -152,7 +154,8 @@ export class Palette {
    */
   #fill(section, title, note, rows, above = null) {
     section.hidden = !rows.length;
-    section.replaceChildren(element("h3", {}, title, element("span", {}, String(note))), ...(above ? [above] : []), element("div", { class: "rows" }, ...rows));
+    section.replaceChildren(element("h3", {}, title, element("span", {}, String(note))), ...(above ? [above] : []),
+      element("div", { class: "rows" }, ...rows));
     return section;
   }
 
@@ -168,8 +171,10 @@ export class Palette {
     const name = element("span", { class: "name" }, table.name(index), marked ? element("span", { class: marked }) : null,
       via ? element("i", {}, via) : null);
     const part = share === null ? null : element("span", { class: "share" }, percent(share));
-    const choose = element("button", { type: "button", class: "class", "data-class": index, "aria-pressed": "false", onclick: () => this.actions.choose(index) },
-      element("span", { class: "swatch", style: `background:${table.css(index)}` }), name, part, digit ? element("kbd", {}, String(digit)) : null);
+    const choose = element("button", { type: "button", class: "class", "data-class": index, "aria-pressed": "false",
+      onclick: () => this.actions.choose(index) },
+      element("span", { class: "swatch", style: `background:${table.css(index)}` }), name, part,
+        digit ? element("kbd", {}, String(digit)) : null);
     choose.setAttribute("aria-label", [table.name(index), share === null ? "" : percent(share)].filter(Boolean).join(", "));
     if (marked) describe(choose, learnt ? "The model was trained on this class" : FOREIGN);
     const star = this.#act("star", "Favourite", () => this.toggleFavourite(index));
@@ -260,7 +265,8 @@ export class Palette {
   #press(/** @type {HTMLElement} */ part = this.list) {
     if (this.current < 0) return; // before there is a class in hand
     for (const node of all(part, "[data-class]")) node.setAttribute("aria-pressed", String(Number(node.dataset.class) === this.current));
-    for (const node of all(part, "[data-star]")) node.setAttribute("aria-pressed", String(this.favourites.includes(Number(node.dataset.star))));
+    for (const node of all(part, "[data-star]")) node.setAttribute("aria-pressed",
+      String(this.favourites.includes(Number(node.dataset.star))));
     for (const node of all(part, "[data-replace]")) {
       const label = `Turn every ${this.table.name(Number(node.dataset.replace))} into ${this.table.name(this.current)}`;
       node.setAttribute("aria-label", label);

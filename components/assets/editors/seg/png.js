@@ -32,7 +32,8 @@ export async function encodePng({ width, height, pixels, palette = null }) {
   view.setUint32(4, height);
   header.set([8, palette ? INDEXED : stride === 4 * width ? RGBA : RGB], 8);
   const body = await through(new CompressionStream("deflate"), rows);
-  const chunks = [chunk("IHDR", header), ...(palette ? [chunk("PLTE", palette)] : []), chunk("IDAT", body), chunk("IEND", new Uint8Array(0))];
+  const chunks = [chunk("IHDR", header), ...(palette ? [chunk("PLTE", palette)] : []), chunk("IDAT", body),
+    chunk("IEND", new Uint8Array(0))];
   return joined([Uint8Array.from(SIGNATURE), ...chunks]);
 }
 

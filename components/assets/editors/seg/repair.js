@@ -33,7 +33,8 @@ export function mapFromRgba({ rgba, width, height }, table) {
   }
   const noise = changed < (1 - CLEAN_SHARE) * pixels.length ? 0 : NOISE_DISTANCE;
   const unsure = distances.map((distance) => (distance > noise ? 1 : 0));
-  return { width, height, pixels, changed, far: changed ? far / changed : 0, unsure: unsure.includes(1) ? unsure : null, shared: sharedOf(counts, table) };
+  return { width, height, pixels, changed, far: changed ? far / changed : 0, unsure: unsure.includes(1) ? unsure : null,
+    shared: sharedOf(counts, table) };
 }
 
 function nearest(key, table) {
@@ -83,7 +84,8 @@ export function mapFromPng(png, table) {
 /** Class numbers that count from `first`; "no class" is 0 where they count from 1, else 255, and takes the class beside it. */
 export function mapFromNumbers({ width, height, pixels }, first) {
   const nothing = first === 1 ? 0 : 255;
-  const map = { width, height, pixels: pixels.map((value) => (value === nothing ? 0 : value - first)), changed: 0, far: 0, unsure: null, shared: [] };
+  const map = { width, height, pixels: pixels.map((value) => (value === nothing ? 0 : value - first)), changed: 0, far: 0, unsure: null,
+    shared: [] };
   map.changed = growInto(map, (i) => pixels[i] === nothing);
   return map;
 }

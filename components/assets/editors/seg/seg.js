@@ -59,7 +59,8 @@ class SegPainter {
       this.layer.mark(rect);
       this.places = null;
     });
-    this.layer = shell.stage.addRaster(Uint32Array.from({ length: 256 }, (_, i) => (i < this.table.size ? rgba(...this.table.rgb(i)) : rgba(0, 0, 0))));
+    this.layer = shell.stage.addRaster(Uint32Array.from({ length: 256 },
+      (_, i) => (i < this.table.size ? rgba(...this.table.rgb(i)) : rgba(0, 0, 0))));
     this.#addPanel();
     addControls(this);
     this.regions = new Regions(shell, () => shell.tool === "regions", () => this.painter);
@@ -170,7 +171,8 @@ class SegPainter {
     const index = point ? this.painter.classAt(point.x, point.y) : -1;
     if (index !== this.hovered) {
       this.hovered = index;
-      this.under.replaceChildren(...(index < 0 ? [] : [element("span", { class: "swatch", style: `background:${this.table.css(index)}` }), this.table.name(index)]));
+      this.under.replaceChildren(...(index < 0 ? [] : [element("span", { class: "swatch", style: `background:${this.table.css(index)}` }),
+        this.table.name(index)]));
     }
     this.shell.repaint();
   }

@@ -43,7 +43,8 @@ class MapViewer {
     shell.root.classList.add("map");
     shell.root.append(element("style", {}, STYLE));
     if (!this.readOnly) this.#addAdjustments(options.adjust ?? ["invert", "levels"]);
-    shell.addAction({ id: "download", label: "Download as PNG", icon: "download", keys: ["Ctrl+S"], place: "top", group: "Files", run: () => this.#download() });
+    shell.addAction({ id: "download", label: "Download as PNG", icon: "download", keys: ["Ctrl+S"], place: "top", group: "Files",
+      run: () => this.#download() });
     this.load(blank(this.kind, 1, 1));
   }
 
@@ -121,8 +122,10 @@ class MapViewer {
     const before = this.map.pixels;
     let [black, white] = [0, 255];
     const preview = () => this.map.pixels === before && this.#show(levelled(before, black, white));
-    const low = slider({ id: "black", label: "Darkest", min: 0, max: 254, value: black, onInput: (value) => set(value, Math.max(value + 1, white)) });
-    const high = slider({ id: "white", label: "Brightest", min: 1, max: 255, value: white, onInput: (value) => set(Math.min(value - 1, black), value) });
+    const low = slider({ id: "black", label: "Darkest", min: 0, max: 254, value: black,
+      onInput: (value) => set(value, Math.max(value + 1, white)) });
+    const high = slider({ id: "white", label: "Brightest", min: 1, max: 255, value: white,
+      onInput: (value) => set(Math.min(value - 1, black), value) });
     const set = (...next) => {
       [black, white] = next;
       low.show(black);

@@ -21,13 +21,16 @@ export class Large {
     this.compare = new Compare();
     this.frame = element("div", { class: "frame" }, this.image, this.over, this.compare.root);
     this.place = element("span", { class: "place" });
-    this.back = element("button", { class: "step back", type: "button", "aria-label": "Newer picture", onclick: () => this.#go(-1) }, icon("chevron", 28));
-    this.on = element("button", { class: "step on", type: "button", "aria-label": "Older picture", onclick: () => this.#go(1) }, icon("chevron", 28));
+    this.back = element("button", { class: "step back", type: "button", "aria-label": "Newer picture", onclick: () => this.#go(-1) },
+      icon("chevron", 28));
+    this.on = element("button", { class: "step on", type: "button", "aria-label": "Older picture", onclick: () => this.#go(1) },
+      icon("chevron", 28));
     this.star = iconButton({ id: "star", label: "Star", icon: "star", keys: ["F"], run: () => this.#star() });
     this.words = element("div", { class: "words", tabindex: "0", role: "region", "aria-label": "Recipe" });
     this.acts = element("div", { class: "acts" });
     const room = element("div", { class: "room" }, this.frame, this.place, this.back, this.on);
-    this.root = element("dialog", { class: "studio large", "aria-label": "Picture", tabindex: "-1" }, element("style", {}, LARGE_STYLE + COMPARE_STYLE),
+    this.root = element("dialog", { class: "studio large", "aria-label": "Picture", tabindex: "-1" },
+      element("style", {}, LARGE_STYLE + COMPARE_STYLE),
       room,
       element("div", { class: "panel" },
         element("div", { class: "head" }, element("h2", {}, "Recipe"), this.star,
@@ -102,7 +105,8 @@ export class Large {
 
   #showActs(picture) {
     const act = (id, label, name, key, run, primary) => {
-      const button = element("button", { type: "button", class: primary ? "text primary" : "text", "data-id": id, onclick: run }, icon(name, 18), label);
+      const button = element("button", { type: "button", class: primary ? "text primary" : "text", "data-id": id, onclick: run },
+        icon(name, 18), label);
       describe(button, label, [key]);
       return button;
     };
@@ -149,13 +153,15 @@ export class Large {
   #replaceControls(picture) {
     const buttons = picture.controls.map((key, number) => {
       const title = this.wall.titles[key] ?? key;
-      const button = element("button", { type: "button", "aria-pressed": String(this.#covered(picture) && this.#overlay === number), "aria-label": `Lay ${title} over the picture`,
+      const button = element("button", { type: "button", "aria-pressed": String(this.#covered(picture) && this.#overlay === number),
+        "aria-label": `Lay ${title} over the picture`,
         "data-id": `control-${number}`, onclick: () => this.#lay(this.#overlay === number ? -1 : number) },
       element("img", { src: address(`./studio/pictures/${picture.id}/control/${number}.png`), alt: "", loading: "lazy" }), title);
       describe(button, "Lay it over the picture", ["O"]);
       return button;
     });
-    const fader = slider({ id: "opacity", label: "Opacity", min: 0, max: 1, step: 0.05, value: this.#opacity, format: (value) => `${Math.round(value * 100)} %`,
+    const fader = slider({ id: "opacity", label: "Opacity", min: 0, max: 1, step: 0.05, value: this.#opacity,
+      format: (value) => `${Math.round(value * 100)} %`,
       onInput: (value) => {
         this.#opacity = value;
         this.over.style.opacity = String(value);
@@ -198,7 +204,8 @@ export class Large {
     const run = {
       ArrowLeft: () => this.#go(-1), ArrowRight: () => this.#go(1),
       Home: () => this.#go(-this.#index), End: () => this.#go(this.wall.collection.pictures.length - 1 - this.#index),
-      f: () => this.#star(), c: () => this.#pin(), s: () => this.#act("download"), v: () => this.#act("vary"), r: () => this.#act("reopen"), u: () => this.#act("restore"),
+      f: () => this.#star(), c: () => this.#pin(), s: () => this.#act("download"), v: () => this.#act("vary"), r: () => this.#act("reopen"),
+        u: () => this.#act("restore"),
       o: () => this.#lay(this.#overlay < this.picture.controls.length - 1 ? this.#overlay + 1 : -1),
       Delete: () => this.#act("delete"), Backspace: () => this.#act("delete"),
     }[event.key];

@@ -68,7 +68,8 @@ export function dayOf(seconds, now = new Date(), locale = undefined) {
   if (days === 0) return "Today";
   if (days === 1) return "Yesterday";
   const same = date.getFullYear() === now.getFullYear();
-  return date.toLocaleDateString(locale, same ? { weekday: "long", day: "numeric", month: "long" } : { day: "numeric", month: "long", year: "numeric" });
+  return date.toLocaleDateString(locale, same ? { weekday: "long", day: "numeric", month: "long" } : { day: "numeric", month: "long",
+    year: "numeric" });
 }
 
 function ratioOf({ width, height }) {

@@ -104,11 +104,13 @@ class Wall {
   // ---- building
 
   #build(host) {
-    this.field = element("input", { type: "search", placeholder: "Search prompts", "aria-label": "Search prompts", "data-id": "search", maxlength: 400,
+    this.field = element("input", { type: "search", placeholder: "Search prompts", "aria-label": "Search prompts", "data-id": "search",
+      maxlength: 400,
       oninput: () => this.#later(() => this.#search({ text: this.field.value })) });
     this.conditions = element("span", {});
     this.shelves = element("span", { class: "shelves", role: "group", "aria-label": "Which pictures" });
-    this.zoom = element("input", { type: "range", class: "zoom", min: ZOOM.least, max: ZOOM.most, value: this.#zoom, "aria-label": "Size of the pictures",
+    this.zoom = element("input", { type: "range", class: "zoom", min: ZOOM.least, max: ZOOM.most, value: this.#zoom,
+      "aria-label": "Size of the pictures",
       oninput: () => this.#resize(Number(this.zoom.value)) });
     this.count = element("span", { class: "count", role: "status" });
     this.usual = element("div", { class: "tools" }, this.field, this.conditions, this.shelves, this.count, this.zoom,
@@ -118,7 +120,8 @@ class Wall {
     this.none = element("div", { class: "none", hidden: true });
     this.scroll = element("div", { class: "scroll" }, this.sheet, this.none);
     this.scroll.addEventListener("scroll", () => this.#draw(), { passive: true });
-    this.root = element("div", { class: "studio wall", role: "region", "aria-label": "Gallery", tabindex: "-1" }, this.usual, this.chosen, this.scroll);
+    this.root = element("div", { class: "studio wall", role: "region", "aria-label": "Gallery", tabindex: "-1" }, this.usual, this.chosen,
+      this.scroll);
     this.root.addEventListener("keydown", (event) => this.#key(event));
     host.append(element("style", {}, STYLE + WALL_STYLE), this.root);
     this.stopTheme = followTheme(this.root);
@@ -226,15 +229,21 @@ class Wall {
 
   #tile({ index, left, width }) {
     const picture = this.collection.pictures[index];
-    const image = element("img", { src: new URL(`${picture.url}?thumb`, document.baseURI), alt: "", loading: "lazy", decoding: "async", draggable: "false" });
+    const image = element("img", { src: new URL(`${picture.url}?thumb`, document.baseURI), alt: "", loading: "lazy", decoding: "async",
+      draggable: "false" });
     const words = picture.prompt || "No prompt";
-    const look = element("button", { class: "look", type: "button", "aria-label": words, "data-index": index, tabindex: index === this.#focus ? "0" : "-1",
-      onclick: (event) => this.#press(event, index), onfocus: () => (this.#focus = index) }, image, element("span", { class: "shade", "aria-hidden": "true" }, words));
-    const mark = (kind, name, label, on, run) => element("button", { class: `mark ${kind}`, type: "button", "aria-label": label, "aria-pressed": String(on), tabindex: "-1", onclick: run }, icon(name, 16));
+    const look = element("button", { class: "look", type: "button", "aria-label": words, "data-index": index,
+      tabindex: index === this.#focus ? "0" : "-1",
+      onclick: (event) => this.#press(event, index), onfocus: () => (this.#focus = index) }, image,
+        element("span", { class: "shade", "aria-hidden": "true" }, words));
+    const mark = (kind, name, label, on, run) => element("button",
+      { class: `mark ${kind}`, type: "button", "aria-label": label, "aria-pressed": String(on), tabindex: "-1", onclick: run },
+      icon(name, 16));
     const picked = this.#picked.has(picture.id);
     const tile = element("div", { class: picked ? "tile picked" : "tile" }, look,
       mark("pick", "check", "Choose", picked, (event) => this.#pick(index, event.shiftKey)),
-      picture.deleted ? null : mark("star", "star", "Star", picture.starred, () => this.act(picture.starred ? "unstar" : "star", [picture.id])));
+      picture.deleted ? null : mark("star", "star", "Star", picture.starred,
+        () => this.act(picture.starred ? "unstar" : "star", [picture.id])));
     tile.style.left = `${left}px`;
     tile.style.width = `${width}px`;
     return tile;
@@ -249,10 +258,13 @@ class Wall {
     const known = JSON.stringify([options, query.control]);
     if (known !== this.conditionsKey) {
       this.conditionsKey = known;
-      this.conditions.replaceChildren(select({ id: "condition", label: "Control", options, value: query.control, onInput: (control) => this.#search({ control }) }));
+      this.conditions.replaceChildren(select({ id: "condition", label: "Control", options, value: query.control,
+        onInput: (control) => this.#search({ control }) }));
     }
-    this.shelves.replaceChildren(...SHELVES.map(([key, title, name]) => element("button", { type: "button", "aria-pressed": String(key === query.shelf),
-      "data-id": `shelf-${key}`, onclick: () => this.#search({ shelf: key }) }, name && icon(name, 16), key === "bin" && binned ? `${title} (${binned})` : title)));
+    this.shelves.replaceChildren(...SHELVES.map(([key, title, name]) => element("button",
+      { type: "button", "aria-pressed": String(key === query.shelf),
+      "data-id": `shelf-${key}`, onclick: () => this.#search({ shelf: key }) }, name && icon(name, 16),
+        key === "bin" && binned ? `${title} (${binned})` : title)));
     this.#showChosen();
   }
 
@@ -263,7 +275,8 @@ class Wall {
     this.usual.hidden = ids.length > 0;
     this.chosen.hidden = !ids.length && !(bin && this.collection.total);
     if (bin && !ids.length) this.chosen.hidden = true;
-    const act = (id, label, name, run, primary) => element("button", { type: "button", class: primary ? "text primary" : "text", "data-id": id, onclick: run }, icon(name, 18), label);
+    const act = (id, label, name, run, primary) => element("button",
+      { type: "button", class: primary ? "text primary" : "text", "data-id": id, onclick: run }, icon(name, 18), label);
     const deeds = bin ? [act("restore", "Put back", "undo", () => this.act("restore", ids), true)] : [
       ids.length === 2 ? act("compare", "Compare", "contrast", () => this.#comparePicked(), true) : null,
       act("star-all", "Star", "star", () => this.act("star", ids)),
@@ -272,10 +285,12 @@ class Wall {
     ];
     this.chosen.replaceChildren(
       iconButton({ id: "clear", label: "Choose none", icon: "close", keys: ["Esc"], run: () => this.#clear() }),
-      element("span", {}, ids.length === 1 ? "1 chosen" : `${ids.length} chosen`), element("span", { class: "spring" }), ...deeds.filter((one) => one !== null));
+      element("span", {}, ids.length === 1 ? "1 chosen" : `${ids.length} chosen`), element("span", { class: "spring" }),
+        ...deeds.filter((one) => one !== null));
     if (bin && !ids.length && this.collection.total) {
       if (!this.usual.contains(this.emptyButton)) {
-        this.emptyButton = element("button", { type: "button", class: "text", "data-id": "empty-bin", onclick: () => this.#empty() }, icon("trash", 18), "Empty the bin");
+        this.emptyButton = element("button", { type: "button", class: "text", "data-id": "empty-bin", onclick: () => this.#empty() },
+          icon("trash", 18), "Empty the bin");
         this.count.after(this.emptyButton);
       }
     } else this.emptyButton?.remove();
@@ -376,7 +391,8 @@ class Wall {
   async #vary(id) {
     try {
       const job = await this.collection.vary(id, SIBLINGS);
-      this.say(`${SIBLINGS} variations with other seeds are being made.`, ["Show jobs", () => window.dispatchEvent(new CustomEvent("studio:jobs"))]);
+      this.say(`${SIBLINGS} variations with other seeds are being made.`,
+        ["Show jobs", () => window.dispatchEvent(new CustomEvent("studio:jobs"))]);
       this.unfollowJob?.();
       this.unfollowJob = follow(this.data.events_url, (event) => this.#watch(event, job));
     } catch (error) {
@@ -404,7 +420,8 @@ class Wall {
       return;
     }
     const given = ids ? { ids: ids.join(" ") } : this.collection.query;
-    const fields = Object.entries(given).filter(([, value]) => value).map(([name, value]) => element("input", { type: "hidden", name, value }));
+    const fields = Object.entries(given).filter(([, value]) => value).map(([name, value]) => element("input",
+      { type: "hidden", name, value }));
     // Into a frame of its own: a refusal must not take the page's place. In the document: not every browser sends a form from
     // within a shadow root.
     const frame = element("iframe", { name: "studio-zip", hidden: true });
@@ -474,13 +491,15 @@ class Wall {
     }[event.key] : {
       "/": () => this.field.focus(), Escape: () => this.#clear(),
       "+": () => this.#resize(this.#zoom + 24), "-": () => this.#resize(this.#zoom - 24),
-      ArrowLeft: () => this.#focusOn(Math.max(0, this.#focus - 1)), ArrowRight: () => this.#focusOn(Math.min(pictures.length - 1, this.#focus + 1)),
+      ArrowLeft: () => this.#focusOn(Math.max(0, this.#focus - 1)),
+        ArrowRight: () => this.#focusOn(Math.min(pictures.length - 1, this.#focus + 1)),
       ArrowUp: () => this.#focusOn(below(this.lines, this.#focus, -1)), ArrowDown: () => this.#focusOn(below(this.lines, this.#focus, 1)),
       Home: () => this.#focusOn(0), End: () => this.#focusOn(pictures.length - 1),
       x: () => focused >= 0 && this.#pick(focused, false), " ": () => focused >= 0 && this.#pick(focused, false),
       f: () => ids.length && this.act(pictures.find(({ id }) => id === ids[0])?.starred ? "unstar" : "star", ids),
       c: () => this.#picked.size === 2 && this.#comparePicked(),
-      r: () => ids.length === 1 && this.act("reopen", ids), v: () => ids.length === 1 && this.#vary(ids[0]), s: () => ids.length && this.#download(ids),
+      r: () => ids.length === 1 && this.act("reopen", ids), v: () => ids.length === 1 && this.#vary(ids[0]),
+        s: () => ids.length && this.#download(ids),
       Delete: () => ids.length && this.act(this.collection.query.shelf === "bin" ? "restore" : "delete", ids),
     }[event.key];
     // Space and Enter press the button that has the focus, unless it is a picture.

@@ -16,7 +16,8 @@ import { ask } from "../gallery/collection.js";
 
 const OVER = ["done", "failed", "cancelled"];
 const SETTLE_MS = 150;
-const DOES = { ready: "free", busy: "at work", starting: "starting", stopped: "stopped", lent: "training", broken: "cannot draw", gone: "lost" };
+const DOES = { ready: "free", busy: "at work", starting: "starting", stopped: "stopped", lent: "training", broken: "cannot draw",
+  gone: "lost" };
 
 export const mount = mounted(
   (host, data) => new Drawer(host, data),
@@ -79,11 +80,13 @@ class Drawer {
 
   #build(host) {
     this.badge = element("span", { class: "badge", hidden: true });
-    this.button = element("button", { type: "button", class: "opener", "aria-label": "Jobs", "aria-expanded": "false", "aria-haspopup": "dialog", "aria-keyshortcuts": "Alt+J", title: "Jobs (Alt+J)", "data-id": "jobs",
+    this.button = element("button", { type: "button", class: "opener", "aria-label": "Jobs", "aria-expanded": "false",
+      "aria-haspopup": "dialog", "aria-keyshortcuts": "Alt+J", title: "Jobs (Alt+J)", "data-id": "jobs",
       onclick: () => this.#show(!this.sheet.open) }, icon("layers", 18), "Jobs", this.badge);
     this.list = element("div", { class: "list" });
     this.sheet = element("dialog", { class: "jobs", "aria-label": "Jobs" },
-      element("div", { class: "head" }, element("h2", {}, "Jobs"), iconButton({ id: "close-jobs", label: "Close", icon: "close", keys: ["Esc"], run: () => this.#show(false) })),
+      element("div", { class: "head" }, element("h2", {}, "Jobs"),
+        iconButton({ id: "close-jobs", label: "Close", icon: "close", keys: ["Esc"], run: () => this.#show(false) })),
       this.list);
     this.sheet.addEventListener("click", (event) => event.target === this.sheet && this.#show(false));
     this.sheet.addEventListener("close", () => this.#closed());
@@ -172,7 +175,8 @@ class Drawer {
     const part = (title, jobs, row) => (jobs.length ? [element("h3", {}, title), ...jobs.map(row)] : []);
     const parts = [...part("Running", running, (job) => this.#active(job)), ...part("Waiting", waiting, (job) => this.#active(job)),
       ...part("Earlier", over, (job) => this.#ended(job))];
-    this.list.replaceChildren(...(parts.length ? parts : [element("div", { class: "empty" }, icon("layers", 36), element("strong", {}, "No jobs yet"),
+    this.list.replaceChildren(...(parts.length ? parts : [element("div", { class: "empty" }, icon("layers", 36),
+      element("strong", {}, "No jobs yet"),
       element("span", {}, "What you generate is listed here while it waits and runs, and when it is done."))]));
     this.list.append(...this.#devices(workers));
     for (const event of this.#live.values()) this.#progress(event);
@@ -181,13 +185,15 @@ class Drawer {
   /** What each device does, where there are several or one has something to say. */
   #devices(workers) {
     if (workers.length < 2 && !workers.some(({ text }) => text)) return [];
-    const row = ({ device, state, text }) => element("li", { class: state, title: text }, element("span", {}, device || "A device"), element("span", { class: "state" }, state === "broken" && text ? text : (DOES[state] ?? state)));
+    const row = ({ device, state, text }) => element("li", { class: state, title: text }, element("span", {}, device || "A device"),
+      element("span", { class: "state" }, state === "broken" && text ? text : (DOES[state] ?? state)));
     return [element("h3", {}, "Devices"), element("ul", { class: "devices" }, ...workers.map(row))];
   }
 
   #active(job) {
     const runs = job.state === "running";
-    const state = element("span", { class: "state" }, runs ? (job.device ? `Running on ${job.device}` : "Running") : waitWords(job.ahead, job.wait_s));
+    const state = element("span", { class: "state" }, runs ? (job.device ? `Running on ${job.device}` : "Running") : waitWords(job.ahead,
+      job.wait_s));
     const bar = element("i", {});
     const thumb = element("img", { class: "thumb", alt: "", hidden: true });
     const stop = element("button", { type: "button", class: "text", onclick: () => this.#cancel(job.id, stop) }, "Cancel");

@@ -103,7 +103,8 @@ class Maps {
     this.words.textContent = `${width} × ${height} px. Every map opens in its editor, or makes a picture at once.`;
     this.root.style.setProperty("--ratio", String(width / height));
     const original = element("article", { class: "card" }, element("header", {}, element("strong", {}, "Photo")),
-      element("div", { class: "shown" }, element("img", { alt: "The photo", src: new URL(`${this.data.shown_url}/${photo}/stretch-${width}x${height}.jpg`, document.baseURI) })));
+      element("div", { class: "shown" }, element("img", { alt: "The photo",
+        src: new URL(`${this.data.shown_url}/${photo}/stretch-${width}x${height}.jpg`, document.baseURI) })));
     this.cards = this.data.controls.map((control) => new Card(this, control, photo));
     this.grid.replaceChildren(original, ...this.cards.map((card) => card.node));
   }
@@ -136,7 +137,8 @@ class Card {
     const words = (one) => one.needs.every((need) => need.here) ? one.title : `↓ ${one.title}`;
     const choice = select({ id: control.key, label: `Detector of ${control.title}`, value: best.key,
       options: control.detectors.map((one) => [one.key, words(one)]), onInput: (key) => this.#choose(key) });
-    this.node = element("article", { class: "card", "data-control": control.key }, element("header", {}, element("strong", {}, control.title), choice),
+    this.node = element("article", { class: "card", "data-control": control.key },
+      element("header", {}, element("strong", {}, control.title), choice),
       this.shown, element("footer", {}, ...this.buttons));
     this.#choose(best.key);
   }

@@ -27,7 +27,8 @@ const KINDS = [
   ["tokenizer", "Vocabulary", "What base models in a single file need to read a prompt."],
 ];
 
-const PREDICTIONS = [["", "as its file says"], ["epsilon", "noise (epsilon)"], ["v_prediction", "velocity (v)"], ["sample", "the picture (sample)"]];
+const PREDICTIONS = [["", "as its file says"], ["epsilon", "noise (epsilon)"], ["v_prediction", "velocity (v)"],
+  ["sample", "the picture (sample)"]];
 
 export const mount = mounted(
   (host) => new Models(host),
@@ -136,7 +137,8 @@ class Models {
     this.pasted = element("input", { type: "text", "aria-label": "Name, address or path", spellcheck: "false",
       placeholder: "author/model, an address on huggingface.co, or a path in the models folder" });
     this.what = element("select", { "aria-label": "What it is" }, element("option", { value: "" }, "What it is: find out"),
-      ...KINDS.filter(([kind]) => !["detector", "tokenizer"].includes(kind)).map(([kind, title]) => element("option", { value: kind }, title)));
+      ...KINDS.filter(([kind]) => !["detector", "tokenizer"].includes(kind)).map(([kind, title]) => element("option", { value: kind },
+        title)));
     this.addSays = element("p", { role: "status" });
     this.adder = this.#button("Add", null, () => this.#add(), "push primary");
     this.add = element("form", { class: "add", hidden: true, onsubmit: (event) => {
@@ -247,17 +249,20 @@ class Models {
   }
 
   #showKinds(matching) {
-    const chip = (kind, title, count) => element("button", { type: "button", "aria-pressed": String(this.kind === kind), "data-focus": `kind.${kind}`,
+    const chip = (kind, title, count) => element("button", { type: "button", "aria-pressed": String(this.kind === kind),
+      "data-focus": `kind.${kind}`,
       onclick: () => {
         this.kind = kind;
         this.#show();
       } }, title, element("span", { class: "count" }, String(count)));
-    this.kinds.replaceChildren(chip("", "All", matching.length), chip("set", "Starter sets", this.#setsMatching().length), ...KINDS.map(([kind, title]) => [kind, title, matching.filter((row) => row.kind === kind).length])
+    this.kinds.replaceChildren(chip("", "All", matching.length), chip("set", "Starter sets", this.#setsMatching().length),
+      ...KINDS.map(([kind, title]) => [kind, title, matching.filter((row) => row.kind === kind).length])
       .filter(([kind, , count]) => count || kind === this.kind).map(([kind, title, count]) => chip(kind, title, count)));
   }
 
   #setsMatching() {
-    return this.sets.filter((one) => this.#matches({ ...one, hub: "", place: one.parts.map((part) => part.title).join(" "), licence: one.licences.join(" ") }));
+    return this.sets.filter((one) => this.#matches({ ...one, hub: "", place: one.parts.map((part) => part.title).join(" "),
+      licence: one.licences.join(" ") }));
   }
 
   /** Among all models, a set that is here whole only takes room. */
@@ -267,7 +272,8 @@ class Models {
   }
 
   #setGroup(sets) {
-    return element("section", { "aria-label": "Starter sets" }, element("h2", {}, "Starter sets", element("span", {}, "All that one draws with, in one go.")),
+    return element("section", { "aria-label": "Starter sets" },
+      element("h2", {}, "Starter sets", element("span", {}, "All that one draws with, in one go.")),
       element("ul", { class: "sets" }, ...sets.map((one) => this.#set(one))));
   }
 
@@ -276,7 +282,8 @@ class Models {
     const work = this.works.get(id);
     const active = work && !OVER.includes(work.phase);
     const bar = element("div", { class: "bar", hidden: true });
-    const parts = one.parts.map((part) => element("li", { class: part.here ? "here" : "" }, part.title, element("small", {}, part.size ? sized(part.size) : "")));
+    const parts = one.parts.map((part) => element("li", { class: part.here ? "here" : "" }, part.title,
+      element("small", {}, part.size ? sized(part.size) : "")));
     const lines = [];
     if (work?.phase === "failed") lines.push([`${work.text} ${work.hint}`.trim(), "bad"]);
     if (this.says.has(id)) lines.push(this.says.get(id));
@@ -314,7 +321,8 @@ class Models {
     const here = rows.filter((row) => row.here && !row.trouble).length;
     const order = (row) => (row.here && !row.trouble ? 0 : this.works.has(row.id) || row.begun ? 1 : row.here ? 2 : 3);
     const sorted = [...rows].sort((one, two) => order(one) - order(two));
-    return element("section", { "aria-label": title }, element("h2", {}, title, element("span", {}, `${here} of ${rows.length} here · ${about}`)),
+    return element("section", { "aria-label": title }, element("h2", {}, title,
+      element("span", {}, `${here} of ${rows.length} here · ${about}`)),
       element("ul", {}, ...sorted.map((row) => this.#row(row))));
   }
 
@@ -362,9 +370,12 @@ class Models {
     if (row.trouble) lines.push(says(row.trouble, "warn"));
     if (row.lacks) {
       const fetching = this.works.has(row.lacks.id) && !OVER.includes(this.works.get(row.lacks.id).phase);
-      const fetch = this.#button(fetching ? "Coming…" : `Download it (${sized(row.lacks.size)})`, null, () => this.#deed(row.lacks, "download"), "push small");
+      const fetch = this.#button(fetching ? "Coming…" : `Download it (${sized(row.lacks.size)})`, null,
+        () => this.#deed(row.lacks, "download"), "push small");
       fetch.disabled = fetching;
-      lines.push(element("p", { class: "says warn", role: "status" }, `${row.kind === "base" ? "It cannot read a prompt yet." : "It cannot look at a picture yet."} Missing: ${row.lacks.title}. `, fetch));
+      lines.push(element("p", { class: "says warn", role: "status" },
+        `${row.kind === "base" ? "It cannot read a prompt yet." : "It cannot look at a picture yet."} Missing: ${row.lacks.title}. `,
+        fetch));
     }
     if (work?.phase === "failed" && !row.trouble) lines.push(says(`${work.text} ${work.hint}`.trim(), "bad"));
     const said = this.says.get(row.id);

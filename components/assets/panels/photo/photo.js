@@ -114,10 +114,13 @@ class PhotoView {
     this.galleryButton = galleryButton(() => this.root, () => this.data.gallery, take);
     this.undo = iconButton({ id: "bring-back", label: "Bring back what was drawn before", icon: "undo", run: () => this.#bringBack() });
     this.go = textButton("Detect", () => this.#detect(), { id: "detect", primary: true });
-    const edit = element("button", { type: "button", class: "text", "data-id": "edit", onclick: () => this.#edit() }, icon("brush", 18), "Edit the map");
+    const edit = element("button", { type: "button", class: "text", "data-id": "edit", onclick: () => this.#edit() }, icon("brush", 18),
+      "Edit the map");
     const top = element("div", { class: "top" },
-      element("button", { type: "button", class: "text", "data-id": "choose", onclick: file.open }, icon("camera", 18), element("span", {}, "Photo…")),
-      this.galleryButton, element("span", { class: "separator" }), this.chooser, element("span", { class: "spring" }), this.undo, edit, this.go);
+      element("button", { type: "button", class: "text", "data-id": "choose", onclick: file.open }, icon("camera", 18),
+        element("span", {}, "Photo…")),
+      this.galleryButton, element("span", { class: "separator" }), this.chooser, element("span", { class: "spring" }), this.undo, edit,
+        this.go);
     this.panel = element("aside", { class: "panel", "aria-label": "Parameters" });
     this.invite = invitation("or paste it. Its map is found at once, and you can edit it.", file.open, this.data.examples, take);
     this.compare.frame.append(this.invite);
@@ -129,7 +132,8 @@ class PhotoView {
     this.root = element("div", { class: "studio photo", role: "region", "aria-label": "Photo and map", tabindex: "0" },
       file.node, top, this.stage, this.panel, this.bar.root, element("div", { class: "status" }, this.words, this.elapsed, this.stop));
     this.mapSize = element("div", { class: "param", title: "The shorter side of the map; its shape is the photo's." },
-      slider({ id: "map-size", label: "Map size", min: this.data.sizes.min, max: this.data.sizes.max, step: this.data.sizes.step, value: this.shorter,
+      slider({ id: "map-size", label: "Map size", min: this.data.sizes.min, max: this.data.sizes.max, step: this.data.sizes.step,
+        value: this.shorter,
         format: (px) => `${px} px`, onInput: (px) => {
           this.shorter = px;
           this.#changed();

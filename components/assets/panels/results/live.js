@@ -7,7 +7,8 @@ import { Film } from "./film.js";
 
 /** @type {Record<import("../../shared/live.js").LivePhase, string>} */
 const WORDS = {
-  off: "", rest: "Live: draw, and the picture follows", drawn: "drawn", sent: "sent", drawing: "drawing", waiting: "waiting", loading: "loading",
+  off: "", rest: "Live: draw, and the picture follows", drawn: "drawn", sent: "sent", drawing: "drawing", waiting: "waiting",
+    loading: "loading",
   done: "done", failed: "", away: "connection lost, trying again",
 };
 
@@ -56,7 +57,8 @@ export class LiveView {
     this.buttons = [
       this.record,
       iconButton({ id: "live-seed", label: "Next seed", icon: "dice", keys: ["Shift+N"], run: () => this.link?.nextSeed() }),
-      iconButton({ id: "live-keep", label: "Keep: make it for the gallery", icon: "pin", keys: ["Shift+Enter"], run: () => this.link?.keep() }),
+      iconButton({ id: "live-keep", label: "Keep: make it for the gallery", icon: "pin", keys: ["Shift+Enter"],
+        run: () => this.link?.keep() }),
     ];
   }
 

@@ -150,7 +150,8 @@ class Pane {
     this.status = element("span", { class: "hint", role: "status" });
     this.elapsed = element("span", { class: "elapsed" });
     this.buttons = element("span", { class: "buttons" });
-    this.stop = element("button", { type: "button", class: "text stop", onclick: () => this.following?.cancel() }, icon("stop", 16), "Cancel");
+    this.stop = element("button", { type: "button", class: "text stop", onclick: () => this.following?.cancel() }, icon("stop", 16),
+      "Cancel");
     this.fader = slider({ id: "overlay-opacity", label: "Control", min: 0, max: 1, step: 0.05, value: this.opacity,
       format: (value) => `${Math.round(value * 100)} %`, onInput: (value) => {
         this.opacity = value;
@@ -227,8 +228,10 @@ class Pane {
     this.strip.classList.toggle("shown", several);
     this.strip.replaceChildren(...(several ? pictures : []).map((picture, index) => {
       const image = element("img", { src: new URL(picture.url, document.baseURI), alt: "", loading: "lazy" });
-      return element("button", { type: "button", role: "option", "aria-selected": String(index === this.index), "data-id": `picture-${index}`,
-        "aria-label": `Picture ${index + 1}`, onclick: (event) => (event.shiftKey ? this.#compareWith(picture) : this.#look(index)) }, image);
+      return element("button", { type: "button", role: "option", "aria-selected": String(index === this.index),
+        "data-id": `picture-${index}`,
+        "aria-label": `Picture ${index + 1}`, onclick: (event) => (event.shiftKey ? this.#compareWith(picture) : this.#look(index)) },
+          image);
     }));
   }
 
@@ -246,12 +249,14 @@ class Pane {
     const list = this.data.actions.filter((kind) => ACTIONS[kind]).map((kind) =>
       iconButton({ id: kind, label: ACTIONS[kind][0], icon: ACTIONS[kind][1], run: () => act(kind) }));
     if (this.data.control_url) {
-      const overlay = iconButton({ id: "overlay", label: "Lay the control over it", icon: "layers", keys: ["O"], run: () => this.#toggleOverlay() });
+      const overlay = iconButton({ id: "overlay", label: "Lay the control over it", icon: "layers", keys: ["O"],
+        run: () => this.#toggleOverlay() });
       overlay.setAttribute("aria-pressed", String(this.overlaid));
       list.unshift(overlay);
     }
     if (this.rival) {
-      const compare = iconButton({ id: "compare", label: "Compare with the one before", icon: "contrast", keys: ["C"], run: () => this.#toggleCompare() });
+      const compare = iconButton({ id: "compare", label: "Compare with the one before", icon: "contrast", keys: ["C"],
+        run: () => this.#toggleCompare() });
       compare.setAttribute("aria-pressed", String(this.comparing));
       list.unshift(compare);
     }

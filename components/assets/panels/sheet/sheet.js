@@ -136,7 +136,8 @@ class Sheet {
     if (!this.cells.has(event.job)) return;
     const { kind, job } = event;
     if (kind === "step") this.#take(job, { state: "running", preview: event.preview ? pictureUrl(event.preview) : null, share: event.steps ? event.step / event.steps : 0 });
-    else if (kind === "done" && event.pictures?.length) this.#take(job, { state: "done", url: `${pictureOf(event.pictures[0]).url}?thumb` });
+    else if (kind === "done" && event.pictures?.length) this.#take(job,
+      { state: "done", url: `${pictureOf(event.pictures[0]).url}?thumb` });
     else if (kind === "failed") this.#take(job, { state: "failed", text: event.text });
     else if (kind === "cancelled") this.#take(job, { state: "left out" });
     this.#tally();

@@ -34,7 +34,8 @@ class Task {
   constructor(host) {
     this.text = element("span", { class: "hint", role: "status" });
     this.elapsed = element("span", { class: "elapsed" });
-    this.stop = element("button", { type: "button", class: "text stop", onclick: () => this.following?.cancel() }, icon("stop", 16), "Cancel");
+    this.stop = element("button", { type: "button", class: "text stop", onclick: () => this.following?.cancel() }, icon("stop", 16),
+      "Cancel");
     this.bar = new ProgressBar();
     this.root = element("div", { class: "studio task", role: "region", "aria-label": "Detection" },
       element("div", { class: "line" }, this.text, this.elapsed, this.stop), this.bar.root);
