@@ -40,12 +40,15 @@ class Card:
         """Bytes of tensors now."""
         return torch.cuda.memory_allocated()
 
+    def total(self) -> int:
+        """Bytes that it has."""
+        return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+
     @contextmanager
     def capped(self, bytes_max: int) -> Iterator[None]:
         """Have no more memory than this, for so long."""
         torch.cuda.empty_cache()
-        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, bytes_max / total))
+        torch.cuda.set_per_process_memory_fraction(min(1.0, bytes_max / self.total()))
         try:
             yield
         finally:
@@ -55,6 +58,12 @@ class Card:
     def ready(self) -> Iterator[None]:
         """What has to hold while a row runs."""
         yield
+
+    def refuses(self, row: str) -> str:
+        """Why a row makes no sense on this card; "" where it does."""
+        if "bfloat16" in row and not torch.cuda.is_bf16_supported(including_emulation=False):
+            return "this GPU has no instructions for bfloat16"
+        return ""
 
 
 _ELSEWHERE = torch.device("cpu:0")
@@ -85,6 +94,10 @@ class StandIn(Card):
         """See `Card.name`."""
         return f"no GPU: a rehearsal on {torch.get_num_threads()} threads of a processor"
 
+    def refuses(self, row: str) -> str:
+        """See `Card.refuses`."""
+        return ""
+
     def wait(self) -> None:
         """See `Card.wait`."""
 
@@ -98,6 +111,10 @@ class StandIn(Card):
     def held(self) -> int:
         """See `Card.held`."""
         return 1 << 20
+
+    def total(self) -> int:
+        """A gaming card's."""
+        return 8 << 30
 
     @contextmanager
     def capped(self, bytes_max: int) -> Iterator[None]:

@@ -17,7 +17,10 @@ import cv2
 import numpy as np
 import torch
 
+from controlnet_core.domain import amounts
+from controlnet_core.domain.errors import OutOfMemory
 from controlnet_core.domain.recipe import Recipe
+from controlnet_core.memory import cache
 from controlnet_core.memory import plan as memory_plan
 from tests.gpu.card import Card
 from tests.gpu.models import Scale
@@ -71,21 +74,47 @@ LIVE_ROUNDS = 20
 
 
 def measure(name: str, models: Path, scale: Scale, card: Card) -> dict[str, Any]:
-    """One row in this process: seconds of the quickest of a few rounds, steps a second without start and end, memory."""
+    """One row in this process: seconds of the quickest of a few rounds, steps a second without start and end, memory.
+
+    What a card or a machine is too small for is no fault: such a row is `skipped`, with the reason.
+    """
     row = ROWS[name]
-    steps = min(scale.steps or row.steps, row.steps)
     side = scale.side_xl if row.xl else scale.side
     with environment(**row.env), _settled():
         begun = time.perf_counter()
-        drawer = (ours if row.who == "ours" else theirs)(row, models, scale, card, side)
-        draw = drawer.draw
-        draw(steps)
-        card.wait()
-        first = time.perf_counter() - begun
-        card.begin_peak()
-        times = [_timed(draw, steps, card) for _ in range(LIVE_ROUNDS if row.live and card.real else scale.rounds)]
-        peak = card.peak()
-        half = min(_timed(draw, steps // 2, card) for _ in range(scale.rounds)) if steps > 1 and not row.live else 0.0
+        drawer: Drawer | None = None
+        try:
+            drawer = (ours if row.who == "ours" else theirs)(row, models, scale, card, side)
+            return _measured(row, drawer, scale, card, side, begun)
+        except Exception as error:
+            if why := beyond(row, error, drawer.least() if drawer else 0, card):
+                return {"skipped": why}
+            raise
+
+
+def beyond(row: Row, error: Exception, least: int, card: Card) -> str:
+    """Why a row is more than this machine can do, if that is what an error says; `least` is what our thriftiest plan takes."""
+    if isinstance(error, OutOfMemory) or cache.is_exhausted(error):
+        if row.who != "ours":
+            return "it takes more memory than this GPU has"
+        return f"it takes {amounts.size(least)} at least" if least > card.total() else ""
+    compiles = row.who == "compiled" or row.env.get("STUDIO_COMPILE") == "1"
+    said = f"{type(error).__name__}: {error}"
+    if compiles and any(word in said for word in ("C compiler", "riton", "InvalidCxxCompiler", "Python.h")):
+        return f"torch.compile cannot work here ({said.splitlines()[0][:120]})"
+    return ""
+
+
+def _measured(row: Row, drawer: Drawer, scale: Scale, card: Card, side: int, begun: float) -> dict[str, Any]:
+    steps = min(scale.steps or row.steps, row.steps)
+    draw = drawer.draw
+    draw(steps)
+    card.wait()
+    first = time.perf_counter() - begun
+    card.begin_peak()
+    times = [_timed(draw, steps, card) for _ in range(LIVE_ROUNDS if row.live and card.real else scale.rounds)]
+    peak = card.peak()
+    half = min(_timed(draw, steps // 2, card) for _ in range(scale.rounds)) if steps > 1 and not row.live else 0.0
     seconds = min(times)
     found: dict[str, Any] = {
         "side_px": side, "steps": steps, "images": row.images, "controls": row.controls, "seconds": round(seconds, 5),
@@ -125,6 +154,8 @@ class Drawer:
 
     draw: Callable[[int], Any]
     told: Callable[[], dict[str, Any]] = dict
+    least: Callable[[], int] = int
+    """Bytes that the thriftiest of our plans takes, by the estimate."""
 
 
 def ours(row: Row, models: Path, scale: Scale, card: Card, side: int) -> Drawer:
@@ -157,7 +188,12 @@ def ours(row: Row, models: Path, scale: Scale, card: Card, side: int) -> Drawer:
         needed = memory_plan.needed(wanted, facts, "cuda", plan)
         return {"plan": plan.name, "estimate_gb": round(needed / 1e9, 3), "recorded": studio.recorded()}
 
-    return Drawer(draw, told)
+    def least() -> int:
+        wanted = recipe(scale.steps or row.steps)
+        facts = memory_plan.facts_of(wanted, studio.engine.catalog)
+        return min(memory_plan.needed(wanted, facts, "cuda", plan) for plan in memory_plan.ladder("cuda"))
+
+    return Drawer(draw, told, least)
 
 
 def theirs(row: Row, models: Path, scale: Scale, card: Card, side: int) -> Drawer:

@@ -6,6 +6,7 @@ ControlNets' zero convolutions are random too: nobody times zeros.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from tests.core.small_xl import save_small_xl
 from tests.core.test_references import adapter_of, save_encoder
 
 CONTROLS = 3
+_DISK_BYTES = 15 << 30
+"""What all models take at real size."""
 _PERIOD = 1_000_003
 """A prime: no two rows of a matrix are the same."""
 
@@ -45,6 +48,18 @@ SCALES = {
     "fifth": Scale((64, 128, 256, 256), (32, 64, 96, 96), 256, (768, 2), 2, 4),
     "small": Scale((16, 32), (8, 8, 8, 8), 64, (768, 1), 1, 2, side_xl=64),
 }
+
+
+def short_of_space(root: Path, scale: str) -> str:
+    """Why models of a size cannot be written below `root`; "" where they can, or are there already."""
+    if scale != "real" or (root / scale / "done-xl.txt").is_file():
+        return ""
+    free = shutil.disk_usage(next(place for place in (root, *root.parents) if place.is_dir())).free
+    if free >= _DISK_BYTES:
+        return ""
+    return (
+        f"the models take {_DISK_BYTES >> 30} GB of the disk and {free >> 30} GB are free; --models names another place"
+    )
 
 
 def save(models: Path, scale: Scale) -> None:
@@ -96,7 +111,7 @@ def save(models: Path, scale: Scale) -> None:
         [(text, folder / "text_encoder"), (unet, folder / "unet"), (vae, folder / "vae")]
         + [(one, models / "controlnet" / f"control{which}") for which, one in enumerate(controls)]
     ):
-        fill(module, number).save_pretrained(place)
+        _save_filled(module, number, place)
     save_file(lora(unet), models / "loras" / "style.safetensors")
     save_file(adapter_of(unet, "plain"), models / "ip_adapters" / "look.safetensors")
     done.touch()
@@ -144,9 +159,15 @@ def save_xl(models: Path, scale: Scale) -> None:
         )  # fmt: skip
     parts = {"text_encoder": first, "text_encoder_2": second, "unet": unet, "vae": vae}
     for number, (name, module) in enumerate(parts.items()):
-        fill(module, number).save_pretrained(folder / name)
-    fill(control, len(parts)).save_pretrained(models / "controlnet" / "xl0")
+        _save_filled(module, number, folder / name)
+    _save_filled(control, len(parts), models / "controlnet" / "xl0")
     done.touch()
+
+
+def _save_filled(module: Any, seed: int, place: Path) -> None:
+    """Write a module with random weights; in memory is one at a time."""
+    fill(module, seed).save_pretrained(place)
+    module.to("meta")
 
 
 def fill(module: Any, seed: int, dtype: torch.dtype = torch.float16) -> Any:

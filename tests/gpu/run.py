@@ -48,9 +48,16 @@ def work(part: str, name: str, settings: Settings) -> dict[str, Any]:
     here = card()
     if not here.real:
         torch.set_num_threads(1)
+    if part == "look":
+        return {"device": here.name}
+    if why := here.refuses(name):
+        return {"skipped": why, "device": here.name}
     root = Path(settings.models)
     folders = {scale: root / scale for scale in {settings.small, settings.real}}
     if part == "models":
+        short = models.short_of_space(root, settings.real)
+        if short:
+            raise OSError(short)
         for scale, folder in folders.items():
             models.save(folder, models.SCALES[scale])
         if models.SCALES[settings.real].side_xl:
@@ -94,7 +101,7 @@ class Processes:
         self.method = "fork"
 
     def prepare(self) -> Answer:
-        """Import everything, save the models in a process of its own, and find out how processes are made."""
+        """Import everything, save the models in a process of its own, and draw one picture."""
         import diffusers
 
         from controlnet_core import engine  # noqa: F401 - first: it keeps xformers out
@@ -103,14 +110,16 @@ class Processes:
         names = ("ControlNetPipeline", "XLControlNetPipeline")
         assert all(getattr(diffusers, f"StableDiffusion{name}") for name in names)
         found = self.ask("models", "", timeout_s=300)
-        if "failed" in found:
-            return found
-        probe = self.ask("worker", "0", timeout_s=120)
-        if "failed" in probe or (not _has_card(probe) and _has_driver()):
+        return found if "failed" in found else self.ask("worker", "0", timeout_s=180)
+
+    def look(self) -> Answer:
+        """What computes here, by name; how processes are made is found out with it."""
+        found = self.ask("look", "", timeout_s=120)
+        if not has_card(found) and _has_driver():
             self.method = "spawn"
-            again = self.ask("worker", "0", timeout_s=180)
-            probe = again if "failed" in probe or _has_card(again) else probe
-        return probe
+            again = self.ask("look", "", timeout_s=180)
+            found = again if "failed" in found or has_card(again) else found
+        return found
 
     def ask(self, part: str, name: str, *, timeout_s: float, fresh: bool = False, **env: str) -> Answer:
         """What one process answers; `fresh`, one that has imported nothing yet."""
@@ -255,6 +264,8 @@ def in_words(line: Answer) -> str:
     """A line as people read it."""
     if "failed" in line:
         verdict, figure = "FAIL", line["failed"]
+    elif "skipped" in line:
+        verdict, figure = "-", f"left out: {line['skipped']}"
     elif line["part"] == "right":
         verdict = {True: "PASS", False: "FAIL", None: "-"}[line["passed"]]
         figure = line["figure"]
@@ -278,8 +289,20 @@ def _write(line: Answer, out: Path | None) -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def _has_card(answer: Answer) -> bool:
-    return not answer.get("device", "").startswith("no GPU")
+def has_card(answer: Answer) -> bool:
+    """Whether an answer came from a GPU."""
+    return not answer.get("device", "no GPU").startswith("no GPU")
+
+
+def absent() -> str:
+    """Why there is nothing to try, and what to do."""
+    if _has_driver():
+        import torch
+
+        why = f"A GPU is here, but this PyTorch ({torch.__version__}) cannot use it: install a build of it for CUDA."
+    else:
+        why = "There is no GPU here that PyTorch can use, so nothing was tried."
+    return f"{why} make gpu ARGS=--rehearse runs every row on the processor, on small models."
 
 
 def _has_driver() -> bool:

@@ -32,7 +32,9 @@ def verdict(lines: list[dict[str, Any]]) -> str:
     wrong = [line["row"] for line in lines if is_open(line)]
     tried = {(line["part"], line["row"]) for line in lines}
     missing = sum((part, name) not in tried for part in ("right", "fast") for name in names(part))
-    rest = f" {missing} rows have not been tried yet: call it again." if missing else ""
+    left = sum("skipped" in line for line in lines)
+    rest = f" {left} rows are left out: this machine is too small for them or cannot do them." if left else ""
+    rest += f" {missing} rows have not been tried yet: call it again." if missing else ""
     if wrong:
         return f"NOT WELL: {', '.join(wrong)}.{rest}"
     return f"All is well.{rest}" if lines else f"Nothing was tried.{rest}"
@@ -59,6 +61,9 @@ def documentation(lines: list[dict[str, Any]]) -> str:
     told = [BEGIN, head, "", "| row | seconds | steps/s | peak, GB | by the estimate, GB |", "|---|---|---|---|---|"]
     for name in names("fast"):
         line = rows.get(name, {})
+        if why := next((one["skipped"] for one in lines if one["row"] == name and "skipped" in one), ""):
+            told.append(f"| {name} | left out: {why} | | | |")
+            continue
         cells = [_cell(line.get(key)) for key in ("seconds", "steps_per_s", "peak_gb", "estimate_gb")]
         told.append(f"| {name} | {' | '.join(cells)} |")
     told += ["", "| goal on an H200 | wanted | came | reached |", "|---|---|---|---|"]
@@ -70,8 +75,9 @@ def documentation(lines: list[dict[str, Any]]) -> str:
         if line is None:
             told.append(f"| {name} | not tried | |")
         else:
-            mark = "fails" if is_open(line) else "passes" if line["passed"] else "-"
-            told.append(f"| {name} | {mark} | {line.get('figure', line.get('failed', ''))} |")
+            mark = "fails" if is_open(line) else "passes" if line.get("passed") else "-"
+            words = next((line[key] for key in ("figure", "failed", "skipped") if key in line), "")
+            told.append(f"| {name} | {mark} | {words} |")
     return "\n".join([*told, END])
 
 

@@ -22,6 +22,9 @@ from controlnet_core.diffusion.denoiser import (
     levels_of,
     sample,
 )
+from controlnet_core.domain.errors import OutOfMemory
+from controlnet_core.domain.recipe import Recipe
+from controlnet_core.memory import plan as memory_plan
 from controlnet_core.models import diffusers_setup
 from controlnet_core.models.loading import load_base, load_control
 from tests.gpu import fast, models, paper, right, run, table
@@ -121,6 +124,70 @@ def test_the_table_says_what_is_wrong_and_what_is_missing(lines):
     told = table.table(some)
     assert "NOT WELL: plan offload." in told and f"{len(fast.ROWS)} rows have not been tried" in told
     assert "Nothing was tried" in table.table([])
+
+
+def test_what_a_card_is_too_small_for_is_left_out_with_the_reason(root, folder, monkeypatch, tmp_path):
+    """On 8 GB: diffusers' SDXL is more than it has, ours takes another plan, and a fault of ours stays one."""
+
+    def full(*_given):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    class Here(run.Here):
+        def prepare(self):
+            return {"device": "a card of 8 GB"}
+
+    monkeypatch.setattr(fast, "theirs", full)
+    settings = run.Settings(str(root), "small", "small")
+    lines = run.run(Here(settings), None, 5, ["stock, SDXL"], lambda _text: None)
+    assert "more memory than this GPU" in lines[0]["skipped"] and not run.is_open(lines[0])
+    assert "left out: it takes more memory" in table.table(lines) and "NOT WELL" not in table.table(lines)
+    assert "1 rows are left out" in table.verdict(lines) and "left out" in table.documentation(lines)
+    monkeypatch.setattr(fast, "theirs", lambda *_given: fast.Drawer(lambda _steps: 1 / 0))
+    assert run.is_open(run.run(Here(settings), None, 5, ["stock"], lambda _text: None)[0])
+    error = OutOfMemory("It needs more.", "Take less.")
+    assert fast.beyond(fast.ROWS["ours"], error, 3 << 30, StandIn()) == ""  # it has room, so the engine is to blame
+    assert "9.7 GB" in fast.beyond(fast.ROWS["ours, SDXL"], error, 9 << 30, StandIn())
+    no_compiler = RuntimeError("Failed to find C compiler. Please specify via CC environment variable.")
+    assert "torch.compile" in fast.beyond(fast.ROWS["compiled"], no_compiler, 0, StandIn())
+    assert fast.beyond(fast.ROWS["ours"], no_compiler, 0, StandIn()) == ""
+
+
+_XL = memory_plan.ModelFacts(
+    unet=2_567_463_684,
+    text=817_720_000,
+    controls=(1_251_000_000,),
+    widths=(320, 640, 1280),
+    file_bytes=7 << 30,
+    upcast=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "plain", "xl"),
+    [(6, "resident", "layers"), (8, "resident", "controls"), (12, "resident", "tiled"), (24, "resident", "resident")],
+)  # fmt: skip
+def test_every_card_for_games_has_a_plan(gigabytes, plain, xl):
+    """Of what is not the desktop's: SD 1.5 at 512 px with three controls, SDXL at 1024 px with one."""
+    room = int((gigabytes - 0.7) * 1e9)
+    small = memory_plan.ModelFacts(controls=(361_279_120,) * 3)
+    for side, facts, wanted in ((512, small, plain), (1024, _XL, xl)):
+        recipe = Recipe(model="x", prompt="a house", width=side, height=side, steps=20, guidance=7.5)
+        found = memory_plan.estimate(recipe, facts, "cuda", room)
+        assert found.plan is not None and found.plan.name == wanted, found.text
+
+
+def test_without_a_gpu_nothing_is_tried_and_it_is_said(monkeypatch, capsys, tmp_path):
+    """One sentence and an exit status of its own; another one where a GPU is there and PyTorch is not built for it."""
+    from tests.gpu import __main__ as command
+
+    monkeypatch.setattr(sys, "argv", ["make gpu", "--out", str(tmp_path / "gpu.jsonl")])
+    monkeypatch.setattr(run.Processes, "ask", lambda *_given, **_more: {"device": StandIn().name})
+    for driver, said in ((False, "There is no GPU here"), (True, "install a build of it for CUDA")):
+        monkeypatch.setattr(run, "_has_driver", lambda driver=driver: driver)
+        assert command.main() == 2
+        told = capsys.readouterr().out
+        assert said in told and "--rehearse" in told and told.count("\n") == 1
+    assert not (tmp_path / "gpu.jsonl").exists()
 
 
 def test_goals_are_weighed_by_what_was_measured():
