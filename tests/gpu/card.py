@@ -92,7 +92,7 @@ class StandIn(Card):
     @property
     def name(self) -> str:
         """See `Card.name`."""
-        return f"no GPU: a rehearsal on {torch.get_num_threads()} threads of a processor"
+        return "no GPU, a rehearsal on a processor"
 
     def refuses(self, row: str) -> str:
         """See `Card.refuses`."""

@@ -41,6 +41,8 @@ class Settings:
 def work(part: str, name: str, settings: Settings) -> dict[str, Any]:
     """One row, in this process."""
     import torch
+    from diffusers.utils import logging as told_by_diffusers
+    from transformers.utils import logging as told_by_transformers
 
     from tests.gpu import fast, models, right
     from tests.gpu.card import card
@@ -48,6 +50,8 @@ def work(part: str, name: str, settings: Settings) -> dict[str, Any]:
     here = card()
     if not here.real:
         torch.set_num_threads(1)
+    for library in (told_by_diffusers, told_by_transformers):
+        library.disable_progress_bar()
     if part == "look":
         return {"device": here.name}
     if why := here.refuses(name):

@@ -14,7 +14,8 @@ BEGIN, END = "<!-- gpu: made by `make gpu ARGS=--docs` -->", "<!-- /gpu -->"
 def table(lines: list[dict[str, Any]], device: str = "") -> str:
     """Every row, the goals, and one sentence of verdict."""
     known = {(line["part"], line["row"]): line for line in lines}
-    told = [f"On {device or (lines[0]['device'] if lines else 'nothing')}:", ""]
+    where = device or (lines[0]["device"] if lines else "nothing")
+    told = [f"{where[0].upper()}{where[1:]}:", ""]
     for part in ("right", "fast"):
         for name in names(part):
             line = known.get((part, name))
