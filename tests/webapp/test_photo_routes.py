@@ -16,6 +16,7 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from annotator.formats import openpose_json
 from controlnet_core.domain.document import Raster, Skeleton, decode, encode
 from controlnet_core.domain.picture import open_picture, to_png
 from tests.annotator.test_skeleton_picture import STANDING
@@ -94,6 +95,22 @@ def test_a_network_looks_in_the_worker_and_its_find_lands(client: TestClient, st
     found = studio.documents.latest(token)[1]
     assert (found.width, found.height) == (384, 256)
     assert find(client, token, "hed", "softedge").json()["job"] == ""  # known by now
+
+
+def test_all_maps_says_of_a_finished_map_where_it_belongs(client: TestClient, studio: Studio) -> None:
+    stream = studio.events.stream("maps-given", WORKSPACE)
+    standing = {"people": [{"pose_keypoints_2d": [value for x, y in STANDING for value in (256 + x, 240 + y, 1)]}]}
+    skeleton = openpose_json.read(json.dumps(standing))
+    for pose in (json.dumps(standing).encode(), to_png(studio.render("pose", skeleton))):
+        refused = client.post(f"/studio/maps/{stream}", content=pose)
+        assert refused.status_code == 400 and "finished pose" in refused.json()["error"]
+        assert "Pose page" in refused.json()["hint"]
+    lines = np.zeros((96, 96, 3), np.uint8)
+    lines[40:43, 10:80] = 255
+    told = client.post(f"/studio/maps/{stream}", content=to_png(lines)).json()
+    assert len(told["photo"]) == 64 and "finished map" in told["said"]
+    photo = client.post(f"/studio/maps/{stream}", content=examples.photo(next(iter(examples.photos())))).json()
+    assert photo["said"] == ""
 
 
 def test_all_maps_of_a_photo(client: TestClient, studio: Studio) -> None:

@@ -41,6 +41,24 @@ def read(control: ControlType, data: bytes) -> GivenMap | None:
     return GivenMap(documents.decode(parts[0]), str(told["sentence"])) if parts else None
 
 
+def said_beside(data: bytes) -> str:
+    """What to say of a file that is looked at as a photo though a map is drawn in it already, "" where it is none.
+
+    Nobody has said which condition it is of, and lines may be of several. Raises InputError for a pose, which is of one.
+    """
+    for control in annotator.controls().values():
+        if control.document == "skeleton" and read(control, data) is not None:
+            raise InputError(
+                "This is a finished pose, and here photos are looked at.", f"Give it on the {control.title} page."
+            )
+    lines = next(one for one in annotator.controls().values() if one.document == "mask" and one.group == "photo")
+    if read(lines, data) is None:
+        return ""
+    return (
+        "This looks like a finished map: on its control's page it becomes the drawing. Here it is looked at as a photo."
+    )
+
+
 def read_here(header: Header, parts: list[bytes]) -> tuple[Header, Parts]:
     """The process's own end."""
     data = bytes(parts.pop())

@@ -5,7 +5,7 @@
                                     once: then the answer says {"rev", "aside", "said"} as well
     POST detections/{token}         {"control", "detector", "values", "shorter"}; {"rev", "width", "height"} or {"job", ...}
     POST detections/{token}/undo    brings back what the detection replaced; {"rev", "width", "height"}
-    POST maps/{stream}              body: a photo, for no drawing; {"photo", "width", "height"}
+    POST maps/{stream}              body: a photo, for no drawing; {"photo", "width", "height", "said"}
     POST maps/{stream}/{photo}/{control}/{detector}    asks for a map; {"job"}, "" when it is there already
     GET  maps/{stream}/{photo}/{control}/{detector}.png    a map, as the model sees it, where it is known or found at once
 
@@ -101,9 +101,12 @@ class _Answers:
         return {"photo": digest, "width": width, "height": height}
 
     async def keep(self, request: Request) -> Response:
-        """Keep a photo that is for no drawing yet."""
+        """Keep a photo that is for no drawing yet; "said" is told where it looks like a finished map."""
         workspace = self._studio().workspace_of(request.path_params["stream"])
-        return JSONResponse(await self._kept(await self._sent(request, workspace), workspace), headers=PRIVATE)
+        data = await self._sent(request, workspace)
+        async with TURNS.turn(workspace):
+            said = await to_thread.run_sync(given_maps.said_beside, data, limiter=TURNS.limiter)
+        return JSONResponse({**await self._kept(data, workspace), "said": said}, headers=PRIVATE)
 
     async def ask(self, request: Request) -> Response:
         """See to it that a map is found."""

@@ -91,6 +91,7 @@ class Maps {
       return;
     }
     this.#show(answer.photo, answer.width, answer.height);
+    if (answer.said) this.words.textContent = answer.said;
     this.want({ kind: "photo", photo: answer.photo });
   }
 
