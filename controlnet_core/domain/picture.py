@@ -32,6 +32,10 @@ UPLOAD_MAX_BYTES = 25 * 1024 * 1024
 PIXELS_MAX = 33_000_000
 SCANS_MAX = 64
 """Of a JPEG. Progressive ones have about ten; each is a walk over the whole picture."""
+SCANNED_PIXELS_MAX = 640_000_000
+"""Of a JPEG, all its scans together: 19 of the largest picture."""
+_PARTS_MAX = 20_000
+"""Of a file: chunks of a PNG, marks of a JPEG before its pixels. The largest one of a usual writer has 6,400."""
 ANIMATED_PIXELS_MAX = 12_000_000
 """Of a WebP with several pictures: its reader holds four of them."""
 _STRIP_PX = 1 << 15
@@ -221,8 +225,29 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def _is_crumbled(data: bytes) -> bool:
+    """Whether a PNG or JPEG has very many parts: Pillow takes them up one by one, in Python."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        at = 8
+        for _ in range(_PARTS_MAX):
+            at += 12 + int.from_bytes(data[at : at + 4], "big")
+            if at >= len(data):
+                return False
+        return True
+    if data[:2] == b"\xff\xd8":
+        at = 2
+        for _ in range(_PARTS_MAX):
+            if data[at : at + 1] != b"\xff" or data[at + 1 : at + 2] == b"\xda":
+                return False
+            at += 2 + max(0, int.from_bytes(data[at + 2 : at + 4], "big"))
+        return True
+    return False
+
+
 def _by_pillow(data: bytes, longest: int, pixels_max: int, *, alpha: bool = False) -> tuple[Rgb, int]:
     """The pixels as they lie in the file, and the number that says how they are turned."""
+    if _is_crumbled(data):
+        raise InputError("The picture is a file of far too many parts.", "Save it again.")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except _TOO_LARGE:
@@ -232,7 +257,8 @@ def _by_pillow(data: bytes, longest: int, pixels_max: int, *, alpha: bool = Fals
     if image.width * image.height > pixels_max:
         raise _too_large(pixels_max)
     if image.format in ("JPEG", "MPO"):
-        if data.count(b"\xff\xda") > SCANS_MAX:
+        scans = data.count(b"\xff\xda")
+        if scans > SCANS_MAX or scans * image.width * image.height > SCANNED_PIXELS_MAX:
             raise InputError("The picture is a JPEG of far too many scans.", "Save it again.")
         if longest:  # decode an eighth, a quarter or half of it, where that is enough
             scale = max(1.0, max(image.size) / longest)
