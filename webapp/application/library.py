@@ -299,7 +299,7 @@ class Library:
         if not full.is_relative_to(models):
             raise InputError(
                 "This lies outside the models folder.",
-                f"Move or link it into {models}/checkpoints, controlnet, loras, embeddings or vae.",
+                f"Move or link it into {models}/checkpoints, controlnet, loras, embeddings, vae or ip_adapters.",
             )
         for card in self.catalog.cards():
             if self.catalog.installed(card) and self.catalog.locate(card).resolve() == full:

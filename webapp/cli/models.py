@@ -29,7 +29,12 @@ Watched = Annotated[bool, typer.Option(hidden=True, help="Stop when standard inp
 
 @app.command("list")
 def list_models(
-    kind: Annotated[str, typer.Argument(help="base, controlnet, detector, lora, vae, embedding; all by default.")] = "",
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="base, controlnet, detector, lora, vae, embedding, ip_adapter, image_encoder; all by default."
+        ),
+    ] = "",
 ) -> None:
     """Every model that is known, and whether it is on this machine."""
     with told():
@@ -41,7 +46,7 @@ def list_models(
             begun = row["begun"] and f"{100 * row['begun'][0] // row['begun'][1]} %"
             mark = "trouble" if row["trouble"] else "installed" if row["here"] else begun or "-"
             size = amounts.size(row["size"]) if row["size"] else ""
-            print(f"{row['kind']:<11}{mark:<11}{row['id']:<34}{size:>9}  {row['title']}  ({row['licence']})")
+            print(f"{row['kind']:<14}{mark:<11}{row['id']:<34}{size:>9}  {row['title']}  ({row['licence']})")
 
 
 @app.command("check")
@@ -132,7 +137,12 @@ def download_models(
 @app.command("add")
 def add_model(
     name: Annotated[str, typer.Argument(help="author/model, author/model/file, or an address of the hub.")],
-    kind: Annotated[str, typer.Option(help="base, controlnet, lora, embedding or vae, where it does not show.")] = "",
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="base, controlnet, lora, embedding, vae, ip_adapter or image_encoder, where it does not show."
+        ),
+    ] = "",
 ) -> None:
     """Take up a model of the hub; `studio models download` fetches it."""
     with told():

@@ -56,7 +56,7 @@ button[kind^="primary"]:not(:disabled) p { color: light-dark(#fff, #17181c); }
   .st-key-compose-list { display: grid; grid-template-columns: 1fr 1fr; align-content: start; }
   .st-key-compose-list > :first-child { grid-column: 1 / -1; }
   .st-key-compose-properties { display: grid; grid-template-columns: 1fr 1fr; gap: 8px 24px; align-items: center; }
-  .st-key-compose-properties > :first-child { grid-column: 1 / -1; }
+  .st-key-compose-properties > :is(:first-child, :has([data-testid="stButtonGroup"])) { grid-column: 1 / -1; }
 }
 img.begin { display: block; max-width: 100%; max-height: 180px; border-radius: 6px; }
 img.begin.square { width: 100%; aspect-ratio: 1; object-fit: cover; }

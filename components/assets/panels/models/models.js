@@ -486,7 +486,7 @@ class Models {
     this.adding = adding;
     this.add.hidden = !adding;
     this.opener.setAttribute("aria-expanded", String(adding));
-    this.#sayAdd("The files stay where they are; what you drop into checkpoints, controlnet, loras, embeddings or vae appears by itself.");
+    this.#sayAdd("The files stay where they are; what you drop into checkpoints, controlnet, loras, embeddings, vae or ip_adapters appears by itself.");
     if (adding) this.pasted.focus();
   }
 
