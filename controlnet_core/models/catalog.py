@@ -441,7 +441,7 @@ def _own_card(id: str, path: Path, where: str, kind: Kind) -> ModelCard:
         note=about.get("note", ""),
         words=about.get("words", ""),
         prediction=_predicts(path, about.get("prediction"), found) if kind == "base" else None,
-        controls=(about.get("controls") or tuple(types) or (twin.controls if twin else _said(name)))
+        controls=(about.get("controls") or tuple(types) or (twin.controls if twin else said_by(name)))
         if kind == "controlnet"
         else (),
         feed=about.get("feed") or (UNION_FEED if types else twin.feed if twin else {}),
@@ -482,8 +482,8 @@ def _name_of(path: Path) -> str:
     return path.parent.name if _NAMELESS.fullmatch(path.stem) and path.parent.name not in _OWN else path.stem
 
 
-def _said(name: str) -> tuple[str, ...]:
-    """The condition that a ControlNet's name says, as in my-canny-fp16; none where it says several, or nothing."""
+def said_by(name: str) -> tuple[str, ...]:
+    """The condition that a ControlNet's name says, as my-canny-fp16 does; none where it says several, or nothing."""
     words = set(re.split(r"[^a-z]+", name.lower()))
     known = {control for card in shipped().values() for control in card.controls}
     found = (known & words) | {control for word, control in _WORDS.items() if word in words and control in known}

@@ -11,7 +11,7 @@ from controlnet_core.domain.control import Detector, Param, Rgb, Value
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import Mode, Resize, Source
 from controlnet_core.execution import decoder
-from controlnet_core.models.catalog import ModelCard
+from controlnet_core.models.catalog import ModelCard, said_by
 from webapp.api import pictures
 from webapp.api.names import Notes, nearest, pick, shown
 from webapp.application.choices import networks_for
@@ -143,7 +143,7 @@ def _unit(
     looked = looked_at(studio, module, data, sliders)
     if isinstance(looked, Plain):
         alone = network.controls if network and len(network.controls) == 1 else ()
-        control = alone[0] if alone else _type_of(unit)
+        control = next(iter(alone[:1] or said_by(str(unit.get("model") or ""))), "")
         control = control or _TYPES.get(str(unit.get("union_control_type") or ""), "")
         if not control:
             raise InputError(
@@ -251,13 +251,6 @@ def _is_usual(studio: Studio, network: ModelCard, control: str, base: ModelCard)
     """Whether a recipe needs no name for it, being the usual one of the condition and family."""
     usual = networks_for(studio.catalog, base, studio.control(control)).usual
     return usual is not None and usual.id == network.id
-
-
-def _type_of(unit: Mapping[str, Any]) -> str:
-    name = str(unit.get("model") or "").lower()
-    known = {"canny": "canny", "depth": "depth", "normal": "normal", "openpose": "pose", "mlsd": "lines",
-             "lineart": "lineart", "softedge": "softedge", "hed": "softedge", "scribble": "scribble", "seg": "seg"}  # fmt: skip
-    return next((control for word, control in known.items() if word in name), "")
 
 
 def _image(unit: Mapping[str, Any]) -> tuple[str | None, Any]:
