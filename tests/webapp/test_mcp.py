@@ -121,3 +121,31 @@ def test_without_the_package_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch)
     done = CliRunner().invoke(app, ["mcp"])
     assert done.exit_code == 1
     assert "pip install" in done.stderr
+
+
+def test_a_file_is_read_in_its_folder_alone_and_at_a_pictures_size(tmp_path: Path) -> None:
+    from controlnet_core.domain.errors import InputError
+    from controlnet_core.domain.picture import UPLOAD_MAX_BYTES
+    from webapp.api.mcp import Made
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (folder / "in.png").write_bytes(b"shown")
+    (folder / "out.png").symlink_to(tmp_path / "secret.png")
+    (folder / "round.png").symlink_to(folder / "round.png")
+    with (folder / "large.png").open("wb") as file:
+        file.truncate(UPLOAD_MAX_BYTES + 1)
+    made = Made(folder)
+    assert made.find("in.png") == b"shown"
+    for name in (
+        "../secret.png",
+        str(tmp_path / "secret.png"),
+        "out.png",
+        "round.png",
+        "a\0b.png",
+        "large.png",
+        "n" * 255 + ".",
+    ):
+        with pytest.raises(InputError):
+            made.find(name)

@@ -66,3 +66,32 @@ def test_plain_shows_every_character_as_it_is() -> None:
     (shown,) = AppTest.from_function(page).run().get("pills")[0].proto.options
     text = shown.content
     assert "**bold**" not in text and "\\*\\*bold\\*\\*" in text and "\\[a\\]" in text and "\\<b\\>" in text
+
+
+def test_a_text_that_was_refused_is_there_again_after_another_page() -> None:
+    def page() -> None:
+        import streamlit as st
+
+        from controlnet_core.domain.errors import InputError
+        from webapp.ui.session import remember, remembered, text_widget, typed
+
+        if st.radio("page", ["here", "elsewhere"]) == "elsewhere":
+            return
+        kept = remembered("kept", "a house")
+        written = st.text_area("words", key=text_widget("words", kept))
+        try:
+            remember("kept", typed("words", written, kept, 12, "The prompt"))
+        except InputError as error:
+            st.error(str(error))
+
+    here = AppTest.from_function(page).run()
+    assert here.text_area[0].value == "a house"
+    here.text_area[0].set_value("a house by the sea").run()
+    assert "18 characters" in here.error[0].value
+    here.radio[0].set_value("elsewhere").run()
+    here.radio[0].set_value("here").run()
+    assert here.text_area[0].value == "a house by the sea" and here.error
+    here.text_area[0].set_value("a barn").run()
+    here.radio[0].set_value("elsewhere").run()
+    here.radio[0].set_value("here").run()
+    assert here.text_area[0].value == "a barn" and not here.error

@@ -21,6 +21,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from controlnet_core.domain.errors import InputError, StudioError
+from controlnet_core.domain.picture import UPLOAD_MAX_BYTES
 from webapp.api import pictures
 from webapp.application.notebook import Control, Map, Picture, Studio
 
@@ -68,6 +69,8 @@ class Made:
                 raise InputError(f"There is no #{number[1]} here.", "Name one that make or detect gave.")
             return found
         if self._folder is not None and len(given) < 256 and (path := self._inside(given)) is not None:
+            if path.stat().st_size > UPLOAD_MAX_BYTES:
+                raise InputError("The file is larger than 25 MB.", "Save the picture smaller or as JPEG.")
             return path.read_bytes()
         hint = "" if self._folder is None else f" Or name a file in {self._folder}."
         try:
@@ -77,8 +80,11 @@ class Made:
 
     def _inside(self, given: str) -> Path | None:
         assert self._folder is not None
-        path = (self._folder / given).resolve()
-        return path if path.is_relative_to(self._folder.resolve()) and path.is_file() else None
+        try:
+            path = (self._folder / given).resolve()
+            return path if path.is_relative_to(self._folder.resolve()) and path.is_file() else None
+        except (OSError, ValueError):  # a name that no file can have, or a link that leads to itself
+            return None
 
 
 class Tools:

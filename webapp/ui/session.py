@@ -15,9 +15,13 @@ import streamlit as st
 from numpy.typing import NDArray
 
 import annotator
+from controlnet_core.domain.errors import InputError
+from webapp.application import validation
 from webapp.application.choices import Choices, InitImageChoice, ReferenceChoice
 
 W = TypeVar("W")
+REFUSED_MAX = 1 << 20
+"""Characters of a refused text that are held."""
 
 
 @dataclass
@@ -99,6 +103,24 @@ def widget(key: str, value: Any) -> str:
     if key not in st.session_state:
         st.session_state[key] = value
     return key
+
+
+def text_widget(key: str, value: str) -> str:
+    """As `widget`, for a text: one that was refused when its page was left comes back, unless there is a new value since."""
+    held: tuple[str, str] | None = remembered(f"refused.{key}", None)
+    return widget(key, held[1] if held and held[0] == value else value)
+
+
+def typed(key: str, written: object, kept: str, max_length: int, name: str) -> str:
+    """What was typed into a `text_widget` that had the value `kept`, or InputError: then it is held, and nothing typed is lost."""
+    try:
+        text = validation.text(written, max_length, name)
+    except InputError:
+        if isinstance(written, str) and len(written) <= REFUSED_MAX:
+            remember(f"refused.{key}", (kept, written))
+        raise
+    remember(f"refused.{key}", None)
+    return text
 
 
 def widget_value(key: str) -> Any:

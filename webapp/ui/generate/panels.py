@@ -21,7 +21,6 @@ from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import PROMPT_MAX, SEED_MAX, Recipe, parse
 from controlnet_core.execution.dispatcher import Status
 from controlnet_core.models.catalog import ModelCard
-from webapp.application import validation
 from webapp.application.choices import Choices, Networks, networks_for
 from webapp.application.recipe_builder import Draft, picture_size
 from webapp.application.studio import Studio
@@ -33,7 +32,16 @@ from webapp.ui.generate import estimate, init_image, live, references, settings_
 from webapp.ui.generate.picture_source import Drawn
 from webapp.ui.messages import places, plain, told
 from webapp.ui.models import choice
-from webapp.ui.session import ConditionPage, GenerationState, go_to, page_state, set_widget, widget, widget_value
+from webapp.ui.session import (
+    ConditionPage,
+    GenerationState,
+    go_to,
+    page_state,
+    set_widget,
+    text_widget,
+    typed,
+    widget_value,
+)
 
 EDITOR_HEIGHT_PX = 756
 RESULT_HEIGHT_PX = 484
@@ -123,10 +131,10 @@ def prompt(
 
     `beside` draws what stands beside the button.
     """
-    key = widget(f"{at.key}.prompt", at.prompt)
+    key = text_widget(f"{at.key}.prompt", at.prompt)
     written = st.text_area("Prompt", key=key, height=72, placeholder=placeholder or "What should it be?")
     with told() as telling:
-        at.prompt = validation.text(written, PROMPT_MAX, "The prompt")
+        at.prompt = typed(key, written, at.prompt, PROMPT_MAX, "The prompt")
     _word_chips(studio, at, key)
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(

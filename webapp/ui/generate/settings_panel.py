@@ -20,7 +20,7 @@ from webapp.application.choices import LORAS_MAX, Choices, Networks, fitting, qu
 from webapp.application.studio import Studio
 from webapp.ui.generate import micro_conditioning
 from webapp.ui.messages import plain, told
-from webapp.ui.session import GenerationState, set_widget, widget, widget_value
+from webapp.ui.session import GenerationState, set_widget, text_widget, typed, widget, widget_value
 
 SIZE_MIN_PX = 256
 MODES: dict[Mode, str] = {
@@ -218,7 +218,7 @@ def _basics(studio: Studio, at: GenerationState, base: ModelCard, sizes: tuple[i
     negative = st.text_area(
         "Negative prompt" if guidance != 1 else "Negative prompt (ignored at a guidance scale of 1)",
         height=68,
-        key=widget(f"{key}.negative", chosen.negative),
+        key=text_widget(f"{key}.negative", chosen.negative),
     )
     at.choices = replace(
         chosen,
@@ -229,7 +229,7 @@ def _basics(studio: Studio, at: GenerationState, base: ModelCard, sizes: tuple[i
         sampler=sampler,
         spacing=validation.choice(spacing, spacings, "The spacing"),
         seed=validation.whole(seed, -1, SEED_MAX, "The seed"),
-        negative=validation.text(negative, PROMPT_MAX, "The negative prompt"),
+        negative=typed(f"{key}.negative", negative, chosen.negative, PROMPT_MAX, "The negative prompt"),
     )
 
 
