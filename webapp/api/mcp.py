@@ -83,7 +83,7 @@ class Made:
         try:
             path = (self._folder / given).resolve()
             return path if path.is_relative_to(self._folder.resolve()) and path.is_file() else None
-        except (OSError, ValueError):  # a name that no file can have, or a link that leads to itself
+        except (OSError, ValueError, RuntimeError):  # a name that no file can have, or a link that leads to itself
             return None
 
 
