@@ -54,7 +54,17 @@ def folder(root) -> Path:
     return root / "small"
 
 
-KINDS = ("ours", "stock", "compiled", "ours, live", "ours, streams", "ours, offload", "ours, SDXL", "stock, SDXL")
+KINDS = (
+    "ours",
+    "stock",
+    "compiled",
+    "ours, live",
+    "ours, pen",
+    "ours, streams",
+    "ours, offload",
+    "ours, SDXL",
+    "stock, SDXL",
+)
 """Rows of part 2 that between them run every line of it; the others differ in numbers. `make gpu` rehearses all of them."""
 
 
