@@ -213,6 +213,17 @@ def test_it_follows_every_editor_in_mid_drag_and_the_prompt_while_it_is_typed(
     field.press("End")
     field.press_sequentially(" at night")
     until(lambda: np.abs(picture(tab) - drawn).mean() > 3, tab)  # the field has not been left
+    # One that is refused takes nothing away, and the one before it is as good as ever.
+    phase(tab, "done")
+    said = field.input_value()
+    field.fill("x" * 5000)
+    field.blur()
+    expect(tab.get_by_role("alert").get_by_text("5000 characters")).to_be_visible()
+    phase(tab, "failed")
+    expect(tab.locator(".results canvas.live")).to_be_visible()
+    field.fill(said)
+    phase(tab, "done")
+    expect(tab.locator(".results canvas.live")).to_be_visible()
 
 
 def test_it_follows_a_slider_over_a_photo_before_it_is_let_go(tab: Page, server: Server) -> None:

@@ -280,7 +280,7 @@ export class LiveLink {
         this.#rev = rev;
         this.#since.set(rev, since);
         if (["rest", "drawn", "away", "done", "failed"].includes(this.phase)) this.#say("sent");
-      }
+      } else if (this.phase === "drawn" && !this.#since.size) this.#say(this.picture ? "done" : "rest"); // it was nothing after all
       this.#sentAt = performance.now();
     } catch {
       this.#anew = true;

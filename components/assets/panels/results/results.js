@@ -80,8 +80,8 @@ class Pane {
     this.root.style.height = `${data.height_px}px`;
     this.root.style.setProperty("--ratio", String(data.aspect[0] / data.aspect[1]));
     this.root.dataset.images = data.images > 1 ? "several" : "one";
-    this.live.follow(data.live ?? null);
     if (data.job !== before?.job || data.events_url !== before?.events_url) this.#follow();
+    this.live.follow(data.live ?? null); // after that: a pane that is put up anew shows the live picture that is there
     if (before && data.job && data.job !== before.job) this.#come();
     if (JSON.stringify(data.pictures) !== JSON.stringify(before?.pictures) && this.state.phase !== "done") this.index = 0;
     this.#show();
