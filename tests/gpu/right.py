@@ -84,7 +84,7 @@ class Studio:
 
     def reference(self, shape: int = 0, **more: Any) -> Reference:
         """A picture that the result is to be like; another `shape`, another picture."""
-        return Reference(picture=self._kept(drawing(self.scale.side, shape)), adapter="look", **more)
+        return Reference(picture=self._kept(drawing(self.scale.side, shape)), **{"adapter": "look", **more})
 
     def recipe(self, **more: Any) -> Recipe:
         """A recipe at the scale's size, in a few steps, with one control."""
@@ -142,6 +142,7 @@ def apart(one: Pictures, other: Pictures) -> int:
 def scenes(studio: Studio) -> dict[str, Recipe]:
     """Recipes one after another, each with something else changed; what is recorded has to follow all of it."""
     plain = studio.recipe()
+    read = {"kind": "reference_only", "adapter": None, "end": 0.5}
     return {
         "first": plain,
         "drawing": studio.recipe(controls=(studio.unit(shape=2),)),
@@ -156,6 +157,8 @@ def scenes(studio: Studio) -> dict[str, Recipe]:
         "reference": studio.recipe(references=(studio.reference(),)),
         "other reference": studio.recipe(references=(studio.reference(1, weight=0.9),)),
         "reference seen anew": studio.recipe(references=(studio.reference(2, weight=0.9),)),
+        "reference-only": studio.recipe(references=(studio.reference(**read),)),
+        "reference-only, seen anew": studio.recipe(references=(studio.reference(1, **read),)),
         "LoRA": studio.recipe(loras=(Lora(key="style"),)),
         "LoRA gone": studio.recipe(seed=3),
         "batch": studio.recipe(images=3, seed=11),

@@ -22,6 +22,7 @@ from controlnet_core.diffusion.denoiser import (
     levels_of,
     sample,
 )
+from controlnet_core.diffusion.reference_only import AttendedReference
 from controlnet_core.domain.errors import OutOfMemory
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.memory import plan as memory_plan
@@ -320,7 +321,7 @@ def test_no_sampler_waits_for_the_device(name):
 
 
 def test_no_step_waits_for_the_device(folder):
-    """Two controls, a mask, guidance: a step asks for nothing that it would have to wait for, and nothing lies elsewhere."""
+    """Two controls, a mask, guidance, reference-only: a step asks for nothing it would wait for, and nothing lies elsewhere."""
     base = load_base(folder / "checkpoints" / "random", torch.float16)
     network = load_control(folder / "controlnet" / "control0", torch.float16)
     drawn = np.zeros((64, 64, 4), np.uint8)
@@ -333,7 +334,8 @@ def test_no_step_waits_for_the_device(folder):
         scales = level_scales(0.7, "control", levels_of(network))
         mask = there.empty(1, 1, 8, 8)
         controls = [Control(network, hint, scales, conditional_only=True, mask=mask), Control(network, hint, scales)]
-        denoiser = Denoiser(base.unet, *texts, 4.0, controls)
+        read = AttendedReference(there.empty(1, 4, 8, 8), there.empty(1, 4, 8, 8), there.empty(1000))
+        denoiser = Denoiser(base.unet, *texts, 4.0, controls, attended=[read])
         for _ in range(2):
             output = denoiser.predict(there.empty(2, 4, 8, 8), there.empty())
         assert output.device == paper.DEVICE and output.dtype == torch.float32
