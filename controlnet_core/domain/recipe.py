@@ -109,6 +109,7 @@ class Reference(Strict):
     "reference_only" needs no weights: self attention reads the picture beside the one that is made. Then `weight` is the share
     of the layers that do, the widest first (1 and more: all), and `style_fidelity` how far the unconditional half is kept from
     it: the guidance leads towards what only the other half has seen.
+    As noisy as the latents of a step are, it says little in the first one, and nothing where that is the only one.
     `start` and `end` are shares of the steps between which it acts.
     """
 
