@@ -277,7 +277,8 @@ def theirs(row: Row, models: Path, scale: Scale, card: Card, side: int) -> Drawe
         models / "checkpoints" / ("xl" if row.xl else "random"), controlnet=networks, torch_dtype=dtype, **more
     ).to(card.device)
     scheduler = diffusers.LCMScheduler if row.tiny else diffusers.DDIMScheduler
-    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+    # What no configuration of SDXL says, its class would take to be so: latents are not clipped.
+    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, clip_sample=False)
     if row.tiny:
         pipeline.vae = diffusers.AutoencoderTiny.from_pretrained(models / "vae" / "tiny", torch_dtype=dtype).to(
             card.device
