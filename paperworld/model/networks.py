@@ -120,6 +120,7 @@ class Studio(nn.Module):
         # Not shipped: a prompt learns to mean colours by saying them, long before pictures need them.
         self.colours = nn.Linear(4 * size.blocks[0], 3 * len(SLOTS))
         nn.init.zeros_(self.colours.weight)
+        nn.init.zeros_(self.colours.bias)
         self.unet.to(memory_format=CHANNELS_LAST)
         self.control.to(memory_format=CHANNELS_LAST)
 

@@ -110,7 +110,7 @@ def test_a_drawing_drawn_in_another_way_than_the_usual(page: Page, studio: Runni
     assert unit.weight == float(weight)
 
     page.get_by_test_id("stMain").locator("button", has_text="Reset to defaults").click()
-    take_example(page, "A woman in a red dress on a meadow")
+    take_example(page, "A woman in a red dress")
     assert made(page, studio)[1].controls[0].picture != unit.picture
 
     reopen(page, 1)
