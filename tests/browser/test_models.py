@@ -129,7 +129,9 @@ def test_a_starter_set_comes_with_one_click(page: Page, studio: tuple[Server, Pa
     expect(page.locator('[data-model="sd15-scribble-v11"]').get_by_role("button", name="Stop")).to_be_visible()
     row.get_by_role("button", name="Stop").click()
     hub.pause_s = 0
-    row.get_by_role("button", name=re.compile("^(Go on|Download the rest)")).click()  # the stop may be before the first byte
+    row.get_by_role(
+        "button", name=re.compile("^(Go on|Download the rest)")
+    ).click()  # the stop may be before the first byte
     expect(page.locator('[data-model="sd15-scribble-v11"]')).to_contain_text("in controlnet/control_v11p_sd15_scribble")
     expect(row.get_by_role("button")).to_have_count(0)
     page.reload()

@@ -76,6 +76,7 @@ export class LiveLink {
   #timers = { rest: 0, retry: 0, tick: 0 };
   #typing = 0;
   #orders = []; // to be sent as soon as there is a socket
+  #refused = false; // what was said last was refused: pictures of what was said before do not hide that
   #hidden = () => document.hidden && this.rest();
   /** The page's prompt counts once the typing rests, not only when its field is left. */
   #typed = ({ target }) => {
@@ -164,6 +165,7 @@ export class LiveLink {
   /** The drawing changed: cheap, for every point of a stroke. */
   touch() {
     if (!this.on) return;
+    this.#refused = false;
     this.#oldest ||= performance.now();
     this.#changed = true;
     this.#restLater();
@@ -297,12 +299,14 @@ export class LiveLink {
     if (told.kind === "refused" && told.again) {
       this.#anew = true;
       this.touch();
-    } else if (told.kind === "refused") this.#fail(told.error, told.hint);
-    else if (told.kind === "failed") this.#fail(told.text, told.hint);
+    } else if (told.kind === "refused") {
+      this.#fail(told.error, told.hint);
+      this.#refused = true;
+    } else if (told.kind === "failed") this.#fail(told.text, told.hint);
     else if (told.kind === "over") {
       this.rest();
       this.#say("rest", told.text);
-    } else this.#say(told.kind, told.text);
+    } else if (!this.#refused) this.#say(told.kind, told.text);
   }
 
   /** A sentence in place of a picture; what was drawn stays, and the next change asks again. */
@@ -330,6 +334,7 @@ export class LiveLink {
     }
     performance.clearMeasures("studio.live"); // or they pile up
     this.shown = rev;
+    if (this.#refused) return this.#tell();
     const phase = this.#since.size || this.#changed ? "drawing" : "done";
     return this.#say(phase, spared ? `${phase} (${spared})` : "");
   }
