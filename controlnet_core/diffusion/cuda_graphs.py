@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from controlnet_core.diffusion.denoiser import Denoiser, Predicts, Shown
+from controlnet_core.diffusion.reference_only import headed
 from controlnet_core.domain.options import EngineOptions
 from controlnet_core.memory import cache, plan
 from controlnet_core.models import diffusers_setup
@@ -71,7 +72,7 @@ class TextAttention:
         assert encoder_hidden_states is not None
         assert attention_mask is None
         key, value = self._of(attn, encoder_hidden_states, attn.to_k, attn.to_v)
-        query = _headed(attn, attn.to_q(hidden_states))
+        query = headed(attn, attn.to_q(hidden_states))
         mixed = F.scaled_dot_product_attention(query, key, value)
         for shown in ip_hidden_states:
             if self._number is None:
@@ -85,7 +86,7 @@ class TextAttention:
     def _of(self, attn: Any, text: Tensor, to_k: Any, to_v: Any) -> tuple[Tensor, Tensor]:
         known = self._kept.get(id(text))
         if known is None or known.text is not text:
-            key, value = _headed(attn, to_k(text)), _headed(attn, to_v(text))
+            key, value = headed(attn, to_k(text)), headed(attn, to_v(text))
             known = self._kept[id(text)] = _KeysValues(attn, text, to_k, to_v, key, value)
         return known.key, known.value
 
@@ -97,12 +98,8 @@ class TextAttention:
     def refresh(self) -> None:
         """Compute again, in place, what is kept: the texts' tensors have new contents."""
         for one in self._kept.values():
-            one.key.copy_(_headed(one.attn, one.to_k(one.text)))
-            one.value.copy_(_headed(one.attn, one.to_v(one.text)))
-
-
-def _headed(attn: Any, flat: Tensor) -> Tensor:
-    return flat.view(len(flat), -1, attn.heads, flat.shape[-1] // attn.heads).transpose(1, 2)
+            one.key.copy_(headed(one.attn, one.to_k(one.text)))
+            one.value.copy_(headed(one.attn, one.to_v(one.text)))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from controlnet_core.diffusion import control_xs, streams
 from controlnet_core.diffusion.conditioning import Conditioning, joined
 from controlnet_core.diffusion.reference_only import AttendedReference, Bank
 from controlnet_core.diffusion.schedulers import Noise, Sampler
+from controlnet_core.diffusion.window import in_window
 from controlnet_core.domain.errors import RecipeError
 from controlnet_core.domain.recipe import Mode
 from controlnet_core.memory.placement import computes_in
@@ -70,7 +71,7 @@ class Acting:
 
     def acts(self, index: int, steps: int) -> bool:
         """Whether it acts at step `index` of `steps`."""
-        return any(self.scales) and _in_window(self, index, steps)
+        return any(self.scales) and in_window(self.start, self.end, index, steps)
 
     def scaled(self, outputs: Sequence[Tensor]) -> list[Tensor]:
         """What the network returned, by level: times its scale, and less where the mask is darker."""
@@ -183,12 +184,7 @@ class PictureReference:
 
     def acts(self, index: int, steps: int) -> bool:
         """Whether it is read at step `index` of `steps`."""
-        return bool(self.weight) and _in_window(self, index, steps)
-
-
-def _in_window(one: Acting | PictureReference, index: int, steps: int) -> bool:
-    """Whether step `index` of `steps` lies in the window of a control or a reference as a whole."""
-    return index / steps >= one.start and (index + 1) / steps <= one.end
+        return bool(self.weight) and in_window(self.start, self.end, index, steps)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from controlnet_core.diffusion.window import in_window
 from controlnet_core.models.diffusers_setup import BasicTransformerBlock, UNet2DConditionModel
 
 
@@ -49,7 +50,7 @@ class AttendedReference:
 
     def acts(self, index: int, steps: int) -> bool:
         """Whether it is read at step `index` of `steps`."""
-        return self.share > 0 and index / steps >= self.start and (index + 1) / steps <= self.end
+        return self.share > 0 and in_window(self.start, self.end, index, steps)
 
     def seen(self, time: Tensor, *, inpaints: bool = False) -> Tensor:
         """The picture as noisy as what a network is shown at `time` (0-d); for an inpainting U-Net, with nothing to paint in it."""
@@ -136,7 +137,7 @@ class _Reader:
         """AttnProcessor2_0 for (B, tokens, width) without a mask, over the kept keys and values too."""
         assert encoder_hidden_states is None
         assert attention_mask is None
-        query, key, value = (_headed(attn, made(hidden_states)) for made in (attn.to_q, attn.to_k, attn.to_v))
+        query, key, value = (headed(attn, made(hidden_states)) for made in (attn.to_q, attn.to_k, attn.to_v))
         if (reference := self._bank.writing) is not None:
             mixed = F.scaled_dot_product_attention(query, key, value)
             if reference.share > self._rank:
@@ -165,5 +166,6 @@ def _beside(own: Tensor, more: Sequence[Tensor], each: int) -> Tensor:
     return torch.cat([own, *(one.repeat_interleave(each, dim=0) for one in more)], dim=2)
 
 
-def _headed(attn: Any, flat: Tensor) -> Tensor:
+def headed(attn: Any, flat: Tensor) -> Tensor:
+    """Queries, keys or values (B, tokens, heads x width) as (B, heads, tokens, width)."""
     return flat.view(len(flat), -1, attn.heads, flat.shape[-1] // attn.heads).transpose(1, 2)
