@@ -94,6 +94,27 @@ def test_the_cluster_runs_the_ray_that_the_studio_speaks() -> None:
         assert f'EXTRA="{wanted}"' in (DEPLOY / file).read_text(encoding="utf-8")
 
 
+GROUP = {"template", "rayStartParams"}
+CLUSTER = {"rayVersion", "headGroupSpec", "workerGroupSpecs", "autoscalerOptions", "enableInTreeAutoscaling"}
+WORKERS = GROUP | {"groupName", "replicas", "minReplicas", "maxReplicas", "idleTimeoutSeconds", "numOfHosts"}
+"""What KubeRay reads (v1, raycluster_types.go), as far as it is used here. What it does not know it drops."""
+
+
+def test_the_cluster_says_what_kuberay_reads_and_how_each_of_its_pods_is_asked_for_its_health() -> None:
+    cluster, *_ = yaml.safe_load_all((DEPLOY / "kuberay.yaml").read_text(encoding="utf-8"))
+    spec = cluster["spec"]
+    assert (cluster["apiVersion"], cluster["kind"]) == ("ray.io/v1", "RayCluster")
+    assert set(spec) <= CLUSTER
+    head, workers = spec["headGroupSpec"], spec["workerGroupSpecs"]
+    assert set(head) <= GROUP and all(WORKERS >= set(group) >= GROUP | {"groupName"} for group in workers)
+    for group, port in [(head, "port"), *((group, "node-manager-port") for group in workers)]:
+        told = group["rayStartParams"]
+        assert all(isinstance(value, str) for value in told.values()), "KubeRay reads them as texts"
+        [container] = group["template"]["spec"]["containers"]
+        for probe in ("readinessProbe", "livenessProbe"):
+            assert container[probe]["tcpSocket"]["port"] == int(told.get(port, 6379))
+
+
 def test_the_dockerfile_follows_the_rules_of_hadolint() -> None:
     program = Path(sys.executable).parent / "hadolint"
     if not program.is_file():

@@ -172,8 +172,8 @@ def to_toml(config: Config) -> str:
 
 @dataclass(frozen=True)
 class Status:
-    """Where a training stands. `text` and `hint` say what happened; `seconds` are those spent on steps; `memory_mib` is
-    the most it took, `result` the id of the new ControlNet's card."""
+    """Where a training stands. `text` and `hint` say what happened; `seconds` are those spent on steps; `device` names those of all
+    its processes; `memory_mib` is the most that the first of them took, `result` the id of the new ControlNet's card."""
 
     state: State = "starting"
     step: int = 0

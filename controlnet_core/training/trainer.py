@@ -15,13 +15,16 @@ import json
 import logging
 import os
 import resource
+import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from controlnet_core.datasets import Example, Pairs, checks
@@ -104,7 +107,7 @@ def run_training(run: Run, around: Surroundings, accelerator: Accelerator | None
 
 
 def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accelerator, teller: _StatusWriter) -> Status:
-    teller.tell(state="starting", text="Loading the base model", device=str(accelerator.device))
+    teller.tell(state="starting", text="Loading the base model", device=_devices(accelerator))
     if config.training.optimizer == "adamw8bit":
         eight_bit_adam()  # refused now, not after hours of encoding
     base, control = _networks(config, around.catalog)
@@ -139,6 +142,22 @@ def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accele
         wish=teller.wish,
     )
     return _close(progress, config, base, lesson, painter, around, accelerator, teller)
+
+
+def _devices(accelerator: Accelerator) -> str:
+    """Where it computes; of several processes, asked all together, where each does: "2 x cpu on box1; cuda:0, cuda:1 on box2"."""
+    own, host = str(accelerator.device), socket.gethostname().partition(".")[0]
+    told: list[tuple[str, str]] = gather_object([(host, own)])
+    if len(told) == 1:
+        return own
+    counts: dict[str, Counter[str]] = {}
+    for machine, device in told:
+        counts.setdefault(machine, Counter())[device] += 1
+    names = {
+        machine: ", ".join(f"{count} x {device}" if count > 1 else device for device, count in sorted(devices.items()))
+        for machine, devices in counts.items()
+    }
+    return "; ".join(f"{devices} on {machine}" for machine, devices in names.items())
 
 
 def _close(

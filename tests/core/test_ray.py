@@ -333,6 +333,7 @@ def test_two_processes_of_the_cluster_train_one_network_and_go_on_when_one_is_ki
     until(lambda: not run.alive(), 600)
     assert run.status().state == "done", (run.status(), run.log.read_text()[-2000:])
     assert run.status().pid != killed
+    assert run.status().device == f"2 x cpu on {socket.gethostname().partition('.')[0]}"
     until(lambda: len(here.lendable()) == 3)  # with the end of its process
     studio.train(one)
     np.testing.assert_allclose(losses(run), losses(studio.run(one)), rtol=1e-3)

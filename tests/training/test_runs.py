@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -347,6 +348,7 @@ def test_two_processes_train_one_network(studio: Studio, tutorial: Path) -> None
     process = studio.start(two, *launch)
     output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
+    assert studio.run(two).status().device == f"2 x cpu on {socket.gethostname().partition('.')[0]}"
     studio.train(one)
     np.testing.assert_allclose(losses(studio.run(two)), losses(studio.run(one)), rtol=1e-3)
 

@@ -419,7 +419,7 @@ def _facts(config: Config, status: Status) -> str:
         facts.append(f"about {amounts.duration(status.seconds / status.step * (steps - status.step))} to go")
     if status.memory_mib:
         facts.append(amounts.size(status.memory_mib << 20))
-    return " · ".join([*facts, status.device] if status.device else facts)
+    return " · ".join([*facts, plain(status.device)] if status.device else facts)
 
 
 def _buttons(studio: Studio, run: Run, config: Config, status: Status) -> None:

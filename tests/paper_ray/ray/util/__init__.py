@@ -1,0 +1,1 @@
+"""Parts of Ray by the side."""
