@@ -24,6 +24,7 @@ from controlnet_core.storage import log_file  # noqa: E402
 from webapp.api import a1111, metrics, openai, v1  # noqa: E402
 from webapp.api.door import Door  # noqa: E402
 from webapp.root import studio  # noqa: E402
+from webapp.routes import connections  # noqa: E402
 from webapp.routes.origin import option  # noqa: E402
 from webapp.routes.table import middleware, routes  # noqa: E402
 
@@ -57,6 +58,7 @@ def on_script_error(error: Exception) -> bool:
     return True
 
 
+connections.install()
 app = App(
     ROOT / "pages" / "home.py",
     routes=routes(studio),

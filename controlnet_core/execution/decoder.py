@@ -24,11 +24,14 @@ _small = Confined(_PATH, Limits(CPU_S, MEMORY_BYTES, waiting=32), "picture")
 _large = [Confined(_PATH, Limits(CPU_S, MEMORY_BYTES, waiting=8), "picture") for _ in range(2)]
 
 
-def decode(data: bytes, *, pixels_max: int = picture.PIXELS_MAX, longest: int = 0) -> Rgb:
-    """`picture.open_picture` in a process of its own; raises its InputError, and one for what takes too long or too much."""
+def decode(data: bytes, *, pixels_max: int = picture.PIXELS_MAX, longest: int = 0, alpha: bool = False) -> Rgb:
+    """`picture.open_picture` in a process of its own; raises its InputError, and one for what takes too long or too much.
+
+    With `alpha`, a picture that is transparent anywhere comes as H,W,4.
+    """
     if len(data) > picture.UPLOAD_MAX_BYTES or not data:
         return picture.open_picture(data)  # which refuses it
-    told, parts = _for(data).call({"pixels_max": pixels_max, "longest": longest}, [data])
+    told, parts = _for(data).call({"pixels_max": pixels_max, "longest": longest, "alpha": alpha}, [data])
     return _array(told, parts[0])
 
 
@@ -36,13 +39,15 @@ def _array(told: Header, raw: bytes) -> Rgb:
     shape: Any = told.get("shape")
     if not isinstance(shape, list) or len(raw) != int(np.prod(shape)):  # pyright: ignore[reportUnknownArgumentType]
         raise InputError("The picture is damaged: reading it failed.", "Save it again or choose another one.")
-    height, width, _ = shape  # pyright: ignore[reportUnknownVariableType]
-    return np.frombuffer(raw, np.uint8).reshape(int(height), int(width), 3)  # pyright: ignore[reportUnknownArgumentType]
+    height, width, channels = shape  # pyright: ignore[reportUnknownVariableType]
+    return np.frombuffer(raw, np.uint8).reshape(int(height), int(width), int(channels))  # pyright: ignore[reportUnknownArgumentType]
 
 
 def decode_here(header: Header, parts: list[bytes]) -> tuple[Header, Parts]:
     """The process's own end."""
-    rgb = picture.open_picture(bytes(parts.pop()), pixels_max=header["pixels_max"], longest=header["longest"])
+    rgb = picture.open_picture(
+        bytes(parts.pop()), pixels_max=header["pixels_max"], longest=header["longest"], alpha=header["alpha"]
+    )
     return {"shape": list(rgb.shape)}, [np.ascontiguousarray(rgb).reshape(-1).data]
 
 

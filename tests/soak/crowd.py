@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
+from streamlit.proto.BackMsg_pb2 import BackMsg
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -34,7 +37,7 @@ WAIT_MAX_S = 1.0
 def check(folder: Path, times: int) -> list[Row]:
     """All of them against one studio, `times` of each."""
     with running(folder) as studio:
-        return [foreign(studio, times), streams(studio, times), _unfinished(studio, min(times, 200))]
+        return [foreign(studio, times), streams(studio, times), _unfinished(studio, min(times, 200)), _flood(studio)]
 
 
 def _asked(studio: Running, head: str, *, close: bool = True) -> bytes:
@@ -85,19 +88,59 @@ def _unfinished(studio: Running, times: int) -> Row:
     where = urlsplit(studio.url)
     begun = [b"GET / HT", b"POST /_stcore/health HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab", b""]
     held: list[socket.socket] = []
-    waits: list[float] = []
     for number in range(times):
         there = socket.create_connection((where.hostname, where.port), timeout=60)
         with suppress(OSError):
             there.sendall(begun[number % len(begun)])
         held.append(there)
-    for _ in range(10):
-        started = time.monotonic()
-        _asked(studio, f"GET /_stcore/health HTTP/1.1\r\nHost: {where.netloc}\r\n")
-        waits.append(time.monotonic() - started)
+    waits = _waits(studio)
     ended = _all_end(held)
     figure = f"{ended} ended by the studio; another waits {max(waits):.2f} s at most"
     return Row("requests that never end", f"{times} at once", figure, ended == times and max(waits) < WAIT_MAX_S)
+
+
+def _waits(studio: Running) -> list[float]:
+    """How long another visitor waits for an answer, ten times; endless where it is a refusal."""
+    waits: list[float] = []
+    for _ in range(10):
+        started = time.monotonic()
+        told = _asked(studio, f"GET /_stcore/health HTTP/1.1\r\nHost: {urlsplit(studio.url).netloc}\r\n")
+        waits.append(time.monotonic() - started if b" 200" in told else math.inf)
+        time.sleep(0.2)
+    return waits
+
+
+def _flood(studio: Running) -> Row:
+    """A page that says ten thousand things at once, and 40 messages of which half comes, while another visitor asks for one."""
+    process = psutil.Process(studio.process.pid)
+    address = studio.url.replace("http", "ws", 1) + "/_stcore/stream"
+    again = BackMsg()
+    again.rerun_script.page_name = ""
+    # As frames on the wire, which a client's library would wait with: final, binary, behind a mask that changes nothing.
+    words = again.SerializeToString()
+    small, half = struct.pack("!BBI", 0x82, 0x80 | len(words), 0) + words, struct.pack("!BBQI", 0x82, 0xFF, 15 << 20, 0)
+    with ExitStack() as stack:
+        lines = [
+            stack.enter_context(connect(address, subprotocols=["streamlit"], origin=studio.url))  # type: ignore[arg-type]
+            for _ in range(41)
+        ]
+        before = process.memory_info().rss
+        _send(lines[0].socket, small * 10_000)
+        for line in lines[1:]:
+            _send(line.socket, half + bytes(8 << 20))
+        waits = _waits(studio)
+        grown = (process.memory_info().rss - before) >> 20
+    figure = f"another waits {max(waits):.2f} s at most, {grown} MB more"
+    return Row(
+        "messages by the thousand, and half ones", "10,000 and 40", figure, max(waits) < WAIT_MAX_S and grown < 400
+    )
+
+
+def _send(there: socket.socket, data: bytes) -> None:
+    """As much of it as the other side takes in a second."""
+    there.settimeout(1.0)
+    with suppress(OSError):
+        there.sendall(data)
 
 
 def _all_end(held: list[socket.socket], limit_s: float = 60.0) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -14,6 +14,7 @@ import openai
 import pytest
 from PIL import Image
 
+from controlnet_core.domain import picture as pictures
 from controlnet_core.domain.picture import open_picture, to_png
 from controlnet_core.storage.gallery import recipe_of
 from tests.webapp.conftest import mask
@@ -100,6 +101,28 @@ def test_what_is_transparent_in_the_mask_is_drawn_anew(client: openai.OpenAI) ->
         kept, drawn = (open_picture(one).astype(int) - coloured())[:, :24], open_picture(one)[:, 36:]
         assert np.abs(kept).max() <= 1
         assert (drawn != coloured()[:, 36:]).any()
+
+
+def test_no_picture_to_edit_is_opened_in_the_web_process(
+    client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are decoded in a process that may be killed; here the web process's own readers refuse what was sent."""
+    keep = np.full((64, 64), 255, np.uint8)
+    keep[:, 32:] = 0
+    sent = [file(coloured())[1], file(coloured(), keep)[1]]
+
+    def trapped(read: Callable[..., Any]) -> Callable[..., Any]:
+        def trap(data: bytes, **how: Any) -> Any:
+            assert data not in sent, "opened here"
+            return read(data, **how)
+
+        return trap
+
+    for name in ("open_picture", "open_layers", "open_mask"):
+        monkeypatch.setattr(pictures, name, trapped(getattr(pictures, name)))
+    whole, holed = (("sent.png", data, "image/png") for data in sent)
+    for given in ({"image": whole, "mask": holed}, {"image": holed}):
+        assert made(client.images.edit(prompt="a tree", size="64x64", extra_body={"studio": '{"steps": 1}'}, **given))
 
 
 def test_without_a_mask_the_whole_picture_changes_to_a_degree(client: openai.OpenAI) -> None:

@@ -159,13 +159,14 @@ def _size(base: ModelCard, given: str | None, image: bytes | None, notes: Notes)
 
 def _mask(image: bytes, given: bytes | None) -> bytes | None:
     """What is made anew as a PNG, white: where the mask is transparent, or without one the picture. Raises InputError."""
-    rgb = decoder.decode(image, longest=LONGEST_PX)  # in a process of its own, before anything opens it here
-    if given is not None and decoder.decode(given, longest=LONGEST_PX).shape != rgb.shape:
-        raise InputError("The mask has another size than the picture.", "Send both with the same width and height.")
-    alpha = picture.open_layers(image if given is None else given).alpha
-    if given is not None and alpha is None:
-        raise InputError("The mask is transparent nowhere.", "Make transparent what is to be drawn anew.")
-    return None if alpha is None else picture.to_png(picture.hwc3(255 - alpha))
+    whole = decoder.decode(image, longest=LONGEST_PX, alpha=True)
+    if given is not None:
+        size, whole = whole.shape[:2], decoder.decode(given, longest=LONGEST_PX, alpha=True)
+        if whole.shape[:2] != size:
+            raise InputError("The mask has another size than the picture.", "Send both with the same width and height.")
+        if whole.shape[2] == 3:
+            raise InputError("The mask is transparent nowhere.", "Make transparent what is to be drawn anew.")
+    return picture.to_png(picture.hwc3(255 - whole[..., 3])) if whole.shape[2] == 4 else None
 
 
 def _name_unused(asked: ImageRequest, notes: Notes) -> None:

@@ -68,7 +68,6 @@ def run(
         _tell_first_picture(here)
         print(f"Starting ControlNet Studio. Drawings and pictures: {here.settings.data}", flush=True)
         from webapp.app import app as server
-        from webapp.routes import connections
         from webapp.routes.guard import LOOPBACK
 
         base = base.strip("/")
@@ -76,7 +75,6 @@ def run(
         options = {"server.port": free, "server.address": host, "server.headless": True, "server.baseUrlPath": base}
         if name:
             options |= {"server.allowedHosts": [*name, *LOOPBACK], "browser.serverAddress": name[0]}
-        connections.install()
         with suppress(KeyboardInterrupt):  # the server has ended by then; Ctrl-C is the ordinary way to stop it
             server.run(config=options | _QUIET)
         print("The studio has stopped.")

@@ -92,14 +92,19 @@ class RateLimit:
 
     def check(self, key: str, count: float = 1.0) -> None:
         """Count one, or so many; raises TooFast when it is too many."""
+        if not self.takes(key, count):
+            raise TooFast("Too many changes at once.", "Wait a second.")
+
+    def takes(self, key: str, count: float = 1.0) -> bool:
+        """Whether there is room for one, or so many, which then are counted."""
         now = time.monotonic()
         left, at = self._left.pop(key, (self.burst, now))
         left = min(self.burst, left + (now - at) * self.per_s)
-        self._left[key] = (max(0.0, left - count), now)
+        room = left >= count
+        self._left[key] = (left - count if room else left, now)
         while len(self._left) > self.keys_max:
             self._left.popitem(last=False)
-        if left < count:
-            raise TooFast("Too many changes at once.", "Wait a second.")
+        return room
 
 
 class Turns:

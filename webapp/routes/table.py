@@ -40,7 +40,7 @@ from webapp.application.events import Events
 from webapp.application.open_documents import OpenDocuments, Stale
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
-from webapp.routes import frontend, gallery, gate, health, layers, live, models, photos, regions, training
+from webapp.routes import frontend, gallery, gate, health, layers, live, models, photos, regions, sockets, training
 from webapp.routes.guard import PAGE, PRIVATE, Endpoint, RateLimit, body, guarded
 from webapp.routes.origin import is_secure, option
 
@@ -64,8 +64,13 @@ def routes(studio: Callable[[], Studio]) -> list[BaseRoute]:
 
 
 def middleware() -> list[Middleware]:
-    """The gate; Streamlit's front end from memory; what every page brings along, see `PageHeaders`."""
-    return [Middleware(gate.Gate), Middleware(frontend.FromMemory), Middleware(PageHeaders)]
+    """The gate; what bounds websockets; Streamlit's front end from memory; what every page brings along, see `PageHeaders`."""
+    return [
+        Middleware(gate.Gate),
+        Middleware(sockets.Sockets),
+        Middleware(frontend.FromMemory),
+        Middleware(PageHeaders),
+    ]
 
 
 class PageHeaders:
