@@ -50,8 +50,9 @@ def save_small_xl(folder: Path, *, inpaints: bool = False, seed: int = 7) -> Pat
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     torch.manual_seed(seed)
-    ends = {"bos_token_id": len(TOKENS) - 2, "eos_token_id": 2}  # as the published configurations say
-    shared = {"vocab_size": len(TOKENS), "intermediate_size": 64, "num_hidden_layers": 3, **ends}
+    # The end is as the published configurations say, and there is room for more words, as in files to which some were added.
+    ends = {"bos_token_id": len(TOKENS) - 2, "eos_token_id": 2}
+    shared = {"vocab_size": len(TOKENS) + 2, "intermediate_size": 64, "num_hidden_layers": 3, **ends}
     first = CLIPTextModel(CLIPTextConfig(hidden_size=768, num_attention_heads=12, pad_token_id=1, **shared))
     second = CLIPTextModelWithProjection(
         CLIPTextConfig(

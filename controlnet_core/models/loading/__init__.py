@@ -53,8 +53,6 @@ Network = ControlNetModel | ControlNetUnionModel | ControlNetXSAdapter | T2IAdap
 """What carries a condition."""
 M = TypeVar("M", bound=nn.Module)
 _VAES: dict[str, type[Vae]] = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny, AutoencoderDC)}
-_OLD_END = 2
-"""What older configurations of CLIP call the number of the token that ends a text, which it is not."""
 _WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _SUFFIXES = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 
@@ -199,8 +197,9 @@ def lend_vocabularies(base: Base, catalog: Catalog) -> None:
     """Give a base model that came without its words those of its family, from the catalog. Raises ModelMissing."""
     for facts, encoder, tokenizer in base.texts:
         if tokenizer is None:
-            words = catalog.locate(catalog.card(facts.vocabulary))
-            setattr(base, facts.tokenizer, load_tokenizer(words, encoder))
+            words = load_tokenizer(catalog.locate(catalog.card(facts.vocabulary)), encoder)
+            _told_its_end(encoder, words)
+            setattr(base, facts.tokenizer, words)
 
 
 def _is_control(tensors: Mapping[str, Tensor]) -> bool:
@@ -261,11 +260,18 @@ def _text_encoder(
     facts: TextEncoder, config: Mapping[str, Any], tensors: Mapping[str, Tensor], dtype: torch.dtype, name: str
 ) -> nn.Module:
     kind = CLIPTextModelWithProjection if facts.pooled else CLIPTextModel
-    made = CLIPTextConfig(**config)
-    if made.eos_token_id == _OLD_END:
-        # transformers then takes the highest number for the end of a text, which the words of an inversion are.
-        made.eos_token_id = made.vocab_size - 1
-    return assembled(lambda: kind(made), tensors, dtype, name)
+    return assembled(lambda: kind(CLIPTextConfig(**config)), tensors, dtype, name)
+
+
+def _told_its_end(encoder: nn.Module, tokenizer: Any) -> None:
+    """Have an encoder pool a text where its tokenizer ends it.
+
+    Older configurations of CLIP name another number. transformers then takes the highest one for the end, which the words of an
+    inversion have.
+    """
+    for module in encoder.modules():
+        if hasattr(module, "eos_token_id") and tokenizer.eos_token_id is not None:
+            cast("Any", module).eos_token_id = tokenizer.eos_token_id
 
 
 def _base_folder(path: Path, dtype: torch.dtype) -> Base:
@@ -277,6 +283,7 @@ def _base_folder(path: Path, dtype: torch.dtype) -> Base:
         text = rename(folder_weights(path / one.part))
         parts[one.part] = _text_encoder(one, folder_config(path / one.part), text, dtype, path.name)
         parts[one.tokenizer] = load_tokenizer(path / one.tokenizer)
+        _told_its_end(parts[one.part], parts[one.tokenizer])
     said = folder_config(path, "model_index.json") if (path / "model_index.json").is_file() else {}
     return Base(
         name=path.name,
