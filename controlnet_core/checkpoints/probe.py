@@ -59,12 +59,14 @@ _FOREIGN = {
     "double_stream_modulation_img.": ("a model of the Flux.2 kind", ORDINARY),
     "double_blocks.": ("a model of the Flux kind", ORDINARY),
     "single_transformer_blocks.": ("a model of the Flux kind", ORDINARY),
+    ".norm1_context.": ("a model of the SD 3 kind", ORDINARY),
     ".img_mod.1.": ("a model of the Qwen-Image kind", ORDINARY),
     "all_x_embedder.": ("a model of the Z-Image kind", ORDINARY),
     "noise_refiner.": ("a model of the Z-Image or Lumina kind", ORDINARY),
     "double_layers.": ("a model of the AuraFlow kind", ORDINARY),
     "double_stream_blocks.": ("a model of the HiDream kind", ORDINARY),
     "blocks.0.cross_attn.norm_k.": ("a model of the Wan kind, for videos,", ORDINARY),
+    "blocks.0.attn2.norm_k.": ("a model of the Wan kind, for videos,", ORDINARY),
     ".SelfAttention.q.": ("a text encoder of the T5 kind", ORDINARY),
     "motion_modules.": ("a motion module for videos", ORDINARY),
 }
@@ -84,12 +86,21 @@ _RELATIVES = {
 }
 """Relatives of LoRA by the names of their tensors that do not run here."""
 _ADAPTED = {
+    "Chroma": ("distilled_guidance_layer",),
+    "Flux.2": ("to_qkv_mlp_proj",),
     "Flux": ("double_blocks", "single_blocks", "single_transformer_blocks"),
     "Qwen-Image": ("img_mod", "img_mlp", "txt_mlp"),
     "SD 3": ("joint_blocks",),
+    "HiDream": ("double_stream_blocks", "single_stream_blocks"),
     "Z-Image": ("noise_refiner", "context_refiner", "diffusion_model.layers.", "diffusion_model_layers_", "lora_unet_layers_",
                 "transformer.layers."),
+    "Wan, which makes videos": ("diffusion_model.blocks.", "lora_unet_blocks_", "transformer.blocks.", "lora_transformer_blocks_"),
+    "a model without a U-Net (SD 3, Flux, Qwen-Image or their like)": (
+        "transformer.transformer_blocks.", "lora_transformer_transformer_blocks_", "diffusion_model.transformer_blocks.",
+        "lora_unet_transformer_blocks_",
+    ),
 }  # fmt: skip
+"""What LoRAs are for that do not run here, by a part of their layers' names; the surest parts first."""
 _LAYERS_HERE = re.compile(
     r"(?:down|up|input|output)_blocks|mid(?:dle)?_block|lora_te|text_encoder|text_model|lora_unet_(?:conv|time)"
 )

@@ -77,6 +77,11 @@ def sniff(path: Path) -> Literal["safetensors", "zip", "pickle"]:
         raise ModelError(f"{path.name} is a git-LFS pointer, not the model itself.", "Fetch it with `git lfs pull`.")
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         raise ModelError(f"{path.name} is a web page, not a model.", "Log in where it lies and download it again.")
+    if start.startswith(b"GGUF"):
+        raise ModelError(
+            f"{path.name} is a GGUF file, whose weights are packed for other programs; none runs here.",
+            "Choose the same model as .safetensors, if it is one for SD 1.5, SD 2.1 or SDXL.",
+        )
     if start.startswith(b"PK\x03\x04"):
         return "zip"
     if start[8:9] == b"{":

@@ -21,8 +21,9 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from controlnet_core.checkpoints.probe import Kind, ModelProbe, Network, check
+from controlnet_core.checkpoints.safetensors_header import sniff
 from controlnet_core.domain.control import Feed
-from controlnet_core.domain.errors import InputError, ModelMissing, RecipeError
+from controlnet_core.domain.errors import InputError, ModelError, ModelMissing, RecipeError
 from controlnet_core.domain.recipe import Key
 from controlnet_core.domain.samplers import Sampler, Spacing
 from controlnet_core.families import Family, families, family
@@ -35,6 +36,8 @@ TOKENIZER = "clip-tokenizer"
 """The card of the vocabulary that single-file checkpoints need."""
 CARDS = Path(__file__).parent / "cards"
 SUFFIXES = (".safetensors", ".pth", ".ckpt", ".pt", ".bin")
+_FOREIGN = (".gguf",)
+"""Of models that do not run here: they are shown, and called what they are."""
 _OWN: dict[str, Kind] = {
     "checkpoints": "base",
     "controlnet": "controlnet",
@@ -541,7 +544,7 @@ def _is_model(path: Path) -> bool:
         return False  # being written
     if path.is_dir():
         return (path / "model_index.json").is_file() or (path / "config.json").is_file()
-    return path.suffix.lower() in SUFFIXES and path.is_file()  # a link may lead nowhere
+    return path.suffix.lower() in (*SUFFIXES, *_FOREIGN) and path.is_file()  # a link may lead nowhere
 
 
 def _about_file(path: Path) -> Path:
@@ -624,5 +627,11 @@ def _encoders() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _verdict_at(path: Path, _stamps: tuple[tuple[int, int], ...]) -> ModelProbe:
+    if path.is_dir() or path.suffix.lower() == ".safetensors":
+        return check(path)
+    try:
+        sniff(path)
+    except ModelError as error:
+        return ModelProbe(False, error.message, error.hint)
     # Pickles need torch to be looked into: what they are shows when they are checked or loaded.
-    return ModelProbe(True, "") if path.is_file() and path.suffix.lower() != ".safetensors" else check(path)
+    return ModelProbe(True, "")

@@ -66,7 +66,7 @@ def test_own_files_appear_without_a_restart_with_their_family(tmp_path):
         assert (card.kind, card.family, card.own, card.title) == ("base", family, True, f"My Model, {width}")
         assert catalog.locate(card).is_file()
     assert len(catalog.bases()) == 3
-    (tmp_path / "checkpoints" / "my-model-64.ckpt").write_bytes(b"x")
+    (tmp_path / "checkpoints" / "my-model-64.ckpt").write_bytes(b"\x80\x02")
     assert catalog.card("my-model-64-2").path == "checkpoints/my-model-64.ckpt"
     (tmp_path / "checkpoints" / "notes.txt").write_text("no model")
     assert len(catalog.bases()) == 4
@@ -210,7 +210,12 @@ def test_damaged_own_files_do_not_break_the_list(tmp_path):
     (tmp_path / "vae" / "folder").mkdir()
     (tmp_path / "vae" / "folder" / "config.json").write_text("[")
     (tmp_path / "vae" / "moved.safetensors").symlink_to(tmp_path / "elsewhere.safetensors")
-    assert {card.id: card.family for card in Catalog(tmp_path).cards() if card.own} == {"broken": "", "folder": ""}
+    (tmp_path / "vae" / "page.ckpt").write_bytes(b"<!DOCTYPE html>")
+    (tmp_path / "vae" / "packed.gguf").write_bytes(b"GGUF")
+    troubles = {card.id: card.trouble for card in Catalog(tmp_path).cards() if card.own}
+    assert troubles.keys() == {"broken", "folder", "page", "packed"}
+    assert all(troubles.values())
+    assert troubles["packed"].startswith("packed.gguf is a GGUF file")
 
 
 def test_the_catalog_needs_no_torch():

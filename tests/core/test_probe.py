@@ -82,6 +82,10 @@ def test_usable_files_by_kind_and_family(shapes, kind, family, words):
         ({"single_transformer_blocks.0.attn.to_q.weight": (1,)}, "of the Flux kind"),
         ({"double_blocks.0.x": (1,), "double_stream_modulation_img.lin.weight": (1,)}, "of the Flux.2 kind"),
         ({"transformer_blocks.0.img_mod.1.weight": (1,)}, "of the Qwen-Image kind"),
+        ({"transformer_blocks.0.norm1_context.linear.weight": (1,)}, "of the SD 3 kind"),
+        ({"distilled_guidance_layer.x": (1,), "single_transformer_blocks.0.x": (1,)}, "of the Chroma kind"),
+        ({"blocks.0.attn2.norm_k.weight": (1,), "patch_embedding.weight": (1,)}, "of the Wan kind, for videos"),
+        ({"blocks.0.cross_attn.norm_k.weight": (1,)}, "of the Wan kind, for videos"),
         ({"all_x_embedder.2-1.weight": (1,), "noise_refiner.0.x": (1,)}, "of the Z-Image kind"),
         ({"model.diffusion_model.noise_refiner.0.x": (1,)}, "of the Z-Image or Lumina kind"),
         ({"encoder.block.0.layer.0.SelfAttention.q.weight": (1,)}, "a text encoder of the T5 kind"),
@@ -165,6 +169,7 @@ def test_files_that_are_no_models_say_so(tmp_path, capfd):
         "pointer.ckpt": (b"version https://git-lfs.github.com/spec/v1\n", "git-LFS"),
         "noise.ckpt": (b"\x01\x02\x03" * 100, "not a model file"),
         "lying.safetensors": (struct.pack("<Q", 1 << 40) + b"{" * 50, "table of contents"),
+        "flux1-dev-Q4_K_S.gguf": (b"GGUF\x03\x00\x00\x00", "is a GGUF file"),
         "shapeless.safetensors": (_with_header({"a": {"data_offsets": [0, 0]}}), "table of contents"),
         "cut.ckpt": (pickle.dumps({"a": 1}, 2)[:-3], "cut off or damaged"),
     }
@@ -211,9 +216,14 @@ def test_real_files_and_folders(tmp_path, checkpoints):
         (["transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"], "a LoRA for Flux"),
         (["diffusion_model.layers.3.attention.to_q.lora_A.weight"], "a LoRA for Z-Image"),
         (["transformer.transformer_blocks.3.img_mod.1.lora_A.weight"], "a LoRA for Qwen-Image"),
-        (["diffusion_model.blocks.3.self_attn.q.lora_A.weight"], "a LoRA for a network that does not run here"),
+        (["lora_unet_distilled_guidance_layer_layers_0.lora_down.weight", "lora_unet_double_blocks_0.lora_down.weight"],
+         "a LoRA for Chroma"),
+        (["transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj.lora_A.weight"], "a LoRA for Flux.2"),
+        (["diffusion_model.blocks.3.self_attn.q.lora_A.weight"], "a LoRA for Wan, which makes videos"),
+        (["transformer.transformer_blocks.3.attn.to_q.lora_A.weight"], "a LoRA for a model without a U-Net (SD 3, Flux"),
+        (["model.decoder.3.q.lora_A.weight"], "a LoRA for a network that does not run here"),
     ],
-)
+)  # fmt: skip
 def test_what_is_like_a_lora_and_does_not_run_is_named(names, words):
     verdict = judge("x", dict.fromkeys(names, (8, 8)))
     assert not verdict.ok and words in verdict.sentence and verdict.kind is None

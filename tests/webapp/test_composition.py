@@ -438,7 +438,7 @@ def test_what_a_model_cannot_use_stays_out_of_its_recipe(quiet: Studio) -> None:
 def test_installed_loras_of_the_family_are_used(quiet: Studio) -> None:
     place = quiet.settings.models / "loras"
     place.mkdir(parents=True)
-    (place / "ink.pt").write_bytes(b"x")
+    (place / "ink.pt").write_bytes(b"\x80\x02")
     header = b'{"lora_unet_x.oft_blocks":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     (place / "oft.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     assert [one.id for one in fitting(quiet.catalog, card("mine", "base"), "lora")] == ["ink"]  # an OFT cannot be used
