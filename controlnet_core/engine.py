@@ -35,7 +35,7 @@ from controlnet_core.domain.errors import OutOfMemory, RecipeError
 from controlnet_core.domain.job import OnLoad, OnStep, Step
 from controlnet_core.domain.lending import Lent
 from controlnet_core.domain.recipe import SEED_MAX, ControlUnit, MicroConditioning, Recipe, Reference
-from controlnet_core.memory import cache
+from controlnet_core.memory import cache, gpu
 from controlnet_core.memory import plan as memory_plan
 from controlnet_core.memory.kept import Kept
 from controlnet_core.memory.placement import Placement, sent
@@ -92,7 +92,8 @@ class _Seen:
 class LocalEngine:
     """The `Engine` for one device of this machine.
 
-    `controls` says, by key, what the controls of recipes are. `device` None takes the GPU when there is one.
+    `controls` says, by key, what the controls of recipes are. `device` None takes the GPU when there is one that CUDA shows.
+    Raises StudioError for a device on which this PyTorch cannot compute.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class LocalEngine:
         self.catalog = catalog
         self.controls = controls
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        gpu.check(self.device)
         self._models: cache.Cache[Any] = cache.Cache(cache.budget(self.device))
         self._precision: Precision | None = None
         self._inputs = ControlInputs(catalog, controls)
@@ -463,7 +465,9 @@ class LocalEngine:
         return self._stamps[card.id]
 
     def _dtype(self, path: Path, plan: cache.MemoryPlan) -> torch.dtype:
-        return getattr(torch, memory_plan.computes_in(plan, self.device.type, size_of(path)))
+        bits = memory_plan.computes_in(plan, self.device.type, size_of(path))
+        gpu.check_precision(self.device, bits)
+        return getattr(torch, bits)
 
 
 def _noise(recipe: Recipe, which: range, device: torch.device) -> Noise:
@@ -480,7 +484,8 @@ def _noise(recipe: Recipe, which: range, device: torch.device) -> Noise:
 
 def _quicken(module: M, device: torch.device) -> M:
     """Have convolutions read their weights in the order that is fastest, and on a CPU multiply less."""
-    cast("Any", module).to(memory_format=torch.channels_last)
+    if device.type != "mps":  # Apple's GPUs have an order of their own
+        cast("Any", module).to(memory_format=torch.channels_last)
     if device.type == "cpu":
         winograd.hasten(module)
     return module

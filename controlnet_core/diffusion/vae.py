@@ -48,7 +48,8 @@ def finite(pictures: Tensor) -> Tensor:
     if not torch.isfinite(pictures).all():
         raise StudioError(
             "The picture came out as something that is no number.",
-            "Lower weights in the prompt, guidance, or the strength of controls and LoRAs; or choose another VAE.",
+            "Lower weights in the prompt, guidance, or the strength of controls and LoRAs; or choose another VAE. "
+            "If every picture does, this device's half precision may be at fault: STUDIO_PRECISION=float32.",
         )
     return pictures
 

@@ -6,6 +6,7 @@ GPUs are numbered as CUDA's programs see them: `cuda:1` is the second of CUDA_VI
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 from collections import Counter
@@ -26,7 +27,7 @@ anybody else uses the cores too, those that spin while they wait for each other 
 
 @dataclass(frozen=True)
 class Device:
-    """Where one worker computes. `name` is "cpu", "cuda:1", or "" for whatever the engine finds by itself.
+    """Where one worker computes. `name` is "cpu", "cuda:1", "mps" (a Mac's GPU), or "" for whatever the engine finds by itself.
 
     `visible` is what CUDA calls a GPU ("GPU-8f6a..."). `place` counts the devices of the same name before it, and `alike`
     all of that name: two workers on one processor share its cores.
@@ -39,7 +40,7 @@ class Device:
 
     @property
     def kind(self) -> str:
-        """What an engine in its environment calls it: "cpu", "cuda" or ""."""
+        """What an engine in its environment calls it: "cpu", "cuda", "mps" or ""."""
         return self.name.partition(":")[0]
 
     @property
@@ -52,6 +53,8 @@ class Device:
             cores = max(1, (os.cpu_count() or 1) // self.alike)
             threads = {"OMP_NUM_THREADS": str(cores)} if self.alike > 1 and "OMP_NUM_THREADS" not in os.environ else {}
             return {"CUDA_VISIBLE_DEVICES": ""} | threads
+        if self.kind == "mps" and "PYTORCH_ENABLE_MPS_FALLBACK" not in os.environ:
+            return {"PYTORCH_ENABLE_MPS_FALLBACK": "1"}  # the few things that it cannot compute the processor does
         return {}
 
     @property
@@ -66,7 +69,7 @@ def devices(wanted: str = "", environ: Mapping[str, str] = os.environ) -> tuple[
     Raises StudioError when one of them is not here, or is no device.
     """
     names = [name.strip().lower() for name in wanted.split(",") if name.strip()]
-    if set(names) <= {"cpu"} and names:
+    if set(names) <= {"cpu", "mps"} and names:
         gpus: tuple[str, ...] = ()  # nobody has to be asked
     else:
         gpus = visible_gpus(environ)
@@ -131,11 +134,18 @@ def _lock_file(device: Device, folder: Path) -> Path:
 def _named(name: str, gpus: Sequence[str]) -> Device:
     if name == "cpu":
         return Device("cpu")
+    if name == "mps":
+        if (platform.system(), platform.machine()) != ("Darwin", "arm64"):
+            raise StudioError(
+                "STUDIO_DEVICES names mps, which is the GPU of a Mac with Apple silicon; this machine is none.",
+                "Name another device, or leave STUDIO_DEVICES away.",
+            )
+        return Device("mps")
     kind, _, number = (f"cuda:{name}" if name.isdecimal() else name).partition(":")
     if kind != "cuda" or not (number or "0").isdecimal():
         raise StudioError(
             f"STUDIO_DEVICES names {name[:40]}, which is no device.",
-            "Write cpu, or cuda:0, cuda:1 with commas between.",
+            "Write cpu, or cuda:0, cuda:1 with commas between; on a Mac, mps.",
         )
     if int(number or 0) >= len(gpus):
         here = ", ".join([*(f"cuda:{n}" for n in range(len(gpus))), "cpu"])

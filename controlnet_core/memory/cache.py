@@ -24,8 +24,16 @@ __all__ = ["Cache", "MemoryPlan", "budget", "is_exhausted", "plans", "release", 
 
 V = TypeVar("V")
 _SHARE_CUDA, _SHARE_CPU = 0.7, 0.4
-_EXHAUSTED = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED", "Insufficient memory")
-"""PyTorch's allocator on the CPU; CUDA itself; cuBLAS and cuDNN; OpenCV."""
+_EXHAUSTED = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "HIP error: out of memory",
+    "STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+    "Invalid buffer size",
+    "Insufficient memory",
+)
+"""PyTorch's allocator on the CPU; CUDA itself, and AMD's; cuBLAS and cuDNN; Apple's GPUs, as a whole and for one tensor; OpenCV."""
 
 
 def plans(device: torch.device, first: str = "") -> list[MemoryPlan]:
@@ -69,6 +77,8 @@ def release(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 class Cache(Generic[V]):

@@ -98,16 +98,21 @@ def forks(device: str) -> bool:
     return device == "cuda" and options.streams and not options.compiles
 
 
-def ladder(device: str, first: str = "") -> tuple[MemoryPlan, ...]:
-    """The plans for a kind of device ("cpu", "cuda"), quickest first; those before the one called `first` are left out.
+def shares(device: str) -> bool:
+    """Whether a kind of device has no memory but the processor's: a processor itself, and Apple's GPUs ("mps")."""
+    return device in ("cpu", "mps")
 
-    CPUs gain nothing from batches, and their memory is all in one place; so what is left is half the bits, on a processor
-    that computes in them, unless a precision is asked for.
+
+def ladder(device: str, first: str = "") -> tuple[MemoryPlan, ...]:
+    """The plans for a kind of device ("cpu", "cuda", "mps"), quickest first; those before the one called `first` are left out.
+
+    Where all memory is in one place nothing is won by moving weights, and little by batches; what is left is half the bits, on a
+    processor that computes in them, unless a precision is asked for.
     """
     plans = (_RESIDENT, _TILED, _OFFLOAD, _CONTROLS, _LAYERS, _FP8)
-    if device == "cpu":
+    if shares(device):
         plans = (replace(_RESIDENT, batch=1), _TILED)
-        if precision.asked() is None and precision.native(device, "bfloat16"):
+        if device == "cpu" and precision.asked() is None and precision.native(device, "bfloat16"):
             plans += (_BFLOAT16,)
     names = [plan.name for plan in plans]
     return plans[names.index(first) :] if first in names else plans
@@ -176,7 +181,7 @@ def estimate(recipe: Recipe, facts: ModelFacts, device: str, room_bytes: int, fi
 
 
 def needed(recipe: Recipe, facts: ModelFacts, device: str, plan: MemoryPlan) -> int:
-    """Bytes at the peak of a run under a plan, on the device: weights and work; on a CPU what libraries take, too."""
+    """Bytes at the peak of a run under a plan, on the device: weights and work; where memory is shared what libraries take, too."""
     bits = computes_in(plan, device, facts.file_bytes)
     size = BYTES[bits]
     vae_size = BYTES["float32"] if facts.upcast and bits == "float16" else size
@@ -192,7 +197,7 @@ def needed(recipe: Recipe, facts: ModelFacts, device: str, plan: MemoryPlan) -> 
             controls = min(controls, two_layers)
         return max(size * facts.unet + controls + step, vae_size * facts.vae + decode, size * facts.text)
     weights = size * facts.weights + vae_size * facts.vae
-    if device == "cpu":
+    if shares(device):
         return weights + max(step, decode) + size * facts.changed + _LIBRARIES_BYTES
     # A recorded step keeps its memory, for it is replayed there; decoding takes its own beside it.
     work = step + decode if plan.still and records(device) else max(step, decode)
@@ -240,7 +245,7 @@ def _largest_layer(facts: ModelFacts) -> int:
 
 def room(device: str) -> int:
     """Bytes that are free on a device of this machine ("cpu", "cuda:1"; "cuda" is the first that CUDA shows); 0: unknown."""
-    return int(psutil.virtual_memory().available) if device == "cpu" else free_gpu_bytes(device)
+    return int(psutil.virtual_memory().available) if shares(device) else free_gpu_bytes(device)
 
 
 def facts_of(recipe: Recipe, catalog: Catalog) -> ModelFacts:

@@ -34,7 +34,7 @@ from controlnet_core.diffusion.denoiser import Control, Denoiser, embed_hint, le
 from controlnet_core.domain import picture
 from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.errors import Cancelled, InputError, OutOfMemory, RecipeError, StudioError
-from controlnet_core.memory import cache
+from controlnet_core.memory import cache, gpu
 from controlnet_core.memory.placement import sent
 from controlnet_core.models.catalog import Catalog
 from controlnet_core.models.loading import Base, Hints, lend_vocabularies, load_base, load_control
@@ -80,7 +80,9 @@ def run_training(run: Run, around: Surroundings, accelerator: Accelerator | None
     Raises StudioError after having told it.
     """
     config = run.config()
-    accelerator = accelerator or Accelerator(mixed_precision=config.training.precision)
+    # Without CUDA the processor trains, on a Mac too.
+    apple = torch.backends.mps.is_available()
+    accelerator = accelerator or Accelerator(mixed_precision=config.training.precision, cpu=apple)
     if accelerator.is_main_process:
         # Whoever started this process wished it already, and may have changed his mind since.
         started_by_another = HOLDS in os.environ
@@ -108,6 +110,7 @@ def run_training(run: Run, around: Surroundings, accelerator: Accelerator | None
 
 def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accelerator, teller: _StatusWriter) -> Status:
     teller.tell(state="starting", text="Loading the base model", device=_devices(accelerator))
+    gpu.check_precision(accelerator.device, "bfloat16" if config.training.precision == "bf16" else "float32")
     if config.training.optimizer == "adamw8bit":
         eight_bit_adam()  # refused now, not after hours of encoding
     base, control = _networks(config, around.catalog)

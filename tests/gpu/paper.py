@@ -7,6 +7,7 @@ pool of memory is no more when all its recordings are gone, and a recording that
 
 `Elsewhere` is a device that is not there: its tensors have shapes and no contents, and whatever would be an error or a wait on
 a GPU is noticed, that is tensors of two devices in one operation, numbers read out of tensors, and copies that are waited for.
+On `APPLE` numbers of 64 bits are an error too, as they are on a Mac's GPU.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from controlnet_core.memory import plan
 
-DEVICE = torch.device("cuda:0")
+DEVICE, APPLE = torch.device("cuda:0"), torch.device("mps:0")
 
 
 class Graph:
@@ -198,6 +200,12 @@ def _put(tensor: Tensor, index: Any, value: Any) -> None:
     place.copy_(value) if isinstance(value, Tensor) else place.fill_(value)
 
 
+def _attended(query: Tensor, key: Tensor, value: Tensor, *_given: Any, **_more: Any) -> Tensor:
+    """`scaled_dot_product_attention`, whose kernels are looked for by the device's name."""
+    weights = (query @ key.transpose(-2, -1)).softmax(-1)
+    return weights @ value
+
+
 def _contiguous(tensor: Tensor, *, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
     """`tensor.contiguous()`."""
     same = tensor.is_contiguous(memory_format=memory_format)
@@ -207,8 +215,9 @@ def _contiguous(tensor: Tensor, *, memory_format: torch.memory_format = torch.co
 class Elsewhere(TorchDispatchMode):
     """A GPU without contents; `waits` are the operations at which a processor would wait for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device = DEVICE) -> None:
         super().__init__()
+        self.device = device
         self.waits: list[str] = []
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._patched = ExitStack()
@@ -218,6 +227,8 @@ class Elsewhere(TorchDispatchMode):
         self._patched.enter_context(mock.patch.object(torch.cuda, "_lazy_init", lambda: None))
         self._patched.enter_context(mock.patch.object(torch, "tensor", _sent(torch.tensor)))
         self._patched.enter_context(mock.patch.object(Tensor, "pin_memory", lambda tensor: tensor))
+        if self.device == APPLE:
+            self._patched.enter_context(mock.patch.object(F, "scaled_dot_product_attention", _attended))
         # These ask for the real device on their way, whose guard is not there.
         for name, stand in {"__getitem__": _indexed, "__setitem__": _put, "contiguous": _contiguous}.items():
             self._patched.enter_context(mock.patch.object(FakeTensor, name, stand, create=True))
@@ -230,13 +241,13 @@ class Elsewhere(TorchDispatchMode):
     def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """A tensor there."""
         with self._fake:
-            return torch.empty(shape, dtype=dtype, device=DEVICE)
+            return torch.empty(shape, dtype=dtype, device=self.device)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = tree_flatten((args, kwargs))[0]
         there = any(isinstance(one, FakeTensor) for one in given)
-        goes = any(isinstance(one, torch.device) and one.type == "cuda" for one in given)
+        goes = any(isinstance(one, torch.device) and one.type == self.device.type for one in given)
         if not there and not goes:
             return func(*args, **kwargs)
         if goes and not there and any(isinstance(one, Tensor) for one in given) and not kwargs.get("non_blocking"):
@@ -245,7 +256,13 @@ class Elsewhere(TorchDispatchMode):
             self.waits.append(str(func))
         args, kwargs = tree_map(self._faked, (args, kwargs))
         with self._fake:
-            return func(*args, **kwargs)
+            output = func(*args, **kwargs)
+        made = (one for one in tree_flatten(output)[0] if isinstance(one, Tensor) and one.device.type == "mps")
+        if any(one.dtype == torch.float64 for one in made):
+            raise TypeError(
+                "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
+            )
+        return output
 
     def _faked(self, value: Any) -> Any:
         plain = isinstance(value, Tensor) and not isinstance(value, FakeTensor)

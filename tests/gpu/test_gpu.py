@@ -320,17 +320,18 @@ def test_no_sampler_waits_for_the_device(name):
             assert name in WAITING or not there.waits, there.waits
 
 
-def test_no_step_waits_for_the_device(folder):
+@pytest.mark.parametrize("device", [paper.DEVICE, paper.APPLE], ids=str)
+def test_no_step_waits_for_the_device(folder, device):
     """Two controls, a mask, guidance, reference-only: a step asks for nothing it would wait for, and nothing lies elsewhere."""
     base = load_base(folder / "checkpoints" / "random", torch.float16)
     network = load_control(folder / "controlnet" / "control0", torch.float16)
     drawn = np.zeros((64, 64, 4), np.uint8)
-    with torch.inference_mode(), paper.Elsewhere() as there:
+    with torch.inference_mode(), paper.Elsewhere(device) as there:
         for module in (*base.modules, network):
-            module.to(paper.DEVICE)
+            module.to(device)
         texts = conditioning.encode_pair(base, "a (red:1.3) house", "sea", conditioning.Reading())
         there.waits.clear()
-        hint = embed_hint(network, hint_of(drawn, paper.DEVICE))
+        hint = embed_hint(network, hint_of(drawn, device))
         scales = level_scales(0.7, "control", levels_of(network))
         mask = there.empty(1, 1, 8, 8)
         controls = [Control(network, hint, scales, conditional_only=True, mask=mask), Control(network, hint, scales)]
@@ -338,13 +339,28 @@ def test_no_step_waits_for_the_device(folder):
         denoiser = Denoiser(base.unet, *texts, 4.0, controls, attended=[read])
         for _ in range(2):
             output = denoiser.predict(there.empty(2, 4, 8, 8), there.empty())
-        assert output.device == paper.DEVICE and output.dtype == torch.float32
+        assert output.device == device and output.dtype == torch.float32
         pictures = vae.decode(base.vae, there.empty(1, 4, 8, 8))
-        assert vae.encode(base.vae, pictures).device == paper.DEVICE
-    assert not there.waits
+        assert vae.encode(base.vae, pictures).device == device
+    assert not there.waits or device == paper.APPLE  # where processor and GPU share their memory, copies are waited for
+
+
+@pytest.mark.parametrize(
+    "name", ["ddim", *(name for name in schedulers._SCHEDULERS if name != "ddim"), *schedulers._OWN]
+)
+def test_every_sampler_does_on_a_macs_gpu(name):
+    """No number of 64 bits goes there."""
+    with torch.inference_mode(), paper.Elsewhere(paper.APPLE) as there:
+        sampler = schedulers.make(name, SCHEDULE, 4, paper.APPLE)
+        noise = schedulers.Noise([1, 2], paper.APPLE)
+        predicts = SimpleNamespace(predict=lambda model_input, *_where: there.empty(*model_input.shape))
+        latent = sample(predicts, sampler, noise, noise.start((4, 8, 8)), eta=1.0)  # pyright: ignore
+        assert latent.device == paper.APPLE
 
 
 def test_paper_notices_what_a_gpu_would():
+    with torch.inference_mode(), paper.Elsewhere(paper.APPLE) as there, pytest.raises(TypeError, match="float64"):
+        there.empty(2).double()
     with torch.inference_mode(), paper.Elsewhere() as there:
         tensor = there.empty(2, 3)
         with pytest.raises(Exception, match="device"):

@@ -212,6 +212,11 @@ def _device() -> Finding:
             "device", "ok", f"{said}, " + ", ".join(f"{one.name} ({amounts.size(one.total_memory)})" for one in names)
         )
     if shutil.which("nvidia-smi"):
-        cure = "Install torch 2.13.0 for CUDA (https://pytorch.org), and a driver that fits it."
-        return Finding("device", "note", f"{said} sees no GPU although a driver is here; the CPU draws.", cure)
+        cure = (
+            "Install torch 2.13.0 for CUDA (https://pytorch.org) and a driver that fits it, or set STUDIO_DEVICES=cpu."
+        )
+        return Finding("device", "wrong", f"{said} sees no GPU although a driver is here.", cure)
+    if torch.backends.mps.is_available():
+        cure = "STUDIO_DEVICES=mps draws on Apple's GPU, which nobody has measured yet."
+        return Finding("device", "ok", f"{said}: the CPU draws.", cure)
     return Finding("device", "ok", f"{said}, no GPU: the CPU draws.")

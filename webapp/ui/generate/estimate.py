@@ -166,7 +166,7 @@ class _Room:
 
     def bytes(self, device: str, pid: int) -> int:
         """The last answer; 0 while there is none."""
-        if device == "cpu":
+        if plan.shares(device):
             return plan.room(device) + _resident(pid)
         with self._lock:
             at, found = self._found.get(device, (float("-inf"), 0))
