@@ -19,7 +19,7 @@ from annotator.formats import openpose_json, skeleton_picture
 from controlnet_core.domain.control import ControlType, Rgb
 from controlnet_core.domain.document import Document, Raster, Skeleton
 from controlnet_core.domain.errors import InputError
-from controlnet_core.domain.picture import Layers, open_layers
+from controlnet_core.domain.picture import Layers, at_full_strength, open_layers
 
 Polarity = Literal["auto", "dark", "light"]
 """Which ink a drawing has: told by the picture, dark on light paper, or light on dark paper."""
@@ -30,6 +30,11 @@ NUMBERS = ("auto", "0", "1")
 
 _COLOURLESS = 24
 _PAPER_SHARE = 0.5
+_FAINT = 32
+"""Of ink coverage: what is less everywhere is noise."""
+_LOOKED_AT_PX = 250_000
+_FAR, _NEAR = 96, 40
+"""From the paper's colour is ink; from the line between both is a mixture of them."""
 _SKELETON_PAPER, _SKELETON_PAPER_SHARE = 16, 0.6
 
 
@@ -57,7 +62,7 @@ def read(
     if control.document == "mask":
         return _lines(layers, polarity, sure)
     if control.document == "classes":
-        return _classes(layers, numbers, sure)
+        return _classes(layers, numbers, sure, lossy=data[:2] == b"\xff\xd8" or data[8:16] == b"WEBPVP8 ")
     if control.document == "skeleton":
         return _skeleton(layers, sure)
     return Reading("Taken as a finished map.", Raster("rgb", layers.rgb)) if sure else None
@@ -71,21 +76,26 @@ def is_json(data: bytes) -> bool:
 def ink_of(layers: Layers, polarity: Polarity = "auto") -> tuple[NDArray[np.uint8], str]:
     """Ink coverage of a drawing, uint8 H,W with 255 for ink, and in words how it was read.
 
-    Ink on a transparent ground is its alpha, whatever its colour. Else the paper is told by the picture's border, where that is
-    half and half by the whole of it; of coloured ink the strongest channel counts.
+    Ink on a transparent ground is its alpha, whatever its colour; the strongest counts as whole. Else the paper is told by the
+    picture's border, where that is half and half by the whole of it; of coloured ink the strongest channel counts.
     """
     rgb, alpha = layers.rgb, layers.alpha
     luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
     if polarity == "auto" and alpha is not None and _is_ground(layers):
-        return alpha, "ink on a transparent ground"
+        return at_full_strength(alpha), "ink on a transparent ground"
     if polarity == "auto":
         border = np.concatenate([luma[0], luma[-1], luma[1:-1, 0], luma[1:-1, -1]])
         edge = float(np.median(border))
         paper = float(np.median(luma)) if 96 < edge < 160 else edge
         polarity = "light" if paper < 128 else "dark"
     if polarity == "light":
-        return np.asarray(rgb.max(axis=2), np.uint8), "light lines on dark paper"
-    return np.asarray(255 - rgb.min(axis=2), np.uint8), "dark lines on light paper"
+        return _seen(np.asarray(rgb.max(axis=2), np.uint8)), "light lines on dark paper"
+    return _seen(np.asarray(255 - rgb.min(axis=2), np.uint8)), "dark lines on light paper"
+
+
+def _seen(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A drawing all of which is faint, such as one in pencil, is no empty one."""
+    return at_full_strength(ink) if _FAINT <= int(ink.max(initial=0)) < 128 else ink
 
 
 def _is_ground(layers: Layers) -> bool:
@@ -112,14 +122,27 @@ def _lines(layers: Layers, polarity: Polarity, sure: bool) -> Reading | None:
 
 
 def _looks_drawn(layers: Layers) -> bool:
-    """Whether a picture is colourless and mostly paper, or ink on a transparent ground."""
+    """Whether a picture is mostly paper, white or black, with ink of one colour, or ink on a transparent ground."""
     if layers.alpha is not None and _is_ground(layers):
         return True
     rgb = layers.rgb
     low, high = rgb.min(axis=2), rgb.max(axis=2)
-    if _share(high - low <= _COLOURLESS) < 0.99:
+    dark, light = _share(high <= _COLOURLESS), _share(low >= 255 - _COLOURLESS)
+    if max(dark, light) < _PAPER_SHARE:
         return False
-    return max(_share(high <= _COLOURLESS), _share(low >= 255 - _COLOURLESS)) >= _PAPER_SHARE
+    return _share(high - low <= _COLOURLESS) >= 0.99 or _is_of_one_ink(rgb, 0 if dark > light else 255)
+
+
+def _is_of_one_ink(rgb: Rgb, paper: int) -> bool:
+    """Whether every colour is the paper's, that of the ink, or between both: a photo of a thing on white has shades and lights."""
+    step = max(1, round((rgb.shape[0] * rgb.shape[1] / _LOOKED_AT_PX) ** 0.5))
+    away = rgb[::step, ::step].astype(np.float32) - paper
+    inked = away[np.abs(away).max(axis=2) >= _FAR]
+    if not len(inked):
+        return False
+    ink = np.median(inked, axis=0)
+    along = np.clip(away @ ink / float(ink @ ink), 0, 1)
+    return _share(np.abs(away - along[..., None] * ink).max(axis=2) <= _NEAR) >= 0.99
 
 
 def _skeleton(layers: Layers, sure: bool) -> Reading | None:
@@ -137,8 +160,12 @@ def _skeleton(layers: Layers, sure: bool) -> Reading | None:
     if found is not None:
         parts = " and ".join(name for name, there in (("hands", found.hands), ("faces", found.faces)) if there)
         lost = f" Its {parts} are no joints that can be moved." if parts else ""
-        people = _people(found.skeleton)
-        return Reading(f"Taken as a finished skeleton picture of {people}.{lost}", found.skeleton, rgb)
+        people = found.skeleton.people
+        hidden = sum(point.confidence == 0 for one in people for point in one.body)
+        if hidden:  # of whom a limb in the middle is not to be seen, both halves may have become people
+            lost += f" {hidden} joint{'s are' if hidden > 1 else ' is'} not to be seen in it"
+            lost += ": look whether each person is one." if len(people) > 1 else "."
+        return Reading(f"Taken as a finished skeleton picture of {_people(found.skeleton)}.{lost}", found.skeleton, rgb)
     lit = rgb[high > 48].astype(np.int16)
     if sure or (len(lit) and float((np.ptp(lit, axis=1) > 60).mean()) > 0.8):  # strong colours, no person at night
         return Reading("Taken as a finished skeleton picture. Its joints were not recognised.", picture=rgb)
@@ -150,11 +177,16 @@ def _people(skeleton: Skeleton) -> str:
     return "1 person" if count == 1 else f"{count} people"
 
 
-def _classes(layers: Layers, numbers: Numbers, sure: bool) -> Reading:
+def _classes(layers: Layers, numbers: Numbers, sure: bool, lossy: bool) -> Reading:
     if layers.indices is not None and _own_palette(layers):
         return Reading("Taken as a map of class indices.", Raster("classes", layers.indices))
     values = layers.indices if numbers != "auto" and layers.indices is not None else _grey(layers.rgb)
     first = _first(values, numbers) if values is not None else None
+    if values is not None and first is not None and lossy:
+        raise InputError(
+            "This looks like class numbers saved as JPEG or lossy WebP, which changes them.",
+            "Save it as PNG, or give a map in the classes' colours.",
+        )
     if values is not None and first is not None:
         classes, holes = seg.from_numbers(values, first)
         filled = f" {holes} pixels without a class took the one beside them." if holes else ""

@@ -185,7 +185,13 @@ def open_layers(data: bytes) -> Layers:
 def open_mask(data: bytes) -> Rgb:
     """A mask picture, white where something is to happen: what was painted on a transparent layer counts, with any ink."""
     layers = open_layers(data)
-    return layers.rgb if layers.alpha is None else hwc3(layers.alpha)
+    return layers.rgb if layers.alpha is None else hwc3(at_full_strength(layers.alpha))
+
+
+def at_full_strength(coverage: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Coverage (uint8 H,W) whose strongest is 255: what was painted half transparent, with a layer's opacity, is meant whole."""
+    strongest = int(coverage.max(initial=0))
+    return coverage if strongest in (0, 255) else (coverage.astype(np.uint16) * 255 // strongest).astype(np.uint8)
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
@@ -269,11 +275,12 @@ def _by_pillow(data: bytes, longest: int, pixels_max: int, *, alpha: bool = Fals
     alpha = alpha and _is_transparent(image)
     out = np.empty((image.height, image.width, 4 if alpha else 3), np.uint8)
     rows = max(1, _STRIP_PX // image.width)
+    narrow = image.mode.startswith("I") and float(image.getextrema()[1]) < 256
     for top in range(0, image.height, rows):
         end = min(top + rows, image.height)
         strip = image.crop((0, top, image.width, end))
         strip.info = image.info
-        out[top:end] = np.asarray(strip.convert("RGBA"), np.uint8) if alpha else _rgb(strip)
+        out[top:end] = np.asarray(strip.convert("RGBA"), np.uint8) if alpha else _rgb(strip, narrow)
     return out, _orientation(image)
 
 
@@ -344,9 +351,12 @@ def _is_transparent(image: Image.Image) -> bool:
     return "A" in image.getbands() or "transparency" in image.info
 
 
-def _rgb(image: Image.Image) -> Rgb:
+def _rgb(image: Image.Image, narrow: bool = False) -> Rgb:
+    """`narrow`: 16 bits that hold no more than 8 do, such as class numbers."""
     if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip instead of scale
         wide: NDArray[Any] = np.asarray(image).astype(np.int64)
+        if narrow:
+            return hwc3(np.clip(wide, 0, 255).astype(np.uint8))
         return hwc3(np.clip((wide + 128) // 257, 0, 255).astype(np.uint8))
     if _is_transparent(image):
         return hwc3(np.array(image.convert("RGBA"), np.uint8))

@@ -167,6 +167,6 @@ test("a mask is its white, or what is painted on a transparent layer, whatever l
   }
   const ink = (r, g, b) => Uint8Array.of(r, g, b, 0, r, g, b, 200);
   for (const rgba of [ink(0, 0, 0), ink(255, 255, 255), ink(9, 99, 200)]) {
-    assert.deepEqual(selectionFromRgba(rgba), { pixels: Uint8Array.of(0, 200), found: "painted" });
+    assert.deepEqual(selectionFromRgba(rgba), { pixels: Uint8Array.of(0, 255), found: "painted" }, "a layer's opacity counts for nothing");
   }
 });

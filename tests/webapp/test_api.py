@@ -27,12 +27,13 @@ from typer.testing import CliRunner
 
 from annotator.formats import openpose_json
 from controlnet_core.domain import document as documents
+from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.picture import open_picture, to_png
 from controlnet_core.domain.recipe import parse
 from controlnet_core.storage.gallery import recipe_of
 from tests.webapp.conftest import container, mask
 from webapp.api.door import Door
-from webapp.api.v1 import OPERATIONS
+from webapp.api.v1 import OPERATIONS, recipes
 from webapp.application.keys import Keys
 from webapp.application.recipe_builder import Draft
 from webapp.application.settings import ROOT, Settings
@@ -380,6 +381,12 @@ def test_people_go_in_and_out_as_openpose_json(client: httpx.Client, studio: Stu
     drawn = client.post("/api/v1/render", json={"control": "pose", "document": kept["digest"]})
     skeleton = documents.decode(studio.blobs.get(kept["digest"]))
     assert np.array_equal(open_picture(drawn.content), studio.render("pose", skeleton))
+    text = json.dumps(people).encode()
+    for sent, files in ((base64.b64encode(text).decode(), {}), ("file:pose", {"pose": text})):
+        draft = recipes._draft(studio, recipes.ControlRequest(control="pose", picture=sent), files, "")
+        assert draft.given == skeleton, "in the place of a picture, too"
+    with pytest.raises(InputError, match="not a picture"):
+        recipes._draft(studio, recipes.ControlRequest(control="canny", picture="file:pose"), {"pose": text}, "")
 
 
 def test_a_key_sees_its_own_things_alone(served: tuple[Studio, str], client: httpx.Client) -> None:

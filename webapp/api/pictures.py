@@ -42,11 +42,18 @@ def kept(studio: Studio, owner: str, given: str, files: Mapping[str, bytes], nam
         if given not in studio.blobs or not studio.belongings.has(owner, given):
             raise InputError(f"{name} is not here any more.", "Send it again.")
         return given
+    return studio.photos.keep(sent(given, files, name), owner)
+
+
+def sent(given: str, files: Mapping[str, bytes], name: str = "The picture") -> bytes:
+    """The bytes that came with the request: `file:NAME`, base64, or a data-URL; none for a digest. Raises InputError."""
+    if _DIGEST.fullmatch(given):
+        return b""
     if given.startswith("file:"):
         if given[5:] not in files:
             raise InputError(f"There is no file called {given[5:80]!r} in this request.")
-        return studio.photos.keep(files[given[5:]], owner)
-    return studio.photos.keep(data_of(given, name), owner)
+        return files[given[5:]]
+    return data_of(given, name)
 
 
 def rgb_of(studio: Studio, digest: str) -> Rgb:

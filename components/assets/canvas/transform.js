@@ -69,10 +69,11 @@ function nearest(source, target) {
 }
 
 const COLOURLESS = 24;
+const FAINT = 32;
 
 /**
  * Ink coverage of a picture of a drawing (RGBA bytes), read as `annotator.finished.ink_of` reads it: ink on a transparent ground is
- * its alpha, whatever its colour; else the paper is told by the border, and of coloured ink the strongest channel counts.
+ * its alpha, whatever its colour, the strongest whole; else the paper is told by the border, and of coloured ink the strongest channel counts.
  * Returns {pixels, found: "dark on light" | "light on dark" | "transparent"}.
  *
  * @param {Bytes | Uint8ClampedArray} rgba  four bytes a pixel
@@ -85,7 +86,7 @@ export function maskFromRgba(rgba, width, height) {
   const pixels = new Uint8Array(width * height);
   if (isGround(rgba, border)) {
     for (let i = 0; i < pixels.length; i++) pixels[i] = rgba[4 * i + 3];
-    return { pixels, found: "transparent" };
+    return { pixels: atFullStrength(pixels), found: "transparent" };
   }
   /** A colour over white paper. */
   const over = (/** @type {number} */ i, /** @type {number} */ c) => Math.trunc((rgba[4 * i + c] * rgba[4 * i + 3]) / 255 + 255 - rgba[4 * i + 3]);
@@ -98,8 +99,24 @@ export function maskFromRgba(rgba, width, height) {
     const channels = [over(i, 0), over(i, 1), over(i, 2)];
     pixels[i] = light ? Math.max(...channels) : 255 - Math.min(...channels);
   }
-  return { pixels, found: light ? "light on dark" : "dark on light" };
+  const strongest = largest(pixels);
+  const faint = strongest >= FAINT && strongest < 128;
+  return { pixels: faint ? atFullStrength(pixels) : pixels, found: light ? "light on dark" : "dark on light" };
 }
+
+/**
+ * Coverage whose strongest is 255, in place: what was painted half transparent, with a layer's opacity, is meant whole.
+ *
+ * @param {Bytes} pixels
+ */
+function atFullStrength(pixels) {
+  const strongest = largest(pixels);
+  if (strongest) for (let i = 0; i < pixels.length; i++) pixels[i] = Math.trunc((pixels[i] * 255) / strongest);
+  return pixels;
+}
+
+/** @param {Bytes} pixels */
+const largest = (pixels) => pixels.reduce((most, one) => Math.max(most, one), 0);
 
 /**
  * A mask out of a picture of one (RGBA bytes), read as the command line reads masks: what was painted on a transparent layer, with
@@ -113,7 +130,7 @@ export function selectionFromRgba(rgba) {
   let opaque = true;
   for (let i = 3; opaque && i < rgba.length; i += 4) opaque = rgba[i] === 255;
   for (let i = 0; i < pixels.length; i++) pixels[i] = rgba[4 * i + (opaque ? 0 : 3)];
-  return { pixels, found: opaque ? "white" : "painted" };
+  return { pixels: opaque ? pixels : atFullStrength(pixels), found: opaque ? "white" : "painted" };
 }
 
 /**

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from pydantic import Field, ValidationError
 
+from annotator.finished import is_json
+from annotator.formats import openpose_json
 from controlnet_core.domain import control as controls_of
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.control import Value
@@ -31,7 +33,10 @@ from webapp.application.studio import Studio
 
 
 class ControlRequest(Asked):
-    """One control. Exactly one of `document`, `picture` and `photo` says what it is given."""
+    """One control. Exactly one of `document`, `picture` and `photo` says what it is given.
+
+    A `picture` is taken as it is: nothing of it is read. For a pose it may be OpenPose JSON instead, whose people are drawn.
+    """
 
     control: str
     document: Digest | None = None
@@ -194,6 +199,8 @@ def _draft(studio: Studio, asked: ControlRequest, files: Mapping[str, bytes], ow
         what: documents.Document | Finished | Photo = documents.decode(
             studio.blobs.get(studio.belongings.check(owner, asked.document, "document"))
         )
+    elif asked.picture is not None and control.document == "skeleton" and is_json(pictures.sent(asked.picture, files)):
+        what = openpose_json.read(pictures.sent(asked.picture, files))
     elif asked.picture is not None:
         what = Finished(pictures.rgb_of(studio, pictures.kept(studio, owner, asked.picture, files)))
     else:
