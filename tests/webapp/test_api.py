@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -32,6 +33,7 @@ from controlnet_core.domain.picture import open_picture, to_png
 from controlnet_core.domain.recipe import parse
 from controlnet_core.storage.gallery import recipe_of
 from tests.webapp.conftest import container, mask
+from webapp.api import door
 from webapp.api.door import Door
 from webapp.api.v1 import OPERATIONS, recipes
 from webapp.application.keys import Keys
@@ -39,6 +41,7 @@ from webapp.application.recipe_builder import Draft
 from webapp.application.settings import ROOT, Settings
 from webapp.application.studio import Studio
 from webapp.cli import app as cli
+from webapp.routes import gate
 
 SMALL = {"model": "paperworld", "width": 64, "height": 64, "steps": 2, "seed": 7}
 
@@ -186,10 +189,11 @@ def test_without_a_key_only_this_machine_is_let_in_and_only_when_asked(tmp_path:
     assert asks() == asks("localhost") == asks(authorization=empty) == 200
     assert asks("evil.example") == 401, "a name that was made to point here"
     assert asks(client="192.168.1.7") == 401
-    assert asks(x_forwarded_for="203.0.113.5") == 401, "through a proxy everybody has this machine's address"
+    for told in ("x_forwarded_for", "x_forwarded_server", "x_real_ip", "cf_connecting_ip", "forwarded", "via"):
+        assert asks(**{told: "203.0.113.5"}) == 401, "through a proxy everybody has this machine's address"
     assert asks(origin="http://evil.example") == 403
     assert asks(origin="http://127.0.0.1") == 200
-    assert asks(sec_fetch_site="cross-site") == 401
+    assert asks(sec_fetch_site="cross-site") == asks(sec_fetch_site="same-site") == 401
     assert asks(authorization="Bearer studio_wrong") == 401
     studio.close()
 
@@ -502,6 +506,47 @@ def test_a_body_that_is_announced_too_large_is_not_waited_for(client: httpx.Clie
     connection.endheaders()
     assert connection.getresponse().status == 413
     connection.close()
+
+
+def test_a_body_that_never_ends_is_ended_and_leaves_room(
+    served: tuple[Studio, str], client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "PART_MAX_S", 0.3)
+    monkeypatch.setattr(door, "BODIES_MAX", 2)
+    app = Door(PlainTextResponse("no address of the API"), lambda: served[0], OPERATIONS)
+    key = client.headers["authorization"]
+
+    async def ask(data: bytes, ends: bool = True) -> tuple[int, dict[str, str], bytes]:
+        told: list[Any] = []
+        left = [data]
+
+        async def receive() -> dict[str, Any]:
+            if not left:
+                await asyncio.sleep(60)
+            return {"type": "http.request", "body": left.pop(), "more_body": not ends}
+
+        async def send(message: Any) -> None:
+            told.append(message)
+
+        scope = {
+            "type": "http", "method": "POST", "path": "/api/v1/documents", "raw_path": b"/api/v1/documents",
+            "query_string": b"", "root_path": "", "scheme": "http", "server": ("127.0.0.1", 80),
+            "client": ("127.0.0.1", 1), "headers": [(b"host", b"localhost"), (b"authorization", key.encode())],
+        }  # fmt: skip
+        await app(scope, receive, send)
+        fields = {name.decode(): value.decode() for name, value in told[0]["headers"]}
+        return told[0]["status"], fields, told[1]["body"]
+
+    async def check() -> None:
+        slow = [asyncio.create_task(ask(b"ab", ends=False)) for _ in range(2)]
+        await asyncio.sleep(0)
+        status, fields, _ = await ask(container())
+        assert status == 429 and int(fields["retry-after"]) > 0, "two may be on their way here"
+        for status, _, said in await asyncio.gather(*slow):
+            assert status == 408 and b"did not arrive" in said
+        assert (await ask(container()))[0] == 200
+
+    asyncio.run(check())
 
 
 JSON = st.recursive(

@@ -207,6 +207,7 @@ def test_a_page_runs_in_one_thread() -> None:
     """Fast reruns would begin one for every message that comes meanwhile."""
     settings = tomllib.loads((Path(__file__).parents[2] / ".streamlit/config.toml").read_text(encoding="utf-8"))
     assert settings["runner"]["fastReruns"] is False
+    assert settings["client"]["allowedOrigins"] == [], "and no page elsewhere may command it by messages"
 
 
 def test_sockets_are_counted(port: int) -> None:

@@ -18,11 +18,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from controlnet_core.domain.errors import InputError, ModelMissing, NoSpace, QueueFull, StudioError
 from webapp.api import openapi
 from webapp.api.guard import NOBODY, Exhausted, NotAllowed, Unauthorised, caller_of
-from webapp.api.routing import Operation
+from webapp.api.routing import BODY_MAX_BYTES, Operation
 from webapp.api.work import ClientGone
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
-from webapp.routes.guard import PRIVATE, TooLarge
+from webapp.routes import gate
+from webapp.routes.guard import PRIVATE, Late, TooFast, TooLarge
 
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
@@ -35,6 +36,8 @@ _STATUS: list[tuple[type[StudioError], int]] = [
     (NotAllowed, 403),
     (Unknown, 404),
     (TooLarge, 413),
+    (Late, 408),
+    (TooFast, 429),
     (Exhausted, 429),
     (QueueFull, 429),
     (NoSpace, 507),
@@ -42,6 +45,8 @@ _STATUS: list[tuple[type[StudioError], int]] = [
     (InputError, 422),
 ]
 RETRY_QUEUE_S = 10
+BODIES_MAX = 32
+"""That are on their way at once, of all callers: behind a proxy they have one address."""
 log = logging.getLogger("studio.api")
 Words = Callable[[StudioError, int], tuple[dict[str, object], int]]
 """How a family of routes writes a refusal: its JSON and its status, for an error and the status that we would give."""
@@ -68,6 +73,7 @@ class Door:
         self._base = base
         self._words = words
         self._routes: list[Route] | None = None
+        self._bodies = gate.Bodies(BODY_MAX_BYTES, BODIES_MAX, BODIES_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
@@ -87,7 +93,12 @@ class Door:
             await self.app(scope, receive, send)
             return
         request = Request(inner, receive, send)
-        response = await self._answer(request, found)
+        try:
+            with self._bodies.taken(inner, receive) as receiving:
+                request = Request(inner, receiving, send)
+                response = await self._answer(request, found)
+        except StudioError as error:
+            response = self._refusal(request, error)
         for name, value in SECURITY.items():
             response.headers.setdefault(name, value)
         self._allow(request, response)

@@ -30,7 +30,8 @@ ENTRIES_MAX = 10_000
 """Jobs of one key that are counted; whoever made more within a day has met every sensible limit."""
 
 
-_PROXIES = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "forwarded", "x-real-ip", "via")
+_PROXIES = ("forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "via")
+"""Beside x-forwarded-..., what proxies say of whom they ask for."""
 
 
 class Unauthorised(StudioError):
@@ -154,7 +155,7 @@ def _own(origin: str, request: Request) -> bool:
 def _is_local(request: Request, *, named: bool = False) -> bool:
     """Whether a program on this machine asks: by address and name, through no proxy, from no foreign page but a `named` one."""
     headers = request.headers
-    through = any(name in headers for name in _PROXIES)
+    through = any(name in _PROXIES or name.startswith("x-forwarded") for name in headers)
     foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site") and not named
     if through or foreign or request.client is None:
         return False

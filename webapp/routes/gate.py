@@ -18,6 +18,9 @@ import json
 import logging
 import re
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,12 +44,69 @@ _WORKSPACE = re.compile(r"studio_workspace=([0-9a-f]{32})")
 log = logging.getLogger("studio.gate")
 
 
+class Bodies:
+    """What is sent to the server: each of a size and in time, and so many on their way at once."""
+
+    def __init__(self, max_bytes: int, most: int, of_one: int) -> None:
+        self.max_bytes, self.most, self.of_one = max_bytes, most, of_one
+        self._on_their_way: Counter[str] = Counter()
+
+    @contextmanager
+    def taken(self, scope: Scope, receive: Receive) -> Iterator[Receive]:
+        """How to receive the body of a request; raises TooLarge, TooFast, and Late as soon as it stays away."""
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "0")
+        if (
+            not (announced.isascii() and announced.isdecimal())
+            or len(announced) > 12
+            or int(announced) > self.max_bytes
+        ):
+            raise self._too_large()
+        visitor = visitor_of(scope)
+        if self._on_their_way.total() >= self.most or self._on_their_way[visitor] >= self.of_one:
+            raise TooFast("Too much is being sent at once.", "Wait a moment.")
+        self._on_their_way[visitor] += 1
+        taken, over, begun = 0, False, time.monotonic()
+
+        async def receiving() -> Message:
+            nonlocal taken, over
+            if over:  # what comes now is the end of the connection, whenever that is
+                return await receive()
+            left = begun + BODY_MAX_S - time.monotonic()
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, min(PART_MAX_S, left)))
+            except TimeoutError as error:
+                self._release(visitor)
+                over = True
+                raise Late("What was sent did not arrive.", "Check the connection and send it again.") from error
+            taken += len(message.get("body", b""))
+            if taken > self.max_bytes:
+                raise self._too_large()
+            if not message.get("more_body", False):
+                self._release(visitor)
+                over = True
+            return message
+
+        try:
+            yield receiving
+        finally:
+            if not over:
+                self._release(visitor)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"What was sent is larger than {self.max_bytes * 25 // 27 >> 20} MB.", "Send it smaller.")
+
+    def _release(self, visitor: str) -> None:
+        self._on_their_way[visitor] -= 1
+        self._on_their_way += Counter()  # who sends nothing is forgotten
+
+
 class Gate:
     """Checks each request and handshake once, before anybody else sees it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._bodies: dict[str, int] = {}
+        self._bodies = Bodies(BODY_MAX_BYTES, BODIES_MAX, BODIES_OF_ONE_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass it on, or refuse it in a sentence: JSON, plain text for a page, 403 before a websocket is open."""
@@ -65,55 +125,11 @@ class Gate:
             if scope["type"] == "websocket" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
                 await self.app(scope, receive, sending)
             else:
-                await self._with_body(scope, receive, sending)
+                with self._bodies.taken(scope, receive) as receiving:
+                    await self.app(scope, receiving, sending)
         except (Foreign, TooLarge, TooFast, Late, InputError) as error:
             if not started:
                 await refuse(scope, send, error)
-
-    async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        announced = headers.get("content-length", "0")
-        if (
-            not (announced.isascii() and announced.isdecimal())
-            or len(announced) > 12
-            or int(announced) > BODY_MAX_BYTES
-        ):
-            raise TooLarge("What was sent is larger than 25 MB.", "Send it smaller.")
-        visitor = visitor_of(scope)
-        if sum(self._bodies.values()) >= BODIES_MAX or self._bodies.get(visitor, 0) >= BODIES_OF_ONE_MAX:
-            raise TooFast("Too much is being sent at once.", "Wait a moment.")
-        self._bodies[visitor] = self._bodies.get(visitor, 0) + 1
-        taken, over, begun = 0, False, time.monotonic()
-
-        async def receiving() -> Message:
-            nonlocal taken, over
-            if over:  # what comes now is the end of the connection, whenever that is
-                return await receive()
-            left = begun + BODY_MAX_S - time.monotonic()
-            try:
-                message = await asyncio.wait_for(receive(), max(0.0, min(PART_MAX_S, left)))
-            except TimeoutError as error:
-                self._release(visitor)
-                over = True
-                raise Late("What was sent did not arrive.", "Check the connection and send it again.") from error
-            taken += len(message.get("body", b""))
-            if taken > BODY_MAX_BYTES:
-                raise TooLarge("What was sent is larger than 25 MB.", "Send it smaller.")
-            if not message.get("more_body", False):
-                self._release(visitor)
-                over = True
-            return message
-
-        try:
-            await self.app(scope, receiving, send)
-        finally:
-            if not over:
-                self._release(visitor)
-
-    def _release(self, visitor: str) -> None:
-        self._bodies[visitor] -= 1
-        if not self._bodies[visitor]:
-            del self._bodies[visitor]
 
 
 def check(scope: Scope) -> None:
