@@ -275,7 +275,7 @@ def _by_pillow(data: bytes, longest: int, pixels_max: int, *, alpha: bool = Fals
     alpha = alpha and _is_transparent(image)
     out = np.empty((image.height, image.width, 4 if alpha else 3), np.uint8)
     rows = max(1, _STRIP_PX // image.width)
-    narrow = image.mode.startswith("I") and float(image.getextrema()[1]) < 256
+    narrow = image.mode.startswith("I") and int(np.max(image.getextrema())) < 256
     for top in range(0, image.height, rows):
         end = min(top + rows, image.height)
         strip = image.crop((0, top, image.width, end))
