@@ -69,7 +69,14 @@ CONTROL = ControlType(
     render=render,
     truth=_truth,
     detectors=(
-        Detector("dpt", "MiDaS (DPT hybrid)", _dpt, "The original's network.", (RESOLUTION,), ("depth-dpt-hybrid",)),
+        Detector(
+            "dpt",
+            "MiDaS (DPT hybrid)",
+            _dpt,
+            "The network whose depth ControlNets are trained on.",
+            (RESOLUTION,),
+            ("depth-dpt-hybrid",),
+        ),
         Detector(
             "anything",
             "Depth Anything V2 small",

@@ -69,7 +69,7 @@ CONTROL = ControlType(
             "mlsd",
             "M-LSD large",
             _large,
-            "The line network of the original.",
+            "The network whose lines ControlNets are trained on.",
             (ink.RESOLUTION, SCORE, DISTANCE),
             ("mlsd-large",),
         ),

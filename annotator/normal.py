@@ -88,7 +88,7 @@ CONTROL = ControlType(
             "dpt",
             "From MiDaS depth",
             _dpt,
-            "The original's formula on the original's network.",
+            "From the depth of MiDaS, as ControlNets for normals are trained.",
             (depth.RESOLUTION, BACKGROUND),
             ("depth-dpt-hybrid",),
         ),

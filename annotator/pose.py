@@ -96,7 +96,7 @@ CONTROL = ControlType(
             "openpose",
             "OpenPose",
             _openpose,
-            "The original's networks. Their licence allows non-commercial use only.",
+            "The networks whose poses ControlNets are trained on. Their licence allows non-commercial use only.",
             (RESOLUTION, FIND_HANDS),
             ("openpose-body", "openpose-hand"),
         ),

@@ -200,7 +200,7 @@ CONTROL = ControlType(
     truth=_truth,
     detectors=(
         Detector(
-            "upernet", "UperNet", _upernet, "As the original, with a newer backbone.", (RESOLUTION,),
+            "upernet", "UperNet", _upernet, "Names every part of a photo; quick and good.", (RESOLUTION,),
             ("seg-upernet-convnext-small",),
         ),
         Detector(

@@ -15,7 +15,7 @@ from controlnet_core.domain.control import ControlType, Detector, Param, Rgb, Tr
 from controlnet_core.domain.document import Document, Raster
 
 SEED = Param("seed", "Seed", 0, 0, 9999, help="Another seed moves everything elsewhere.")
-SPACING = Param("spacing", "Size of the swirls", 256, 64, 512, 16, unit="px", help="The original's is 256.")
+SPACING = Param("spacing", "Size of the swirls", 256, 64, 512, 16, unit="px", help="ControlNet is trained with 256.")
 
 
 def field(height: int, width: int, spacing: int, rng: np.random.Generator) -> NDArray[np.float32]:

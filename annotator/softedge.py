@@ -45,7 +45,9 @@ CONTROL = ControlType(
     render=ink.render_soft,
     truth=_truth,
     detectors=(
-        Detector("hed", "HED", _hed, "The edge network of the original.", (ink.RESOLUTION,), ("hed",)),
+        Detector(
+            "hed", "HED", _hed, "The network whose soft edges ControlNets are trained on.", (ink.RESOLUTION,), ("hed",)
+        ),
         Detector(
             "gradient",
             "Gradient",
