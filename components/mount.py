@@ -90,7 +90,7 @@ def edit(
     rev: int,
     upload_url: str,
     slot: str,
-    height_px: int = 720,
+    height: str = "720px",
     options: Mapping[str, Any] | None = None,
     on_live: Callable[[], None] | None = None,
 ) -> EditResult:
@@ -101,14 +101,14 @@ def edit(
     in the browser's own storage; the same slot brings the same drawing back after a reload. `options` go to the editor as
     they are (JSON): common to all are "name" (for downloads), "underlay" (URL of a picture to trace) and "sizes" ({"min",
     "max", "step"} of the canvas in pixels); "live" ({"on", "url"}) has the drawing sent to that address while it is made.
-    `on_live` hears, before the run that it causes, that the key for Live was pressed.
+    `height` is a length of CSS. `on_live` hears, before the run that it causes, that the key for Live was pressed.
     """
     props = {
         "kind": kind,
         "rev": rev,
         "upload_url": upload_url,
         "slot": slot,
-        "height_px": height_px,
+        "height": height,
         "options": dict(options or {}),
     }
     mounted = _component("editors/mount", assets_version())(
@@ -143,7 +143,7 @@ def results(
     control_url: str | None = None,
     aspect: tuple[int, int] = (1, 1),
     images: int = 1,
-    height_px: int = 720,
+    height: str = "720px",
     empty: tuple[str, str] = ("Your picture appears here", "Say what it is to show, and press Generate."),
     actions: Sequence[ActionKind] = ("keep", "vary", "reopen", "photo"),
     live: str | None = None,
@@ -164,7 +164,7 @@ def results(
         "control_url": control_url,
         "aspect": list(aspect),
         "images": images,
-        "height_px": height_px,
+        "height": height,
         "empty": list(empty),
         "actions": list(actions),
         "live": live,

@@ -202,7 +202,7 @@ interface EditorProps {
   rev: number;
   upload_url: string;
   slot: string;
-  height_px: number;
+  height: string;
   options: EditorOptions;
 }
 

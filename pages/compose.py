@@ -12,8 +12,6 @@ from webapp.ui.compose.state import Composition
 from webapp.ui.generate import init_image, live, panels, settings_panel
 from webapp.ui.messages import told
 
-RESULT_HEIGHT_PX = 460
-
 
 def page(studio: Studio) -> None:
     """Draw the Compose page."""
@@ -39,16 +37,15 @@ def _body(studio: Studio, at: Composition) -> None:
         picture = settings_panel.Section("Picture", partial(init_image.section, studio, at, at.frame, drawn))
         settings_panel.settings(studio, at, base, (picture,))
         panels.model_line(studio)
+    acting = [(state.networks(studio, layer, base), layer.network) for layer in at.acting if layer.weight]
     with place:
-        token = canvas_panel.prepare_live(studio, at, make)
+        token = canvas_panel.prepare_live(studio, at, make, possible=panels.lacking(acting) is None)
     with editor:
         if init_image.painting(at):
-            pressed = init_image.editor(studio, at, at.frame, canvas_panel.EDITOR_HEIGHT_PX) or pressed
+            pressed = init_image.editor(studio, at, at.frame) or pressed
         else:
             pressed = canvas_panel.show(studio, at) or pressed
     with place:
-        if worded and (not pressed or panels.generate(studio, at, make)):  # a refusal says what is missing: not twice
-            acting = [(state.networks(studio, layer, base), layer.network) for layer in at.acting if layer.weight]
-            panels.prospect(studio, at, at.frame, acting)
-        panels.results(studio, at, make, at.frame, canvas_panel.overlaid(studio, at), RESULT_HEIGHT_PX, token)
+        panels.answer(studio, at, make, at.frame, acting, pressed=pressed, worded=worded)
+        panels.results(studio, at, make, at.frame, canvas_panel.overlaid(studio, at), token)
     panels.keep(studio, at)

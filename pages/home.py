@@ -42,7 +42,15 @@ def navigation(studio: Studio) -> Any:
     know_pages([*(page for pages in groups.values() for page in pages), *shelves])
     # Pages under "" stand in the bar by themselves: drawing is one click away, the rest folds.
     folded = {TITLES[group]: pages for group, pages in groups.items() if group != "draw"}
-    return st.navigation({"": [*groups["draw"], *shelves], **folded}, position="top")
+    chosen = st.navigation({"": [*groups["draw"], *shelves], **folded}, position="top")
+    st.html(theme.here(_place(chosen, [*groups["draw"], *shelves], list(folded.values()))))
+    return chosen
+
+
+def _place(chosen: Any, flat: list[Any], folded: list[list[Any]]) -> int:
+    """Where in the bar the chosen page stands, or the fold that holds it; the first place is 1."""
+    places = [*([page] for page in flat), *folded]
+    return next((place for place, pages in enumerate(places, 1) if chosen in pages), 1)
 
 
 def _condition(studio: Studio, control: ControlType) -> Any:

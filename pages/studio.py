@@ -36,20 +36,19 @@ def _body(studio: Studio, at: ConditionPage) -> None:
         further = references.sections(studio, at, base, drawn)
         settings_panel.settings(studio, at, base, (control, picture, *further))
         panels.model_line(studio)
+    acting = [(panels.networks(studio, at), at.choices.network)] if at.choices.weight else []
     with place:
-        live.prepare(studio, at, at.token, make, at.choices.params)
+        live.prepare(studio, at, at.token, make, at.choices.params, possible=panels.lacking(acting) is None)
     with editor:
         if init_image.painting(at):
-            pressed = init_image.editor(studio, at, canvas, panels.EDITOR_HEIGHT_PX) or pressed
+            pressed = init_image.editor(studio, at, canvas) or pressed
         elif (way := sources.source_bar(studio, at)) == "Shapes":
             shapes.canvas(studio, at)
         elif way == "Photo":
-            sources.from_photo(studio, at, panels.EDITOR_HEIGHT_PX)
+            sources.from_photo(studio, at)
         else:
             pressed = panels.editor(studio, at) or pressed
     with place:
-        if worded and (not pressed or panels.generate(studio, at, make)):  # a refusal says what is missing: not twice
-            acting = [(panels.networks(studio, at), at.choices.network)] if at.choices.weight else []
-            panels.prospect(studio, at, canvas, acting)
+        panels.answer(studio, at, make, canvas, acting, pressed=pressed, worded=worded)
         panels.results(studio, at, make, canvas, at.token, drawn=at.token)
     panels.keep(studio, at)

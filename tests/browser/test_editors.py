@@ -115,6 +115,8 @@ def test_a_killed_server_and_other_pages_lose_nothing(own_server: Server, page: 
     for kind in ("seg", "scribble", "pose"):
         opened(page, own_server, kind)
         assert drawing(page) == kept[kind], kind
+    expect(page.get_by_text("on the CPU")).to_be_visible()  # the line says it by itself once the worker is up
+    expect(page.get_by_text("warming up")).to_have_count(0)
 
 
 def test_what_was_drawn_while_nobody_answered_survives_a_reload(page: Page, own_server: Server) -> None:

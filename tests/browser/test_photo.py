@@ -75,6 +75,22 @@ def test_a_photo_becomes_a_map_that_follows_the_slider_and_opens_in_its_editor(p
     expect(page.get_by_text("Your earlier drawing is back.")).to_be_visible()
 
 
+def test_whoever_edits_while_a_photo_is_read_edits_its_map(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/canny")
+    page.wait_for_selector(READY)
+    expect(page.get_by_text("Drop a photo here")).to_be_visible()
+    held: list[Route] = []
+    page.route("**/studio/photos/*", lambda route: held.append(route))
+    choose_photo(page, photo())
+    expect(page.get_by_text("Reading the photo…")).to_be_visible()
+    expect(page.get_by_text("Drop a photo here")).to_be_hidden()
+    page.get_by_role("button", name="Edit the map").click()
+    page.wait_for_timeout(200)
+    held.pop().continue_()
+    expect(page.locator(".rail")).to_be_visible()
+    expect(page.get_by_role("button", name="Canvas size")).to_have_text("768 × 512")
+
+
 def test_a_scribble_from_a_pasted_photo_opens_in_its_editor_by_itself(page: Page, server: Server) -> None:
     open_scribble(page, server.url)
     page.get_by_role("radio", name="From a photo").click()

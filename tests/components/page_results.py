@@ -17,7 +17,7 @@ with right:
         job=job,
         control_url="./test/picture/control",
         images=images,
-        height_px=640,
+        height="640px",
     )
 if action:
     actions.append(f"{action.kind} {action.picture} {action.job}")

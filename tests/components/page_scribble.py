@@ -24,7 +24,7 @@ result = edit(
     rev=0,
     upload_url=f"./test/drawings/{slot}",
     slot=slot,
-    height_px=int(st.query_params.get("height", "780")),
+    height=st.query_params.get("height", "780") + "px",
 )
 st.write(f"runs {st.session_state['runs']}")
 if result.generate:

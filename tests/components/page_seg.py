@@ -40,7 +40,7 @@ result = edit(
     rev=rev,
     upload_url=f"./test/drawings/{slot}",
     slot=f"{kind}-{slot}",
-    height_px=int(query.get("height", "780")),
+    height=query.get("height", "780") + "px",
     options={
         "name": kind,
         "sizes": {"min": 256, "max": 2048, "step": 64},

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { shapeSides } from "../../components/assets/canvas/size-shapes.js";
-import { begun, clock, next, pictureUrl } from "../../components/assets/shared/progress.js";
+import { begun, clock, lasted, next, pictureUrl } from "../../components/assets/shared/progress.js";
 
 test("a job from queue to pictures", () => {
   let state = begun();
@@ -40,4 +40,8 @@ test("canvas shapes stay on the grid and within the limits", () => {
   for (const longest of [256, 320, 704, 1024, 4000]) {
     for (const side of shapeSides(9, 16, longest)) assert.ok(side % 64 === 0 && side >= 256 && side <= 1024);
   }
+});
+
+test("how long something took", () => {
+  assert.deepEqual([0.4, 390.4, 2720, 11_300].map(lasted), ["0 ms", "390 ms", "2.7 s", "11 s"]);
 });

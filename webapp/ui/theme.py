@@ -4,8 +4,30 @@ from pathlib import Path
 
 ICON = str(Path(__file__).with_name("icon.png"))
 
+
+def here(place: int) -> str:
+    """Marks the fold of the bar that holds the present page, whose link lies hidden in it; `place` counts from 1.
+
+    Where the bar has no room for that place, the one that holds what has none is marked.
+    """
+    item = f".rc-overflow-item:nth-child({place})"
+    fold = f"{item} > [data-testid='stTopNavSection']"
+    rest = f"nav:has(> {item}[aria-hidden='true']) > .rc-overflow-item-rest > button"
+    return f"<style>{fold}, {rest} {{ {HERE} }}</style>"
+
+
+HERE = "background: color-mix(in srgb, currentColor 9%, transparent); border-radius: 6px; font-weight: 600;"
+EDITOR_HEIGHT, RESULT_HEIGHT = "var(--editor-height)", "var(--result-height)"
 CSS = """
 <style>
+/* Editor and result fit the window: the whole sheet is seen without scrolling, and where the window is narrow nothing stands empty.
+   Their places are kept free while they load. */
+:root { --editor-height: clamp(480px, min(100dvh - 144px, 50vw + 340px), 1200px);
+  --result-height: clamp(360px, min(100dvh - 420px, 37vw + 110px), 900px); }
+@media (max-width: 640px) { :root { --editor-height: clamp(480px, 100dvh - 144px, 700px); } }
+.st-key-compose { --result-height: clamp(360px, min(100dvh - 470px, 37vw + 110px), 900px); }
+:is([class*="-editor st-"], [class*="-photo-view st-"]):not([class*="-pairs-"]) { min-height: var(--editor-height); }
+[class*="-results st-"] { min-height: var(--result-height); }
 /* One screen, no scroll at 1440x900: the editor gets the height that Streamlit's own padding would take. */
 [data-testid="stMainBlockContainer"] { padding: 4.25rem 1.5rem 1rem; max-width: none; }
 [data-testid="stHeader"] { height: 3.25rem; border-bottom: 1px solid var(--st-border-color, rgba(128,128,128,.2)); }
@@ -13,12 +35,14 @@ CSS = """
 [data-testid="stTopNavLink"] span, [data-testid="stTopNavSection"] span { font-size: 0.925rem; }
 [data-testid="stDecoration"], footer { display: none; }
 .stElementContainer:has(> .stHtml style) { display: none; }
-textarea { line-height: 1.4; }
+/* A longer prompt is read whole; from some lines on it scrolls. */
+[data-testid="stTextArea"] textarea { line-height: 1.4; field-sizing: content; height: auto; min-height: 4rem; max-height: 11rem; }
+[data-testid="stTextAreaRootElement"] { height: auto !important; }
 [data-testid="stHeading"] h3 { font-size: 1.15rem; padding: 0.25rem 0 0.4rem; }
 /* Contrast of 4.5 : 1 where Streamlit's shades of a theme miss it. */
 [data-testid="stCaptionContainer"] { color: inherit; opacity: .8; }
 button[data-selected="true"] p { color: light-dark(color-mix(in srgb, currentColor 80%, #000), currentColor); }
-button[kind^="primary"]:not(:disabled) p { color: light-dark(#fff, #17181c); }
+button[kind^="primary"]:not(:disabled) :is(p, [data-testid="stIconMaterial"]) { color: light-dark(#fff, #17181c); }
 /* The Jobs drawer stands in the bar, where the menu leaves it room, and takes no place on the page. */
 [data-testid="stHeader"] { padding-right: 6.5rem; }
 @media (max-width: 1000px) { [data-testid="stHeader"] { padding-right: 4rem; } }
@@ -57,6 +81,11 @@ button[kind^="primary"]:not(:disabled) p { color: light-dark(#fff, #17181c); }
   .st-key-compose-list > :first-child { grid-column: 1 / -1; }
   .st-key-compose-properties { display: grid; grid-template-columns: 1fr 1fr; gap: 8px 24px; align-items: center; }
   .st-key-compose-properties > :is(:first-child, :has([data-testid="stButtonGroup"])) { grid-column: 1 / -1; }
+}
+@media (max-width: 640px) {
+  .st-key-compose [data-testid="stColumn"]:has(.st-key-compose-list) > [data-testid="stVerticalBlock"] {
+    flex-direction: column; gap: 16px; }
+  .st-key-compose-properties { grid-template-columns: 1fr; }
 }
 img.begin { display: block; max-width: 100%; max-height: 180px; border-radius: 6px; }
 img.begin.square { width: 100%; aspect-ratio: 1; object-fit: cover; }

@@ -68,7 +68,7 @@ export class Frame {
 
   #build(host) {
     const { shell } = this;
-    const { kind, height_px: height } = shell.props;
+    const { kind, height } = shell.props;
     this.optionStrip = element("div", { class: "options" });
     this.actionBar = element("div", { class: "actions" });
     this.rail = element("div", { class: "rail", role: "toolbar", "aria-label": "Tools", "aria-orientation": "vertical" });
@@ -78,7 +78,7 @@ export class Frame {
     this.saveWord = element("span", { class: "save", "data-state": "saved" }, "saved");
     this.statusBar = element("div", { class: "status" });
     this.root = element("div", { class: "studio", tabindex: "0", role: "application", "aria-label": NAMES[kind] ?? "Editor",
-      style: `height:${height}px` },
+      style: `height:${height}` },
       element("div", { class: "top", role: "toolbar", "aria-label": "Options" }, this.optionStrip, this.actionBar),
       this.rail, shell.stage.element, this.panel, this.statusBar, this.toasts);
     this.root.studio = shell; // for looking inside from the console and from tests

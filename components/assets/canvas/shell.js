@@ -49,7 +49,7 @@ export class Shell {
   #endings = [];
   #menu = [];
 
-  /** props: {kind, rev, upload_url, slot, height_px, options}; tell(event, value) reaches Python. */
+  /** props: {kind, rev, upload_url, slot, height, options}; tell(event, value) reaches Python. */
   constructor(host, props, tell) {
     this.props = props;
     this.options = props.options ?? {};
@@ -94,7 +94,7 @@ export class Shell {
   async update(props, bytes) {
     this.props = props;
     this.options = props.options ?? {};
-    this.root.style.height = `${props.height_px}px`;
+    this.root.style.height = props.height;
     if (!this.sync) return;
     this.editor.optionsChanged?.(this.options);
     this.live.update();

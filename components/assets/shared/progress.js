@@ -92,6 +92,15 @@ function queueWords(ahead) {
   return ahead > 0 ? `Waiting: ${ahead} ahead` : "Next in line";
 }
 
+/**
+ * How long something took, as short as it can be said: "390 ms", "2.7 s", "11 s".
+ *
+ * @param {number} ms
+ */
+export function lasted(ms) {
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${ms < 10_000 ? (ms / 1000).toFixed(1) : Math.round(ms / 1000)} s`;
+}
+
 /** @param {number} seconds */
 function tookWords(seconds) {
   return seconds > 0 ? `Took ${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s` : "";

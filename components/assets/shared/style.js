@@ -79,7 +79,8 @@ select option { background: var(--ground); color: var(--text); }
 .stage { grid-area: stage; position: relative; overflow: hidden; background: var(--stage); touch-action: none; cursor: crosshair; }
 .paper { position: absolute; left: 0; top: 0; background: var(--paper); box-shadow: var(--shadow); transform-origin: 0 0;
   overflow: hidden; }
-.studio:not([data-ready]) .paper, .studio:not([data-ready]) .status .zoom { visibility: hidden; } /* no sheet of one pixel while the drawing comes */
+.studio:not([data-ready]) .paper, .studio:not([data-ready]) .status .zoom,
+.studio:not([data-ready]) .nobody { visibility: hidden; } /* no sheet of one pixel, and no word of an empty one, while the drawing comes */
 .paper > * { position: absolute; left: 0; top: 0; width: 100%; height: 100%; pointer-events: none; }
 .paper > img { object-fit: contain; }
 .paper.pixels > canvas { image-rendering: pixelated; }

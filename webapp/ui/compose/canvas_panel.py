@@ -20,7 +20,7 @@ from webapp.application.examples import scene
 from webapp.application.layers import OPAQUE
 from webapp.application.recipe_builder import picture_size
 from webapp.application.studio import Studio
-from webapp.ui import visitor
+from webapp.ui import theme, visitor
 from webapp.ui.compose import reference_panel, state
 from webapp.ui.compose.layers_panel import RESIZES, TINTS, address
 from webapp.ui.compose.state import KEY, Composition, Layer, View
@@ -32,7 +32,6 @@ from webapp.ui.session import remember, remembered, set_widget, widget, widget_v
 
 VIEWS: dict[View, str] = {"draw": "Draw", "mask": "Where it acts", "sees": "What the model sees"}
 KINDS = ["png", "jpg", "jpeg", "webp"]
-EDITOR_HEIGHT_PX = 756
 THUMB_PX = 192
 
 
@@ -99,7 +98,7 @@ def _editor(studio: Studio, at: Composition, layer: Layer, *, mask: bool) -> boo
         rev=rev,
         upload_url=f"./studio/documents/{token}",
         slot=f"{layer.slot}.mask" if mask else layer.slot,
-        height_px=EDITOR_HEIGHT_PX,
+        height=theme.EDITOR_HEIGHT,
         options={
             **options,
             "sizes": components.SIZES | {"fixed": True},
@@ -112,16 +111,16 @@ def _editor(studio: Studio, at: Composition, layer: Layer, *, mask: bool) -> boo
     return edited.generate
 
 
-def prepare_live(studio: Studio, at: Composition, make: Callable[[], Recipe]) -> str | None:
+def prepare_live(studio: Studio, at: Composition, make: Callable[[], Recipe], *, possible: bool) -> str | None:
     """Have the picture follow the pen on the chosen layer, if the page is live; returns its drawing's token.
 
-    A layer that is left out moves nothing: then there is none.
+    A layer that is left out moves nothing: then there is none. `possible`: see `live.prepare`.
     """
     layer = at.layer
     if layer is None or layer not in at.acting or at.view != "draw":
         return None
     token = state.token(studio, layer, at.frame)
-    live.prepare(studio, at, token, make, layer.params, at.acting.index(layer))
+    live.prepare(studio, at, token, make, layer.params, at.acting.index(layer), possible=possible)
     return token
 
 

@@ -34,7 +34,7 @@ from webapp.ui.session import remember, remembered
 SHOWN = 12
 COLUMNS = 6
 REFRESH_S = 1.0
-EDITOR_HEIGHT_PX = 560
+EDITOR_HEIGHT = "560px"
 
 
 @dataclass
@@ -292,7 +292,7 @@ def _map(studio: Studio, source: str, pairs: Editable, index: int, control: Cont
         rev=rev,
         upload_url=f"./studio/documents/{token}",
         slot=slot,
-        height_px=EDITOR_HEIGHT_PX,
+        height=EDITOR_HEIGHT,
         options={"name": f"pair-{index + 1}", "document_kind": control.document, **control.options()},
     )
     if st.button("Keep the map", icon=":material/save:", key="pairs.keep.map", type="primary"):

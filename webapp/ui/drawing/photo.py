@@ -10,18 +10,31 @@ from typing import Any
 
 from annotator.detection import CANVAS_MAX_PX, CANVAS_MIN_PX, CANVAS_STEP_PX
 from components import mount
-from controlnet_core.domain.control import Detector, Param
+from controlnet_core.domain.control import ControlType, Detector, Param
 from webapp.application import examples, views
 from webapp.application.photo_detection import shown
 from webapp.application.studio import Studio
-from webapp.ui import visitor
+from webapp.ui import theme, visitor
 from webapp.ui.generate import live
 from webapp.ui.session import ConditionPage, set_widget
 
 GALLERY_MAX = 24
+MAP = {
+    "invite": "or paste it. Its map is found at once, and you can edit it.",
+    "edit": "Edit the map",
+    "size": "Map size",
+    "found": "Map",
+}
+PICTURE = {
+    "invite": "or paste it: it is what the picture is made of.",
+    "edit": "Edit it",
+    "size": "Size",
+    "found": "For the model",
+}
+"""What the browser's part calls what comes of a photo."""
 
 
-def view(studio: Studio, at: ConditionPage, height_px: int) -> bool:
+def view(studio: Studio, at: ConditionPage) -> bool:
     """Draw the view; True in the run in which somebody wants to edit the map."""
     control = studio.controls[at.control]
     rev, document = studio.documents.latest(at.token)
@@ -34,6 +47,7 @@ def view(studio: Studio, at: ConditionPage, height_px: int) -> bool:
     data = {
         "control": control.key,
         "help": control.help,
+        "words": _words(control),
         "detectors": [described(studio, one) for one in control.detectors],
         "opens_editor": control.wants_hand,
         "accepts_json": control.document == "skeleton",
@@ -50,12 +64,18 @@ def view(studio: Studio, at: ConditionPage, height_px: int) -> bool:
         "cancel_url": f"./studio/jobs/{stream}/cancel",
         "gallery": gallery(studio),
         "examples": offered(),
-        "height_px": height_px,
+        "height": theme.EDITOR_HEIGHT,
     }
     told = mount.photo(
         key=f"{at.control}.photo-view", data=data, on_example=partial(_say, at), on_keep=partial(live.keep_now, at)
     )
     return told == "edit"
+
+
+def _words(control: ControlType) -> dict[str, str]:
+    if control.group != "rework":
+        return MAP
+    return PICTURE | ({"edit": "Paint the holes"} if control.document == "rgba" else {})
 
 
 def _say(at: ConditionPage, example: str) -> None:

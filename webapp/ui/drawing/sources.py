@@ -45,6 +45,8 @@ def source_bar(studio: Studio, at: ConditionPage) -> str:
         set_widget(key, opened)
         remember(f"{key}.next", "")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if control.group != "draw":  # its name lies folded in the bar
+            st.subheader(control.title, anchor=False, width="content")
         chosen = st.segmented_control(
             "Way",
             ways,
@@ -62,9 +64,9 @@ def source_bar(studio: Studio, at: ConditionPage) -> str:
     return chosen if chosen in ways else ways[0]
 
 
-def from_photo(studio: Studio, at: ConditionPage, height_px: int) -> None:
+def from_photo(studio: Studio, at: ConditionPage) -> None:
     """The photo view; a map that is to be edited opens in its editor."""
-    if photo.view(studio, at, height_px):
+    if photo.view(studio, at):
         open_editor(at.key)
         st.rerun(scope="fragment")
 

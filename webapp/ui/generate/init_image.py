@@ -24,7 +24,7 @@ from webapp.application import validation
 from webapp.application.choices import InitImageChoice
 from webapp.application.layers import placed
 from webapp.application.studio import Studio
-from webapp.ui import visitor
+from webapp.ui import theme, visitor
 from webapp.ui.generate import picture_source
 from webapp.ui.generate.picture_source import Drawn
 from webapp.ui.session import GenerationState, widget
@@ -117,7 +117,7 @@ def painting(at: GenerationState) -> bool:
     return at.begin is not None and at.begin.painting
 
 
-def editor(studio: Studio, at: GenerationState, canvas: tuple[int, int], height_px: int) -> bool:
+def editor(studio: Studio, at: GenerationState, canvas: tuple[int, int]) -> bool:
     """The picture with the mask over it, for painting; True in the run that its Ctrl+Enter caused."""
     assert at.begin is not None
     st.button("Back to the drawing", key=f"{at.key}.unpaint", icon=":material/undo:", on_click=_paint, args=(at, False))
@@ -130,7 +130,7 @@ def editor(studio: Studio, at: GenerationState, canvas: tuple[int, int], height_
         rev=rev,
         upload_url=f"./studio/documents/{token}",
         slot=f"{at.key}.change",
-        height_px=height_px,
+        height=theme.EDITOR_HEIGHT,
         options={
             "name": "mask",
             "document_kind": "mask",

@@ -44,12 +44,12 @@ def is_on(at: GenerationState) -> bool:
 
 def address(at: GenerationState, token: str | None) -> str | None:
     """Where the drawing under `token` and its pictures travel, relative to the page; None while Live is off."""
-    return f"./studio/live/{token}" if token and is_on(at) else None
+    return f"./studio/live/{token}" if token and _draws(at) else None
 
 
 def option(at: GenerationState, token: str) -> dict[str, Any]:
     """What the editor of the drawing under `token` is told."""
-    return {"on": is_on(at), "url": f"./studio/live/{token}"}
+    return {"on": _draws(at), "url": f"./studio/live/{token}"}
 
 
 def prepare(
@@ -59,13 +59,16 @@ def prepare(
     make: Callable[[], Recipe],
     values: Mapping[str, Value],
     place: int = 0,
+    *,
+    possible: bool = True,
 ) -> None:
     """Say what is made of the drawing under `token`, or that it is live no more.
 
     `make` builds the recipe of Generate, in which the drawing is the control at `place`; `values` are those of its renderer. Before
-    the editor is put on the page: it draws as soon as it is there.
+    the editor is put on the page: it draws as soon as it is there. `possible` is False where the page says already what is missing.
     """
-    if not is_on(at):
+    remember(f"{at.key}.live.possible", possible)
+    if not _draws(at):
         studio.live.forget(token)
         return
     with told():
@@ -109,6 +112,10 @@ def kept(at: GenerationState, recipe: Recipe) -> Recipe:
     if seed is None:
         return recipe
     return recipe.model_copy(update={"seed": seed, "images": 1, "variation_strength": 0.0})
+
+
+def _draws(at: GenerationState) -> bool:
+    return is_on(at) and bool(remembered(f"{at.key}.live.possible", True))
 
 
 def _key(at: GenerationState) -> str:

@@ -24,7 +24,7 @@ from controlnet_core.models.catalog import ModelCard
 from webapp.application.choices import Choices, Networks, networks_for
 from webapp.application.recipe_builder import Draft, picture_size
 from webapp.application.studio import Studio
-from webapp.ui import page_state_store, visitor
+from webapp.ui import page_state_store, theme, visitor
 from webapp.ui.drawing.shapes import with_shapes
 from webapp.ui.drawing.sources import first_document
 from webapp.ui.fields import param_fields
@@ -43,8 +43,6 @@ from webapp.ui.session import (
     widget_value,
 )
 
-EDITOR_HEIGHT_PX = 756
-RESULT_HEIGHT_PX = 484
 CANVAS_PX = 512
 WARM_S = 2.0
 """How often a page looks whether a worker is up by now."""
@@ -105,7 +103,7 @@ def editor(studio: Studio, at: ConditionPage) -> bool:
         rev=rev,
         upload_url=f"./studio/documents/{at.token}",
         slot=at.control,
-        height_px=EDITOR_HEIGHT_PX,
+        height=theme.EDITOR_HEIGHT,
         options={**editor_options(studio, control, at.control), "live": live.option(at, at.token)},
         on_live=partial(live.toggle, at),
     )
@@ -255,7 +253,6 @@ def results(
     make: Callable[[], Recipe],
     canvas: tuple[int, int],
     control: str | None,
-    height_px: int = RESULT_HEIGHT_PX,
     drawn: str | None = None,
 ) -> None:
     """The place of the result: progress, preview, pictures and what can be done with them.
@@ -274,7 +271,7 @@ def results(
         control_url=f"./studio/control/{control}.png" if control else None,
         aspect=canvas,
         images=at.choices.images,
-        height_px=height_px,
+        height=theme.RESULT_HEIGHT,
         actions=("keep", "vary"),
         live=live.address(at, drawn),
     )
@@ -308,18 +305,42 @@ def _job_and_pictures(studio: Studio, at: GenerationState) -> tuple[str | None, 
     return None, [components.ResultPicture(one.url, one.name, one.seed) for one in found]
 
 
-def prospect(
-    studio: Studio, at: GenerationState, canvas: tuple[int, int], carried: Sequence[tuple[Networks, str | None]]
-) -> None:
-    """What Generate would take: time, memory where it matters, and which ControlNets; or what is missing for it.
+Carried = Sequence[tuple[Networks, str | None]]
+"""The controls that act: the ControlNets that may carry each of them, and the one that is wanted."""
 
-    `carried` are the controls that act: the ControlNets that may carry each of them, and the one that is wanted.
+
+def lacking(carried: Carried) -> Networks | None:
+    """The first control that acts for which the base model has no ControlNet here."""
+    return next((offered for offered, _ in carried if offered.lack), None)
+
+
+def answer(
+    studio: Studio,
+    at: GenerationState,
+    make: Callable[[], Recipe],
+    canvas: tuple[int, int],
+    carried: Carried,
+    *,
+    pressed: bool,
+    worded: bool,
+) -> None:
+    """Below Generate: queue what was asked for, where it was `pressed`; say what it takes, or what is missing and the way there.
+
+    A refusal says itself what is missing, and is not said twice; nor is that the prompt cannot be used (`worded`).
     """
-    lacking = next((offered for offered, _ in carried if offered.lack), None)
-    if lacking:
-        st.caption(f":material/info: {plain(lacking.lack)}")
-        _offer(studio, at, lacking)
-        return
+    missing = lacking(carried)
+    if missing is not None:
+        if pressed:
+            st.warning(plain(missing.lack), icon=":material/info:")
+        else:
+            st.caption(f":material/info: {plain(missing.lack)}")
+        _offer(studio, at, missing)
+    elif worded and (not pressed or generate(studio, at, make)):
+        _prospect(studio, at, canvas, carried)
+
+
+def _prospect(studio: Studio, at: GenerationState, canvas: tuple[int, int], carried: Carried) -> None:
+    """What Generate would take: time, memory where it matters, and which ControlNets."""
     networks = [(offered.control.key, offered.chosen(wanted)) for offered, wanted in carried]
     card = model_card(studio)
     size = picture_size(*canvas, at.choices.size, studio.catalog.family(card).side_max)

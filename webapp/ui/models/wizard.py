@@ -41,7 +41,7 @@ LACKING: dict[Tool, str] = {
     "models/controlnet.",
     "add-control": "There is no base model on this machine. Download or add one under Models.",
 }
-PANE_PX = 420
+PANE_HEIGHT = "420px"
 
 
 @dataclass
@@ -267,7 +267,7 @@ def _panes(studio: Studio, at: Bench, titles: tuple[str, str]) -> None:
                 cancel_url=f"./studio/jobs/{stream}/cancel/{job}",
                 job=job,
                 aspect=at.aspect,
-                height_px=PANE_PX,
+                height=PANE_HEIGHT,
                 actions=(),
             )
 

@@ -8,6 +8,7 @@ export const WALL_STYLE = `
   border: 1px solid var(--faint); min-width: 120px; }
 .wall .tools select { height: 36px; border-radius: 8px; background: var(--surface); border: 1px solid var(--faint); padding: 0 8px;
   max-width: 190px; }
+@media (max-width: 640px) { .wall .tools { flex-wrap: wrap; height: auto; } .wall .tools input[type=search] { flex: 1 1 100%; } }
 .wall .shelves { display: flex; padding: 3px; border-radius: 8px; background: var(--hover); }
 .wall .shelves button { all: unset; box-sizing: border-box; cursor: pointer; height: 30px; padding: 0 12px; border-radius: 6px;
   color: var(--soft); display: inline-flex; align-items: center; gap: 6px; }

@@ -5,14 +5,15 @@ import { element } from "../../shared/controls.js";
 const STEP = 0.02;
 
 export class Compare {
-  constructor() {
+  /** @param {string} found  what the right side is called */
+  constructor(found) {
     this.at = 0.5;
     this.photo = element("img", { class: "picture", alt: "Photo", hidden: true, draggable: "false" });
     this.map = element("img", { class: "map", alt: "Map: what the model sees", hidden: true, draggable: "false" });
     this.divider = element("div", { class: "divider", role: "slider", tabindex: "0", "aria-label": "Divider between photo and map",
       "aria-valuemin": 0, "aria-valuemax": 100, onkeydown: (event) => this.#key(event), ondblclick: () => this.move(0.5) });
     this.frame = element("div", { class: "frame" }, this.photo, this.map, this.divider,
-      element("span", { class: "side left" }, "Photo"), element("span", { class: "side right" }, "Map"));
+      element("span", { class: "side left" }, "Photo"), element("span", { class: "side right" }, found));
     this.divider.addEventListener("pointerdown", (event) => this.#drag(event));
     this.move(0.5);
     this.#alone();

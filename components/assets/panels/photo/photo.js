@@ -66,7 +66,7 @@ class PhotoView {
     this.photo = data.look.photo;
     this.values = structuredClone(data.look.values);
     this.shorter = data.look.shorter;
-    this.compare = new Compare();
+    this.compare = new Compare(data.words.found);
     this.live = new LiveMap((seed) => this.tell("keep", { seed }));
     this.#build(host);
     this.#choose(data.look.detector || this.#best(), false);
@@ -82,7 +82,7 @@ class PhotoView {
     const before = this.data;
     this.data = data;
     this.live.update(data);
-    this.root.style.height = `${data.height_px}px`;
+    this.root.style.height = data.height;
     this.aside = data.look.aside;
     if (data.look.photo !== before.look.photo && data.look.photo !== this.photo) {
       this.photo = data.look.photo;
@@ -115,24 +115,23 @@ class PhotoView {
     this.undo = iconButton({ id: "bring-back", label: "Bring back what was drawn before", icon: "undo", run: () => this.#bringBack() });
     this.go = textButton("Detect", () => this.#detect(), { id: "detect", primary: true });
     const edit = element("button", { type: "button", class: "text", "data-id": "edit", onclick: () => this.#edit() }, icon("brush", 18),
-      "Edit the map");
+      this.data.words.edit);
     const top = element("div", { class: "top" },
       element("button", { type: "button", class: "text", "data-id": "choose", onclick: file.open }, icon("camera", 18),
         element("span", {}, "Photo…")),
       this.galleryButton, element("span", { class: "separator" }), this.chooser, element("span", { class: "spring" }), this.undo, edit,
         this.go);
     this.panel = element("aside", { class: "panel", "aria-label": "Parameters" });
-    this.invite = invitation("or paste it. Its map is found at once, and you can edit it.", file.open, this.data.examples, take);
-    this.compare.frame.append(this.invite);
-    this.stage = element("div", { class: "stage" }, this.compare.frame);
+    this.invite = invitation(this.data.words.invite, file.open, this.data.examples, take);
+    this.stage = element("div", { class: "stage" }, this.compare.frame, this.invite);
     this.bar = new ProgressBar();
     this.words = element("span", { class: "hint", role: "status" });
     this.elapsed = element("span", { class: "elapsed" });
     this.stop = element("button", { type: "button", class: "text", onclick: () => this.following?.cancel() }, icon("stop", 16), "Cancel");
     this.root = element("div", { class: "studio photo", role: "region", "aria-label": "Photo and map", tabindex: "0" },
       file.node, top, this.stage, this.panel, this.bar.root, element("div", { class: "status" }, this.words, this.elapsed, this.stop));
-    this.mapSize = element("div", { class: "param", title: "The shorter side of the map; its shape is the photo's." },
-      slider({ id: "map-size", label: "Map size", min: this.data.sizes.min, max: this.data.sizes.max, step: this.data.sizes.step,
+    this.mapSize = element("div", { class: "param", title: "The shorter side; the shape is the photo's." },
+      slider({ id: "map-size", label: this.data.words.size, min: this.data.sizes.min, max: this.data.sizes.max, step: this.data.sizes.step,
         value: this.shorter,
         format: (px) => `${px} px`, onInput: (px) => {
           this.shorter = px;
@@ -184,14 +183,21 @@ class PhotoView {
 
   /** Photos are taken one after the other: of two that come at once the last one stays, here and on the server. */
   #take(file, example) {
-    this.taking = (this.taking ?? Promise.resolve()).catch(() => {}).then(() => this.#takeNow(file, example));
+    const taking = this.taking = (this.taking ?? Promise.resolve()).then(() => this.#takeNow(file, example)).catch(() => {}).then(() => {
+      if (this.taking !== taking) return;
+      this.taking = null;
+      if (this.leaving) this.#edit();
+    });
   }
 
   async #takeNow(file, example) {
     this.#problem(null);
     this.#busy("Reading the photo…");
     const answer = await send(this.data.photo_url, file);
-    if (answer.error) return this.#problem(answer.error, answer.hint);
+    if (answer.error) {
+      this.leaving = false;
+      return this.#problem(answer.error, answer.hint);
+    }
     this.photo = answer.photo;
     this.example = example;
     this.fresh = true;
@@ -284,11 +290,11 @@ class PhotoView {
     this.example = "";
   }
 
-  /** Leave for the editor: with the newest map, and without another word, which would overtake this one. */
+  /** Leave for the editor: with the map of the newest photo, and without another word, which would overtake this one. */
   #edit() {
     this.leaving = true;
     clearTimeout(this.settling);
-    if (!this.asking) this.#tell("edit");
+    if (!this.asking && !this.taking) this.#tell("edit");
   }
 
   async #bringBack() {
@@ -346,7 +352,7 @@ class PhotoView {
     const { phase, fraction } = this.following?.state ?? this.own;
     const text = this.following?.words ?? this.own.text;
     const busy = phase === "waiting" || phase === "running";
-    this.invite.hidden = !!this.photo;
+    this.invite.hidden = !!this.photo || busy;
     this.galleryButton.hidden = !this.data.gallery.length;
     this.undo.hidden = !this.aside;
     this.go.hidden = this.instant || !this.photo;

@@ -23,9 +23,9 @@ export const PHOTO_STYLE = PROGRESS_STYLE + `
 .photo .side.right { right: 10px; }
 .photo .invite { position: absolute; inset: auto 16px 16px; display: flex; flex-direction: column; align-items: center; gap: 10px; padding: 20px 24px; border-radius: 12px; text-align: center;
   background: var(--surface); border: 1px solid var(--faint); box-shadow: var(--shadow); margin-inline: auto; max-width: 440px; }
-.photo .frame.empty .invite { inset: 0; margin: auto; height: fit-content; }
+.photo .frame.empty + .invite { inset: 0; margin: auto; height: fit-content; }
 .photo .invite svg { color: var(--soft); }
-.photo .frame:not(.empty) .invite > svg { display: none; }
+.photo .frame:not(.empty) + .invite > svg { display: none; }
 .photo .invite strong { font-weight: 600; font-size: 15px; }
 .photo .invite span { color: var(--soft); text-wrap: balance; }
 .photo .invite .row { display: flex; gap: 8px; flex-wrap: wrap; justify-content: center; }
@@ -55,7 +55,7 @@ export const PHOTO_STYLE = PROGRESS_STYLE + `
 .photo .problem span { color: var(--soft); text-wrap: balance; overflow-wrap: anywhere; }
 .photo .problem .row { display: flex; gap: 8px; margin-top: 8px; flex-wrap: wrap; justify-content: center; }
 .photo .gallery { display: grid; grid-template-columns: repeat(4, 72px); gap: 8px; padding: 4px; }
-.photo .invite .gallery { grid-template-columns: repeat(6, 56px); padding: 0; }
+.photo .invite .gallery { grid-template-columns: repeat(auto-fit, 56px); justify-content: center; width: 100%; padding: 0; }
 .photo .invite .gallery button { width: 56px; height: 56px; }
 .photo .invite .or { font-size: 12px; }
 .photo .gallery button:hover img { filter: brightness(1.08); }
@@ -63,6 +63,7 @@ export const PHOTO_STYLE = PROGRESS_STYLE + `
 .gallery button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 .photo .gallery img { position: static; width: 100%; height: 100%; object-fit: cover; display: block; }
 @container (max-width: 360px) { .photo .side { display: none; } }
+@container (max-height: 360px) { .photo .stage > .invite > :is(.or, .gallery) { display: none; } }
 @media (max-width: 1100px) {
   .studio.photo { grid: "top" auto "stage" minmax(0, 1fr) "panel" auto "bar" 2px "status" 32px / minmax(0, 1fr); }
   .photo .top { flex-wrap: wrap; min-height: 44px; padding: 4px 8px; }

@@ -3,6 +3,7 @@
 import { contextOf } from "../../shared/context.js";
 import { describe, element, iconButton, slider } from "../../shared/controls.js";
 import { liveLink } from "../../shared/live.js";
+import { lasted } from "../../shared/progress.js";
 import { Film } from "./film.js";
 
 /** @type {Record<import("../../shared/live.js").LivePhase, string>} */
@@ -56,9 +57,9 @@ export class LiveView {
     this.record = iconButton({ id: "live-film", label: "Record a film", icon: "record", run: () => this.#record() });
     this.buttons = [
       this.record,
-      iconButton({ id: "live-seed", label: "Next seed", icon: "dice", keys: ["Shift+N"], run: () => this.link?.nextSeed() }),
       iconButton({ id: "live-keep", label: "Keep: make it for the gallery", icon: "pin", keys: ["Shift+Enter"],
         run: () => this.link?.keep() }),
+      iconButton({ id: "live-seed", label: "Next seed", icon: "dice", keys: ["Shift+N"], run: () => this.link?.nextSeed() }),
     ];
   }
 
@@ -124,7 +125,7 @@ export class LiveView {
     if (this.beat.dataset.phase !== phase) this.beat.dataset.phase = phase;
     this.beat.dataset.seed = String(this.link.seed ?? "");
     const word = phase === "failed" ? [text, hint].filter(Boolean).join(" ") : text || WORDS[phase];
-    const amount = age === null || age < 10_000 ? `${Math.round(age ?? 0)} ms` : `${Math.round(age / 1000)} s`;
+    const amount = age === null ? "" : lasted(age);
     const told = age === null || phase === "rest" || phase === "failed" ? word : `${word} · ${amount}`;
     if (this.word.textContent !== told) this.word.textContent = told;
     this.under.classList.toggle("none", !this.link.hasPaper);
@@ -134,14 +135,13 @@ export class LiveView {
     if (picture === this.#shown) return;
     this.#shown = picture;
     this.#film?.touch();
+    const { canvas } = this;
+    const reshaped = !!picture && (canvas.width !== picture.width || canvas.height !== picture.height);
     if (picture) {
-      if (this.canvas.width !== picture.width || this.canvas.height !== picture.height) {
-        this.canvas.width = picture.width;
-        this.canvas.height = picture.height;
-      }
-      contextOf(this.canvas).drawImage(picture, 0, 0);
+      if (reshaped) Object.assign(canvas, { width: picture.width, height: picture.height });
+      contextOf(canvas).drawImage(picture, 0, 0);
     }
-    if (this.leads === !!picture) return;
+    if (this.leads === !!picture && !reshaped) return;
     this.leads = !!picture;
     this.#show();
   }

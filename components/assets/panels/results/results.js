@@ -77,8 +77,7 @@ class Pane {
   update(data) {
     const before = this.data;
     this.data = data;
-    this.root.style.height = `${data.height_px}px`;
-    this.root.style.setProperty("--ratio", String(data.aspect[0] / data.aspect[1]));
+    this.root.style.height = data.height;
     this.root.dataset.images = data.images > 1 ? "several" : "one";
     if (data.job !== before?.job || data.events_url !== before?.events_url) this.#follow();
     this.live.follow(data.live ?? null); // after that: a pane that is put up anew shows the live picture that is there
@@ -163,12 +162,23 @@ class Pane {
     host.append(element("style", {}, STYLE + PROGRESS_STYLE + RESULT_STYLE + COMPARE_STYLE + LIVE_STYLE), this.root);
     this.stopTheme = followTheme(this.root);
     tooltips(this.root);
-    image.addEventListener("load", () => this.#show());
+    for (const one of [image, ghost]) one.addEventListener("load", () => this.#show());
     image.addEventListener("error", () => {
       this.#picture(this.ghost, null);
       if (image.getAttribute("src")) this.#speak("warning", "This picture is no longer there.", "Generate it again: the recipe is kept.");
     });
     this.root.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  /** The place has the shape of what is shown in it: a picture's sides may be rounded another way than the sheet's. */
+  #shape() {
+    const sides = [
+      this.live.canvas.hidden ? [0, 0] : [this.live.canvas.width, this.live.canvas.height],
+      ...[this.image, this.ghost].map((image) => (image.hidden ? [0, 0] : [image.naturalWidth, image.naturalHeight])),
+      this.data.aspect,
+    ];
+    const [width, height] = sides.find(([side]) => side > 0) ?? [1, 1];
+    this.root.style.setProperty("--ratio", String(width / height));
   }
 
   #show() {
@@ -190,6 +200,7 @@ class Pane {
     this.#picture(this.ghost, this.busy ? preview : picture && !this.image.complete ? this.ghost.getAttribute("src") : null);
     this.#picture(this.control, this.overlaid && picture && !failed ? this.data.control_url : null);
     this.control.style.opacity = String(this.opacity);
+    this.#shape();
     this.#showCompared(failed ? null : picture);
     if (failed && !live) this.#speak("warning", this.state.text, this.state.hint);
     else if (!picture && !this.busy && !live) this.#speak("picture", ...this.data.empty);

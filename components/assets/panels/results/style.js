@@ -10,13 +10,13 @@ export const RESULT_STYLE = `
 .results.dark .frame { background: color-mix(in srgb, #fff 5%, transparent); }
 .results .frame img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
 .results:is([data-phase=done], [data-phase=idle]) .frame:has(.image:not([hidden])) { background: none; box-shadow: var(--shadow); }
-.results .control { pointer-events: none; }
+.results .frame .control { pointer-events: none; object-fit: fill; } /* so the ControlNet gets it, too */
 .results .words { position: absolute; inset: 0; display: flex; flex-direction: column; align-items: center; justify-content: center;
   gap: 6px; text-align: center;
   padding: 24px; color: var(--soft); border: 1px dashed var(--faint); border-radius: 4px; }
 .results .words:empty { display: none; }
 .results .words svg { opacity: .55; margin-bottom: 6px; }
-.results .words strong { font-weight: 600; font-size: 15px; color: var(--text); }
+.results .words strong { font-weight: 600; font-size: 15px; color: var(--text); text-wrap: balance; }
 .results .words span { max-width: 34ch; text-wrap: balance; }
 .results[data-phase=failed] .words svg { color: #d97706; opacity: 1; }
 .results[data-phase=waiting] .frame::after { content: ""; position: absolute; inset: 0;
