@@ -125,6 +125,27 @@ def test_every_tool_draws_what_it_says(editor: Editor) -> None:
     assert editor.stored().pixels[450, 450] == 255, "a solid rectangle"
 
 
+def test_how_closely_the_brush_follows_is_chosen_and_kept(editor: Editor) -> None:
+    press = editor.page.keyboard.press
+    zigzag = [(60 + 20 * i, 200 + (40 if i % 2 else 0)) for i in range(16)]
+
+    def height(key: str) -> int:
+        """Of the zigzag, without its ends, drawn after `key` was pressed in the choice."""
+        editor.page.locator(".studio[data-ready]").focus()
+        press("j")
+        press(key)
+        press("Escape")
+        editor.drag(*zigzag, steps=3)
+        rows = np.argwhere(editor.shown()[:, 160:260] > 127)[:, 0]
+        press("Control+z")
+        return int(np.ptp(rows))
+
+    exactly, calmly = height("Home"), height("End")
+    assert exactly > 1.5 * calmly
+    editor.open()
+    assert height("ArrowLeft") < exactly, "a step below the most, which a reload has kept"
+
+
 def test_undo_and_redo_all(editor: Editor) -> None:
     states = [editor.shown()]
     for i in range(6):

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { STEADY, steadiness } from "../../components/assets/canvas/hand.js";
 import { Coverage } from "../../components/assets/canvas/raster.js";
 import { pressureRadius, StrokeSmoother } from "../../components/assets/canvas/smoothing.js";
 import { shapeCorners, snapAngle, Stroke } from "../../components/assets/canvas/strokes.js";
+import { remember } from "../../components/assets/shared/memory.js";
 
 const run = (points, options) => {
   const smoother = new StrokeSmoother(options);
@@ -110,4 +112,27 @@ test("Shift: squares, circles, angles of 15 degrees", () => {
   assert.deepEqual([from, to], [{ x: 10, y: 10 }, { x: -10, y: 30 }]);
   const end = snapAngle({ x: 0, y: 0 }, { x: 100, y: 7 });
   assert.ok(Math.abs(end.y) < 1e-9 && Math.abs(end.x - Math.hypot(100, 7)) < 1e-9);
+});
+
+test("the hand is followed as closely as was chosen: from exactly to calm", () => {
+  const tremble = Array.from({ length: 200 }, (_, i) => at(i * 2, 50 + (i % 2 ? 3 : -3)));
+  const off = (damping) => Math.max(...run(tremble, { damping }).slice(60, -60).map(({ y }) => Math.abs(y - 50)));
+  const [exact, usual, calm] = [STEADY.min, STEADY.usual, STEADY.max].map(off);
+  assert.ok(exact > 0.9 && usual < exact / 1.5 && calm < usual / 2, `${exact}, ${usual}, ${calm}`);
+  const last = run(tremble, { damping: STEADY.max }).at(-1);
+  assert.deepEqual([last.x, last.y], [398, 53], "and ends where the hand left");
+});
+
+test("what was chosen is kept; without a choice, and of rubbish, the usual", () => {
+  const kept = new Map();
+  globalThis.localStorage = { getItem: (name) => kept.get(name) ?? null, setItem: (name, value) => kept.set(name, value) };
+  assert.equal(steadiness(), STEADY.usual);
+  remember("hand.steady", 0);
+  assert.equal(steadiness(), 0);
+  for (const rubbish of [7, -1, "0.5", null]) {
+    remember("hand.steady", rubbish);
+    assert.equal(steadiness(), STEADY.usual);
+  }
+  delete globalThis.localStorage;
+  assert.equal(steadiness(), STEADY.usual, "where a browser stores nothing");
 });

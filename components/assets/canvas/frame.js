@@ -114,6 +114,7 @@ export class Frame {
       const close = shell.popover(button, element("div", {}, ...others.map(line), ...rule, ...files.map(line)));
     } });
     button.setAttribute("aria-haspopup", "dialog");
+    this.menuButton = button;
     this.actionBar.append(button);
   }
 

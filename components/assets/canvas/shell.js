@@ -194,6 +194,11 @@ export class Shell {
     });
   }
 
+  /** What a choice that is opened from the menu hangs on. */
+  get menuButton() {
+    return this.frame.menuButton;
+  }
+
   addSeparator(place = "top") {
     this.addControl(element("div", { class: "separator" }), place);
   }

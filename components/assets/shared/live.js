@@ -6,6 +6,8 @@
  * comes. Nobody who looks away is drawn for: a hidden tab and a minute without a change close the socket, the next change opens it.
  */
 
+import { remember, remembered } from "./memory.js";
+
 const REST_AFTER_MS = 60_000;
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 8000;
@@ -13,6 +15,7 @@ const BACKLOG_BYTES = 1 << 16;
 const SEND_GAP_MS = 12;
 const TICK_MS = 100;
 const TYPED_MS = 300;
+const UNDER = "live.under";
 const PROMPT = 'textarea[aria-label="Prompt"]';
 const REFUSED = [1008, 1009];
 const utf8 = new TextEncoder();
@@ -88,7 +91,7 @@ export class LiveLink {
   /** @param {string} url */
   constructor(url) {
     this.url = url;
-    this.under = remembered();
+    this.under = Math.min(1, Math.max(0, Number(remembered(UNDER)) || 0));
   }
 
   get on() {
@@ -204,7 +207,7 @@ export class LiveLink {
   /** @param {number} opacity  0..1 */
   showUnder(opacity) {
     this.under = opacity;
-    remember(opacity);
+    remember(UNDER, opacity);
     this.#tell();
   }
 
@@ -373,22 +376,4 @@ function framed(header, bytes) {
   message.set(head, 4);
   message.set(bytes, 4 + head.length);
   return message;
-}
-
-const UNDER = "studio.live.under";
-
-function remembered() {
-  try {
-    return Math.min(1, Math.max(0, Number(localStorage.getItem(UNDER)) || 0));
-  } catch {
-    return 0;
-  }
-}
-
-function remember(opacity) {
-  try {
-    localStorage.setItem(UNDER, String(opacity));
-  } catch {
-    // private browsing: forgotten with the page
-  }
 }

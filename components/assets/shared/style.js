@@ -92,6 +92,7 @@ select option { background: var(--ground); color: var(--text); }
 .popover h3, .panel h3, .sheet h3 { margin: 4px 8px 6px; font-weight: 600; font-size: 12px; line-height: 1.4; font-family: inherit;
   letter-spacing: .02em; color: var(--soft); padding: 0; }
 .popover .slider { padding: 4px 8px; }
+.popover .told { margin: 0 8px 4px; max-width: 264px; font-size: 12px; color: var(--soft); }
 .popover .rule { height: 1px; background: var(--faint); margin: 8px -8px; }
 .sheet { inset: 0; margin: auto; width: min(720px, calc(100% - 32px)); height: fit-content; max-height: calc(100% - 32px); overflow: auto;
   padding: 20px 24px 24px; z-index: 8; }

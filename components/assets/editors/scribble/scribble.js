@@ -9,6 +9,7 @@ import { readPicture, toPng } from "../../canvas/files.js";
 import { paintAxis, paintBrush } from "../../canvas/overlay.js";
 import { applyPixels, diffPixels, union } from "../../canvas/patch.js";
 import { Coverage, invert, layErase, layInk } from "../../canvas/raster.js";
+import { addSteadiness, steadiness } from "../../canvas/hand.js";
 import { ERASER } from "../../canvas/pointer.js";
 import { addPolygonKeys, outline, Shapes } from "../../canvas/shapes.js";
 import { rgba } from "../../canvas/stage.js";
@@ -121,7 +122,7 @@ export class Scribble {
     this.#begin(erasing);
     const from = point.shift && this.lastEnd;
     this.stroke = new Stroke(this.coverage, { size: this.sizes[erasing ? "eraser" : "brush"], pressure: this.pressure,
-      mirror: this.mirror });
+      mirror: this.mirror, damping: steadiness() });
     this.#draw(from ? this.stroke.straightOn(from, point) : this.stroke.add([point]));
     this.#hover(point);
   }
@@ -256,6 +257,7 @@ export class Scribble {
       run: () => {
       this.pressure = !this.pressure;
     } });
+    addSteadiness(shell, "Draw");
   }
 
   #setSize(value) {

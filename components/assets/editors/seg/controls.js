@@ -2,6 +2,7 @@
 
 import { contextOf } from "../../shared/context.js";
 import { element, iconButton, slider } from "../../shared/controls.js";
+import { addSteadiness } from "../../canvas/hand.js";
 import { addPolygonKeys } from "../../canvas/shapes.js";
 import { coloursOf } from "./files.js";
 import { drawLayout, LAYOUTS } from "./layouts.js";
@@ -92,6 +93,7 @@ function addActions(editor) {
     editor.toggle("pressure");
     shell.toast(editor.pressure ? "Pen pressure sets the width" : "The pen paints at full width");
   } });
+  addSteadiness(shell, "Paint");
 }
 
 /** Maps to start from, as pictures in a popover. */

@@ -62,10 +62,10 @@ export class Painter {
 
   // ---- strokes: begun, drawn on with points as the hand gives them, ended or given up
 
-  /** options: label, size (px), round, mirror, pressure. */
-  beginStroke({ label, size, round = true, mirror = false, pressure = false }) {
+  /** options: label, size (px), round, mirror, pressure, damping (see smoothing.js). */
+  beginStroke({ label, size, round = true, mirror = false, pressure = false, damping }) {
     this.#begin();
-    this.stroke = new Stroke(this.coverage, { size, mirror, pressure, round });
+    this.stroke = new Stroke(this.coverage, { size, mirror, pressure, round, damping });
     this.label = label;
   }
 

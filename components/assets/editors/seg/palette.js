@@ -3,7 +3,7 @@
 import { describe, element, iconButton } from "../../shared/controls.js";
 import { icon } from "../../shared/icons.js";
 import { percent, sharesOf } from "./classes.js";
-import { remember, remembered } from "./memory.js";
+import { remember, remembered } from "../../shared/memory.js";
 
 const RECENT_MAX = 8;
 const FOREIGN = "The model has not learnt this";
@@ -44,8 +44,8 @@ export class Palette {
     this.actions = actions;
     this.current = this.previous = -1;
     const known = (list) => (Array.isArray(list) ? list : []).filter((index) => index in table.rows);
-    this.favourites = known(remembered("favourites"));
-    this.recents = known(remembered("recents"));
+    this.favourites = known(remembered("seg.favourites"));
+    this.recents = known(remembered("seg.recents"));
     this.counts = new Uint32Array(256);
     this.#build();
   }
@@ -76,14 +76,14 @@ export class Palette {
   used(index) {
     if (this.recents[0] === index) return;
     this.recents = [index, ...this.recents.filter((other) => other !== index)].slice(0, RECENT_MAX);
-    remember("recents", this.recents);
+    remember("seg.recents", this.recents);
     this.#showRecents();
   }
 
   toggleFavourite(index = this.current) {
     const had = this.favourites.includes(index);
     this.favourites = had ? this.favourites.filter((other) => other !== index) : [...this.favourites, index];
-    remember("favourites", this.favourites);
+    remember("seg.favourites", this.favourites);
     this.#showFavourites();
     this.#press();
   }

@@ -8,6 +8,7 @@
 
 import { element } from "../../shared/controls.js";
 import { blank } from "../../canvas/document.js";
+import { steadiness } from "../../canvas/hand.js";
 import { paintAxis, paintBrush } from "../../canvas/overlay.js";
 import { Shapes } from "../../canvas/shapes.js";
 import { rgba } from "../../canvas/stage.js";
@@ -15,7 +16,7 @@ import { ClassTable } from "./classes.js";
 import { addControls, SIZE_MAX_PX } from "./controls.js";
 import { colourPng, indexedPng, openMap } from "./files.js";
 import { placeLabels } from "./labels.js";
-import { remember, remembered } from "./memory.js";
+import { remember, remembered } from "../../shared/memory.js";
 import { paintLabels, paintTag } from "./overlay.js";
 import { Painter } from "./painter.js";
 import { Palette } from "./palette.js";
@@ -48,7 +49,7 @@ class SegPainter {
     this.solid = true;
     this.mirror = false;
     this.pressure = false;
-    this.labels = !!remembered("labels");
+    this.labels = !!remembered("seg.labels");
     this.current = this.previous = 0;
     this.shapes = new Shapes(shell, (tool, points) => this.#commit(this.painter.shape(tool, points, this.#shapeOptions())));
     this.pointer = {
@@ -120,7 +121,7 @@ class SegPainter {
   hold(current, previous) {
     [this.current, this.previous] = [current, previous];
     this.palette.show(current, previous);
-    remember("hands", [current, previous]);
+    remember("seg.hands", [current, previous]);
     this.shell.repaint();
   }
 
@@ -136,7 +137,7 @@ class SegPainter {
     }
     if (this.shapes.down(point) || tool !== "brush") return undefined;
     const { size, round, mirror, pressure } = this;
-    this.painter.beginStroke({ label: this.current, size, round, mirror, pressure });
+    this.painter.beginStroke({ label: this.current, size, round, mirror, pressure, damping: steadiness() });
     const from = point.shift && this.lastEnd;
     if (from) this.painter.drawStraightOn(from, point);
     else this.painter.drawStroke([point]);
@@ -224,16 +225,16 @@ class SegPainter {
     this.palette = new Palette(shell, table, {
       choose: (index) => this.choose(index), swap: () => this.hold(this.previous, this.current), replace: (from) => this.replace(from),
     });
-    const [current, previous] = (remembered("hands") ?? []).map((index) => (index in table.rows ? index : 0));
+    const [current, previous] = (remembered("seg.hands") ?? []).map((index) => (index in table.rows ? index : 0));
     this.hold(current ?? table.named("grass"), previous ?? table.named("sky"));
-    shell.panel.hidden = remembered("panel") === false;
+    shell.panel.hidden = remembered("seg.panel") === false;
   }
 
   // ---- what the controls ask for
 
   showPanel(shown) {
     this.shell.panel.hidden = !shown;
-    remember("panel", shown);
+    remember("seg.panel", shown);
     this.shell.refresh();
   }
 
@@ -246,7 +247,7 @@ class SegPainter {
   /** Turn a setting ("round", "solid", "mirror", "labels", "pressure") on or off. */
   toggle(setting) {
     this[setting] = !this[setting];
-    if (setting === "labels") remember("labels", this.labels);
+    if (setting === "labels") remember("seg.labels", this.labels);
     this.shell.refresh();
     this.shell.repaint();
   }
