@@ -80,7 +80,11 @@ def test_whoever_edits_while_a_photo_is_read_edits_its_map(page: Page, server: S
     page.wait_for_selector(READY)
     expect(page.get_by_text("Drop a photo here")).to_be_visible()
     held: list[Route] = []
-    page.route("**/studio/photos/*", lambda route: held.append(route))
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/studio/photos/*", hold)
     choose_photo(page, photo())
     expect(page.get_by_text("Reading the photo…")).to_be_visible()
     expect(page.get_by_text("Drop a photo here")).to_be_hidden()
