@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 
 from controlnet_core.storage.gallery import recipe_of
 from tests.browser.conftest import Server
-from tests.browser.hands import Stroke, clear, comes_to_show, draw, open_scribble, saved, sheet_of
+from tests.browser.hands import Stroke, clear, comes_to_show, draw, open_scribble, saved, settled, sheet_of
 
 pytestmark = pytest.mark.browser
 
@@ -81,6 +81,20 @@ def test_the_picture_follows_the_strokes(page: Page, server: Server) -> None:
         made[name] = generate(page, server)
     assert follows(made["house"], HOUSE) > follows(made["sea"], HOUSE)
     assert follows(made["sea"], SEA) > follows(made["house"], SEA)
+
+
+def test_words_of_the_prompt_weigh_more_and_less_by_keys(page: Page, server: Server) -> None:
+    open_scribble(page, server.url)
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill("a red house")
+    prompt.press("Home")
+    for key in ("ArrowRight", "ArrowRight", "Control+ArrowUp", "Control+ArrowUp"):
+        prompt.press(key)
+    expect(prompt).to_have_value("a (red:1.2) house")
+    prompt.press("Control+ArrowDown")
+    prompt.blur()
+    settled(page)
+    expect(prompt).to_have_value("a (red:1.1) house")  # the page has heard of it, and gives it back
 
 
 def test_a_run_can_be_cancelled(page: Page, server: Server) -> None:

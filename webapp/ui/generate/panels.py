@@ -130,7 +130,13 @@ def prompt(
     `beside` draws what stands beside the button.
     """
     key = text_widget(f"{at.key}.prompt", at.prompt)
-    written = st.text_area("Prompt", key=key, height=72, placeholder=placeholder or "What should it be?")
+    written = st.text_area(
+        "Prompt",
+        key=key,
+        height=72,
+        placeholder=placeholder or "What should it be?",
+        help="Ctrl+↑ and Ctrl+↓ have the words in hand weigh more or less: (red:1.2).",
+    )
     with told() as telling:
         at.prompt = typed(key, written, at.prompt, PROMPT_MAX, "The prompt")
     _word_chips(studio, at, key)

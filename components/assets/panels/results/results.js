@@ -12,6 +12,7 @@ import { followTheme } from "../../shared/theme.js";
 import { Following, PROGRESS_STYLE, ProgressBar } from "../../shared/following.js";
 import { mounted } from "../../shared/mounted.js";
 import { IDLE, pictureOf } from "../../shared/progress.js";
+import { weighWords } from "../../shared/weigh.js";
 import { LIVE_STYLE, LiveView } from "./live.js";
 import { RESULT_STYLE } from "./style.js";
 
@@ -72,6 +73,7 @@ class Pane {
     this.earlier = null; // the picture that was here before the present ones
     this.other = null; // the one that is compared with
     this.#build(host);
+    weighWords(); // the prompt stands beside every pane
   }
 
   update(data) {
