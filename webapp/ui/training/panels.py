@@ -267,7 +267,7 @@ def _start(studio: Studio, asked: Config | None) -> None:
     with st.container(border=True):
         st.markdown("**Before it starts**")
         if asked is None:
-            st.caption("Give it a name: the new ControlNet will be called so.")
+            st.caption("Give it a name: the new ControlNet will have it.")
         else:
             device = _device(studio)
             cost = here.cost(asked, device)
