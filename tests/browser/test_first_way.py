@@ -103,6 +103,7 @@ def test_a_run_can_be_cancelled(page: Page, server: Server) -> None:
     steps = page.get_by_role("slider", name="Steps")
     steps.focus()
     steps.press("End")
+    settled(page)  # else the run may be of one step, and over before anybody can stop it
     page.get_by_role("button", name="Generate").click()
     stop = page.get_by_role("button", name=re.compile("Cancel"))
     stop.click()
