@@ -56,11 +56,11 @@ class Cluster:
     def add(self, cpus: int = 1) -> None:
         """One more node."""
         for left in reversed(range(TRIES)):
-            before = self._processes()
+            before = self.processes()
             done = subprocess.run(
                 self._command(cpus), cwd=ROOT, env=os.environ | self.environment, capture_output=True, check=False
             )
-            mine = self._processes() - before
+            mine = self.processes() - before
             if done.returncode == 0:
                 self.nodes.append(mine)
                 return
@@ -73,12 +73,18 @@ class Cluster:
         _kill(self.nodes[number] | self._of(self.nodes[number]))
         self.nodes[number] = set()
 
+    def lives(self, number: int) -> bool:
+        """Whether a node is there: on a machine that is far too busy Ray ends one by itself."""
+        return any(
+            psutil.pid_exists(pid) and _title(pid).split(" ")[0].endswith("raylet") for pid in self.nodes[number]
+        )
+
     def actors(self) -> list[int]:
         """The processes that own a device."""
-        return [pid for pid in self._processes() if _title(pid).startswith("ray::Host")]
+        return [pid for pid in self.processes() if _title(pid).startswith("ray::Host")]
 
     def close(self) -> None:
-        _kill(self._processes() | self._of(self._processes()))
+        _kill(self.processes() | self._of(self.processes()))
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _command(self, cpus: int) -> list[str]:
@@ -92,7 +98,7 @@ class Cluster:
         command = [sys.executable, "-m", "tests.ray_start", "start"]
         return [*command, *where, *here, "--disable-usage-stats", "--num-gpus=0"]
 
-    def _processes(self) -> set[int]:
+    def processes(self) -> set[int]:
         """Everything that was started for this cluster: its folder or its port stand in its environment or command."""
         found: set[int] = set()
         for process in psutil.process_iter():

@@ -178,6 +178,7 @@ class Graphs:
         self._on = plan.records(device.type)
         self._records: OrderedDict[Hashable, _Record] = OrderedDict()
         self._pool: Any = None
+        self._side: Any = None
 
     @contextmanager
     def quickened(self, denoiser: Denoiser, *, still: bool = True) -> Generator[Predicts]:
@@ -233,14 +234,17 @@ class Graphs:
             # PyTorch takes no pool again whose recordings are all gone: "use_count > 0" fails inside it.
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        main, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        # One stream for all of it, and the same each time: cuBLAS keeps memory for every one that it has worked on, for good (32 MB
+        # on an H100), and what it took while recording would keep the recording's own memory from being freed.
+        self._side = self._side or torch.cuda.Stream()
+        main, side = torch.cuda.current_stream(), self._side
         side.wait_stream(main)
         # A recording that breaks off leaves its own stream behind as the current one; leaving this puts the old one back.
         with torch.cuda.stream(side):
             for _ in range(2):  # libraries choose their kernels and take their memory now
                 denoiser.predict(model_input, time, index, steps)
             # What other threads do meanwhile is no part of it, and no error.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
                 output = denoiser.predict(model_input, time, index, steps)
         main.wait_stream(side)
         return _Step(graph, model_input, time, output)

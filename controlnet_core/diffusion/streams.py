@@ -31,7 +31,7 @@ class Fork:
         self._branches: tuple[torch.cuda.Stream, ...] = ()
         if branches and plan.forks(device.type):
             self._main = torch.cuda.current_stream(device)
-            self._branches = _streams(device, branches)
+            self._branches = tuple(_stream(device, number) for number in range(branches))
             for branch in self._branches:
                 branch.wait_stream(self._main)
 
@@ -65,5 +65,6 @@ class Fork:
 
 
 @lru_cache(maxsize=16)
-def _streams(device: torch.device, count: int) -> tuple[torch.cuda.Stream, ...]:
-    return tuple(torch.cuda.Stream(device) for _ in range(count))
+def _stream(device: torch.device, _number: int) -> torch.cuda.Stream:
+    # Kept, and the same for steps of few branches and of many: libraries hold memory for every stream that they have worked on.
+    return torch.cuda.Stream(device)

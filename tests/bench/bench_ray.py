@@ -13,10 +13,13 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -56,6 +59,23 @@ def together(shop: Shop, jobs: int, fields: dict[str, object], name: str) -> flo
     return jobs / (time.perf_counter() - begun)
 
 
+def everybody(cluster: Cluster) -> list[psutil.Process]:
+    """This process, its workers and its bridge, and all that belongs to the cluster."""
+    mine = psutil.Process()
+    pids = {mine.pid, *(child.pid for child in mine.children(recursive=True)), *cluster.processes()}
+    return [psutil.Process(pid) for pid in pids]
+
+
+def processor_s(processes: Sequence[psutil.Process]) -> float:
+    """Seconds of processors that they have taken: other programs on this machine change it little."""
+    total = 0.0
+    for process in processes:
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
 def ready(shop: Shop, count: int) -> None:
     until(lambda: sum(status.state == "ready" for status in shop.statuses) == count, 300)
 
@@ -69,13 +89,19 @@ def measure_small(folder: Path, cluster: Cluster, rounds: int) -> None:
         one_by_one(near, 5, fields, "warm")
         one_by_one(far, 5, fields, "warm")
         found: dict[str, list[float]] = {"near": [], "far": []}
+        spent = {"near": 0.0, "far": 0.0}
+        processes = everybody(cluster)
         for turn in range(4):  # taking turns: what else the machine does meets both
-            found["near"] += one_by_one(near, rounds // 4, fields, f"n{turn}-")
-            found["far"] += one_by_one(far, rounds // 4, fields, f"f{turn}-")
+            for name, shop in (("near", near), ("far", far)):
+                begun = processor_s(processes)
+                found[name] += one_by_one(shop, rounds // 4, fields, f"{name}{turn}-")
+                spent[name] += processor_s(processes) - begun
         middle = {name: statistics.median(times) * 1e3 for name, times in found.items()}
         say("512 px picture, 4 steps that cost nothing, worker of this machine, median", middle["near"], "ms")
         say("the same on an actor, median", middle["far"], "ms")
         say("what the way to an actor costs a picture", middle["far"] - middle["near"], "ms")
+        more = (spent["far"] - spent["near"]) / rounds * 1e3
+        say("the same in processor time of all processes, Ray's own too", more, "ms")
         one = together(far, 16, waits, "one")
         begun = time.perf_counter()
         cluster.add()

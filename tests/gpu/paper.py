@@ -88,6 +88,11 @@ class Stream:
     """What stands in for `torch.cuda.Stream`; `current` is the one that work goes to."""
 
     current: Stream
+    made = 0
+    """How many there have been: libraries hold memory for each."""
+
+    def __init__(self) -> None:
+        Stream.made += 1
 
     def wait_stream(self, _other: Stream) -> None:
         """Everything is done at once here."""
@@ -122,11 +127,13 @@ class Pool:
 
 
 @contextmanager
-def _captured(graph: Graph, pool: Pool | None = None, capture_error_mode: str = "global") -> Iterator[None]:
+def _captured(
+    graph: Graph, pool: Pool | None = None, stream: Stream | None = None, capture_error_mode: str = "global"
+) -> Iterator[None]:
     """`torch.cuda.graph`."""
     if pool is not None:
         pool.take(graph)
-    before, Stream.current = Stream.current, Stream()
+    before, Stream.current = Stream.current, stream or Stream()
     try:
         with _Recorder(graph):
             yield

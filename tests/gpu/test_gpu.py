@@ -276,10 +276,11 @@ def _quick(graphs, unet, side=8):
 def test_another_model_is_recorded_when_the_recordings_of_the_last_one_are_gone(folder, caplog):
     first, second = (load_base(folder / "checkpoints" / "random").unet for _ in range(2))
     with paper.recording():
-        graphs = cuda_graphs.Graphs(torch.device("cpu"))
+        graphs, streams = cuda_graphs.Graphs(torch.device("cpu")), paper.Stream.made
         for unet in (first, second, first):
             _quick(graphs, unet)
             assert [len(record.steps) for record in graphs._records.values()] == [1]
+        assert paper.Stream.made == streams + 1, "libraries hold memory for every stream"
     assert not caplog.text
 
 

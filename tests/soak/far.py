@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -34,15 +36,26 @@ def check(folder: Path, kills: int, nodes: int) -> list[Row]:
             cluster.add()
             with open_far_shop(folder, cluster.address, "tests.soak.engine:build") as shop:
                 until(lambda: _ready(shop) == 2, PATIENCE_S)
-                return [
-                    _many(shop),
-                    _claims(shop, cluster, kills),
-                    *(_phases(shop, phase, kills, folder) for phase in IN_WORKER),
-                    _cancels(shop, kills),
-                    _nodes(shop, cluster, nodes),
+                parts: list[Callable[[], Row]] = [
+                    partial(_many, shop),
+                    partial(_claims, shop, cluster, kills),
+                    *(partial(_phases, shop, phase, kills, folder) for phase in IN_WORKER),
+                    partial(_cancels, shop, kills),
+                    partial(_nodes, shop, cluster, nodes),
                 ]
+                return list(_rows(parts))
     finally:
         cluster.close()
+
+
+def _rows(parts: Sequence[Callable[[], Row]]) -> Iterator[Row]:
+    """What each part finds, up to the first that breaks off."""
+    for part in parts:
+        try:
+            yield part()
+        except Exception as error:
+            yield Row("ray", "", f"{part.func.__name__}: {type(error).__name__}: {error}"[:66], False)  # pyright: ignore
+            return
 
 
 def _ready(shop: FarShop) -> int:
@@ -120,8 +133,15 @@ def _nodes(whole: FarShop, cluster: Cluster, times: int) -> Row:
         for id in mine:
             shop.over(id, PATIENCE_S)
         cluster.add()
-        until(lambda: _ready(shop) == 2, PATIENCE_S)
+        until(lambda: _is_back(shop, cluster), PATIENCE_S)
     return _row("ray: kill -9 of a node", f"{times} nodes", _wrong(shop, ids))
+
+
+def _is_back(shop: FarShop, cluster: Cluster) -> bool:
+    """Whether both workers are there; a new node that Ray itself has ended is started once more."""
+    if not cluster.lives(-1):
+        cluster.add()
+    return _ready(shop) == 2
 
 
 def _kill(pids: list[int]) -> int:
