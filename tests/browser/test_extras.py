@@ -161,8 +161,7 @@ def test_what_a_picture_is_to_be_like_is_a_layer_of_compose(page: Page, studio: 
     server, _ = studio
     open_page(page, server, "compose")
     add_layer(page, "Reference picture")
-    expect(page.get_by_role("slider", name="Style fidelity")).to_be_visible()  # the embedded model has no IP-Adapter
-    click(page, "Remove")
+    expect(page.get_by_text("Paperworld models take no reference pictures")).to_be_visible()
     page.get_by_role("link", name="Models").click()
     use_tiny(page)
     page.get_by_role("link", name="Compose").click()

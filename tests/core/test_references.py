@@ -353,9 +353,11 @@ def test_what_does_not_go_together_is_refused_before_it_is_queued(models):
     with pytest.raises(RecipeError, match="xl is not an IP-Adapter"):
         fit.check(recipe(references=(seen(adapter="xl"),)), catalog)
     small = Recipe(model="paperworld", width=256, height=256, references=(seen(),))
-    with pytest.raises(RecipeError, match="take no reference pictures by an IP-Adapter"):
+    with pytest.raises(RecipeError, match="Paperworld models take no reference pictures"):
         fit.check(small, Catalog(Path("models").resolve()))
-    fit.check(small.model_copy(update={"references": (attended(),)}), Catalog(Path("models").resolve()))
+    with pytest.raises(RecipeError, match="Paperworld models take nothing from a reference picture"):
+        fit.check(small.model_copy(update={"references": (attended(),)}), Catalog(Path("models").resolve()))
+    fit.check(recipe(references=(attended(),)), catalog)
 
 
 def test_what_is_missing_or_damaged_is_said(engine, models, tmp_path):

@@ -20,7 +20,7 @@ from controlnet_core.domain.document import MISSING, Person, Point, Raster, Skel
 from controlnet_core.domain.errors import InputError, ModelMissing, RecipeError
 from controlnet_core.domain.picture import open_picture
 from controlnet_core.domain.recipe import Found, Lora, MicroConditioning, Recipe, Reference, Source
-from controlnet_core.families import Family, family
+from controlnet_core.families import UNKNOWN, Family, family
 from controlnet_core.models.catalog import ModelCard
 from tests.webapp.conftest import WORKSPACE, mask
 from tests.webapp.test_library import CONTROL, safetensors
@@ -42,7 +42,7 @@ from webapp.ui import page_state_store, visitor
 from webapp.ui.compose import canvas_panel, layers_panel, reference_panel, state
 from webapp.ui.compose.state import FRAMES, LAYERS_MAX, Composition
 from webapp.ui.gallery import reopen
-from webapp.ui.generate import panels, references
+from webapp.ui.generate import live, panels, references
 from webapp.ui.session import GenerationState
 
 EMPTY_KEPT = b"{not json"
@@ -205,22 +205,45 @@ def test_references_are_layers_that_come_go_and_move(quiet: Studio, at: Composit
 
 
 def test_a_reference_is_used_as_the_model_can(quiet: Studio, at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded model has no IP-Adapter: it looks at the picture itself. Where a model cannot at all, that is said."""
+    """Without an IP-Adapter a model looks at the picture itself. Where it cannot, as the embedded one, that is said."""
     at.references = [
         ReferenceChoice("a" * 64, 0.7, style_fidelity=0.2),
         ReferenceChoice("b" * 64, shown=False),
         ReferenceChoice(),
     ]
+    said = "Paperworld models take no reference pictures. The reference is left out."
+    assert (made_by(quiet, at).references, references.left_out(quiet, at, base(quiet))) == ((), said)
+    monkeypatch.setattr(quiet.catalog, "family", lambda _card: UNKNOWN)
     (reference,) = made_by(quiet, at).references
     assert reference == Reference(kind="reference_only", picture="a" * 64, weight=0.7, style_fidelity=0.2)
     assert references.left_out(quiet, at, base(quiet)) == ""
     monkeypatch.setattr(quiet.catalog, "family", lambda _card: Family("", "Deaf", supports=frozenset()))
     assert made_by(quiet, at).references == ()
     assert references.left_out(quiet, at, base(quiet)) == (
-        "Deaf models take no reference pictures by an IP-Adapter. The reference is left out."
+        "Deaf models take no reference pictures. The reference is left out."
     )
     with pytest.raises(RecipeError, match="Deaf models take no reference pictures"):
         reference_panel.add(quiet, at)
+
+
+def test_live_says_why_it_rests(quiet: Studio, at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(live, "is_on", lambda _at: True)
+    monkeypatch.setattr(live.st, "caption", said.append)
+    layer = at.layers[0]
+
+    def rests() -> str:
+        assert canvas_panel.prepare_live(quiet, at, lambda: made_by(quiet, at), possible=True) is None
+        return said.pop()
+
+    state.add_reference(at)
+    assert "it follows the pen. Choose a layer" in rests()
+    at.chosen, layer.shown = layer.slot, False
+    assert "this layer is left out" in rests()
+    layer.shown, at.view = True, "sees"
+    assert "Choose Draw" in rests()
+    at.view = "draw"
+    assert canvas_panel.prepare_live(quiet, at, lambda: made_by(quiet, at), possible=True) is not None
 
 
 def test_what_sdxl_is_told_of_sizes_comes_into_its_recipes_alone(quiet: Studio) -> None:

@@ -110,7 +110,7 @@ def test_a_reference_names_what_looks_at_it_or_says_what_is_missing(embedded: St
     catalog = embedded.catalog
     with pytest.raises(RecipeError, match="Paperworld models take no reference pictures"):
         embedded.builder.reference(catalog.card("paperworld"), image)
-    alone = embedded.builder.reference(catalog.card("paperworld"), image, kind="reference_only", style_fidelity=1.0)
+    alone = embedded.builder.reference(catalog.card("sdxl"), image, kind="reference_only", style_fidelity=1.0)
     assert (alone.kind, alone.adapter, alone.style_fidelity) == ("reference_only", None, 1.0)
     with pytest.raises(ModelMissing, match="download IP-Adapter for SDXL on the Models page"):
         embedded.builder.reference(catalog.card("sdxl"), image)

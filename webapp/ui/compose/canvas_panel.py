@@ -114,10 +114,16 @@ def _editor(studio: Studio, at: Composition, layer: Layer, *, mask: bool) -> boo
 def prepare_live(studio: Studio, at: Composition, make: Callable[[], Recipe], *, possible: bool) -> str | None:
     """Have the picture follow the pen on the chosen layer, if the page is live; returns its drawing's token.
 
-    A layer that is left out moves nothing: then there is none. `possible`: see `live.prepare`.
+    Where no drawing is open, or a layer that is left out, nothing moves: then there is none, and the page says so. `possible`: see
+    `live.prepare`.
     """
     layer = at.layer
-    if layer is None or layer not in at.acting or at.view != "draw":
+    if layer is None:
+        live.rests(at, "it follows the pen. Choose a layer and draw; references act on its pictures, too.")
+        return None
+    if layer not in at.acting or at.view != "draw":
+        left_out = layer not in at.acting
+        live.rests(at, "this layer is left out." if left_out else "it follows the drawing. Choose Draw.")
         return None
     token = state.token(studio, layer, at.frame)
     live.prepare(studio, at, token, make, layer.params, at.acting.index(layer), possible=possible)

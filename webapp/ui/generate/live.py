@@ -47,6 +47,12 @@ def address(at: GenerationState, token: str | None) -> str | None:
     return f"./studio/live/{token}" if token and _draws(at) else None
 
 
+def rests(at: GenerationState, why: str) -> None:
+    """Say why no picture follows while the page is live."""
+    if is_on(at):
+        st.caption(f":material/info: Live rests: {why}")
+
+
 def option(at: GenerationState, token: str) -> dict[str, Any]:
     """What the editor of the drawing under `token` is told."""
     return {"on": _draws(at), "url": f"./studio/live/{token}"}

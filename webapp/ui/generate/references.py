@@ -116,6 +116,8 @@ def properties(studio: Studio, at: GenerationState, number: int, base: ModelCard
     )
     adapter, fidelity = one.adapter, one.style_fidelity
     if kind == "reference_only":
+        if at.choices.steps == 1:
+            st.caption(":material/info: In a single step it sees nothing but noise: take more steps, or an IP-Adapter.")
         given = st.slider(
             "Style fidelity",
             0.0,
