@@ -15,7 +15,8 @@ from collections import OrderedDict
 from collections.abc import Generator, Hashable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from functools import cache as once
+from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from controlnet_core.diffusion.denoiser import Denoiser, Predicts, Shown
-from controlnet_core.diffusion.reference_only import headed
+from controlnet_core.diffusion.reference_only import ReferenceAttention, headed
 from controlnet_core.domain.options import EngineOptions
 from controlnet_core.memory import cache, plan
 from controlnet_core.models import diffusers_setup
@@ -82,7 +83,6 @@ class TextAttention:
         flat = mixed.transpose(1, 2).reshape(len(hidden_states), -1, attn.heads * mixed.shape[-1]).to(key.dtype)
         return attn.to_out[1](attn.to_out[0](flat)) / attn.rescale_output_factor
 
-    @cast("Any", torch.compiler).disable  # its published type takes the method's first argument away
     def _of(self, attn: Any, text: Tensor, to_k: Any, to_v: Any) -> tuple[Tensor, Tensor]:
         known = self._kept.get(id(text))
         if known is None or known.text is not text:
@@ -148,8 +148,20 @@ def prepared(network: Any) -> None:
     if options.xformers and (why := diffusers_setup.take_xformers(network)):
         _log.warning("STUDIO_ATTENTION=xformers is not heeded, PyTorch's own attention computes: %s", why)
     if options.compiles:
+        _left_uncompiled()
         for block in (*network.down_blocks, network.mid_block, *getattr(network, "up_blocks", ())):
             block.compile()
+
+
+@once
+def _left_uncompiled() -> None:
+    """Have the compiler pass by what keeps tensors: blocks would be compiled anew for every change of what is kept.
+
+    Done where something is compiled, and not as a decorator: that would import the compiler, half a second, everywhere.
+    """
+    compiler: Any = torch.compiler  # its published type takes a method's first argument away
+    for attention, method in ((TextAttention, "_of"), (ReferenceAttention, "__call__")):
+        setattr(attention, method, compiler.disable(getattr(attention, method)))
 
 
 @dataclass

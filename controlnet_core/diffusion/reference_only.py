@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,7 +83,7 @@ class Bank:
         ]
         self._attentions: list[Any] = [one.attn1 for one in blocks]
         widest = sorted(range(len(blocks)), key=lambda at: -self._attentions[at].query_dim)
-        self._readers = [_Reader(self, widest.index(at) / len(blocks)) for at in range(len(blocks))]
+        self._readers = [ReferenceAttention(self, widest.index(at) / len(blocks)) for at in range(len(blocks))]
         self.writing: AttendedReference | None = None
         self.guided = False
 
@@ -116,7 +116,7 @@ class Bank:
             self.writing = None
 
 
-class _Reader:
+class ReferenceAttention:
     """The processor of a self attention; `rank` is the share of the others that are wider."""
 
     def __init__(self, bank: Bank, rank: float) -> None:
@@ -124,8 +124,6 @@ class _Reader:
         self._rank = rank
         self.kept: list[_Kept] = []
 
-    # Compiled blocks would be compiled anew for every change of what is kept.
-    @cast("Any", torch.compiler).disable
     def __call__(
         self,
         attn: Any,

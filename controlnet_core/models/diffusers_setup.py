@@ -1,9 +1,11 @@
 """The one door to the networks of diffusers and transformers, opened quickly.
 
-Both import what they find installed. Two of these would cost a worker seconds before its first picture: SciPy, for
-schedules and losses that nobody asks for, and xformers, which cannot compute without CUDA and says so on the terminal. They
-are kept out here, xformers unless it `ATTENDS`; so everything else imports these networks from this module. Nor is garbage
-looked for meanwhile: half a million objects come that all stay, and counting them again and again takes a fifth of the time.
+Both import what they find installed. What nobody here asks for would cost a worker seconds before its first picture, so it is
+kept out while they are imported: SciPy, for schedules and losses; xformers, unless it `ATTENDS`, which cannot compute
+without CUDA and says so on the terminal; torch's compiler, unless STUDIO_COMPILE=1 asks for it: they only mark functions for
+it; tensors that are spread over machines; and a table of all files of all packages, in which diffusers looks up what `cv2`
+is called when it is installed. Everything else imports these networks from this module. Nor is garbage looked for meanwhile:
+half a million objects come that all stay, and counting them again and again takes a fifth of the time.
 """
 # torch and diffusers publish partial types.
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -11,26 +13,59 @@ looked for meanwhile: half a million objects come that all stay, and counting th
 from __future__ import annotations
 
 import gc
+import importlib.metadata
+import sys
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 _COLLECTS = gc.isenabled()
 gc.disable()
 
-import diffusers.utils.import_utils  # noqa: E402
 import torch  # noqa: E402
-import transformers.utils  # noqa: E402
 
 from controlnet_core.domain.options import EngineOptions  # noqa: E402
 
+_OPTIONS = EngineOptions.from_environment()
+
+
+class _Unmarking(ModuleType):
+    """Stands where torch's compiler would: each of its marks leaves a function as it is. Its own modules are still found."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        spec = find_spec(name)
+        self.__path__ = list(spec.submodule_search_locations or ()) if spec else []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda function=None, *_how, **_more: function if function is not None else lambda given: given
+
+
+_COMPILER = "torch._dynamo"
+_UNMARKS = not _OPTIONS.compiles and _COMPILER not in sys.modules
+if _UNMARKS:
+    sys.modules[_COMPILER] = _Unmarking(_COMPILER)
+_packages_distributions = importlib.metadata.packages_distributions
+importlib.metadata.packages_distributions = dict
+
+import diffusers.utils.import_utils  # noqa: E402
+import transformers.utils  # noqa: E402
+
+importlib.metadata.packages_distributions = _packages_distributions
+
 _found: Any = diffusers.utils.import_utils
 _INSTALLED = bool(_found._xformers_available)
-ATTENDS = _INSTALLED and torch.cuda.is_available() and EngineOptions.from_environment().xformers
+ATTENDS = _INSTALLED and torch.cuda.is_available() and _OPTIONS.xformers
 """Whether xformers may compute attention: only on CUDA, where it is installed and asked for when this is imported."""
 _found._scipy_available = False
 _found._xformers_available = ATTENDS
 _asked: Any = transformers.utils
-_is_scipy_available = _asked.is_scipy_available
+_where: Any = transformers.utils.import_utils
+_has_scipy, _is_spread = _asked.is_scipy_available, _asked.is_torch_distributed_available
 _asked.is_scipy_available = lambda: False
+_asked.is_torch_distributed_available = _where.is_torch_distributed_available = lambda: False
 
 from diffusers import (  # noqa: E402
     AutoencoderDC,
@@ -53,7 +88,10 @@ from transformers import (  # noqa: E402
     CLIPVisionModelWithProjection,
 )
 
-_asked.is_scipy_available = _is_scipy_available
+_asked.is_scipy_available = _has_scipy
+_asked.is_torch_distributed_available = _where.is_torch_distributed_available = _is_spread
+if _UNMARKS:
+    del sys.modules[_COMPILER]
 if _COLLECTS:
     gc.enable()
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.document import Person, Skeleton
@@ -135,6 +134,8 @@ def faces_found(picture: Rgb, truth: Rgb, wanted: Skeleton) -> tuple[int, int]:
 
 def rank_correlation(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
     """Spearman's rank correlation of two maps; 0 when one of them is flat."""
+    from scipy.stats import rankdata  # a second of a process's start, which nobody else here needs
+
     a, b = rankdata(ours.ravel()), rankdata(theirs.ravel())
     if a.std() == 0 or b.std() == 0:
         return 0.0

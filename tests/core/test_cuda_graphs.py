@@ -263,14 +263,19 @@ def test_layers_come_and_go(small_model):
     assert not places.changed
 
 
-def test_xformers_is_not_imported_without_cuda():
+def test_nothing_is_imported_that_nobody_asked_for():
+    """Nor is anything broken by that: torch's compiler still works for whoever imports it afterwards."""
     import subprocess
     import sys
 
     code = (
         "import sys, torch, controlnet_core.engine\n"
         "assert torch.cuda.is_available() or 'xformers' not in sys.modules\n"
-        "assert 'scipy' not in sys.modules and 'diffusers.pipelines.pipeline_utils' not in sys.modules"
+        "for name in ('scipy', 'diffusers.pipelines.pipeline_utils', 'torch._dynamo', 'torch.distributed.tensor', 'sympy'):\n"
+        "    assert name not in sys.modules, name\n"
+        "graphs = []\n"
+        "compiled = torch.compile(lambda x: x * 2, backend=lambda graph, _: graphs.append(graph) or graph.forward)\n"
+        "assert compiled(torch.ones(2)).tolist() == [2, 2] and len(graphs) == 1 and torch.distributed.is_available()"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True, check=False

@@ -7,6 +7,7 @@ import base64
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from controlnet_core.domain.picture import open_picture, to_png
 from controlnet_core.storage.gallery import recipe_of
 from webapp.application.settings import ROOT
 
-mcp = pytest.importorskip("mcp", reason="the package mcp is not installed")
+pytestmark = pytest.mark.skipif(find_spec("mcp") is None, reason="the package mcp is not installed")
 
 
 def photo() -> np.ndarray:
