@@ -40,11 +40,15 @@ class _Unmarking(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return lambda function=None, *_how, **_more: function if function is not None else lambda given: given
+        return _unmarked
+
+
+def _unmarked(function: Any = None, *_how: Any, **_more: Any) -> Any:
+    return _unmarked if function is None else function
 
 
 _COMPILER = "torch._dynamo"
-_UNMARKS = not _OPTIONS.compiles and _COMPILER not in sys.modules
+_UNMARKS = not (_OPTIONS.compiles or _OPTIONS.xformers) and _COMPILER not in sys.modules
 if _UNMARKS:
     sys.modules[_COMPILER] = _Unmarking(_COMPILER)
 _packages_distributions = importlib.metadata.packages_distributions
