@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from controlnet_core.domain.errors import InputError
-from controlnet_core.domain.picture import UPLOAD_MAX_BYTES
+from controlnet_core.domain.picture import UPLOAD_MAX_BYTES, file_too_large
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 CAPTION_KEYS = ("text", "prompt", "caption")
@@ -34,10 +33,5 @@ def line(data: bytes) -> str:
 def bounded(data: bytes) -> bytes:
     """The data of a photo. Raises InputError for more than is allowed."""
     if len(data) > UPLOAD_MAX_BYTES:
-        raise too_large()
+        raise file_too_large()
     return data
-
-
-def too_large() -> InputError:
-    """What is said of a file of more bytes than are allowed."""
-    return InputError(f"The file is larger than {UPLOAD_MAX_BYTES >> 20} MB.")

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from annotator.datasets.listing import CAPTION_KEYS, CAPTION_MAX_BYTES, PICTURES, Found, bounded, first, line, too_large
+from annotator.datasets.listing import CAPTION_KEYS, CAPTION_MAX_BYTES, PICTURES, Found, bounded, first, line
 from controlnet_core.domain.errors import InputError
-from controlnet_core.domain.picture import UPLOAD_MAX_BYTES
+from controlnet_core.domain.picture import UPLOAD_MAX_BYTES, file_too_large
 
 SUFFIXES = (".parquet", ".tar")
 _TABLE_MAX_BYTES = 64 * 1024
@@ -117,7 +117,7 @@ def _cut(path: Path, at: int, size: int) -> bytes:
     if size == _LOST:
         raise InputError("It is damaged: what it holds after the photos that were found cannot be read.")
     if size > UPLOAD_MAX_BYTES:
-        raise too_large()
+        raise file_too_large()
     try:
         with path.open("rb") as data:
             data.seek(at)

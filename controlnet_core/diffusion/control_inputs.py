@@ -76,7 +76,7 @@ class ControlInput:
             )
         (hint,) = embedding
         if isinstance(network, ControlNetXSAdapter):
-            return XsControl(network, hint, (unit.weight,), start=unit.start, end=unit.end)
+            return XsControl(network, hint, scales=(unit.weight,), start=unit.start, end=unit.end)
         return Control(
             network=network,
             hint=hint,

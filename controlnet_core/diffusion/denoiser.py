@@ -56,18 +56,30 @@ def level_scales(weight: float, mode: Mode, levels: int = 13) -> tuple[float, ..
 ControlNet = ControlNetModel | ControlNetUnionModel
 
 
+@dataclass(frozen=True, kw_only=True)
 class Acting:
-    """When, where and how strongly a control acts.
+    """When, where and how strongly a control acts, whatever carries it.
 
     `scales` has one number a level. `conditional_only` keeps it off the unconditional half. It acts on step i of n if
-    start <= i / n and (i + 1) / n <= end, and where `mask` says so: (1, 1, h, w) in [0, 1], None everywhere.
+    start <= i / n and (i + 1) / n <= end, and where `mask` says so: (1, 1, h, w) in [0, 1], None everywhere. `task` is the
+    number by which a union network knows the condition; None for the others.
     """
 
     scales: tuple[float, ...]
-    conditional_only: bool
-    start: float
-    end: float
-    mask: Tensor | None
+    conditional_only: bool = False
+    start: float = 0.0
+    end: float = 1.0
+    mask: Tensor | None = None
+    task: int | None = None
+
+    @property
+    def embedding(self) -> tuple[Tensor, ...]:
+        """What was made of the control picture, once a run."""
+        raise NotImplementedError
+
+    def tensors(self) -> list[Tensor]:
+        """What a step reads of it beside the weights."""
+        return [*self.embedding] if self.mask is None else [*self.embedding, self.mask]
 
     def acts(self, index: int, steps: int) -> bool:
         """Whether it acts at step `index` of `steps`."""
@@ -103,22 +115,16 @@ class Acting:
 class Control(Acting):
     """One ControlNet at work, in every step.
 
-    `hint` is what `embed_hint` made of the control picture, (1, C, h, w) at the size of the latents. `task` is the number
-    by which a union network knows the condition; None for the others.
+    `hint` is what `embed_hint` made of the control picture, (1, C, h, w) at the size of the latents.
     """
 
     network: ControlNet
     hint: Tensor
-    scales: tuple[float, ...]
-    conditional_only: bool = False
-    start: float = 0.0
-    end: float = 1.0
-    mask: Tensor | None = None
-    task: int | None = None
 
-    def tensors(self) -> list[Tensor]:
-        """What a step reads of it beside the weights."""
-        return [self.hint] if self.mask is None else [self.hint, self.mask]
+    @property
+    def embedding(self) -> tuple[Tensor, ...]:
+        """The hint."""
+        return (self.hint,)
 
 
 @dataclass(frozen=True)
@@ -130,16 +136,11 @@ class AdapterControl(Acting):
 
     network: T2IAdapter
     features: tuple[Tensor, ...]
-    scales: tuple[float, ...]
-    conditional_only: bool = False
-    start: float = 0.0
-    end: float = 1.0
-    mask: Tensor | None = None
-    task: None = None
 
-    def tensors(self) -> list[Tensor]:
-        """What a step reads of it beside the weights."""
-        return [*self.features] if self.mask is None else [*self.features, self.mask]
+    @property
+    def embedding(self) -> tuple[Tensor, ...]:
+        """The features."""
+        return self.features
 
 
 @dataclass(frozen=True)
@@ -152,16 +153,11 @@ class XsControl(Acting):
 
     network: ControlNetXSAdapter
     hint: Tensor
-    scales: tuple[float, ...]
-    conditional_only: bool = False
-    start: float = 0.0
-    end: float = 1.0
-    mask: Tensor | None = None
-    task: None = None
 
-    def tensors(self) -> list[Tensor]:
-        """What a step reads of it beside the weights."""
-        return [self.hint]
+    @property
+    def embedding(self) -> tuple[Tensor, ...]:
+        """The hint."""
+        return (self.hint,)
 
 
 AnyControl = Control | AdapterControl | XsControl

@@ -118,18 +118,23 @@ def resize_to(
     return np.asarray(cv2.resize(picture, (width, height), interpolation=interpolation), np.uint8)
 
 
+def file_too_large() -> InputError:
+    """What is said of a file of more bytes than are taken."""
+    return InputError(f"The file is larger than {UPLOAD_MAX_BYTES >> 20} MB.", "Save the picture smaller or as JPEG.")
+
+
 def open_picture(data: bytes, *, pixels_max: int = PIXELS_MAX, longest: int = 0, alpha: bool = False) -> Rgb:
     """Decode an uploaded PNG, JPEG or WebP, upright as its EXIF data says, transparency over white.
 
     With `alpha`, a picture that is transparent anywhere comes as H,W,4 instead. Grey, palette, 16-bit and CMYK pictures
     come out as 8-bit RGB. With `longest`, a picture whose longer side has more pixels comes out with that many. Takes 11
-    bytes a pixel at most. Raises InputError, in one sentence, for everything else: over 25 MB, over `pixels_max` pixels,
+    bytes a pixel at most. Raises InputError, in one sentence, for everything else: over UPLOAD_MAX_BYTES, over `pixels_max` pixels,
     truncated, empty, damaged, a JPEG of very many scans, no picture at all.
     """
     if not data:
         raise InputError("The file is empty.", "Choose a PNG, JPEG or WebP picture.")
     if len(data) > UPLOAD_MAX_BYTES:
-        raise InputError("The file is larger than 25 MB.", "Save the picture smaller or as JPEG.")
+        raise file_too_large()
     size = size_of(data)
     if size is not None and size[0] * size[1] > pixels_max:
         raise _too_large(pixels_max)

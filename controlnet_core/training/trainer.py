@@ -421,7 +421,9 @@ class _Validator:
         height, width = example.source.shape[:2]
         both = encode_pair(base, example.prompt, "", Reading(weighted=False), (width, height))
         conditional, unconditional = both[0], both[1] if watch.guidance != 1 else None
-        denoiser = Denoiser(base.unet, conditional, unconditional, watch.guidance, [Control(network, hint, scales)])
+        denoiser = Denoiser(
+            base.unet, conditional, unconditional, watch.guidance, [Control(network, hint, scales=scales)]
+        )
         sampler = schedulers.make("ddim", base.schedule, watch.sample_steps, device)
         noise = schedulers.Noise([index], device)
         latent = noise.draw((base.channels, height // base.vae_scale_factor, width // base.vae_scale_factor))

@@ -151,9 +151,9 @@ def _no_kept_condition() -> Iterator[None]:
         pictures[id(network)] = picture
         return embed(network, picture)  # pyright: ignore[reportArgumentType]
 
-    def again(network: object, seen: torch.Tensor, *rest: torch.Tensor) -> list[torch.Tensor]:
+    def again(network: Any, seen: torch.Tensor, time: Any, texts: Any, hint: torch.Tensor, task: Any) -> Any:
         both = pictures[id(network)].expand(len(seen), -1, -1, -1)
-        return run(network, seen, *rest[:-1], embed(network, both))  # pyright: ignore[reportArgumentType]
+        return run(network, seen, time, texts, embed(network, both), task)
 
     with mock.patch.object(control_inputs, "embed_hint", remember), mock.patch.object(denoiser, "residuals", again):
         yield

@@ -86,7 +86,7 @@ def sampled(run, options, held) -> tuple[int, list[np.ndarray]]:
     with torch.inference_mode():
         for index in range(options.samples):
             source, _, prompt = held.read(index)
-            acting = Control(lesson.control, embed_hint(lesson.control, vae.from_rgb(source)), scales)
+            acting = Control(lesson.control, embed_hint(lesson.control, vae.from_rgb(source)), scales=scales)
             denoiser = Denoiser(base.unet, encode_text(base, prompt), None, 1.0, [acting])
             noise = schedulers.Noise([index])
             side = config.data.size // base.vae_scale_factor

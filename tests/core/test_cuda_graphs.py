@@ -40,7 +40,7 @@ def make(base, network, levels, seed=1, *, attended=False) -> Denoiser:
     mask = torch.rand(1, 1, 8, 8, generator=generator)
     texts = torch.randn(2, 77, 32, generator=generator)
     scales = level_scales(0.7, "control", levels)
-    control = Control(network, hint, scales, conditional_only=True, mask=mask, end=0.5)
+    control = Control(network, hint, scales=scales, conditional_only=True, mask=mask, end=0.5)
     clean, noise = torch.randn(2, 1, 4, 8, 8, generator=generator)
     read = [AttendedReference(clean, noise, torch.linspace(1, 0.01, 1000), end=0.75)] if attended else []
     return Denoiser(base.unet, Conditioning(texts[:1]), Conditioning(texts[1:]), 4.0, [control], attended=read)

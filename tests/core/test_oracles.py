@@ -98,14 +98,14 @@ def test_noise_prediction(time, name, scales, lab):
     # Both samples of the golden batch have a text of their own, so each runs as a batch of one.
     with torch.inference_mode():
         for row in (slice(0, 1), slice(1, 2)):
-            control = Control(lab.network, lab.hint[row], scales)
+            control = Control(lab.network, lab.hint[row], scales=scales)
             denoiser = Denoiser(lab.base.unet, Conditioning(lab.context[row]), controls=[control])
             output = denoiser.predict(lab.arrays["x"][row], torch.tensor(time))
             near(output, lab.arrays[f"eps_t{time}_{name}"][row], 1e-4)
 
 
 def run(lab, *, guidance=9.0, weight=1.0, mode="balanced", eta=0.0):
-    control = Control(lab.network, lab.hint[1:], level_scales(weight, mode), conditional_only=mode == "control")
+    control = Control(lab.network, lab.hint[1:], scales=level_scales(weight, mode), conditional_only=mode == "control")
     denoiser = Denoiser(
         lab.base.unet, Conditioning(lab.context[:1]), Conditioning(lab.context[1:]), guidance, [control]
     )

@@ -241,13 +241,13 @@ def test_level_scales(weight, levels):
 
 @given(start=st.floats(0, 1), end=st.floats(0, 1), steps=st.integers(1, 100))
 def test_windows_act_on_a_block_of_steps(start, end, steps):
-    control = Control(None, None, (1.0,), start=start, end=end)  # type: ignore[arg-type]
+    control = Control(None, None, scales=(1.0,), start=start, end=end)  # type: ignore[arg-type]
     acting = [index for index in range(steps) if control.acts(index, steps)]
     assert acting == list(range(acting[0], acting[-1] + 1)) if acting else True
     assert len(acting) <= max(0, math.ceil((end - start) * steps + 1e-9))
     if (start, end) == (0, 1):
         assert len(acting) == steps
-    assert not Control(None, None, (0.0, 0.0)).acts(0, steps)  # type: ignore[arg-type]
+    assert not Control(None, None, scales=(0.0, 0.0)).acts(0, steps)  # type: ignore[arg-type]
 
 
 def test_noise_depends_on_the_seed_alone():

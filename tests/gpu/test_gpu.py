@@ -335,7 +335,10 @@ def test_no_step_waits_for_the_device(folder, device):
         hint = embed_hint(network, hint_of(drawn, device))
         scales = level_scales(0.7, "control", levels_of(network))
         mask = there.empty(1, 1, 8, 8)
-        controls = [Control(network, hint, scales, conditional_only=True, mask=mask), Control(network, hint, scales)]
+        controls = [
+            Control(network, hint, scales=scales, conditional_only=True, mask=mask),
+            Control(network, hint, scales=scales),
+        ]
         read = AttendedReference(there.empty(1, 4, 8, 8), there.empty(1, 4, 8, 8), there.empty(1000))
         denoiser = Denoiser(base.unet, *texts, 4.0, controls, attended=[read])
         for _ in range(2):

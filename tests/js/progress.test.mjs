@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { shapeSides } from "../../components/assets/canvas/size-shapes.js";
-import { begun, clock, lasted, next, pictureUrl } from "../../components/assets/shared/progress.js";
+import { clock, lasted, lasting, size, sizeOfMib, took } from "../../components/assets/shared/amounts.js";
+import { begun, next, pictureUrl } from "../../components/assets/shared/progress.js";
 
 test("a job from queue to pictures", () => {
   let state = begun();
@@ -44,4 +45,11 @@ test("canvas shapes stay on the grid and within the limits", () => {
 
 test("how long something took", () => {
   assert.deepEqual([0.4, 390.4, 2720, 11_300].map(lasted), ["0 ms", "390 ms", "2.7 s", "11 s"]);
+});
+
+test("amounts as people say them", () => {
+  assert.deepEqual([0, 400, 5e3, 12.4e6, 3.44e9, 12e9].map(size), ["", "1 kB", "5 kB", "12 MB", "3.4 GB", "12 GB"]);
+  assert.deepEqual([0.2, 28, 1536].map(sizeOfMib), ["1 MB", "28 MB", "1.5 GB"]);
+  assert.deepEqual([0.2, 40, 720, 11160].map(lasting), ["1 s", "40 s", "12 min", "3.1 h"]);
+  assert.deepEqual([4.25, 41.2, 65].map(took), ["4.3 s", "41 s", "1:05"]);
 });

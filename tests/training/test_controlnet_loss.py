@@ -53,7 +53,7 @@ def test_at_step_0_the_output_is_the_uncontrolled_one_exactly(base: Base) -> Non
     with torch.inference_mode():
         alone = Denoiser(base.unet, Conditioning(text), Conditioning(text * 0.5), 7.0).predict(seen, time)
         hint = embed_hint(control, torch.rand(1, 3, 64, 64))
-        acting = Control(control, hint, (1.0,) * levels_of(control))
+        acting = Control(control, hint, scales=(1.0,) * levels_of(control))
         together = Denoiser(base.unet, Conditioning(text), Conditioning(text * 0.5), 7.0, [acting]).predict(seen, time)
     assert torch.equal(alone, together)
     lesson = ControlNetLoss(base.unet, control, "epsilon", Training())

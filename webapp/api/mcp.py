@@ -21,7 +21,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from controlnet_core.domain.errors import InputError, StudioError
-from controlnet_core.domain.picture import UPLOAD_MAX_BYTES
+from controlnet_core.domain.picture import UPLOAD_MAX_BYTES, file_too_large
 from webapp.api import pictures
 from webapp.application.notebook import Control, Map, Picture, Studio
 
@@ -70,7 +70,7 @@ class Made:
             return found
         if self._folder is not None and len(given) < 256 and (path := self._inside(given)) is not None:
             if path.stat().st_size > UPLOAD_MAX_BYTES:
-                raise InputError("The file is larger than 25 MB.", "Save the picture smaller or as JPEG.")
+                raise file_too_large()
             return path.read_bytes()
         hint = "" if self._folder is None else f" Or name a file in {self._folder}."
         try:

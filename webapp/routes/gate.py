@@ -26,14 +26,15 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from controlnet_core.domain.errors import InputError, StudioError
+from controlnet_core.domain.picture import UPLOAD_MAX_BYTES
 from webapp.routes import origin
 from webapp.routes.guard import PRIVATE, SECURITY, Foreign, Late, TooFast, TooLarge, status_of
 
 PATH_MAX_BYTES = 1024
 NAME_MAX_BYTES = 255
 """Of one part of a path: more is no name on any disk."""
-BODY_MAX_BYTES = 27 << 20
-"""Of any request: a photo or file of 25 MB in its form."""
+BODY_MAX_BYTES = UPLOAD_MAX_BYTES + (2 << 20)
+"""Of any request: a photo or file in its form."""
 PART_MAX_S = 15.0
 """How long a part of a body may stay away."""
 BODY_MAX_S = 300.0

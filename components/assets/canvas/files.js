@@ -1,10 +1,10 @@
 /** Files: chosen, dropped or pasted in; downloaded out. What is too large is refused before its pixels are decoded. */
 
+import { TOO_LARGE, UPLOAD_MAX_BYTES } from "../shared/amounts.js";
 import { contextOf } from "../shared/context.js";
 import { element } from "../shared/controls.js";
 import { DocumentError, SIDE_MAX_PX } from "./document.js";
 
-const FILE_MAX_BYTES = 25 << 20;
 const PICTURE_MAX_PIXELS = 33e6;
 
 /** Adds opening, dropping, pasting to the shell, and `chooseFile`, `download`, `importFile`. */
@@ -78,7 +78,7 @@ function bindDrop(shell, use) {
 
 async function guarded(shell, file, use) {
   try {
-    if (file.size > FILE_MAX_BYTES) throw new DocumentError("This file is larger than 25 MB. Choose a smaller one.");
+    if (file.size > UPLOAD_MAX_BYTES) throw new DocumentError(`${TOO_LARGE} Choose a smaller one.`);
     await use(file);
   } catch (error) {
     shell.toast(error instanceof DocumentError ? error.message : "This file could not be read: it may be damaged.");

@@ -3,8 +3,9 @@
  * one, and what is dropped where files are uploaded, go on to whoever wants them. On a canvas the person is asked.
  */
 
+import { UPLOAD_MAX_BYTES } from "./amounts.js";
+
 const PICTURES = ["image/png", "image/jpeg", "image/webp"];
-const FILE_MAX_BYTES = 25 << 20;
 const UPLOADS = '[data-testid="stFileUploaderDropzone"]';
 
 const passedOn = new WeakSet();
@@ -38,7 +39,7 @@ export function catchDrops(address, found) {
 
 /** {kind, text}; null where nobody can tell: then the picture is only a picture. */
 async function settingsIn(file, address) {
-  if (file.size > FILE_MAX_BYTES) return null;
+  if (file.size > UPLOAD_MAX_BYTES) return null;
   try {
     const response = await fetch(new URL(address, document.baseURI), { method: "POST", body: file });
     return response.ok ? await response.json() : null;

@@ -1,8 +1,9 @@
 /** A job as a part of the page follows it: where it stands, for how long, and Cancel; and the bar that shows how far it is. */
 
+import { clock } from "./amounts.js";
 import { element } from "./controls.js";
 import { follow } from "./events.js";
-import { begun, clock, next, over } from "./progress.js";
+import { begun, next, over } from "./progress.js";
 
 const TICK_MS = 250;
 

@@ -5,6 +5,8 @@
  * "cancelled"; `fraction` 0..1 or null where it cannot be told.
  */
 
+import { took } from "./amounts.js";
+
 /** @type {Readonly<JobState>} */
 export const IDLE = Object.freeze({ phase: "idle", fraction: null, text: "", hint: "", preview: null, pictures: [] });
 
@@ -77,31 +79,12 @@ export function pictureUrl(text) {
   return /^(data:|blob:|https?:|\.{0,2}\/[a-z.])/i.test(text) && !text.startsWith("/9j/") ? text : `data:image/jpeg;base64,${text}`;
 }
 
-/**
- * "12 s", "1:05".
- *
- * @param {number} seconds
- */
-export function clock(seconds) {
-  const whole = Math.max(0, Math.floor(seconds));
-  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
-}
-
 /** @param {number} ahead */
 function queueWords(ahead) {
   return ahead > 0 ? `Waiting: ${ahead} ahead` : "Next in line";
 }
 
-/**
- * How long something took, as short as it can be said: "390 ms", "2.7 s", "11 s".
- *
- * @param {number} ms
- */
-export function lasted(ms) {
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${ms < 10_000 ? (ms / 1000).toFixed(1) : Math.round(ms / 1000)} s`;
-}
-
 /** @param {number} seconds */
 function tookWords(seconds) {
-  return seconds > 0 ? `Took ${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s` : "";
+  return seconds > 0 ? `Took ${took(seconds)}` : "";
 }

@@ -3,6 +3,7 @@
  * came out. Closed, it asks nothing and listens only to what others have open. It also takes dropped recipes.
  */
 
+import { clock, took } from "../../shared/amounts.js";
 import { catchDrops } from "../../shared/drop.js";
 import { DRAWER_STYLE } from "./style.js";
 import { element, iconButton, tooltips } from "../../shared/controls.js";
@@ -11,7 +12,7 @@ import { STYLE } from "../../shared/style.js";
 import { followTheme } from "../../shared/theme.js";
 import { follow } from "../../shared/events.js";
 import { mounted } from "../../shared/mounted.js";
-import { clock, pictureUrl } from "../../shared/progress.js";
+import { pictureUrl } from "../../shared/progress.js";
 import { ask } from "../gallery/collection.js";
 
 const OVER = ["done", "failed", "cancelled"];
@@ -288,5 +289,5 @@ function waitWords(ahead, seconds) {
 
 function doneWords({ kind, pictures, images, seconds }) {
   const count = kind === "detection" ? "Found" : pictures.length < images ? `${pictures.length} of ${images} pictures still here` : images === 1 ? "1 picture" : `${images} pictures`;
-  return seconds ? `${count}, took ${seconds < 10 ? seconds.toFixed(1) + " s" : clock(seconds)}` : count;
+  return seconds ? `${count}, took ${took(seconds)}` : count;
 }

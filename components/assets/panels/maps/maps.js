@@ -3,12 +3,12 @@
  * picture. Maps without weights come at once, the others one job after the other.
  */
 
+import { sizeOfMib } from "../../shared/amounts.js";
 import { element, select, textButton, tooltips } from "../../shared/controls.js";
 import { icon } from "../../shared/icons.js";
 import { STYLE } from "../../shared/style.js";
 import { followTheme } from "../../shared/theme.js";
 import { Following, ProgressBar } from "../../shared/following.js";
-import { size } from "../photo/params.js";
 import { PHOTO_STYLE } from "../photo/style.js";
 import { catchPictures, chooser, galleryButton, invitation, post, send } from "../photo/take.js";
 import { mounted } from "../../shared/mounted.js";
@@ -161,7 +161,7 @@ class Card {
     if (!this.detector.needs.length) return this.#picture();
     if (!missing.length) return this.#wait();
     const total = missing.reduce((sum, need) => sum + need.size_mib, 0);
-    const go = textButton(`Download ${size(total)}`, () => this.#wait(), { primary: true });
+    const go = textButton(`Download ${sizeOfMib(total)}`, () => this.#wait(), { primary: true });
     return this.#say("", this.detector.help, missing.map((need) => need.licence).filter((one, at, all) => all.indexOf(one) === at).join(", "), go);
   }
 

@@ -3,6 +3,7 @@
  * `models_url`; Python hears only which base model shall be used. Files that appear in the folder appear here by themselves.
  */
 
+import { lasting, size } from "../../shared/amounts.js";
 import { element, toast } from "../../shared/controls.js";
 import { focusedBeside } from "../../shared/focus.js";
 import { icon } from "../../shared/icons.js";
@@ -37,19 +38,6 @@ export const mount = mounted(
     page.update(data);
   },
 );
-
-/** Bytes as people say them. */
-export function sized(bytes) {
-  if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(bytes >= 1e10 ? 0 : 1)} GB`;
-  if (bytes >= 1e6) return `${Math.round(bytes / 1e6)} MB`;
-  return bytes > 0 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : "";
-}
-
-/** Seconds as people say them. */
-export function lasting(seconds) {
-  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
-  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
-}
 
 class Models {
   /** @type {() => void} */
@@ -240,10 +228,10 @@ class Models {
   #showRoom() {
     if (!this.where) return;
     const { folder, data, free, bin } = this.where;
-    this.room.replaceChildren(element("span", {}, element("code", {}, folder), ` · ${sized(free)} free`));
+    this.room.replaceChildren(element("span", {}, element("code", {}, folder), ` · ${size(free)} free`));
     if (data) this.room.append(element("span", {}, "Drawings and pictures: ", element("code", {}, data)));
     if (bin.count) {
-      this.room.append(this.#button(`Empty the bin (${sized(bin.size)})`, "trash", () => this.#sure(
+      this.room.append(this.#button(`Empty the bin (${size(bin.size)})`, "trash", () => this.#sure(
         `Remove ${bin.count === 1 ? "one model" : `${bin.count} models`} for good?`, "Remove", () => this.#do("/empty")), "quiet"));
     }
   }
@@ -283,7 +271,7 @@ class Models {
     const active = work && !OVER.includes(work.phase);
     const bar = element("div", { class: "bar", hidden: true });
     const parts = one.parts.map((part) => element("li", { class: part.here ? "here" : "" }, part.title,
-      element("small", {}, part.size ? sized(part.size) : "")));
+      element("small", {}, part.size ? size(part.size) : "")));
     const lines = [];
     if (work?.phase === "failed") lines.push([`${work.text} ${work.hint}`.trim(), "bad"]);
     if (this.says.has(id)) lines.push(this.says.get(id));
@@ -312,7 +300,7 @@ class Models {
     if (one.here) return [];
     const some = one.parts.some((part) => part.here);
     const words = one.begun ? "Go on" : some ? "Download the rest" : "Download";
-    const node = button("download", `${words} (${sized(one.size)})`, "download", () => this.#setDeed(one, "download"));
+    const node = button("download", `${words} (${size(one.size)})`, "download", () => this.#setDeed(one, "download"));
     node.disabled = Boolean(one.lack);
     return [node];
   }
@@ -329,7 +317,7 @@ class Models {
   #row(row) {
     const work = this.works.get(row.id);
     const classes = [row.here && "here", row.trouble && "troubled"].filter(Boolean).join(" ");
-    const facts = [row.size ? sized(row.size) : "", row.licence].filter(Boolean).join(" · ");
+    const facts = [row.size ? size(row.size) : "", row.licence].filter(Boolean).join(" · ");
     const place = row.here ? ["in ", element("b", {}, row.place)] : [row.hub ? `from ${row.hub}` : ""];
     const bar = element("div", { class: "bar", hidden: true });
     const node = element("li", { class: classes, "data-model": row.id },
@@ -370,7 +358,7 @@ class Models {
     if (row.trouble) lines.push(says(row.trouble, "warn"));
     if (row.lacks) {
       const fetching = this.works.has(row.lacks.id) && !OVER.includes(this.works.get(row.lacks.id).phase);
-      const fetch = this.#button(fetching ? "Coming…" : `Download it (${sized(row.lacks.size)})`, null,
+      const fetch = this.#button(fetching ? "Coming…" : `Download it (${size(row.lacks.size)})`, null,
         () => this.#deed(row.lacks, "download"), "push small");
       fetch.disabled = fetching;
       lines.push(element("p", { class: "says warn", role: "status" },
@@ -463,7 +451,7 @@ class Models {
   }
 
   #delete(row) {
-    this.#sure(`Delete ${row.title} (${sized(row.size)})?`, "Delete", async () => {
+    this.#sure(`Delete ${row.title} (${size(row.size)})?`, "Delete", async () => {
       if (!(await this.#deed(row, "delete"))) return;
       this.closeUndo?.(); // what can be undone is the last deletion alone
       this.closeUndo = toast(this.toasts, `${row.title} is in the bin.`, [["Undo", () => this.#do("/undo")]], UNDO_MS);
@@ -511,12 +499,12 @@ class Models {
 }
 
 function progressText(work, active, done, total) {
-  const share = total ? `${sized(done) || "0 MB"} of ${sized(total)}` : "";
+  const share = total ? `${size(done) || "0 MB"} of ${size(total)}` : "";
   if (!active) return `stopped at ${share}`;
   if (work.stopping) return `stopping · ${share}`;
   if (work.phase === "waiting") return "waiting for others";
   if (!total) return "starting";
   if (done >= total) return "checking";
-  const parts = [share, work.speed ? `${sized(work.speed)}/s` : "", work.left_s ? `${lasting(work.left_s)} left` : ""];
+  const parts = [share, work.speed ? `${size(work.speed)}/s` : "", work.left_s ? `${lasting(work.left_s)} left` : ""];
   return parts.filter(Boolean).join(" · ");
 }

@@ -1,5 +1,6 @@
 /** The panel of a detector: what it is, what it needs, its parameters. Tells every change, and when a change has settled. */
 
+import { sizeOfMib } from "../../shared/amounts.js";
 import { element, select, slider, textButton } from "../../shared/controls.js";
 
 /** Fill `panel` for a detector; `values` holds its values and is changed in place. `onInput()` hears of every change. */
@@ -19,11 +20,6 @@ export function fillPanel(panel, detector, values, { onInput, mapSize }) {
 /** The defaults of a detector's parameters. */
 export function defaults(detector) {
   return Object.fromEntries(detector.params.map((param) => [param.key, param.default]));
-}
-
-/** "28 MB", "0.5 GB". */
-export function size(mib) {
-  return mib >= 1000 ? `${(mib / 1024).toFixed(1)} GB` : `${Math.max(mib, 1)} MB`;
 }
 
 function row(param, values, onInput) {
@@ -69,6 +65,6 @@ function needs(all, missing) {
     return element("div", { class: "need" }, element("b", {}, "On this machine"), ...all.map((need) => `${need.title} · ${need.licence}`));
   }
   const total = missing.reduce((sum, need) => sum + need.size_mib, 0);
-  return element("div", { class: "need" }, element("b", {}, `Downloaded on first use: ${size(total)}`),
+  return element("div", { class: "need" }, element("b", {}, `Downloaded on first use: ${sizeOfMib(total)}`),
     ...missing.map((need) => element("span", {}, `${need.title} · ${need.licence}`)));
 }

@@ -5,6 +5,7 @@
  * drawing on the server as soon as it is found; Python hears of it ("changed") and of the wish to edit it ("edit").
  */
 
+import { sizeOfMib } from "../../shared/amounts.js";
 import { element, iconButton, select, slider, textButton, tooltips } from "../../shared/controls.js";
 import { icon } from "../../shared/icons.js";
 import { STYLE } from "../../shared/style.js";
@@ -12,7 +13,7 @@ import { followTheme } from "../../shared/theme.js";
 import { Following, ProgressBar } from "../../shared/following.js";
 import { Compare } from "./compare.js";
 import { LiveMap } from "./live.js";
-import { defaults, fillPanel, size } from "./params.js";
+import { defaults, fillPanel } from "./params.js";
 import { PHOTO_STYLE } from "./style.js";
 import { catchPictures, chooser, galleryButton, invitation, post, send } from "./take.js";
 import { mounted } from "../../shared/mounted.js";
@@ -167,7 +168,7 @@ class PhotoView {
       options: this.data.detectors.map((one) => [one.key, words(one)]), onInput: (next) => this.#choose(next) }));
     fillPanel(this.panel, this.detector, values, { onInput: () => this.#changed(), mapSize: this.mapSize });
     const total = this.missing.reduce((sum, need) => sum + need.size_mib, 0);
-    this.go.textContent = this.missing.length ? `Download ${size(total)} and detect` : "Detect";
+    this.go.textContent = this.missing.length ? `Download ${sizeOfMib(total)} and detect` : "Detect";
     if (look) this.#changed(true);
     else this.#show();
   }

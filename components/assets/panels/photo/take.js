@@ -1,9 +1,8 @@
 /** How a photo comes in: chosen, dropped on a place, pasted anywhere on the page, or taken from the gallery. */
 
+import { TOO_LARGE, UPLOAD_MAX_BYTES } from "../../shared/amounts.js";
 import { element, iconButton, popover, textButton } from "../../shared/controls.js";
 import { icon } from "../../shared/icons.js";
-
-const MAX_BYTES = 25 * 2 ** 20;
 
 /** A button's hidden file chooser: {node, open}. `take(file)` hears of the choice; `more` are kinds of files beside pictures. */
 export function chooser(take, more = "") {
@@ -77,7 +76,7 @@ function thumbs(pictures, take) {
 
 /** Send a photo; returns the server's answer, or {error, hint}. */
 export async function send(url, file) {
-  if (file.size > MAX_BYTES) return { error: "The file is larger than 25 MB.", hint: "Save the picture smaller or as JPEG." };
+  if (file.size > UPLOAD_MAX_BYTES) return { error: TOO_LARGE, hint: "Save the picture smaller or as JPEG." };
   return post(url, file);
 }
 

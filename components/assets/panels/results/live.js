@@ -3,7 +3,7 @@
 import { contextOf } from "../../shared/context.js";
 import { describe, element, iconButton, slider } from "../../shared/controls.js";
 import { liveLink } from "../../shared/live.js";
-import { lasted } from "../../shared/progress.js";
+import { lasted } from "../../shared/amounts.js";
 import { Film } from "./film.js";
 
 /** @type {Record<import("../../shared/live.js").LivePhase, string>} */
