@@ -113,7 +113,7 @@ def test_a_picture_is_reworked_and_its_holes_stay_holes(
         (("annotate", "canny", "pyproject.toml", "y.png", "--loud", "3"), "There is no option '--loud' here."),
         (("annotate", "canny", "pyproject.toml", "y.png"), "This is not a picture that can be read."),
         (("annotate", "canny", "pyproject.toml", "y.png", "--detector", "x"), "canny has no detector called 'x'."),
-        (("annotate", "canny", "x.png", "y.png", "--size", "2049"), "--size 2049 is too large. Choose at most 2048."),
+        (("annotate", "canny", "x.png", "y.png", "--size", "1025"), "--size 1025 is too large. Choose at most 1024."),
         (("annotate", "inpaint", "docs", "out"), "Inpaint is no map of a picture"),
         (("generate", "--control", "scribble=webapp/ui/icon.png,hole=x.png"), "Scribble knows no hole."),
         (
