@@ -23,7 +23,7 @@ def checked(project: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_all_modules_are_clean() -> None:
-    for project in (COMPONENTS, COMPONENTS / "tsconfig.canvas.json"):
+    for project in (COMPONENTS, COMPONENTS / "tsconfig.strict.json"):
         done = checked(project)
         assert done.returncode == 0, done.stdout[-4000:]
 
@@ -46,7 +46,7 @@ def test_a_mistake_is_found(tmp_path: Path, mistake: str, said: str) -> None:
         f"const pane = new Coverage(8, 8);\nStroke.name;\n{mistake}\n"
     )
     config = {
-        "extends": (COMPONENTS / "tsconfig.canvas.json").as_posix(),
+        "extends": (COMPONENTS / "tsconfig.strict.json").as_posix(),
         "include": ["mistake.js", f"{COMPONENTS.as_posix()}/types.d.ts"],
     }
     (tmp_path / "tsconfig.json").write_text(json.dumps(config))

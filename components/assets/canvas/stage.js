@@ -25,14 +25,16 @@ export class Stage {
     this.onView = () => {};
     /** Hears which pixels of which layer changed. @type {(layer: RasterLayer, rect: number[]) => void} */
     this.onPixels = () => {};
-    this.painters = []; // called once a frame, in order, with (context, view)
+    /** Called once a frame, in order. @type {((context: CanvasRenderingContext2D, view: View) => void)[]} */
+    this.painters = [];
+    /** @type {RasterLayer[]} */
     this.layers = [];
     this.requested = 0;
     this.observer = new ResizeObserver(() => this.#measure());
     this.observer.observe(this.element);
   }
 
-  /** Add a pixel layer above those that are there; see RasterLayer. */
+  /** Add a pixel layer above those that are there; see RasterLayer. @param {Uint32Array} palette */
   addRaster(palette) {
     const layer = new RasterLayer(palette, (rect) => {
       if (rect) this.onPixels(layer, rect);
@@ -97,9 +99,11 @@ export class RasterLayer {
     this.context = contextOf(this.canvas);
     /** @type {Rect | null} */
     this.dirty = null;
+    /** @type {Plane} */
+    this.raster = { width: 1, height: 1, pixels: new Uint8Array(1) };
   }
 
-  /** Show another raster {width, height, pixels}; its bytes are looked at again wherever `mark` says. */
+  /** Show another raster {width, height, pixels}; its bytes are looked at again wherever `mark` says. @param {Plane} raster */
   show(raster) {
     this.raster = raster;
     if (this.canvas.width !== raster.width || this.canvas.height !== raster.height) {
@@ -109,6 +113,7 @@ export class RasterLayer {
     this.mark([0, 0, raster.width, raster.height]);
   }
 
+  /** @param {Uint32Array} palette */
   setPalette(palette) {
     this.palette = palette;
     /** @type {Rect} */
@@ -139,8 +144,13 @@ export class RasterLayer {
   }
 }
 
-/** One entry of a palette: red, green, blue, alpha 0..255 as the canvas wants them. */
-export function rgba(red, green, blue, alpha = 255) {
+/**
+ * One entry of a palette: red, green, blue and, where it is not 255, alpha, 0..255 each, as the canvas wants them.
+ *
+ * @param {...number} colour
+ */
+export function rgba(...colour) {
+  const [red, green, blue, alpha = 255] = colour;
   const bytes = new Uint8Array([red, green, blue, alpha]);
   return new Uint32Array(bytes.buffer)[0];
 }

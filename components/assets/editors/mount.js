@@ -27,7 +27,7 @@ class Place {
    */
   constructor(host, props) {
     this.props = props;
-    this.shell = new Shell(host, props, (event, value) => this.#trigger(event, value));
+    this.shell = new Shell(host, props, (/** @type {string} */ event, /** @type {unknown} */ value) => this.#trigger(event, value));
   }
 
   /**

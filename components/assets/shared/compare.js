@@ -33,7 +33,7 @@ export class Compare {
   #at = 50;
 
   constructor() {
-    const picture = (name) => element("img", { class: name, alt: "", draggable: "false" });
+    const picture = (/** @type {string} */ name) => element("img", { class: name, alt: "", draggable: "false" });
     this.before = picture("before");
     this.after = picture("after");
     this.left = element("span", { class: "name left" });
@@ -66,6 +66,7 @@ export class Compare {
     }
   }
 
+  /** @param {PointerEvent} event */
   #press(event) {
     if (event.button !== 0) return;
     this.root.setPointerCapture(event.pointerId);
@@ -74,20 +75,25 @@ export class Compare {
     event.preventDefault();
   }
 
+  /** @param {PointerEvent} event */
   #drag(event) {
     const box = this.root.getBoundingClientRect();
     this.#move(((event.clientX - box.left) / box.width) * 100);
   }
 
+  /** @param {KeyboardEvent} event */
   #key(event) {
     const by = event.shiftKey ? STRIDE : STEP;
-    const to = { ArrowLeft: this.#at - by, ArrowRight: this.#at + by, Home: 0, End: 100 }[event.key];
+    /** @type {Record<string, number>} */
+    const goals = { ArrowLeft: this.#at - by, ArrowRight: this.#at + by, Home: 0, End: 100 };
+    const to = goals[event.key];
     if (to === undefined) return;
     event.preventDefault();
     event.stopPropagation();
     this.#move(to);
   }
 
+  /** @param {number} to */
   #move(to) {
     this.#at = Math.min(100, Math.max(0, to));
     this.root.style.setProperty("--at", `${this.#at}%`);

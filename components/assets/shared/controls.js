@@ -132,8 +132,8 @@ export function tooltips(root) {
     clearTimeout(timer);
     bubble.classList.remove("shown");
   };
-  const show = (node) => {
-    const { label, keys } = node.tooltip;
+  const show = (/** @type {HTMLElement} */ node) => {
+    const { label, keys } = node.tooltip ?? { label: "", keys: [] };
     bubble.replaceChildren(label, ...(keys.length ? [keyLabel(keys[0])] : []));
     const [outer, box] = [root.getBoundingClientRect(), node.getBoundingClientRect()];
     const beside = node.closest(".rail");
@@ -145,7 +145,8 @@ export function tooltips(root) {
     bubble.style.top = `${y}px`;
     bubble.classList.add("shown");
   };
-  const find = (event) => event.composedPath().find((node) => node.tooltip);
+  const find = (/** @type {Event} */ event) =>
+    /** @type {HTMLElement[]} */ (event.composedPath()).find((node) => node.tooltip);
   root.addEventListener("pointerover", (event) => {
     hide();
     const node = event.pointerType === "mouse" ? find(event) : null;
@@ -180,7 +181,7 @@ export function popover(root, anchor, content) {
     : [box.left - outer.left, fitsBelow ? below : box.top - outer.top - node.offsetHeight - 6];
   node.style.left = `${Math.max(8, Math.min(left, outer.width - node.offsetWidth - 8))}px`;
   node.style.top = `${Math.max(8, top)}px`;
-  const elsewhere = (event) => {
+  const elsewhere = (/** @type {Event} */ event) => {
     const path = event.composedPath();
     if (!path.includes(node) && !path.includes(anchor)) close();
   };

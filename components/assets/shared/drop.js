@@ -13,14 +13,17 @@ const passedOn = new WeakSet();
 /**
  * Catch drops on the whole page. The server, at `address()`, says what a picture holds; `found({kind, text, file}, onCanvas,
  * goOn)` hears of it. Returns what ends it.
+ *
+ * @param {() => string} address
+ * @param {(told: {kind: string, text: string, file: File}, onCanvas: boolean, goOn: () => void) => void} found
  */
 export function catchDrops(address, found) {
-  const over = (event) => {
+  const over = (/** @type {DragEvent} */ event) => {
     if (holdsFiles(event) && !aimed(event)) event.preventDefault(); // or the browser would open the file
   };
-  const drop = async (event) => {
+  const drop = async (/** @type {DragEvent} */ event) => {
     if (passedOn.has(event) || !holdsFiles(event) || aimed(event)) return;
-    const [target, files] = [event.composedPath()[0], [...event.dataTransfer.files]];
+    const [target, files] = [/** @type {Element} */ (event.composedPath()[0]), [...(event.dataTransfer?.files ?? [])]];
     const { clientX, clientY } = event;
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -37,7 +40,12 @@ export function catchDrops(address, found) {
   };
 }
 
-/** {kind, text}; null where nobody can tell: then the picture is only a picture. */
+/**
+ * {kind, text}; null where nobody can tell: then the picture is only a picture.
+ *
+ * @param {File} file
+ * @param {string} address
+ */
 async function settingsIn(file, address) {
   if (file.size > UPLOAD_MAX_BYTES) return null;
   try {
@@ -48,20 +56,29 @@ async function settingsIn(file, address) {
   }
 }
 
+/** @param {DragEvent} event */
 function holdsFiles(event) {
   return !!event.dataTransfer?.types.includes("Files");
 }
 
-/** Whether it was dropped on a place that asks for files: whoever aims there means the picture itself. */
+/** Whether it was dropped on a place that asks for files: whoever aims there means the picture itself. @param {Event} event */
 function aimed(event) {
-  return event.composedPath().some((node) => node.matches?.(`${UPLOADS}, input[type=file], [data-drop]`));
+  return event.composedPath().some((/** @type {any} */ node) => node.matches?.(`${UPLOADS}, input[type=file], [data-drop]`));
 }
 
+/** @param {Element} target */
 function onCanvas(target) {
-  return !!target.closest?.(".stage") || target.getRootNode().host?.matches?.(".stage");
+  const root = target.getRootNode();
+  return !!target.closest?.(".stage") || (root instanceof ShadowRoot && root.host.matches(".stage"));
 }
 
-/** The same drop once more, for those who would have had it. */
+/**
+ * The same drop once more, for those who would have had it.
+ *
+ * @param {Element} target
+ * @param {File[]} files
+ * @param {{clientX: number, clientY: number}} where
+ */
 function again(target, files, where) {
   const dataTransfer = new DataTransfer();
   for (const file of files) dataTransfer.items.add(file);

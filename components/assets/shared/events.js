@@ -5,7 +5,10 @@
 
 const RECONNECT_MS = 2000;
 const REMEMBERED = 64;
-const streams = new Map(); // address -> Stream
+/** @typedef {{hear: (event: JobEvent) => void, state: (connected: boolean) => void, passive: boolean}} Listener */
+
+/** By address. @type {Map<string, Stream>} */
+const streams = new Map();
 
 /**
  * Hear the events of a stream: `hear(event)` for each, those of the newest state of every job first; `state(connected)` when
@@ -26,16 +29,20 @@ export function follow(address, hear, { state = () => {}, passive = false } = {}
 }
 
 class Stream {
+  /** @type {Set<Listener>} */
   #listeners = new Set();
-  #newest = new Map(); // job -> its newest event
+  /** The newest event of each job. @type {Map<string, JobEvent>} */
+  #newest = new Map();
   /** @type {EventSource | null} */
   #source = null;
   #retry = 0;
 
+  /** @param {string} url */
   constructor(url) {
     this.url = url;
   }
 
+  /** @param {Listener} listener */
   add(listener) {
     this.#listeners.add(listener);
     if (!listener.passive && !this.#source) this.#open();
@@ -45,6 +52,7 @@ class Stream {
     });
   }
 
+  /** @param {Listener} listener */
   remove(listener) {
     this.#listeners.delete(listener);
     if ([...this.#listeners].some((one) => !one.passive)) return;
@@ -67,13 +75,15 @@ class Stream {
     };
   }
 
+  /** @param {JobEvent} event */
   #heard(event) {
     this.#newest.delete(event.job);
     this.#newest.set(event.job, event);
-    if (this.#newest.size > REMEMBERED) this.#newest.delete(this.#newest.keys().next().value);
+    if (this.#newest.size > REMEMBERED) this.#newest.delete([...this.#newest.keys()][0]);
     for (const listener of [...this.#listeners]) listener.hear(event);
   }
 
+  /** @param {boolean} connected */
   #say(connected) {
     for (const listener of [...this.#listeners]) listener.state(connected);
   }

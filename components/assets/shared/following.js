@@ -69,6 +69,7 @@ export class Following {
     }
   }
 
+  /** @param {JobEvent} event */
   #heard(event) {
     this.state = next(this.state, event);
     if (over(this.state)) {

@@ -1,5 +1,6 @@
 /** Icons: 20 px line drawings, 1.5 px strokes with round ends, in the colour of the text around them. */
 
+/** @type {Record<string, string>} */
 const PATHS = {
   brush: "M3.2 16.8c2.2.3 4.6-.1 4.6-2.3a1.9 1.9 0 0 0-2-1.9c-2 0-1.3 2.7-2.6 4.2zM7.4 12.3 15.3 3.6a1.3 1.3 0 0 1 1.9 1.8l-8 8.3",
   eraser: "M8.3 16.5H17M11.4 4.1l4.6 4.6a1.2 1.2 0 0 1 0 1.7l-6.1 6.1H6.6l-2.6-2.6a1.2 1.2 0 0 1 0-1.7l5.7-8.1a1.2 1.2 0 0 1 1.7 0zM7.2 8.4l4.9 4.9",
@@ -62,7 +63,11 @@ const PATHS = {
   chevron: "M6 8l4 4 4-4",
 };
 
-/** An <svg> of the icon called `name`; unknown names draw nothing but keep their place. */
+/**
+ * An <svg> of the icon called `name`; unknown names draw nothing but keep their place.
+ *
+ * @param {string} name
+ */
 export function icon(name, size = 20) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const attributes = {
