@@ -114,6 +114,25 @@ def hatch(rng: np.random.Generator, thing: Form, count: int) -> None:
         thing.strokes.append(wave(rng, a, a + rng.uniform(-0.7, 0.7, 2), 0.3, int(rng.integers(3, 6))))
 
 
+def trailing(rng: np.random.Generator, thing: Form, count: int) -> None:
+    """Open strokes that hang from a form: strings, stems, hooks, curls. However they wind, they enclose nothing."""
+    for _ in range(count):
+        outer = [piece.points for piece in thing.pieces if not piece.inside]
+        outline = outer[int(rng.integers(len(outer)))]
+        start = outline[int(rng.integers(len(outline)))]
+        out = start - outline.mean(0)
+        long, curl = rng.uniform(0.4, 1.1), rng.normal(0, 1.0)
+        # Nowhere farther round than three quarters of a circle, mostly at the far end: the handle of an umbrella.
+        along = np.linspace(0, 1, 14)
+        turns = (
+            np.arctan2(out[1], out[0])
+            + rng.normal(0, 0.3)
+            + np.clip(curl, -1, 1) * 1.5 * np.pi * along ** rng.uniform(1, 4)
+        )
+        steps = np.stack([np.cos(turns), np.sin(turns)], 1) * long / len(along)
+        thing.strokes.append(start + np.concatenate([np.zeros((1, 2)), steps.cumsum(0)]))
+
+
 def corners(rng: np.random.Generator) -> Form:
     """A star, a polygon, or something with corners."""
     thing = Form()

@@ -14,7 +14,7 @@ import numpy as np
 
 from paperworld.world.caption import one_of, standing_before, with_article
 from paperworld.world.drawings import NAMED_MAKERS
-from paperworld.world.forms import ANONYMOUS, Form, Piece, wave
+from paperworld.world.forms import ANONYMOUS, Form, Piece, trailing, wave
 from paperworld.world.labels import FORM
 from paperworld.world.palette import INK, NAMED, TERRACOTTA, Colour, lighter, mix
 from paperworld.world.scene import Scene
@@ -124,10 +124,14 @@ def _placed(rng: np.random.Generator, many: int) -> list[Form]:
 def _made(rng: np.random.Generator) -> Form:
     if rng.random() < 0.58:
         name = one_of(rng, tuple(NAMED_MAKERS))
-        form = NAMED_MAKERS[name](rng)
-        return Form(form.pieces, form.strokes, name)
-    makers = list(ANONYMOUS)
-    return makers[int(rng.choice(len(makers), p=list(ANONYMOUS.values())))](rng)
+        made = NAMED_MAKERS[name](rng)
+        form = Form(made.pieces, made.strokes, name)
+    else:
+        makers = list(ANONYMOUS)
+        form = makers[int(rng.choice(len(makers), p=list(ANONYMOUS.values())))](rng)
+    if rng.random() < 0.22:
+        trailing(rng, form, int(rng.integers(1, 4)))
+    return form
 
 
 def _fitted(form: Form, at: Points, size: float, squeeze: Points) -> Form:
