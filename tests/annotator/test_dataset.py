@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -167,10 +168,15 @@ def test_what_is_no_source_is_a_sentence(make_source: str, tmp_path: Path) -> No
 def test_a_zip_bomb_is_not_inflated(tmp_path: Path) -> None:
     packed = tmp_path / "bomb.zip"
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("big.png", bytes(30 << 20))
+        archive.writestr("big.png", bytes(120 << 20))
     (one,) = photos(packed)
-    with pytest.raises(InputError, match="larger than 25 MB"):
-        one.read()
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="larger than 25 MB"):
+            one.read()
+        assert tracemalloc.get_traced_memory()[1] < 75 << 20, "no more than is allowed is ever unpacked"
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_photos_own_size_is_kept_when_asked(folder: Path, tmp_path: Path) -> None:

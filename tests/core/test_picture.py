@@ -12,6 +12,7 @@ from PIL import Image
 
 from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError
+from tests.hostile_pictures import hostile
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -141,6 +142,12 @@ def test_too_many_pixels(side):
     bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
     with pytest.raises(InputError, match="33 megapixels"):
         picture.open_picture(bytes(bomb))
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_read() -> None:
+    """Each of them is a walk over the whole picture; the process that decodes would be ended for it only after two seconds."""
+    with pytest.raises(InputError, match="far too many scans"):
+        picture.open_picture(hostile("a JPEG of 2,000 scans"))
 
 
 @settings(max_examples=150, deadline=None)

@@ -81,3 +81,11 @@ def test_what_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     found = open_folder(tmp_path)
     with pytest.raises(InputError, match="larger than 512 MB"):
         found.entry(0)
+
+
+def test_a_cell_of_more_than_any_picture_is_not_brought(tmp_path: Path) -> None:
+    large = tables.CELL_MAX_BYTES + 1
+    pq.write_table(pa.table({"image": pa.array([bytes(large), b"small"], pa.binary())}), tmp_path / "train.parquet")
+    with pytest.raises(InputError, match="is damaged"):
+        tables.cell_values(tmp_path / "train.parquet", 0, 0, {"image": ("image",)})
+    assert tables.cell_values(tmp_path / "train.parquet", 0, 1, {"image": ("image",)}) == {"image": b"small"}
