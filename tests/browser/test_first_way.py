@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 
 from controlnet_core.storage.gallery import recipe_of
 from tests.browser.conftest import Server
-from tests.browser.hands import Stroke, clear, comes_to_show, draw, open_scribble, saved, settled, sheet_of
+from tests.browser.hands import Stroke, clear, comes_to_show, draw, open_scribble, paper, saved, settled, sheet_of
 
 pytestmark = pytest.mark.browser
 
@@ -81,6 +81,20 @@ def test_the_picture_follows_the_strokes(page: Page, server: Server) -> None:
         made[name] = generate(page, server)
     assert follows(made["house"], HOUSE) > follows(made["sea"], HOUSE)
     assert follows(made["sea"], SEA) > follows(made["house"], SEA)
+
+
+def test_the_whole_sheet_is_seen_in_a_low_window_and_nothing_scrolls_in_a_usual_one(page: Page, server: Server) -> None:
+    page.set_viewport_size({"width": 1366, "height": 680})
+    open_scribble(page, server.url)
+    page.wait_for_selector(".studio[data-ready]")
+    sheet = paper(page)
+    assert sheet["y"] + sheet["height"] < 680
+    page.set_viewport_size({"width": 1440, "height": 900})
+    expect(page.get_by_text("on the CPU")).to_be_visible()
+    page.wait_for_function(
+        "(({ scrollHeight, clientHeight }) => scrollHeight === clientHeight)(document.querySelector('[data-testid=stMain]'))"
+    )
+    assert paper(page)["height"] > sheet["height"]
 
 
 def test_words_of_the_prompt_weigh_more_and_less_by_keys(page: Page, server: Server) -> None:
