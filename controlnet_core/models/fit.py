@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from controlnet_core.domain.errors import ModelMissing, RecipeError
+from controlnet_core.domain.errors import ModelError, ModelMissing, RecipeError
 from controlnet_core.domain.recipe import ControlUnit, Recipe, ReferenceKind
 from controlnet_core.families import Capability, family
 from controlnet_core.models.catalog import Catalog, Kind, ModelCard
@@ -19,10 +19,13 @@ TITLES: dict[Kind, str] = {
 
 
 def check(recipe: Recipe, catalog: Catalog) -> None:
-    """Raise RecipeError for what the base model of a recipe cannot do, and for what was made for another family."""
+    """Raise RecipeError for what the base model of a recipe cannot do, and for what was made for another family; ModelError for
+    a file that cannot be used at all.
+    """
     base = _card(catalog, recipe.model)
     if base is None:
         return
+    _refuse_unusable(base)
     known = catalog.family(base)
     known.check_size(recipe.width, recipe.height)
     asked: dict[Capability, object] = {
@@ -39,6 +42,7 @@ def check(recipe: Recipe, catalog: Catalog) -> None:
     added += [unit.network for unit in recipe.controls if unit.network and unit.weight > 0]
     for key in added:
         card = _card(catalog, key)
+        _refuse_unusable(card)
         if card is not None and card.family and base.family and card.family != base.family:
             raise _foreign(card, base)
     for key in adapters:
@@ -52,8 +56,15 @@ def check(recipe: Recipe, catalog: Catalog) -> None:
         _check_union(unit, catalog, base)
         _check_xs(unit, len(units), catalog, base)
     decoder = _card(catalog, recipe.vae) if recipe.vae else None
+    _refuse_unusable(decoder)
     if decoder is not None and decoder.family and base.family and family(decoder.family).latent != known.latent:
         raise _foreign(decoder, base)
+
+
+def _refuse_unusable(card: ModelCard | None) -> None:
+    # Of an inversion only the published widths are known, and others may fit a model of that size: loading it tells.
+    if card is not None and card.trouble and card.kind != "embedding":
+        raise ModelError(card.trouble)
 
 
 def _check_union(unit: ControlUnit, catalog: Catalog, base: ModelCard) -> None:

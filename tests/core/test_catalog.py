@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from controlnet_core.domain.errors import DownloadError, InputError, ModelMissing, RecipeError
-from controlnet_core.models import hub
+from controlnet_core.domain.errors import DownloadError, InputError, ModelError, ModelMissing, RecipeError
+from controlnet_core.domain.recipe import Lora, Recipe
+from controlnet_core.models import fit, hub
 from controlnet_core.models.catalog import CARDS, TOKENIZER, Catalog, ModelCard, shipped
 
 CROSS = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
@@ -216,6 +217,20 @@ def test_damaged_own_files_do_not_break_the_list(tmp_path):
     assert troubles.keys() == {"broken", "folder", "page", "packed"}
     assert all(troubles.values())
     assert troubles["packed"].startswith("packed.gguf is a GGUF file")
+
+
+def test_files_that_cannot_be_used_are_refused_before_they_are_queued(tmp_path):
+    for folder in ("checkpoints", "loras"):
+        (tmp_path / folder).mkdir()
+    whole = base_tensors(768)
+    save_file(whole, tmp_path / "checkpoints" / "mine.safetensors")
+    part = {name: value for name, value in whole.items() if name.startswith("model.")}
+    save_file(part, tmp_path / "checkpoints" / "half.safetensors")
+    save_file({"lora_unet_x.oft_blocks": torch.zeros(1)}, tmp_path / "loras" / "oft.safetensors")
+    for model, loras, words in (("half", (), "without autoencoder"), ("mine", (Lora(key="oft"),), "an OFT")):
+        with pytest.raises(ModelError, match=words):
+            fit.check(Recipe(model=model, loras=loras, width=64, height=64), Catalog(tmp_path))
+    fit.check(Recipe(model="mine", width=64, height=64), Catalog(tmp_path))
 
 
 def test_the_catalog_needs_no_torch():
