@@ -231,6 +231,9 @@ class Queue:
                 return Job(row["id"], row["session"], work, pictures, row["owner"], row["slot"], row["lifetime"])
             except StudioError as error:
                 self.fail(row["id"], error)
+            except Exception:  # whatever it is: it is running now, and nobody else would ever end it
+                _log.exception("job %s could not be begun", row["id"])
+                self.fail(row["id"], StudioError("Something went wrong on the way to the device.", "Try it again."))
 
     def _next(self, prefers: Collection[str]) -> Any:
         query = "SELECT * FROM job WHERE state = 'queued' ORDER BY tag, number LIMIT ?"

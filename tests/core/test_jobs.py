@@ -55,6 +55,22 @@ def test_a_job_goes_through_its_states(queue: Queue) -> None:
     assert entry.created <= (entry.started or 0) <= (entry.ended or 0)
 
 
+def test_a_job_that_cannot_be_begun_for_whatever_reason_fails_instead_of_running_for_ever(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = queue.blobs.put(picture.to_png(RGB))
+    put(queue, "a", recipe=RECIPE.model_copy(update={"controls": (ControlUnit(control="canny", picture=digest),)}))
+    put(queue, "b")
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(picture, "open_picture", exhausted)
+    assert drain(queue) == ["b"]
+    entry = queue.get("a")
+    assert (entry.state, entry.text) == ("failed", "Something went wrong on the way to the device.")
+
+
 def test_what_is_over_stays_over(queue: Queue) -> None:
     put(queue, "a")
     queue.claim()

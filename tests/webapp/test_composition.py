@@ -284,9 +284,9 @@ def test_how_controls_were_found_and_drawn_comes_back(
     canvas_panel.detect(quiet, at, edges, "canny", {"low": 40, "high": 90})
     recipe = made_by(quiet, at)
     found, drawn = recipe.controls[at.layers.index(edges)], recipe.controls[at.layers.index(people)]
-    assert found.found == Found(
-        detector="canny", picture=state.photo_in_frame(quiet, at), values={"low": 40, "high": 90}
-    )
+    framed = state.photo_in_frame(quiet, at)
+    assert framed
+    assert found.found == Found(detector="canny", picture=framed, values={"low": 40, "high": 90})
     assert drawn.values == {"style": "1.1", "hands": True, "faces": True}
     assert (drawn.document, drawn.found) == (plain.document, None)
     assert drawn.picture != plain.picture
@@ -305,7 +305,7 @@ def test_how_controls_were_found_and_drawn_comes_back(
     missing: list[str] = []
     reopen._composition(quiet, recipe, missing)  # pyright: ignore[reportPrivateUsage]
     assert missing == []
-    assert later.photo == found.found.picture
+    assert later.photo == framed
     assert made_by(quiet, later).controls == recipe.controls
     look = studio.photo_detections.of(state.token(quiet, later.layers[0], later.frame))
     assert (look.photo, look.detector, look.values["canny"]) == (later.photo, "canny", {"low": 40, "high": 90})

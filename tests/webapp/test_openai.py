@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cv2
 import httpx
 import numpy as np
 import openai
@@ -109,7 +110,10 @@ def test_no_picture_to_edit_is_opened_in_the_web_process(
     """They are decoded in a process that may be killed; here the web process's own readers refuse what was sent."""
     keep = np.full((64, 64), 255, np.uint8)
     keep[:, 32:] = 0
-    sent = [file(coloured())[1], file(coloured(), keep)[1]]
+    # As another program writes them: what the studio encodes anew, and opens here, has other bytes.
+    flat = [cv2.IMWRITE_PNG_COMPRESSION, 0]
+    bands = coloured(), np.dstack([coloured(), keep])
+    sent = [cv2.imencode(".png", each, flat)[1].tobytes() for each in bands]
 
     def trapped(read: Callable[..., Any]) -> Callable[..., Any]:
         def trap(data: bytes, **how: Any) -> Any:

@@ -26,6 +26,7 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.execution import decoder
 from controlnet_core.execution.queue import QueueEntry
+from controlnet_core.families import family
 from controlnet_core.models.catalog import ModelCard
 from webapp.api import pictures
 from webapp.api.guard import Caller, check_limits
@@ -154,7 +155,9 @@ def _size(base: ModelCard, given: str | None, image: bytes | None, notes: Notes)
         raise InputError(f"{given[:40]!r} is not a size.", "Write WIDTHxHEIGHT, such as 512x768, or auto.")
     own = base.defaults
     sides = picture.size_of(image) if image is not None else None
-    return picture_size(*sides, min(own.width, own.height)) if sides and min(sides) else (own.width, own.height)
+    if not sides or not min(sides):
+        return own.width, own.height
+    return picture_size(*sides, min(own.width, own.height), family(base.family))
 
 
 def _mask(image: bytes, given: bytes | None) -> bytes | None:

@@ -27,15 +27,16 @@ import numpy as np
 from controlnet_core.domain import document as documents
 from controlnet_core.domain import resize
 from controlnet_core.domain.control import ControlType, Rgb, Value
-from controlnet_core.domain.document import SIDE_MAX_PX, Document, Raster
+from controlnet_core.domain.document import Document, Raster
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.job import Event, Job
 from controlnet_core.domain.recipe import PROMPT_MAX, SEED_MAX, SIDE_STEP, Lora, Recipe
 from controlnet_core.execution.live import LiveSource
+from controlnet_core.families import UNKNOWN, Family
 from controlnet_core.models.catalog import Catalog
 from webapp.application import validation
 from webapp.application.choices import LORAS_MAX, quick
-from webapp.application.recipe_builder import picture_size
+from webapp.application.recipe_builder import picture_size, shorter_side
 from webapp.application.tokens import Unknown
 
 DRAWINGS_MAX = 256
@@ -64,7 +65,7 @@ class Scene:
     """What a page makes of its drawing: a recipe of one picture, in which the control at `place` is the drawing.
 
     `values` are those of its renderer, `pictures` what else the recipe names (digest -> uint8 RGB). `seed` is the one that the
-    page's settings say, -1 for any: then it stays what it is. `side_max` bounds the picture's sides in pixels.
+    page's settings say, -1 for any: then it stays what it is. `family` says what sizes its model makes.
     """
 
     recipe: Recipe
@@ -72,7 +73,7 @@ class Scene:
     values: Mapping[str, Value] = field(default_factory=dict[str, Value])
     pictures: Mapping[str, Rgb] = field(default_factory=dict[str, Rgb], repr=False, compare=False)
     seed: int = -1
-    side_max: int = SIDE_MAX_PX
+    family: Family = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,9 @@ class LiveDrawing:
                 return None
             recipe = scene.recipe
             shorter, steps = self._effort.of(recipe)
-            width, height = picture_size(document.width, document.height, shorter, scene.side_max)
+            if shorter == min(recipe.width, recipe.height):
+                shorter = shorter_side(recipe.width, recipe.height, scene.family)
+            width, height = picture_size(document.width, document.height, shorter, scene.family)
             unit = recipe.controls[scene.place]
             rgb = self._control.render(document, scene.values)
             rgb = resize.fit(rgb, width, height, unit.resize, self._control.nearest)

@@ -197,8 +197,7 @@ class Studio:
             sides = self._sides(drafts, None if source is None else source.picture)
             if sides is not None:
                 shorter = min(base.defaults.width, base.defaults.height)
-                side_max = self._studio.catalog.family(base).side_max
-                fields["width"], fields["height"] = picture_size(*sides, shorter, side_max)
+                fields["width"], fields["height"] = picture_size(*sides, shorter, self._studio.catalog.family(base))
         recipe = self._builder.for_base(base, drafts, prompt=prompt, source=source, **fields)
         return [Picture(self._studio.gallery.get(id).png.read_bytes()) for id in self._made(recipe, on_step)]
 

@@ -10,6 +10,7 @@ Pictures and documents become blobs; a recipe names them by their digests. Queue
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,7 +44,7 @@ from controlnet_core.domain.recipe import (
     refusal,
 )
 from controlnet_core.domain.samplers import SPACINGS
-from controlnet_core.families import UNKNOWN
+from controlnet_core.families import UNKNOWN, Family
 from controlnet_core.models.catalog import Catalog, Defaults, ModelCard
 from controlnet_core.storage.store import Blobs
 from webapp.application.choices import adapter_for, networks_for, quick_called
@@ -289,8 +290,18 @@ def suggested(start: Defaults) -> dict[str, Any]:
     return {name: getattr(start, name) for name in shared}
 
 
-def picture_size(width: int, height: int, shorter: int, side_max: int = UNKNOWN.side_max) -> tuple[int, int]:
-    """Width and height, multiples of 64 from 64 to what a family makes, of a picture with the shape of a canvas."""
+def picture_size(width: int, height: int, shorter: int, family: Family = UNKNOWN) -> tuple[int, int]:
+    """Width and height, multiples of 64 from 64 to what a family makes, of a picture with the shape of a canvas.
+
+    A family that was trained at several shapes makes, at its own size, the one that is most alike; `shorter_side` is the way back.
+    """
+    if family.aspects and shorter == min(family.native):
+        return min((family.native, *family.aspects), key=lambda one: abs(math.log(one[0] * height / (one[1] * width))))
     scale = shorter / min(width, height)
-    wide, tall = (min(side_max, max(64, round(side * scale / 64) * 64)) for side in (width, height))
+    wide, tall = (min(family.side_max, max(64, round(side * scale / 64) * 64)) for side in (width, height))
     return wide, tall
+
+
+def shorter_side(width: int, height: int, family: Family = UNKNOWN) -> int:
+    """The size in the settings by which a family makes pictures of `width` x `height`."""
+    return min(family.native) if (width, height) in family.aspects else min(width, height)

@@ -155,7 +155,7 @@ def _kind(studio: Studio, layer: Layer) -> DocumentKind:
 
 def _seen(studio: Studio, at: Composition) -> None:
     """Every control's picture as the network gets it."""
-    width, height = picture_size(*at.frame, at.choices.size, studio.catalog.family(panels.model_card(studio)).side_max)
+    width, height = picture_size(*at.frame, at.choices.size, studio.catalog.family(panels.model_card(studio)))
     figures: list[str] = []
     for index, layer in enumerate(at.layers):
         control = studio.control(layer.control)

@@ -18,9 +18,11 @@ from controlnet_core.domain.control import Value, values
 from controlnet_core.domain.document import Raster
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import ControlUnit, MicroConditioning, Recipe, Source, parse
+from controlnet_core.families import UNKNOWN
 from controlnet_core.storage import foreign_settings
 from webapp.application import validation
 from webapp.application.choices import Choices, InitImageChoice, ReferenceChoice, quick
+from webapp.application.recipe_builder import shorter_side
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.compose import layers_panel, state
@@ -89,10 +91,11 @@ def parameters(studio: Studio, text: str, page: str) -> None:
     at = layers_panel.open_composition(studio) if path == state.KEY else panels.open_desk(studio, path)
     _words(at, found.get("prompt", at.prompt))
     shared = {name: value for name, value in found.items() if name in (*_SHARED, "seed")}
-    size = {"size": min(found["width"], found["height"])} if "width" in found else {}
-    if size:
-        largest = studio.catalog.family(panels.model_card(studio)).side_max
-        size["size"] = min(largest, max(settings_panel.SIZE_MIN_PX, size["size"]))
+    size: dict[str, int] = {}
+    if "width" in found:
+        family = studio.catalog.family(panels.model_card(studio))
+        wanted = shorter_side(found["width"], found["height"], family)
+        size["size"] = min(family.side_max, max(settings_panel.SIZE_MIN_PX, wanted))
     if "sampler" in shared:
         shared.setdefault("spacing", "model")
     settings_panel.adopt(at, replace(at.choices, **shared, **size))
@@ -236,8 +239,10 @@ def _choices(studio: Studio, made: Recipe, missing: list[str]) -> Choices:
         }
     if not made.controls:
         acting = {"weight": 0.0}
-    size = max(settings_panel.SIZE_MIN_PX, min(made.width, made.height))
-    paced = quick(studio.catalog, studio.catalog.card(made.model)) if studio.catalog.has(made.model) else []
+    card = studio.catalog.card(made.model) if studio.catalog.has(made.model) else None
+    family = studio.catalog.family(card) if card else UNKNOWN
+    size = max(settings_panel.SIZE_MIN_PX, shorter_side(made.width, made.height, family))
+    paced = quick(studio.catalog, card) if card else []
     return Choices(
         quick=next((one.key for one in paced if one.key in {lora.key for lora in made.loras}), ""),
         size=size,

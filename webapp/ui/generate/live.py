@@ -83,7 +83,7 @@ def prepare(
         family = studio.catalog.family(base)
         if how:
             st.caption(f"Live: {plain(how)}. Keep and Generate use your own settings.")
-        scene = Scene(recipe, place, dict(values), pictures_of(recipe, studio.blobs), at.choices.seed, family.side_max)
+        scene = Scene(recipe, place, dict(values), pictures_of(recipe, studio.blobs), at.choices.seed, family)
         studio.live.prepare(token, scene)
         if recipe.steps > STEPS_MANY:
             _offer(studio, at, quick_missing(studio.catalog, base))

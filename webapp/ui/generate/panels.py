@@ -197,8 +197,7 @@ def recipe(studio: Studio, at: ConditionPage) -> Recipe:
 def recipe_of(studio: Studio, at: GenerationState, drafts: list[Draft], canvas: tuple[int, int]) -> Recipe:
     """The recipe for controls on a canvas of `canvas` (width, height) pixels. Raises StudioError."""
     card = model_card(studio)
-    side_max = studio.catalog.family(model_card(studio)).side_max
-    width, height = picture_size(*canvas, at.choices.size, side_max)
+    width, height = picture_size(*canvas, at.choices.size, studio.catalog.family(card))
     return studio.builder.for_base(
         card,
         drafts,
@@ -349,7 +348,7 @@ def _prospect(studio: Studio, at: GenerationState, canvas: tuple[int, int], carr
     """What Generate would take: time, memory where it matters, and which ControlNets."""
     networks = [(offered.control.key, offered.chosen(wanted)) for offered, wanted in carried]
     card = model_card(studio)
-    size = picture_size(*canvas, at.choices.size, studio.catalog.family(card).side_max)
+    size = picture_size(*canvas, at.choices.size, studio.catalog.family(card))
     text = estimate.sentence(studio, at, card, size, networks)
     for (offered, _), (_, name) in zip(carried, networks, strict=True):
         if name is not None:  # not the usual one
