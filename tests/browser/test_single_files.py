@@ -118,7 +118,7 @@ def test_a_control_carried_over_stands_beside_the_one_it_was(page: Page, studio:
     target.click()
     page.get_by_role("option", name="Target").click()
     expect(target).to_have_value("Target")
-    name = page.get_by_label("Name of the new control")
+    name = page.get_by_label("Name of the new control").first  # behind it, for a moment, the one of the target before
     expect(name).to_have_value("Scribble, ControlNet 1.1 for Target")
     name.fill("Scribble for Target")
     name.press("Enter")

@@ -125,8 +125,9 @@ def test_no_picture_to_edit_is_opened_in_the_web_process(
     for name in ("open_picture", "open_layers", "open_mask"):
         monkeypatch.setattr(pictures, name, trapped(getattr(pictures, name)))
     whole, holed = (("sent.png", data, "image/png") for data in sent)
+    edit: Any = client.images.edit
     for given in ({"image": whole, "mask": holed}, {"image": holed}):
-        assert made(client.images.edit(prompt="a tree", size="64x64", extra_body={"studio": '{"steps": 1}'}, **given))
+        assert made(edit(prompt="a tree", size="64x64", extra_body={"studio": '{"steps": 1}'}, **given))
 
 
 def test_without_a_mask_the_whole_picture_changes_to_a_degree(client: openai.OpenAI) -> None:

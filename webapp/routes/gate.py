@@ -42,6 +42,7 @@ BODIES_MAX = 64
 """That are on their way at once, of all visitors; each is held in memory."""
 BODIES_OF_ONE_MAX = 16
 _WORKSPACE = re.compile(r"studio_workspace=([0-9a-f]{32})")
+BODILESS = ("GET", "HEAD", "OPTIONS")
 log = logging.getLogger("studio.gate")
 
 
@@ -55,6 +56,9 @@ class Bodies:
     @contextmanager
     def taken(self, scope: Scope, receive: Receive) -> Iterator[Receive]:
         """How to receive the body of a request; raises TooLarge, TooFast, and Late as soon as it stays away."""
+        if scope["method"] in BODILESS:
+            yield receive
+            return
         headers = Headers(scope=scope)
         announced = headers.get("content-length", "0")
         if (
@@ -123,7 +127,7 @@ class Gate:
 
         try:
             check(scope)
-            if scope["type"] == "websocket" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            if scope["type"] == "websocket":
                 await self.app(scope, receive, sending)
             else:
                 with self._bodies.taken(scope, receive) as receiving:
