@@ -8,6 +8,7 @@ Imports no torch, for the web process asks too. What is computed from these fact
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -129,6 +130,11 @@ class Family:
         }
     )  # fmt: skip
     """How a ControlNet for it is trained when nobody says otherwise; `warmup` steps at most, and a tenth of all."""
+
+    def shape_like(self, width: int, height: int) -> tuple[int, int]:
+        """Of the sizes that it was trained at, the one whose shape is most like `width` x `height`."""
+        known = (self.native, *self.aspects)
+        return min(known, key=lambda one: abs(math.log(one[0] * height / (one[1] * width))))
 
     def matches(self, traits: Traits) -> bool:
         """Whether a model in which this is seen is one of the family."""

@@ -149,8 +149,8 @@ def _conduct(run: Run, config: Config, around: Surroundings, accelerator: Accele
 
 def _devices(accelerator: Accelerator) -> str:
     """Where it computes; of several processes, asked all together, where each does: "2 x cpu on box1; cuda:0, cuda:1 on box2"."""
-    device = accelerator.device
-    own = str(device) if device.type == "cuda" else device.type  # elsewhere there is only one, whatever its number
+    here = accelerator.device
+    own = str(here) if here.type == "cuda" else here.type  # elsewhere there is only one, whatever its number
     host = socket.gethostname().partition(".")[0]
     told: list[tuple[str, str]] = gather_object([(host, own)])
     if len(told) == 1:

@@ -104,6 +104,7 @@ def test_it_is_known_by_what_shows(models, folder):
     family = families.family("sdxl")
     assert family.side_max == 2048
     assert all(side % 64 == 0 and side <= 2048 for size in family.aspects for side in size)
+    assert family.shape_like(768, 512) == (1216, 832)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (128, 64)])

@@ -504,7 +504,9 @@ def test_a_body_that_is_announced_too_large_is_not_waited_for(client: httpx.Clie
     connection.putheader("Authorization", client.headers["authorization"])
     connection.putheader("Content-Length", str(1 << 40))
     connection.endheaders()
-    assert connection.getresponse().status == 413
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert b"larger than 64 MB" in answer.read()
     connection.close()
 
 

@@ -353,6 +353,7 @@ def test_no_more_of_a_body_is_taken_than_anything_may_have() -> None:
     }
     asyncio.run(gate.Gate(app)(scope, receive, send))
     assert answers[0]["status"] == 413
+    assert b"larger than 25 MB" in answers[1]["body"]
     assert taken <= gate.BODY_MAX_BYTES + (1 << 16)
 
 

@@ -30,11 +30,11 @@ EMBEDDINGS_MAX = 16
 class Choices:
     """The settings of a page.
 
-    `size` is the shorter side of the picture in pixels; `seed` -1 draws a new one each time. weight, start, end and mode
-    are those of a page's only control, `params` how it is drawn and `network` the ControlNet that carries it, where those are
-    not the usual ones. `micro` is what SDXL is told of sizes. `loras` are weights by key; `variation` is the share of the way
-    from the noise of the seed to that of `variation_seed`. `quick` is the key of the preset of few steps that was chosen, ""
-    for the model's own way.
+    `size` is the shorter side of the picture in pixels, but for what `recipe_builder.picture_size` says; `seed` -1 draws a new one
+    each time. weight, start, end and mode are those of a page's only control, `params` how it is drawn and `network` the ControlNet
+    that carries it, where those are not the usual ones. `micro` is what SDXL is told of sizes. `loras` are weights by key;
+    `variation` is the share of the way from the noise of the seed to that of `variation_seed`. `quick` is the key of the preset of
+    few steps that was chosen, "" for the model's own way.
     """
 
     size: int = 512

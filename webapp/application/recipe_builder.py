@@ -10,7 +10,6 @@ Pictures and documents become blobs; a recipe names them by their digests. Queue
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -296,7 +295,7 @@ def picture_size(width: int, height: int, shorter: int, family: Family = UNKNOWN
     A family that was trained at several shapes makes, at its own size, the one that is most alike; `shorter_side` is the way back.
     """
     if family.aspects and shorter == min(family.native):
-        return min((family.native, *family.aspects), key=lambda one: abs(math.log(one[0] * height / (one[1] * width))))
+        return family.shape_like(width, height)
     scale = shorter / min(width, height)
     wide, tall = (min(family.side_max, max(64, round(side * scale / 64) * 64)) for side in (width, height))
     return wide, tall

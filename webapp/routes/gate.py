@@ -49,8 +49,10 @@ log = logging.getLogger("studio.gate")
 class Bodies:
     """What is sent to the server: each of a size and in time, and so many on their way at once."""
 
-    def __init__(self, max_bytes: int, most: int, of_one: int) -> None:
+    def __init__(self, max_bytes: int, most: int, of_one: int, told_bytes: int = 0) -> None:
+        """`told_bytes` is the bound that people are told, where the form around a file needs room of its own."""
         self.max_bytes, self.most, self.of_one = max_bytes, most, of_one
+        self.told_bytes = told_bytes or max_bytes
         self._on_their_way: Counter[str] = Counter()
 
     @contextmanager
@@ -99,7 +101,7 @@ class Bodies:
                 self._release(visitor)
 
     def _too_large(self) -> TooLarge:
-        return TooLarge(f"What was sent is larger than {self.max_bytes * 25 // 27 >> 20} MB.", "Send it smaller.")
+        return TooLarge(f"What was sent is larger than {self.told_bytes >> 20} MB.", "Send it smaller.")
 
     def _release(self, visitor: str) -> None:
         self._on_their_way[visitor] -= 1
@@ -111,7 +113,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._bodies = Bodies(BODY_MAX_BYTES, BODIES_MAX, BODIES_OF_ONE_MAX)
+        self._bodies = Bodies(BODY_MAX_BYTES, BODIES_MAX, BODIES_OF_ONE_MAX, UPLOAD_MAX_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass it on, or refuse it in a sentence: JSON, plain text for a page, 403 before a websocket is open."""

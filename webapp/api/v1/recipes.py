@@ -199,8 +199,12 @@ def _draft(studio: Studio, asked: ControlRequest, files: Mapping[str, bytes], ow
         what: documents.Document | Finished | Photo = documents.decode(
             studio.blobs.get(studio.belongings.check(owner, asked.document, "document"))
         )
-    elif asked.picture is not None and control.document == "skeleton" and is_json(pictures.sent(asked.picture, files)):
-        what = openpose_json.read(pictures.sent(asked.picture, files))
+    elif (
+        asked.picture is not None
+        and control.document == "skeleton"
+        and is_json(sent := pictures.sent(asked.picture, files))
+    ):
+        what = openpose_json.read(sent)
     elif asked.picture is not None:
         what = Finished(pictures.rgb_of(studio, pictures.kept(studio, owner, asked.picture, files)))
     else:

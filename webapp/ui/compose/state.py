@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import log
 from typing import Literal
 
 import numpy as np
@@ -106,11 +105,8 @@ def reference_slot(number: int) -> str:
 
 def frames(family: Family) -> dict[str, tuple[int, int]]:
     """The shapes that a picture may have, at sizes that suit a family: those it was trained at, else in proportion to its own."""
-    known = (family.native, *family.aspects)
-    if len(known) > 1:
-        return {
-            name: min(known, key=lambda one: abs(log(one[0] * h / (one[1] * w)))) for name, (w, h) in FRAMES.items()
-        }
+    if family.aspects:
+        return {name: family.shape_like(*shape) for name, shape in FRAMES.items()}
     scale = max(1.0, family.native[0] / 512)
     return {name: sides_within(family.side_max, round(w * scale), round(h * scale)) for name, (w, h) in FRAMES.items()}
 

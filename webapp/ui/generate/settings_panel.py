@@ -168,13 +168,17 @@ def _basics(studio: Studio, at: GenerationState, base: ModelCard, sizes: tuple[i
     _pace(studio, at, base)
     key, chosen = f"{at.key}.{at.round}", at.choices
     nearest = min(sizes, key=lambda size: abs(size - chosen.size))
+    family = studio.catalog.family(base)
+    trained = f" At {min(family.native)} the model makes the shape nearest to it that it was trained at." * bool(
+        family.aspects
+    )
     left, right = st.columns(2, gap="medium")
     with left:
         size = st.select_slider(
             "Size",
             sizes,
             key=widget(f"{key}.size", nearest),
-            help="The picture's shorter side in pixels; its shape is the canvas's.",
+            help=f"The picture's shorter side in pixels; its shape is the canvas's.{trained}",
         )
         images = st.slider("Images", 1, 12, key=widget(f"{key}.images", chosen.images))
         steps = st.slider("Steps", 1, 100, key=widget(f"{key}.steps", chosen.steps))
