@@ -1,7 +1,7 @@
 """The OpenPose JSON format, read and written: what other editors and programs exchange poses in.
 
-Read: pixel or 0-1 coordinates, a list of frames (the first with somebody counts), 18 or 25 body points (BODY_25), hands, and
-faces of 70 points or of 68, which have no pupils. `components/assets/editors/pose/openpose.js` reads alike.
+Read: pixel or 0-1 coordinates, a list of frames (the first with somebody counts), 18 or 25 body points (BODY_25), hands,
+faces of 70 points or of 68, which have no pupils, and a canvas size that is written as text. `components/assets/editors/pose/openpose.js` reads alike.
 Written: pixels, 18 body points, confidence exactly 1.0 or 0.0, missing points 0, 0, 0. What of a document the format
 does not have (hidden joints, ghosts) is written as missing; hidden people are left out, for they are not in the picture.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, cast
 
 from controlnet_core.domain.document import MISSING, PEOPLE_MAX, SIDE_MAX_PX, Person, Point, Skeleton
@@ -22,6 +23,7 @@ _BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 _UNIT_MAX = 2.0
 """A part whose coordinates all lie below this has shares of the canvas: a face of two pixels does not exist."""
 _UNSURE = 0.3
+_SIDE = re.compile(r" *([0-9]{1,6}(?:\.[0-9]{1,20})?) *")
 _HINT = "Choose a file in the OpenPose format."
 
 _PARTS = {
@@ -37,13 +39,13 @@ def read(data: str | bytes, width: int = 512, height: int = 512) -> Skeleton:
 
 
 def read_with_losses(data: str | bytes, width: int = 512, height: int = 512) -> tuple[Skeleton, tuple[str, ...]]:
-    """The first frame with somebody in it, and a sentence for every part that had to be left out.
+    """The first frame with somebody in it, and a sentence for everything that had to be left out.
 
     A part (body, hand, face) that is wrong, by its count of points or by something that is no number up to 100,000, is left
     out by itself; of the units (pixels or shares of the canvas) each part has its own. `width` and `height` (px) are the canvas
-    where the file names none and everybody fits on it. A canvas of more than 2048 px comes out smaller, with everybody on it.
-    Joints of little confidence become ghosts. Raises InputError, in one sentence, where nothing can be read, for more than 64
-    people and for an unusable canvas.
+    where the file names none that can be used and everybody fits on it. A canvas of more than 2048 px comes out smaller, with everybody on it.
+    Joints of little confidence become ghosts. Raises InputError, in one sentence, where nothing can be read and for more than
+    64 people.
     """
     frame = _frame(data)
     people = frame.get("people")
@@ -58,7 +60,7 @@ def read_with_losses(data: str | bytes, width: int = 512, height: int = 512) -> 
     if lost and not any(found):
         raise InputError(f"The pose file cannot be read. {lost[0]}", _HINT)
     pixels = [p for one in found for points in one.values() if not _is_unit(points) for p in points if p.confidence > 0]
-    wide, tall = _canvas(frame, (width, height), pixels)
+    wide, tall = _canvas(frame, (width, height), pixels, lost)
     shrink = min(1.0, SIDE_MAX_PX / max(wide, tall))
     moved = [{part: _placed(points, wide, tall, shrink) for part, points in one.items()} for one in found]
     sides = (max(1, math.floor(side * shrink + 0.5)) for side in (wide, tall))
@@ -92,17 +94,27 @@ def _frame(data: str | bytes) -> dict[str, object]:
     return cast("dict[str, object]", content)
 
 
-def _canvas(frame: dict[str, object], fallback: tuple[int, int], pixels: list[Point]) -> tuple[float, float]:
+def _canvas(
+    frame: dict[str, object], fallback: tuple[int, int], pixels: list[Point], lost: list[str]
+) -> tuple[float, float]:
     given = [frame.get("canvas_width"), frame.get("canvas_height")]
-    if given == [None, None]:
-        if all(point.x <= fallback[0] and point.y <= fallback[1] for point in pixels):
-            return fallback
-        return _up_to([point.x for point in pixels]), _up_to([point.y for point in pixels])
-    for side in given:
-        if isinstance(side, bool) or not isinstance(side, (int, float)) or not 1 <= side <= COORDINATE_MAX_PX:
-            raise InputError("The pose file has a canvas size that cannot be used.", _HINT)
-    wide, tall = (float(cast("float", side)) for side in given)
-    return wide, tall
+    wide, tall = map(_side, given)
+    if wide and tall:
+        return wide, tall
+    if given != [None, None]:
+        lost.append("The canvas size of the file was left out: it cannot be used.")
+    if all(point.x <= fallback[0] and point.y <= fallback[1] for point in pixels):
+        return fallback
+    return _up_to([point.x for point in pixels]), _up_to([point.y for point in pixels])
+
+
+def _side(given: object) -> float | None:
+    """A side of the canvas in pixels, from a number or a number as text; None for one that cannot be used."""
+    if isinstance(given, str) and (number := _SIDE.fullmatch(given)):
+        given = float(number[1])
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 1 <= given <= COORDINATE_MAX_PX:
+        return None
+    return float(given)
 
 
 def _up_to(values: list[float]) -> int:

@@ -4,7 +4,8 @@
  *     {"people": [{"pose_keypoints_2d": [x, y, c] * 18, "face_keypoints_2d": [...] | null, "hand_left_keypoints_2d": [...] | null,
  *      "hand_right_keypoints_2d": [...] | null}], "animals": [], "canvas_height": H, "canvas_width": W}
  *
- * Read are also coordinates from 0 to 1, a list of such objects per frame (the first with somebody counts) and 25 body keypoints (BODY_25).
+ * Read are also coordinates from 0 to 1, a list of such objects per frame (the first with somebody counts), 25 body keypoints (BODY_25)
+ * and a canvas size that is written as text.
  */
 
 import { DocumentError, SIDE_MAX_PX } from "../../canvas/document.js";
@@ -13,6 +14,7 @@ import { COORDINATE_MAX, drawn, MISSING, nobody, PEOPLE_MAX, present } from "./s
 const UNSURE = 0.3;
 const FROM_BODY_25 = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18];
 const UNIT_MAX = 2;
+const SIDE = /^ *[0-9]{1,6}(\.[0-9]{1,20})? *$/;
 /** @type {[part: "body" | "left_hand" | "right_hand" | "face", key: string, counts: number[]][]} */
 const PARTS = [
   ["body", "pose_keypoints_2d", [18, 25]],
@@ -46,8 +48,8 @@ export function fromOpenPose(text, fallback) {
 
 /**
  * A file's text as {document, lost}: the skeleton of its first frame with somebody in it, and a sentence for every part (body,
- * hand, face) that is wrong and was left out. Each part has its own unit, pixels or shares of the canvas; `fallback`
- * {width, height} is the canvas where the file names none and everybody fits on it. Joints of little confidence become ghosts.
+ * hand, face) that is wrong and was left out, and for an unusable canvas. Each part has its own unit, pixels or shares of the canvas; `fallback`
+ * {width, height} is the canvas where the file names none that can be used and everybody fits on it. Joints of little confidence become ghosts.
  * Throws a DocumentError, one sentence, where nothing can be read. `annotator/formats/openpose_json.py` reads alike.
  */
 export function readOpenPose(text, fallback) {
@@ -58,7 +60,7 @@ export function readOpenPose(text, fallback) {
   const people = raw.map((person, i) => readPerson(person, i + 1, lost)).filter(Boolean);
   if (lost.length && !people.length) throw new DocumentError(`This pose file cannot be read. ${lost[0]}`);
   const parts = people.flatMap(({ body, left_hand, right_hand, face }) => [body, left_hand, right_hand, face].filter(Boolean));
-  const size = canvasOf(frame, fallback, parts.filter((part) => !isUnit(part)).flat().filter(present));
+  const size = canvasOf(frame, fallback, parts.filter((part) => !isUnit(part)).flat().filter(present), lost);
   const shrink = Math.min(1, SIDE_MAX_PX / Math.max(size.width, size.height));
   for (const part of parts) {
     const [sx, sy] = isUnit(part) ? [size.width * shrink, size.height * shrink] : [shrink, shrink];
@@ -132,14 +134,19 @@ function isUnit(points) {
   return points.filter(present).every(({ x, y }) => Math.abs(x) < UNIT_MAX && Math.abs(y) < UNIT_MAX);
 }
 
-function canvasOf(frame, fallback, points) {
-  const sides = [frame.canvas_width, frame.canvas_height];
-  if (sides.every((side) => side === undefined || side === null)) {
-    const fits = points.every(({ x, y }) => x <= fallback.width && y <= fallback.height);
-    if (fits) return fallback;
-    const upTo = (values) => Math.ceil(Math.max(64, ...values) / 64) * 64;
-    return { width: upTo(points.map(({ x }) => x)), height: upTo(points.map(({ y }) => y)) };
-  }
-  if (!sides.every((side) => typeof side === "number" && side >= 1 && side <= COORDINATE_MAX)) throw new DocumentError("The canvas size in this pose file is not usable.");
-  return { width: sides[0], height: sides[1] };
+function canvasOf(frame, fallback, points, lost) {
+  const given = [frame.canvas_width, frame.canvas_height];
+  const [width, height] = given.map(sideOf);
+  if (width && height) return { width, height };
+  if (given.some((side) => side !== undefined && side !== null)) lost.push("The canvas size of the file was left out: it cannot be used.");
+  const fits = points.every(({ x, y }) => x <= fallback.width && y <= fallback.height);
+  if (fits) return fallback;
+  const upTo = (values) => Math.ceil(Math.max(64, ...values) / 64) * 64;
+  return { width: upTo(points.map(({ x }) => x)), height: upTo(points.map(({ y }) => y)) };
+}
+
+/** A side of the canvas in pixels, from a number or a number as text; null for one that cannot be used. */
+function sideOf(given) {
+  const side = typeof given === "string" && SIDE.test(given) ? Number(given) : given;
+  return typeof side === "number" && side >= 1 && side <= COORDINATE_MAX ? side : null;
 }
