@@ -1,7 +1,8 @@
 """The OpenPose JSON format, read and written: what other editors and programs exchange poses in.
 
 Read: pixel or 0-1 coordinates, a list of frames (the first with somebody counts), 18 or 25 body points (BODY_25), hands,
-faces of 70 points or of 68, which have no pupils, and a canvas size that is written as text. `components/assets/editors/pose/openpose.js` reads alike.
+faces of 70 points or of 68, which have no pupils, and a canvas size that is written as text.
+`components/assets/editors/pose/openpose.js` reads alike.
 Written: pixels, 18 body points, confidence exactly 1.0 or 0.0, missing points 0, 0, 0. What of a document the format
 does not have (hidden joints, ghosts) is written as missing; hidden people are left out, for they are not in the picture.
 """
@@ -43,9 +44,9 @@ def read_with_losses(data: str | bytes, width: int = 512, height: int = 512) -> 
 
     A part (body, hand, face) that is wrong, by its count of points or by something that is no number up to 100,000, is left
     out by itself; of the units (pixels or shares of the canvas) each part has its own. `width` and `height` (px) are the canvas
-    where the file names none that can be used and everybody fits on it. A canvas of more than 2048 px comes out smaller, with everybody on it.
-    Joints of little confidence become ghosts. Raises InputError, in one sentence, where nothing can be read and for more than
-    64 people.
+    where the file names none that can be used and everybody fits on it. A canvas of more than 2048 px comes out smaller, with
+    everybody on it. Joints of little confidence become ghosts. Raises InputError, in one sentence, where nothing can be read
+    and for more than 64 people.
     """
     frame = _frame(data)
     people = frame.get("people")
