@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -14,6 +17,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from tests.ports import free_port
+from tests.soak.server import running
 from webapp.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,10 +84,23 @@ def test_it_is_started_with_options_that_there_are(file: str) -> None:
         assert option in told, option
 
 
-def test_health_is_asked_for_where_it_is_answered() -> None:
-    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
-    assert "http://127.0.0.1:8501/healthz" in text
-    assert '"/healthz"' in (ROOT / "webapp" / "routes" / "health.py").read_text(encoding="utf-8")
+@pytest.mark.slow
+def test_the_image_is_well_wherever_its_studio_answers_and_only_while_it_does(tmp_path: Path) -> None:
+    told = re.search(r"^HEALTHCHECK .* CMD (\[.*\])$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert told
+    ask = [sys.executable, *json.loads(told[1])[1:]]
+    elsewhere = {"http_proxy": f"http://127.0.0.1:{free_port()}", "STUDIO_DATA": str(tmp_path)}
+
+    def asked() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(ask, env=os.environ | elsewhere, capture_output=True, text=True, timeout=60, check=False)
+
+    with running(tmp_path, "--base", "/draw", "--name", "studio.example", base="/draw") as studio:
+        assert asked().returncode == 0, asked().stderr
+        studio.process.send_signal(signal.SIGSTOP)
+        assert "timed out" in asked().stderr
+        studio.process.send_signal(signal.SIGCONT)
+        assert asked().returncode == 0
+    assert "refused" in asked().stderr
 
 
 def test_the_cluster_runs_the_ray_that_the_studio_speaks() -> None:

@@ -200,7 +200,7 @@ def test_run_serves_finds_a_free_port_and_ends_cleanly(tmp_path: Path) -> None:
                 wait_for(child, "worker is ready on paper", seen)
                 second = studio("run", "--port", str(used + 1), "--no-browser", **env)
                 assert second.returncode == 1
-                assert "already running" in second.stderr
+                assert f"already running on {tmp_path}, at {url}." in second.stderr
                 begun = time.monotonic()
                 child.send_signal(signal.SIGINT)
                 child.wait(10)

@@ -56,9 +56,12 @@ def test_a_port_and_a_folder_that_others_hold_are_notes(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("http://127.0.0.1:8501/draw/")
+        lock.flush()
         found = seen(settings, taken.getsockname()[1])
     assert found["port"].grade == "note"
     assert found["running"].grade == "note"
+    assert found["running"].says == "A studio works on these drawings now, at http://127.0.0.1:8501/draw/."
 
 
 def test_a_check_that_fails_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,9 +198,9 @@ class Studio:
         self.dispatcher.start()
         self.housekeeping.start()
 
-    def claim(self) -> None:
-        """Take data folder and devices for this process. Raises StudioError when another studio works on the folder, or a
-        device is not here."""
+    def claim(self, address: str = "") -> None:
+        """Take data folder and devices for this process; studio.lock there holds the `address` at which it answers. Raises
+        StudioError when another studio works on the folder, or a device is not here."""
         if self._claim is not None:
             return
         _ = self.devices
@@ -220,16 +220,21 @@ class Studio:
         try:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            claim.seek(0)
+            where = claim.read()
             claim.close()
             raise StudioError(
-                f"A studio is already running on {self.settings.data}.",
+                f"A studio is already running on {self.settings.data}{where and f', at {where}'}.",
                 "Use that one, or set STUDIO_DATA to another folder.",
             ) from error
+        claim.truncate(0)
         try:
             _ = self.cluster
         except StudioError:
             claim.close()
             raise
+        with suppress(OSError):  # on a full disk it works all the same
+            os.write(claim.fileno(), address.encode())
         self._claim = claim
 
     def close(self) -> None:

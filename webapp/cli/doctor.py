@@ -165,9 +165,10 @@ def _running(data: Path) -> Finding:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                return Finding(
-                    "running", "note", "A studio works on these drawings now.", "Use that one, or stop it first."
-                )
+                file.seek(0)
+                where = file.read()
+                said = f"A studio works on these drawings now{where and f', at {where}'}."
+                return Finding("running", "note", said, "Use that one, or stop it first.")
     return Finding("running", "ok", "No other studio works on these drawings.")
 
 

@@ -63,15 +63,15 @@ def run(
             print(f"Port {port} is taken, using {free}.")
         from webapp.root import studio
 
-        here = studio()
-        here.claim()
+        here, base = studio(), base.strip("/")
+        address = _address(host, free, base)
+        here.claim(address)
         _tell_first_picture(here)
         print(f"Starting ControlNet Studio. Drawings and pictures: {here.settings.data}", flush=True)
         from webapp.app import app as server
         from webapp.routes.guard import LOOPBACK
 
-        base = base.strip("/")
-        threading.Thread(target=_announce, args=(host, free, base, browser, here), daemon=True).start()
+        threading.Thread(target=_announce, args=(address, browser, here), daemon=True).start()
         options = {"server.port": free, "server.address": host, "server.headless": True, "server.baseUrlPath": base}
         if name:
             options |= {"server.allowedHosts": [*name, *LOOPBACK], "browser.serverAddress": name[0]}
@@ -111,9 +111,13 @@ def _free_port(host: str, first: int) -> int:
     raise StudioError(f"No port from {first} on is free on {host}.", "Choose another one: studio run --port N.")
 
 
-def _announce(host: str, port: int, base: str, browser: bool, here: Studio) -> None:
+def _address(host: str, port: int, base: str) -> str:
+    """Where this machine reaches the studio."""
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{port}/{base + '/' if base else ''}"
+    return f"http://{shown}:{port}/{base + '/' if base else ''}"
+
+
+def _announce(url: str, browser: bool, here: Studio) -> None:
     while not _answers(f"{url}_stcore/health"):
         time.sleep(0.05)
     print(f"ready at {url} in {time.perf_counter() - _BEGUN:.1f} s", flush=True)
