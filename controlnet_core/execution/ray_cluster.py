@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -35,6 +36,8 @@ from controlnet_core.execution.port import Broken, Hear, Lost, Ready, Said
 from controlnet_core.execution.ray_host import Place
 
 CONNECT_S = 60.0
+AGAIN_S = 5.0
+"""How long after its end there is a new bridge, where no worker asks for one before."""
 _ROOT = Path(__file__).resolve().parents[2]
 _log = logging.getLogger("studio.workers")
 
@@ -119,10 +122,12 @@ class RayCluster:
                 return True
         return False
 
-    def start(self, key: str) -> None:
-        """Begin a life of the worker at a place; raises OSError when no process can be made."""
-        self._bridge()
-        self.send("start", key, None)
+    def start(self, worker: RayWorker, hear: Hear) -> None:
+        """Begin a life of a worker; raises OSError when no process can be made."""
+        with self._lock:
+            self._bridge()
+            worker.begin(hear, self._connection)
+        self.send("start", worker.place.key, None)
 
     def _bridge(self) -> None:
         """See to it that there is one."""
@@ -166,7 +171,18 @@ class RayCluster:
             workers = list(self._workers.values())
         self._first.put(StudioError("The way to the Ray cluster was lost.", "studio.log says more."))
         for worker in workers:
-            worker.hear(Lost(f"the bridge ended with status {child.returncode}"))
+            worker.lose(connection, f"the bridge ended with status {child.returncode}")
+        self._bridge_again()
+
+    def _bridge_again(self) -> None:
+        """Have one even where no worker is left that would ask for it: nodes may join."""
+        while not self._closed:
+            time.sleep(AGAIN_S)
+            try:
+                self._bridge()
+                return
+            except OSError as error:
+                _log.error("the way to the Ray cluster cannot be made: %s", error)
 
     def _hear(self, word: str, key: str, value: Any) -> None:
         if word == "said" and key in self._workers:
@@ -203,14 +219,25 @@ class RayWorker:
         self.device = Device(place.name)
         self._cluster = cluster
         self._hear: Hear | None = None
+        self._bridge: Connection | None = None  # over which this life began
         self._ready: Ready | None = None
         self._lock = threading.Lock()
 
     def start(self, hear: Hear) -> None:
         """Begin a life; see `WorkerPort`."""
+        self._cluster.start(self, hear)
+
+    def begin(self, hear: Hear, bridge: Connection | None) -> None:
+        """A life begins, over `bridge`."""
         with self._lock:
-            self._hear = hear
-        self._cluster.start(self.place.key)
+            self._hear, self._bridge = hear, bridge
+
+    def lose(self, bridge: Connection, reason: str) -> None:
+        """`bridge` ended. A life that has begun over the next one meanwhile goes on: lost here, it would begin twice."""
+        with self._lock:
+            mine = self._bridge is bridge
+        if mine:
+            self.hear(Lost(reason))
 
     def run(self, job: Job) -> None:
         """Do a job: it travels with its pictures as they are kept, not as they are in memory; those of live frames are not kept."""

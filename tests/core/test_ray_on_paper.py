@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,8 +20,9 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.recipe import ControlUnit
 from controlnet_core.execution.dispatcher import Dispatcher
+from controlnet_core.execution.port import Lost, Ready, Said
 from controlnet_core.execution.queue import Queue
-from controlnet_core.execution.ray_cluster import RayCluster
+from controlnet_core.execution.ray_cluster import RayCluster, RayWorker
 from controlnet_core.storage.gallery import Gallery
 from controlnet_core.storage.store import Blobs
 from tests.core.strokes_engine import StrokesEngine
@@ -39,6 +41,7 @@ class PaperShop(Shop):
     """A shop whose workers are on the nodes of the file `nodes`."""
 
     nodes: Path = field(kw_only=True)
+    far: RayCluster = field(kw_only=True)
 
     def cluster_is(self, *nodes: dict[str, object]) -> None:
         """Nodes come and go."""
@@ -81,7 +84,7 @@ def opened(folder: Path, *nodes: dict[str, object], edition: str = "") -> Iterat
             edition_of_studio=edition,
         )
         keeper = Dispatcher(queue, [], keep=gallery.add, tell=lambda session, event: told.append((session, event)))
-        shop = PaperShop(queue, gallery, keeper, told, nodes=folder / "nodes.json")
+        shop = PaperShop(queue, gallery, keeper, told, nodes=folder / "nodes.json", far=far)
         try:
             shop.cluster_is(*nodes)
             far.connect()
@@ -185,6 +188,40 @@ def test_another_version_of_the_studio_cannot_draw(tmp_path: Path) -> None:
         assert "another version of the studio" in other.statuses[0].text
         other.put("a")
         assert "another version of the studio" in other.last("a").text
+
+
+def test_a_node_that_joins_is_taken_though_the_way_was_lost_while_there_was_none(tmp_path: Path) -> None:
+    with opened(tmp_path, IDLE) as shop:
+        os.kill(shop.far.pid, signal.SIGKILL)
+        shop.put("a")
+        shop.cluster_is(IDLE, PLAIN)
+        assert shop.over("a").state == "done"
+
+
+def test_a_life_that_began_over_the_next_bridge_does_not_hear_of_the_end_of_the_one_before(tmp_path: Path) -> None:
+    with opened(tmp_path, IDLE) as shop:
+        shop.cluster_is(GPUS)
+        workers: list[RayWorker] = []
+        shop.far.follow(workers.append)
+        until(lambda: len(workers) == 2)
+        first, second = workers
+        said: dict[str, list[Said]] = {"first": [], "second": [], "second again": []}
+
+        def hear_first(one: Said) -> None:
+            said["first"].append(one)
+            if isinstance(one, Lost):
+                second.start(said["second again"].append)
+
+        first.start(hear_first)
+        second.start(said["second"].append)
+        until(lambda: said["first"] and said["second"])
+        second.kill()
+        until(lambda: isinstance(said["second"][-1], Lost))
+        os.kill(shop.far.pid, signal.SIGKILL)
+        until(lambda: said["second again"])
+        assert isinstance(said["second again"][0], Ready)
+        time.sleep(0.5)
+        assert len(said["second again"]) == 1
 
 
 def test_where_there_is_no_cluster_or_no_token_a_sentence_says_so(
