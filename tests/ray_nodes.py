@@ -73,11 +73,9 @@ class Cluster:
         _kill(self.nodes[number] | self._of(self.nodes[number]))
         self.nodes[number] = set()
 
-    def lives(self, number: int) -> bool:
-        """Whether a node is there: on a machine that is far too busy Ray ends one by itself."""
-        return any(
-            psutil.pid_exists(pid) and _title(pid).split(" ")[0].endswith("raylet") for pid in self.nodes[number]
-        )
+    def living(self) -> int:
+        """How many nodes there are: on a machine that is far too busy Ray ends one by itself."""
+        return sum(any(_title(pid).split(" ")[0].endswith("raylet") for pid in node) for node in self.nodes)
 
     def actors(self) -> list[int]:
         """The processes that own a device."""

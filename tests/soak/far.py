@@ -35,7 +35,7 @@ def check(folder: Path, kills: int, nodes: int) -> list[Row]:
             cluster.add()
             cluster.add()
             with open_far_shop(folder, cluster.address, "tests.soak.engine:build") as shop:
-                until(lambda: _ready(shop) == 2, PATIENCE_S)
+                _both_ready(shop)
                 parts: list[Callable[[], Row]] = [
                     partial(_many, shop),
                     partial(_claims, shop, cluster, kills),
@@ -54,16 +54,22 @@ def _rows(parts: Sequence[Callable[[], Row]]) -> Iterator[Row]:
         try:
             yield part()
         except Exception as error:
-            yield Row("ray", "", f"{part.func.__name__}: {type(error).__name__}: {error}"[:66], False)  # pyright: ignore
+            yield Row("ray", "", f"{part.func.__name__}: {type(error).__name__}: {error}", False)  # pyright: ignore
             return
 
 
-def _ready(shop: FarShop) -> int:
-    return sum(status.state == "ready" for status in shop.statuses)
+def _both_ready(shop: FarShop, look: Callable[[], object] = lambda: None) -> None:
+    """Wait for two workers that can draw, looking after the cluster; what they say for themselves where that is in vain."""
+    end = time.monotonic() + PATIENCE_S
+    while (states := [status.state for status in shop.statuses]).count("ready") != 2:
+        said = [f"{status.state} {status.text}".strip() for status in shop.statuses if status.state != "gone"]
+        assert "broken" not in states and time.monotonic() < end, f"not two workers: {'; '.join(said)}"
+        look()
+        time.sleep(0.02)
 
 
 def _own(shop: FarShop, name: str) -> FarShop:
-    until(lambda: _ready(shop) == 2, PATIENCE_S)
+    _both_ready(shop)
     return replace(shop, tag=f"{name}-")
 
 
@@ -90,7 +96,7 @@ def _claims(whole: FarShop, cluster: Cluster, times: int) -> Row:
     shop, ids = _own(whole, "claim"), [f"j{number}" for number in range(times)]
     killed = 0
     for id in ids:
-        until(lambda: _ready(shop) == 2, PATIENCE_S)
+        _both_ready(shop)
         shop.put(id, f"slow={STEP_S}")
         until(lambda id=id: shop.entry(id).state != "queued", PATIENCE_S)
         killed += _kill(cluster.actors())
@@ -133,15 +139,8 @@ def _nodes(whole: FarShop, cluster: Cluster, times: int) -> Row:
         for id in mine:
             shop.over(id, PATIENCE_S)
         cluster.add()
-        until(lambda: _is_back(shop, cluster), PATIENCE_S)
+        _both_ready(shop, lambda: cluster.living() >= 2 or cluster.add())
     return _row("ray: kill -9 of a node", f"{times} nodes", _wrong(shop, ids))
-
-
-def _is_back(shop: FarShop, cluster: Cluster) -> bool:
-    """Whether both workers are there; a new node that Ray itself has ended is started once more."""
-    if not cluster.lives(-1):
-        cluster.add()
-    return _ready(shop) == 2
 
 
 def _kill(pids: list[int]) -> int:
