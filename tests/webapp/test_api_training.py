@@ -84,6 +84,9 @@ def test_a_training_is_started_watched_and_stopped(client: TestClient, studio: S
     assert client.post("/api/v1/trainings/rings/wish", json={"wish": "wait"}).status_code == 200
     until(lambda: client.get("/api/v1/trainings/rings").json()["state"] == "waiting")
     assert client.delete("/api/v1/trainings/rings").status_code == 200
+    for wish in ("run", "wait"):
+        words = refused(client.post("/api/v1/trainings/rings/wish", json={"wish": wish}), 422)
+        assert words.startswith("rings is stopping.")
     with client.stream("GET", "/api/v1/trainings/rings/events") as stream:
         states = [json.loads(line[6:])["state"] for line in stream.iter_lines() if line.startswith("data: ")]
     assert states[-1] == "stopped"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -198,6 +199,32 @@ def test_a_download_stops_goes_on_and_is_one(hub: Hub, library: Library) -> None
     until(lambda: over(library, card.id))
 
 
+def test_a_download_wanted_again_while_it_stops_goes_on(hub: Hub, library: Library) -> None:
+    hub.pause_s = 0.3  # a stop is heard between two pieces
+    card, _ = library.add("me/control")
+    first = library.download(card.id)
+    until(lambda: first.done > 30_000)
+    library.stop(card.id)
+    again = library.download(card.id)
+    assert first.phase == "running" and again is not first, "it had not stopped yet"
+    assert library.download(card.id) is again
+    hub.pause_s = 0
+    until(lambda: again.phase in OVER)
+    assert (first.phase, again.phase) == ("stopped", "done")
+    assert row(library, card.id)["here"]
+
+
+def test_a_stop_reaches_what_waits_for_the_one_before(library: Library) -> None:
+    go = threading.Event()
+    first = library.begin("one", lambda _work: until(go.is_set))
+    library.stop("one")
+    again = library.begin("one", lambda _work: pytest.fail("it was stopped before it began"))
+    library.stop("one")
+    go.set()
+    until(lambda: again.phase in OVER)
+    assert (first.phase, again.phase) == ("done", "stopped")
+
+
 def test_what_is_left_of_a_download_can_be_discarded(hub: Hub, library: Library) -> None:
     hub.pause_s = 0.02
     card, _ = library.add("me/control")
@@ -256,6 +283,21 @@ def test_a_starter_set_is_one_download_that_stops_and_goes_on(hub: Hub, library:
     (after,) = sets.rows()
     assert (after["here"], after["size"]) == (True, 0) and all(part["here"] for part in after["parts"])
     assert row(library, "sd15-scribble-v11")["here"]
+
+
+def test_a_starter_set_wanted_again_while_it_stops_goes_on(hub: Hub, library: Library, sets: StarterSets) -> None:
+    """Its parts stop after it, and go on with it."""
+    hub.pause_s = 0.3
+    first = sets.download("small")
+    until(lambda: first.done > 30_000)
+    sets.stop("small")
+    until(lambda: first.phase == "stopped")
+    part = library.work("sd15-scribble-v11")
+    assert part is not None and part.phase == "running"
+    again = sets.download("small")
+    hub.pause_s = 0
+    until(lambda: again.phase in OVER)
+    assert (again.phase, again.text) == ("done", "Small: all of it is here.")
 
 
 def test_a_starter_set_that_would_not_fit_is_refused_before_anything_comes(

@@ -156,7 +156,7 @@ class Annotations:
             return any(run.alive for run in self._runs.values())
 
     def stop(self, name: str, workspace: str = "") -> None:
-        """End the run of a set; what it has made stays. Raises InputError when it is somebody else's."""
+        """End the run of a set, and wait for that; what it has made stays. Raises InputError when it is somebody else's."""
         self.owners.check(name, workspace)
         run = self.run(name)
         if run is not None and run.alive:
@@ -166,6 +166,7 @@ class Annotations:
                 run.child.wait(STOP_MAX_S)
             except subprocess.TimeoutExpired:
                 run.child.kill()
+                run.child.wait()
 
     def made(self, workspace: str = "") -> list[Made]:
         """The sets that were made here, the newest first."""

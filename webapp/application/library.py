@@ -64,6 +64,7 @@ class ModelTask:
     text: str = ""
     hint: str = ""
     stop: threading.Event = field(default_factory=threading.Event, repr=False)
+    over: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def __post_init__(self) -> None:
         self._mark = (time.monotonic(), 0)
@@ -80,6 +81,7 @@ class ModelTask:
     def end(self, phase: Phase, text: str = "", hint: str = "") -> None:
         """Say how it ended."""
         self.text, self.hint, self.phase = text, hint, phase
+        self.over.set()
 
     def told(self) -> dict[str, Any]:
         """As JSON."""
@@ -142,7 +144,7 @@ class Library:
     # ---- coming
 
     def download(self, id: str) -> ModelTask:
-        """Begin to download a model, or go on; the work that is under way when there is one. Raises ModelMissing."""
+        """Begin to download a model, or go on, as `begin` does. Raises ModelMissing."""
         card = self.catalog.card(id)
 
         def run(work: ModelTask) -> None:
@@ -152,13 +154,16 @@ class Library:
         return self.begin(id, run)
 
     def begin(self, id: str, run: Callable[[ModelTask], None]) -> ModelTask:
-        """Run something in the background under an id; the one that runs already when there is one."""
+        """Run something in the background under an id; the one that runs already when there is one.
+
+        One that was told to stop, and has not stopped yet, is none: the new one begins as soon as that is over.
+        """
         with self._lock:
-            known = self._works.get(id)
-            if known is not None and known.phase not in OVER:
-                return known
+            before = self._works.get(id)
+            if before is not None and not before.over.is_set() and not before.stop.is_set():
+                return before
             work = self._works[id] = ModelTask(id)
-        threading.Thread(target=self._run, args=(work, run), name=f"model {id}", daemon=True).start()
+        threading.Thread(target=self._run, args=(work, run, before), name=f"model {id}", daemon=True).start()
         return work
 
     def work(self, id: str) -> ModelTask | None:
@@ -308,8 +313,12 @@ class Library:
             raise InputError(f"There is no {full.name} in the models folder.", "Put it there, or look at its name.")
         raise InputError(f"{full.name} is not a model that is known here.", check(full).sentence)
 
-    def _run(self, work: ModelTask, run: Callable[[ModelTask], None]) -> None:
+    def _run(self, work: ModelTask, run: Callable[[ModelTask], None], before: ModelTask | None) -> None:
+        if before is not None:
+            before.over.wait()
         try:
+            if work.stop.is_set():
+                raise Cancelled("It was stopped.")
             run(work)
             work.end("done", work.text, work.hint)
         except Cancelled as stopped:

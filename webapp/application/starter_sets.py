@@ -34,7 +34,7 @@ class StarterSets:
         return [self._row(one) for one in starter_sets().values()]
 
     def download(self, id: str) -> ModelTask:
-        """Fetch what of a set is not here, or go on; the work that is under way when there is one.
+        """Fetch what of a set is not here, or go on, as `Library.begin` does.
 
         Raises InputError for a set that is not known, NoSpace where it would not fit.
         """

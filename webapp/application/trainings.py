@@ -27,7 +27,7 @@ from controlnet_core.execution.devices import Device, borrow, is_borrowed
 from controlnet_core.families import family
 from controlnet_core.models.catalog import Catalog, ModelCard
 from controlnet_core.training import run as runs
-from controlnet_core.training.run import Config, Run
+from controlnet_core.training.run import Config, Run, Wish
 from webapp.application.owners import Owners
 from webapp.application.settings import ROOT, Settings
 
@@ -149,6 +149,19 @@ class Trainings:
             finally:
                 run.release()
         return run
+
+    def want(self, run: Run, wish: Wish, workspace: str = "") -> None:
+        """Say what is wanted of a training whose process lives; of a dead one nothing can be.
+
+        Raises InputError when it is somebody else's, and for all but "stop" when it stops already: its process may have
+        heard that.
+        """
+        self.owners.check(run.name, workspace)
+        if not run.alive():
+            return
+        if wish != "stop" and run.wish() == "stop":
+            raise InputError(f"{run.name} is stopping.", "When it has stopped it can go on from its checkpoint.")
+        run.want(wish)
 
     def remove(self, run: Run, workspace: str = "") -> None:
         """Remove a training that is over, with all its files. Raises StudioError when it runs, is somebody else's or cannot be

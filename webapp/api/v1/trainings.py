@@ -189,10 +189,9 @@ async def wish(studio: Studio, request: Request, caller: Caller) -> Response:
 
     def say() -> TrainingView:
         run = _run(studio, request, caller)
-        studio.trainings.owners.check(run.name, caller.owner)
         if asked.wish == "run" and not run.alive():
             return _view(studio.trainings.start(run.config(), caller.owner))
-        run.want(asked.wish)
+        studio.trainings.want(run, asked.wish, caller.owner)
         return _view(run)
 
     return given(await to_thread.run_sync(say))
@@ -203,9 +202,7 @@ async def stop(studio: Studio, request: Request, caller: Caller) -> Response:
 
     def say() -> TrainingView:
         run = _run(studio, request, caller)
-        studio.trainings.owners.check(run.name, caller.owner)
-        if run.alive():
-            run.want("stop")
+        studio.trainings.want(run, "stop", caller.owner)
         return _view(run)
 
     return given(await to_thread.run_sync(say))

@@ -17,7 +17,7 @@ from controlnet_core.domain import amounts
 from controlnet_core.domain.errors import InputError
 from controlnet_core.models.catalog import ModelCard
 from controlnet_core.training import run as runs
-from controlnet_core.training.run import Config, Outline, Point, Run, Samples, Status
+from controlnet_core.training.run import Config, Outline, Point, Run, Samples, Status, Wish
 from webapp.application import validation
 from webapp.application.studio import Studio
 from webapp.application.training_setup import pairs_of
@@ -429,14 +429,19 @@ def _buttons(studio: Studio, run: Run, config: Config, status: Status) -> None:
         if not here.owners.owns(run.name, visitor.workspace()):
             return
         live = run.alive()
-        if live:
-            waits = run.wish() == "wait"
-            if waits:
-                st.button("Go on", key="training.go", icon=":material/play_arrow:", on_click=run.want, args=("run",))
+        if live and run.wish() == "stop":
+            st.button("Stopping…", key="training.stopping", icon=":material/stop:", disabled=True)
+        elif live:
+            if run.wish() == "wait":
+                st.button(
+                    "Go on", key="training.go", icon=":material/play_arrow:", on_click=_want, args=(studio, run, "run")
+                )
             else:
-                st.button("Pause", key="training.pause", icon=":material/pause:", on_click=run.want, args=("wait",))
+                st.button(
+                    "Pause", key="training.pause", icon=":material/pause:", on_click=_want, args=(studio, run, "wait")
+                )
             st.button(
-                "Stop and keep", key="training.stop", icon=":material/stop:", on_click=run.want, args=("stop",),
+                "Stop and keep", key="training.stop", icon=":material/stop:", on_click=_want, args=(studio, run, "stop"),
                 help="Ends it now; what it has learnt becomes a ControlNet.",
             )  # fmt: skip
         elif status.state != "done":
@@ -455,6 +460,11 @@ def _buttons(studio: Studio, run: Run, config: Config, status: Status) -> None:
                     remember("training.shown", "")
                     remember("training.open", "")
                     st.rerun()
+
+
+def _want(studio: Studio, run: Run, wish: Wish) -> None:
+    with told():
+        studio.trainings.want(run, wish, visitor.workspace())
 
 
 def _sheet(run: Run, looks: list[Samples], stream: str) -> str:

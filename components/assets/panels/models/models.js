@@ -290,17 +290,17 @@ class Models {
   }
 
   #setDeeds(one, work, active) {
-    const button = (deed, title, name, run) => {
+    const button = (title, name, run) => {
       const node = this.#button(title, name, run, "push");
-      node.dataset.focus = `set:${one.id}.${deed}`;
+      node.dataset.focus = `set:${one.id}`; // Stop and Go on stand in one place, and keys go on there
       node.setAttribute("aria-label", `${title}: ${one.title}`);
       return node;
     };
-    if (active) return [button("stop", work.stopping ? "Stopping…" : "Stop", "stop", () => this.#setDeed(one, "stop"))];
+    if (active && !work.stopping) return [button("Stop", "stop", () => this.#setDeed(one, "stop"))];
     if (one.here) return [];
     const some = one.parts.some((part) => part.here);
     const words = one.begun ? "Go on" : some ? "Download the rest" : "Download";
-    const node = button("download", `${words} (${size(one.size)})`, "download", () => this.#setDeed(one, "download"));
+    const node = button(`${words} (${size(one.size)})`, "download", () => this.#setDeed(one, "download"));
     node.disabled = Boolean(one.lack);
     return [node];
   }
@@ -379,11 +379,11 @@ class Models {
       node.setAttribute("aria-label", `${title}: ${row.title}`);
       return node;
     };
-    if (active) return [button("stop", work.stopping ? "Stopping…" : "Stop", "stop", () => this.#deed(row, "stop"), "push")];
+    if (active && !work.stopping) return [button("fetch", "Stop", "stop", () => this.#deed(row, "stop"), "push")];
     if (!row.here) {
       if (!row.hub) return [];
-      const deeds = [button("download", row.begun ? "Go on" : "Download", "download", () => this.#deed(row, "download"), "push")];
-      if (row.begun) deeds.unshift(button("discard", "Discard", null, () => this.#deed(row, "discard"), "quiet"));
+      const deeds = [button("fetch", row.begun || active ? "Go on" : "Download", "download", () => this.#deed(row, "download"), "push")];
+      if (row.begun && !active) deeds.unshift(button("discard", "Discard", null, () => this.#deed(row, "discard"), "quiet"));
       return deeds;
     }
     const deeds = [button("check", "Check", null, () => this.#check(row), "quiet")];
