@@ -40,6 +40,19 @@ def studio(*args: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize("way", ["webapp", "controlnet_studio"])
+def test_windows_is_told_what_it_needs_in_one_sentence(way: str) -> None:
+    """Started as on Windows, where Python has no fcntl."""
+    as_there = (
+        "import runpy, sys; sys.modules['fcntl'] = None; sys.platform = 'win32'; "
+        f"sys.argv = ['studio', 'run']; runpy.run_module({way!r}, run_name='__main__')"
+    )
+    told = subprocess.run([sys.executable, "-c", as_there], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert "Traceback" not in told.stderr
+    assert "WSL 2" in told.stderr and len(told.stderr.splitlines()) == 1
+
+
 def test_annotate_one_picture_as_opencv_does(golden: Path, tmp_path: Path) -> None:
     photo = golden / "pictures" / "dog.jpg"
     done = studio("annotate", "canny", photo, tmp_path / "dog.png", "--low", "50", "--high=120")
