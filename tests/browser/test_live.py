@@ -32,10 +32,15 @@ def tab(browser: Browser, server: Server) -> Iterator[Page]:
     context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     page.lines = []  # type: ignore[attr-defined]
+    page.silent = False  # type: ignore[attr-defined]
 
     def through(route: WebSocketRoute) -> None:
-        route.connect_to_server()
         page.lines.append(route)  # type: ignore[attr-defined]
+        if page.silent:  # type: ignore[attr-defined]
+            return
+        there = route.connect_to_server()
+        route.on_message(lambda message: None if page.silent else there.send(message))  # type: ignore[attr-defined]
+        there.on_message(lambda message: None if page.silent else route.send(message))  # type: ignore[attr-defined]
 
     page.route_web_socket("**/studio/live/**", through)
     open_page(page, server, "")
@@ -183,6 +188,35 @@ def test_a_cut_line_a_hidden_tab_and_a_killed_worker_end_nothing(live: Page, ser
     live.keyboard.press("Control+z")
     until(lambda: np.array_equal(picture(live), before), live)
     phase(live, "done")
+
+
+def test_a_line_that_is_cut_without_a_word_says_so_and_nothing_drawn_is_lost(live: Page) -> None:
+    """As where the network goes: no end of the connection comes, and whoever connects anew hears nothing either."""
+    lines: list[WebSocketRoute] = live.lines  # type: ignore[attr-defined]
+    beat, before = live.locator(".results .beat"), picture(live)
+    begin_stroke(live)
+    until(lambda: not np.array_equal(picture(live), before), live)
+    phase(live, "done")
+    opened, half = len(lines), picture(live)
+    live.silent = True  # type: ignore[attr-defined]
+    sheet = paper(live)
+    live.mouse.move(sheet["x"] + sheet["width"] * 0.5, sheet["y"] + sheet["height"] * 0.9, steps=20)
+    expect(beat).to_have_attribute("data-phase", "away", timeout=12_000)
+    expect(beat).to_have_text("Line cut: draw on, it goes on by itself")
+    until(lambda: len(lines) >= opened + 2, live)  # it tries, and tries again
+    live.mouse.move(sheet["x"] + sheet["width"] * 0.9, sheet["y"] + sheet["height"] * 0.5, steps=20)
+    live.mouse.up()
+    expect(beat).to_have_attribute("data-phase", "away")
+    assert np.array_equal(picture(live), half)
+    live.silent = False  # type: ignore[attr-defined]
+    phase(live, "done")
+    whole = picture(live)
+    assert not np.array_equal(whole, half)
+    # The same as of the same drawing on a line that was never cut.
+    live.keyboard.press("Control+i")
+    until(lambda: not np.array_equal(picture(live), whole), live)
+    live.keyboard.press("Control+i")
+    until(lambda: np.array_equal(picture(live), whole), live)
 
 
 @pytest.mark.parametrize("path", ["pose", "seg", "compose"])

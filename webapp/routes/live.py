@@ -6,9 +6,10 @@ To the server, whatever changes a drawing is binary: length of a header (uint32 
     {"rev": 2, "on": 1, "rects": [[0,0,64,64]]}   the pixels of those parts, packed by zlib; x0, y0, x1, y1, ends excluded
 
 and everything else is JSON: {"kind": "prompt", "text": ...}, {"kind": "seed"} for the next one. From the server come the fields
-of `application.live.News` as JSON; kind "picture" is binary, framed in the same way, its bytes a JPEG. What cannot be used is
-answered with {"kind": "refused", "error", "hint", "again"}; where "again" is true the whole drawing has to come. Who sends what is
-no message at all, or more than a hand can draw, hears why and is cut off.
+of `application.live.News` as JSON; kind "picture" is binary, framed in the same way, its bytes a JPEG; and where it has nothing
+to say for BEAT_S, {"kind": "here"}: a line that is silent for longer is cut, whatever a browser thinks. What cannot be used is
+answered with {"kind": "refused", "error", "hint", "again"}; where "again" is true the whole drawing has to come. Who sends what
+is no message at all, or more than a hand can draw, hears why and is cut off.
 
 Who may open it at all, the `gate` has looked at before; here it must be the browser whose drawing it is.
 """
@@ -45,6 +46,7 @@ BYTES_PER_S = 16 << 20
 """Of one socket in the long run; a whole drawing of any size may come at once."""
 IDLE_S = 150.0
 """A socket on which nobody says anything for so long is closed; the page closes its own after a minute."""
+BEAT_S = 2.0
 REFUSALS_MAX = 20
 POLICY, LARGE = 1008, 1009
 log = logging.getLogger("studio.live")
@@ -109,7 +111,10 @@ class _Line:
         """Bring what is new; of pictures that come faster than the line takes them, the newest."""
         with suppress(WebSocketDisconnect, RuntimeError):  # the other side is gone: whoever listens hears it
             while True:
-                for told in await news.get(IDLE_S):
+                found = await news.get(BEAT_S)
+                if not found:
+                    await self._socket.send_text(_HERE)
+                for told in found:
                     if told.kind == "picture":
                         await self._socket.send_bytes(_framed(told))
                     else:
@@ -212,6 +217,9 @@ def _rects(told: object) -> list[Rect]:
             raise InputError("A part of a change is four whole numbers.", "Send the whole drawing.")
         rects.append((one[0], one[1], one[2], one[3]))
     return rects
+
+
+_HERE = json.dumps({"kind": "here"})
 
 
 def _json(told: News) -> str:

@@ -11,6 +11,7 @@ import { remember, remembered } from "./memory.js";
 const REST_AFTER_MS = 60_000;
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 8000;
+const SILENCE_MS = 6000; // three beats of the server: whoever is silent for longer is not there
 const BACKLOG_BYTES = 1 << 16;
 const SEND_GAP_MS = 12;
 const TICK_MS = 100;
@@ -76,7 +77,7 @@ export class LiveLink {
   /** @type {number | null} */
   #took = null; // ms from stroke to picture, of the last one
   #retry = RETRY_FIRST_MS;
-  #timers = { rest: 0, retry: 0, tick: 0 };
+  #timers = { rest: 0, retry: 0, tick: 0, silence: 0 };
   #typing = 0;
   #orders = []; // to be sent as soon as there is a socket
   #refused = false; // what was said last was refused: pictures of what was said before do not hide that
@@ -226,31 +227,52 @@ export class LiveLink {
       for (const order of this.#orders.splice(0)) socket.send(JSON.stringify(order));
       this.#frame ||= requestAnimationFrame(() => this.#send());
     };
-    socket.onmessage = ({ data }) => (typeof data === "string" ? this.#heard(JSON.parse(data)) : this.#came(data));
+    socket.onmessage = ({ data }) => {
+      if (this.#socket !== socket) return undefined;
+      this.#listenOn();
+      return typeof data === "string" ? this.#heard(JSON.parse(data)) : this.#came(data);
+    };
     socket.onclose = ({ code }) => {
       if (this.#socket !== socket) return;
-      this.#socket = null;
-      this.#since.clear();
-      if (REFUSED.includes(code)) return; // it was said why: the next change tries again
-      if (this.phase !== "failed") this.#say("away", "Connection lost, trying again");
-      this.#timers.retry = setTimeout(() => {
-        this.#timers.retry = 0;
-        this.#open();
-      }, this.#retry);
-      this.#retry = Math.min(RETRY_LAST_MS, 2 * this.#retry);
+      if (!REFUSED.includes(code)) return this.#cut();
+      this.#leave(); // it was said why: the next change tries again
     };
+    this.#listenOn();
+  }
+
+  /** A line may be cut without a word: browsers notice after minutes, and while they connect to nobody. */
+  #listenOn() {
+    clearTimeout(this.#timers.silence);
+    this.#timers.silence = setTimeout(() => this.#cut(), SILENCE_MS);
+  }
+
+  /** The line is cut: what is drawn stays, and goes whole through the next one. */
+  #cut() {
+    this.#leave();
+    if (this.phase !== "failed") this.#say("away");
+    this.#timers.retry = setTimeout(() => {
+      this.#timers.retry = 0;
+      this.#open();
+    }, this.#retry);
+    this.#retry = Math.min(RETRY_LAST_MS, 2 * this.#retry);
+  }
+
+  /** No socket from now on; what the old one still says is not heard. */
+  #leave() {
+    const socket = this.#socket;
+    this.#socket = null;
+    clearTimeout(this.#timers.silence);
+    this.#since.clear();
+    socket?.close();
   }
 
   #hangUp() {
-    const socket = this.#socket;
-    this.#socket = null;
-    socket?.close();
+    this.#leave();
     cancelAnimationFrame(this.#frame);
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
-    this.#timers = { rest: 0, retry: 0, tick: 0 };
+    this.#timers = { rest: 0, retry: 0, tick: 0, silence: 0 };
     this.#frame = this.#oldest = 0;
     this.#changed = false;
-    this.#since.clear();
     this.#retry = RETRY_FIRST_MS;
   }
 
@@ -299,6 +321,7 @@ export class LiveLink {
   // ---- what comes
 
   #heard(told) {
+    if (told.kind === "here") return; // that was all
     if (told.kind === "refused" && told.again) {
       this.#anew = true;
       this.touch();

@@ -10,7 +10,7 @@ import { Film } from "./film.js";
 const WORDS = {
   off: "", rest: "Live: draw, and the picture follows", drawn: "drawn", sent: "sent", drawing: "drawing", waiting: "waiting",
     loading: "loading",
-  done: "done", failed: "", away: "connection lost, trying again",
+  done: "done", failed: "", away: "Line cut: draw on, it goes on by itself",
 };
 
 export const LIVE_STYLE = `
@@ -126,11 +126,11 @@ export class LiveView {
     this.beat.dataset.seed = String(this.link.seed ?? "");
     const word = phase === "failed" ? [text, hint].filter(Boolean).join(" ") : text || WORDS[phase];
     const amount = age === null ? "" : lasted(age);
-    const told = age === null || phase === "rest" || phase === "failed" ? word : `${word} · ${amount}`;
+    const told = age === null || ["rest", "failed", "away"].includes(phase) ? word : `${word} · ${amount}`;
     if (this.word.textContent !== told) this.word.textContent = told;
     this.under.classList.toggle("none", !this.link.hasPaper);
     this.record.hidden = !Film.possible || !this.link.hasPaper;
-    this.beat.title = phase === "failed" ? word : "";
+    this.beat.title = phase === "failed" || phase === "away" ? word : "";
     if (phase !== "done") this.#film?.touch();
     if (picture === this.#shown) return;
     this.#shown = picture;
