@@ -187,10 +187,13 @@ def open_layers(data: bytes) -> Layers:
     return Layers(rgb, rgb) if (alpha == 255).all() else Layers(rgb, np.ascontiguousarray(whole[:, :, :3]), alpha)
 
 
-def open_mask(data: bytes) -> Rgb:
-    """A mask picture, white where something is to happen: what was painted on a transparent layer counts, with any ink."""
-    layers = open_layers(data)
-    return layers.rgb if layers.alpha is None else hwc3(at_full_strength(layers.alpha))
+def open_mask(data: bytes, *, longest: int = 0) -> Rgb:
+    """A mask picture, white where something is to happen: what was painted on a transparent layer counts, with any ink.
+
+    `longest` and the errors are those of `open_picture`.
+    """
+    found = open_picture(data, longest=longest, alpha=True)
+    return hwc3(at_full_strength(found[..., 3])) if found.shape[2] == 4 else found
 
 
 def at_full_strength(coverage: NDArray[np.uint8]) -> NDArray[np.uint8]:

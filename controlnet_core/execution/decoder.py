@@ -35,6 +35,14 @@ def decode(data: bytes, *, pixels_max: int = picture.PIXELS_MAX, longest: int = 
     return _array(told, parts[0])
 
 
+def decode_mask(data: bytes, *, longest: int = 0) -> Rgb:
+    """`picture.open_mask` in a process of its own; raises as `decode` does."""
+    if len(data) > picture.UPLOAD_MAX_BYTES or not data:
+        return picture.open_mask(data)  # which refuses it
+    told, parts = _for(data).call({"mask": True, "longest": longest}, [data])
+    return _array(told, parts[0])
+
+
 def _array(told: Header, raw: bytes) -> Rgb:
     shape: Any = told.get("shape")
     if not isinstance(shape, list) or len(raw) != int(np.prod(shape)):  # pyright: ignore[reportUnknownArgumentType]
@@ -45,8 +53,13 @@ def _array(told: Header, raw: bytes) -> Rgb:
 
 def decode_here(header: Header, parts: list[bytes]) -> tuple[Header, Parts]:
     """The process's own end."""
-    rgb = picture.open_picture(
-        bytes(parts.pop()), pixels_max=header["pixels_max"], longest=header["longest"], alpha=header["alpha"]
+    data = bytes(parts.pop())
+    rgb = (
+        picture.open_mask(data, longest=header["longest"])
+        if header.get("mask")
+        else picture.open_picture(
+            data, pixels_max=header["pixels_max"], longest=header["longest"], alpha=header["alpha"]
+        )
     )
     return {"shape": list(rgb.shape)}, [np.ascontiguousarray(rgb).reshape(-1).data]
 

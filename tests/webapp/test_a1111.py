@@ -102,6 +102,48 @@ def test_webuiapi_changes_a_part_of_a_picture(api: webuiapi.WebUIApi) -> None:
     assert made.info["denoising_strength"] == 0.6
 
 
+@pytest.mark.parametrize("ink", [0, 255])
+def test_a_mask_on_a_transparent_layer_is_its_alpha(client: httpx.Client, studio: Studio, ink: int) -> None:
+    half = np.full((64, 64, 4), ink, np.uint8)
+    half[:, :32, 3] = 0
+    half[:, 32:, 3] = 255
+    text = base64.b64encode(to_png(half)).decode()
+    unit = {"image": b64(photo()), "module": "canny", "effective_region_mask": text}
+    asked = SMALL | {
+        "prompt": "a tree", "init_images": [b64(photo())], "mask": text, "inpainting_fill": 1,
+        "alwayson_scripts": {"controlnet": {"args": [unit]}},
+    }  # fmt: skip
+    made = client.post("/sdapi/v1/img2img", json=asked)
+    assert made.status_code == 200, made.text
+    recipe = recipe_of(base64.b64decode(made.json()["images"][0]))
+    assert recipe is not None and recipe.source is not None
+    for digest in (recipe.source.mask, recipe.controls[0].mask):
+        seen = open_picture(studio.blobs.get(digest or ""))
+        assert (seen[:, 32:] == 255).all() and not seen[:, :32].any()
+
+
+def test_a_finished_map_is_read_and_what_it_was_taken_for_is_named(client: httpx.Client, studio: Studio) -> None:
+    stroke = np.zeros((64, 64), np.uint8)
+    stroke[20:26, 8:56] = 255
+    light, dark = np.dstack([stroke] * 3), np.dstack([255 - stroke] * 3)
+    clear = base64.b64encode(to_png(np.dstack([np.full_like(light, 255), stroke]))).decode()
+    for sent, module, named in (
+        (b64(light), "none", False),
+        (b64(dark), "none", True),
+        (clear, "none", True),
+        (b64(dark), "invert (from white bg & black line)", False),
+    ):
+        unit = {"image": sent, "module": module, "union_control_type": "Scribble"}
+        asked = SMALL | {"prompt": "a house", "alwayson_scripts": {"controlnet": {"args": [unit]}}}
+        made = client.post("/sdapi/v1/txt2img", json=asked)
+        assert made.status_code == 200, made.text
+        recipe = recipe_of(base64.b64decode(made.json()["images"][0]))
+        assert recipe is not None
+        assert np.array_equal(open_picture(studio.blobs.get(recipe.controls[0].picture)), light)
+        told = json.loads(made.json()["info"])["extra_generation_params"].get("Corrected", "")
+        assert ("taken as a finished map" in told) == named, told
+
+
 def test_webuiapi_uses_two_controlnet_units(api: webuiapi.WebUIApi, studio: Studio) -> None:
     names = api.controlnet_model_list()
     assert names

@@ -26,6 +26,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from typer.testing import CliRunner
 
+from annotator import seg
 from annotator.formats import openpose_json
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.errors import InputError
@@ -387,10 +388,114 @@ def test_people_go_in_and_out_as_openpose_json(client: httpx.Client, studio: Stu
     assert np.array_equal(open_picture(drawn.content), studio.render("pose", skeleton))
     text = json.dumps(people).encode()
     for sent, files in ((base64.b64encode(text).decode(), {}), ("file:pose", {"pose": text})):
-        draft = recipes._draft(studio, recipes.ControlRequest(control="pose", picture=sent), files, "")
+        draft = recipes._draft(studio, recipes.ControlRequest(control="pose", picture=sent), files, "", [])
         assert draft.given == skeleton, "in the place of a picture, too"
     with pytest.raises(InputError, match="not a picture"):
-        recipes._draft(studio, recipes.ControlRequest(control="canny", picture="file:pose"), {"pose": text}, "")
+        recipes._draft(studio, recipes.ControlRequest(control="canny", picture="file:pose"), {"pose": text}, "", [])
+
+
+STROKE = np.zeros((64, 64), np.uint8)
+STROKE[20:26, 8:56] = STROKE[20:56, 30:36] = 255
+
+
+def on_nothing(ink: int, alpha: np.ndarray) -> str:
+    """Ink on a transparent ground, in base64."""
+    colour = np.full((*alpha.shape, 3), ink, np.uint8)
+    return base64.b64encode(to_png(np.dstack([colour, alpha]))).decode()
+
+
+def unit_of(client: httpx.Client, studio: Studio, **control: Any) -> tuple[np.ndarray, list[str]]:
+    """What the ControlNet is to see of a control that is sent, and what was said of it."""
+    answer = client.post("/api/v1/jobs", json=SMALL | {"controls": [control]})
+    assert answer.status_code == 202, answer.text
+    unit = parse(answer.json()["recipe"]).controls[0]
+    ended(client, answer.json()["id"])
+    return open_picture(studio.blobs.get(unit.picture), alpha=True), answer.json()["said"]
+
+
+@pytest.mark.parametrize(
+    "drawing",
+    [
+        b64(np.dstack([STROKE] * 3)),
+        b64(np.dstack([255 - STROKE] * 3)),
+        on_nothing(255, STROKE),
+        on_nothing(0, STROKE),
+        on_nothing(0, STROKE // 2),
+    ],
+    ids=["light on dark", "dark on light", "white on nothing", "black on nothing", "half transparent"],
+)
+@pytest.mark.parametrize("way", ["base64", "digest"])
+def test_ink_is_ink_whatever_its_colour_and_the_papers(
+    client: httpx.Client, studio: Studio, drawing: str, way: str
+) -> None:
+    if way == "digest":
+        drawing = client.post("/api/v1/pictures", content=base64.b64decode(drawing)).json()["digest"]
+    seen, said = unit_of(client, studio, control="scribble", picture=drawing)
+    assert np.array_equal(seen, np.dstack([STROKE] * 3))
+    assert said[0].startswith("Scribble: Taken as a finished map:")
+
+
+def test_class_numbers_are_read_and_a_photo_is_said_to_be_no_map(client: httpx.Client, studio: Studio) -> None:
+    classes = np.repeat(np.array([[2, 6], [9, 25]], np.uint8), 32, axis=0).repeat(32, axis=1)
+    seen, said = unit_of(client, studio, control="seg", picture=b64(np.dstack([classes + 1] * 3)))
+    assert np.array_equal(seen, seg.palette()[classes])
+    assert "count from 1" in said[0]
+    colours = seg.palette()[classes]
+    assert np.array_equal(unit_of(client, studio, control="seg", picture=b64(colours))[0], colours)
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    wrong = {"controls": [{"control": "seg", "picture": b64(noise)}]}
+    assert "looks like a photo" in refused(client.post("/api/v1/jobs", json=SMALL | wrong), 422)
+
+
+def test_what_of_a_pose_is_left_out_is_said(client: httpx.Client, studio: Studio) -> None:
+    body = [value for k in range(18) for value in (8 + 2 * k, 10 + 2 * k, 1)]
+    person = {"pose_keypoints_2d": body, "face_keypoints_2d": body}
+    people = json.dumps({"people": [person], "canvas_width": 64, "canvas_height": 64}).encode()
+    _, said = unit_of(client, studio, control="pose", picture=base64.b64encode(people).decode())
+    assert "The face of person 1 was left out" in said[0]
+    kept = client.post("/api/v1/documents", content=people).json()
+    assert "The face of person 1 was left out" in kept["said"][0]
+    drawn = studio.render("pose", documents.decode(studio.blobs.get(kept["digest"])))
+    seen, _ = unit_of(client, studio, control="pose", picture=b64(drawn))
+    assert np.array_equal(seen, drawn), "a skeleton picture is used to the pixel"
+    clear = np.dstack([drawn, np.where(drawn.any(axis=2), 255, 0).astype(np.uint8)])
+    seen, _ = unit_of(client, studio, control="pose", picture=base64.b64encode(to_png(clear)).decode())
+    assert np.array_equal(seen, drawn), "on a transparent ground, too"
+
+
+def test_a_map_of_no_ink_and_no_classes_is_what_the_network_sees(client: httpx.Client, studio: Studio) -> None:
+    depth = np.random.default_rng(5).integers(0, 256, (64, 64, 3), np.uint8)
+    seen, said = unit_of(client, studio, control="depth", picture=b64(depth))
+    assert np.array_equal(seen, depth)
+    assert said == []
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+@pytest.mark.parametrize("way", ["base64", "digest"])
+def test_a_mask_on_a_transparent_layer_is_its_alpha(client: httpx.Client, studio: Studio, ink: int, way: str) -> None:
+    painted = on_nothing(ink, STROKE)
+    if way == "digest":
+        painted = client.post("/api/v1/pictures", content=base64.b64decode(painted)).json()["digest"]
+    asked = SMALL | {
+        "start_from": {"picture": b64(square()), "mask": painted},
+        "controls": [{"control": "scribble", "picture": b64(np.dstack([STROKE] * 3)), "mask": painted}],
+    }
+    job = client.post("/api/v1/jobs", json=asked).json()
+    recipe = parse(job["recipe"])
+    assert recipe.source is not None
+    for digest in (recipe.source.mask, recipe.controls[0].mask):
+        assert np.array_equal(open_picture(studio.blobs.get(digest or "")), np.dstack([STROKE] * 3))
+    ended(client, job["id"])
+
+
+@pytest.mark.parametrize("way", ["picture", "photo"])
+def test_what_is_transparent_is_a_hole_to_inpaint(client: httpx.Client, studio: Studio, way: str) -> None:
+    holed = np.dstack([np.full((256, 256, 3), 90, np.uint8), np.full((256, 256), 255, np.uint8)])
+    holed[64:128, 64:192, 3] = 0
+    sent = base64.b64encode(to_png(holed)).decode()
+    seen, _ = unit_of(client, studio, control="inpaint", weight=0.0, **{way: sent})
+    assert seen.shape[2] == 4
+    assert np.array_equal(np.argwhere(seen[..., 3] == 0)[[0, -1]] * 256 // seen.shape[0], [[64, 64], [127, 191]])
 
 
 def test_a_key_sees_its_own_things_alone(served: tuple[Studio, str], client: httpx.Client) -> None:

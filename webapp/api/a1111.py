@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from anyio import to_thread
@@ -35,6 +36,7 @@ from webapp.api.names import Notes, nearest, pick, shown
 from webapp.api.routing import Operation, read
 from webapp.api.work import finished
 from webapp.application.choices import called, fitting
+from webapp.application.photos import LONGEST_PX
 from webapp.application.recipe_builder import RecipeBuilder
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
@@ -247,7 +249,7 @@ def _source(studio: Studio, builder: RecipeBuilder, asked: Img2Img, notes: Notes
         notes.corrected("denoising_strength 0 to 0.01")
     mask = None
     if asked.mask is not None:
-        white = decoder.decode(pictures.data_of(asked.mask, "The mask"))
+        white = decoder.decode_mask(pictures.data_of(asked.mask, "The mask"), longest=LONGEST_PX)
         mask = builder.kept(255 - white if asked.inpainting_mask_invert else white)
         if asked.inpaint_full_res:
             notes.ignored("inpaint_full_res: the whole picture is made at its own size")
@@ -608,11 +610,16 @@ async def render_openpose(studio: Studio, request: Request, _caller: Caller) -> 
     if not 0 < len(given) <= units.UNITS_MAX:
         raise InputError(f"Send a list of 1 to {units.UNITS_MAX} poses.")
 
-    def draw() -> list[str]:
-        drawn = (studio.render("pose", openpose_json.read(json.dumps(one))) for one in given)
-        return [pictures.encoded(picture.to_png(one)) for one in drawn]
+    said: list[str] = []
 
-    return JSONResponse({"images": await to_thread.run_sync(draw), "info": "Success"})
+    def draw() -> Iterator[str]:
+        for one in given:
+            skeleton, lost = openpose_json.read_with_losses(json.dumps(one))
+            said.extend(lost)
+            yield pictures.encoded(picture.to_png(studio.render("pose", skeleton)))
+
+    images = await to_thread.run_sync(lambda: list(draw()))
+    return JSONResponse({"images": images, "info": " ".join(said) or "Success"})
 
 
 def words(error: StudioError, status: int) -> tuple[dict[str, object], int]:

@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from annotator.detection import CANVAS_MAX_PX, CANVAS_MIN_PX, detector
-from controlnet_core.domain.control import Detector, Param, Rgb, Value
+from controlnet_core.domain import control as controls_of
+from controlnet_core.domain import document as documents
+from controlnet_core.domain.control import ControlType, Detector, Param, Rgb, Value
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import Mode, Resize, Source
 from controlnet_core.execution import decoder
 from controlnet_core.models.catalog import ModelCard, said_by
 from webapp.api import pictures
 from webapp.api.names import Notes, nearest, pick, shown
+from webapp.application import given_maps
 from webapp.application.choices import networks_for
 from webapp.application.recipe_builder import Draft, Finished, Photo
 from webapp.application.studio import Studio
@@ -90,9 +95,10 @@ class Unit:
 
 @dataclass(frozen=True)
 class Plain:
-    """A picture that no detector looks at."""
+    """A picture that no detector looks at, `inverted` where that was asked for."""
 
     picture: Rgb
+    inverted: bool
 
 
 def read(
@@ -150,7 +156,7 @@ def _unit(
                 f"It does not show which condition {shown(network) if network else 'this unit'} reads.",
                 "Say the module, or union_control_type: Canny, Depth, OpenPose, Scribble, Segmentation, ...",
             )
-        looked = Draft(control, Finished(looked.picture))
+        looked = Draft(control, _finished(studio.control(control), looked, data, notes))
     region = unit.get("effective_region_mask")
     start, end = _window(unit)
     draft = Draft(
@@ -162,7 +168,7 @@ def _unit(
         mode=_word(unit, "control_mode", _MODES, "balanced"),
         resize=_word(unit, "resize_mode", _RESIZES, "crop"),
         network=network.id if network and not _is_usual(studio, network, looked.control, base) else None,
-        mask=studio.photos.keep(pictures.data_of(region, "effective_region_mask")) if region else None,
+        mask=studio.photos.keep_mask(pictures.data_of(region, "effective_region_mask")) if region else None,
     )
     return Unit(draft, bool(unit.get("save_detected_map", True)))
 
@@ -177,8 +183,8 @@ def looked_at(studio: Studio, module: str, data: bytes, sliders: tuple[float, ..
         raise Unknown("Module not available.", f"Nearest: {nearest(module, list(MODULES))}.")
     control, way = MODULES[key]
     if not control:
-        rgb = decoder.decode(data)
-        return Plain(255 - rgb if key.startswith("invert") else rgb)
+        rgb, inverted = decoder.decode(data), key.startswith("invert")
+        return Plain(255 - rgb if inverted else rgb, inverted)
     one = detector(studio.control(control), way)
     resolution, thresholds = _sliders(one)
     values: dict[str, Value] = {}
@@ -187,6 +193,18 @@ def looked_at(studio: Studio, module: str, data: bytes, sliders: tuple[float, ..
             values[param.key] = int(given) if isinstance(param.default, int) else float(given)
     shorter = int(sliders[0]) if CANVAS_MIN_PX <= sliders[0] <= CANVAS_MAX_PX else MAP_PX
     return Draft(control, Photo(studio.photos.keep(data), way, values, shorter=shorter))
+
+
+def _finished(control: ControlType, plain: Plain, data: bytes, notes: Notes) -> documents.Document | Finished:
+    """A finished map as the network is to see it; what it was taken for is named where it is not what was sent."""
+    if plain.inverted:
+        return Finished(plain.picture)
+    given, said = given_maps.taken(control, data)
+    if said and not isinstance(given, Finished):
+        drawn = control.render(given, controls_of.values(control.params, {}))
+        if not np.array_equal(drawn, plain.picture):
+            notes.corrected(f"the image of a ControlNet unit: {said[0].lower()}{said[1:].removesuffix('.')}")
+    return given
 
 
 def networks(studio: Studio) -> list[ModelCard]:

@@ -107,11 +107,13 @@ async def _made(
         raise InputError("Pictures are not streamed in this shape.", "Leave stream away; /api/v1 tells every step.")
     _name_unused(asked, notes)
 
+    said: list[str] = []
+
     def submit() -> tuple[str, int, int]:
         job = _job(_base(studio, asked.model), asked, start, notes)
         if caller.key is not None:
             check_limits(studio, caller.key, job.images)
-        recipe = recipe_of(studio, studio.builder_for(caller.session, caller.owner), job, start, caller.owner)
+        recipe = recipe_of(studio, studio.builder_for(caller.session, caller.owner), job, start, caller.owner, said)
         id = studio.submit(caller.session, recipe, owner=caller.owner, lifetime="detached")
         return id, recipe.width, recipe.height
 
@@ -121,7 +123,9 @@ async def _made(
         raise StudioError(entry.text or "The job was stopped.", entry.hint)
     data = await to_thread.run_sync(_data, studio, request, asked, entry)
     told = {"created": int(time.time()), "data": data, "size": f"{width}x{height}", "background": "opaque"}
-    return JSONResponse(told | {"output_format": asked.output_format or "png"} | notes.lists())
+    return JSONResponse(
+        told | {"output_format": asked.output_format or "png"} | notes.lists() | ({"said": said} if said else {})
+    )
 
 
 def _base(studio: Studio, name: str | None) -> ModelCard:

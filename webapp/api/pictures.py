@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 
 from controlnet_core.domain import picture
-from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import InputError
 from webapp.application.studio import Studio
 
@@ -45,6 +44,19 @@ def kept(studio: Studio, owner: str, given: str, files: Mapping[str, bytes], nam
     return studio.photos.keep(sent(given, files, name), owner)
 
 
+def kept_mask(studio: Studio, owner: str, given: str, files: Mapping[str, bytes]) -> str:
+    """The blob of a mask, given as the pictures of `kept`: what was painted on a transparent layer is white, with any ink."""
+    data = bytes_of(studio, owner, given, files, "The mask")
+    return studio.photos.keep_mask(data, owner)
+
+
+def bytes_of(studio: Studio, owner: str, given: str, files: Mapping[str, bytes], name: str = "The picture") -> bytes:
+    """The file of a picture, given as the pictures of `kept`. Raises InputError."""
+    if _DIGEST.fullmatch(given):
+        return studio.blobs.get(kept(studio, owner, given, files, name))
+    return sent(given, files, name)
+
+
 def sent(given: str, files: Mapping[str, bytes], name: str = "The picture") -> bytes:
     """The bytes that came with the request: `file:NAME`, base64, or a data-URL; none for a digest. Raises InputError."""
     if _DIGEST.fullmatch(given):
@@ -54,11 +66,6 @@ def sent(given: str, files: Mapping[str, bytes], name: str = "The picture") -> b
             raise InputError(f"There is no file called {given[5:80]!r} in this request.")
         return files[given[5:]]
     return data_of(given, name)
-
-
-def rgb_of(studio: Studio, digest: str) -> Rgb:
-    """The picture of a blob, uint8 RGB. Raises InputError."""
-    return picture.open_picture(studio.blobs.get(digest))
 
 
 def encoded(png: bytes) -> str:

@@ -55,13 +55,24 @@ class Photos:
 
         What a camera wrote beside the picture (where it was taken, a smaller one, anything behind its end) is not kept. A
         photo comes out with at most 3072 pixels a side, more than any page or model takes. A JPEG stays one, of high quality.
+        What is transparent stays so: it may be a mask, or have holes.
         """
-        rgb = decoder.decode(data, longest=LONGEST_PX)
-        lossless = data[:2] != b"\xff\xd8" and rgb.shape[0] * rgb.shape[1] <= LOSSLESS_MAX_PX
+        rgb = decoder.decode(data, longest=LONGEST_PX, alpha=True)
+        small = rgb.shape[0] * rgb.shape[1] <= LOSSLESS_MAX_PX
+        lossless = rgb.shape[2] == 4 or (data[:2] != b"\xff\xd8" and small)
         kept = picture.to_png(rgb) if lossless else picture.to_jpeg(rgb, QUALITY)
         digest = self._blobs.put(kept)
         self._belongings.give(owner, digest)
-        self._remember(self._photos, digest, rgb if lossless else picture.open_picture(kept), PHOTOS_MAX)
+        self._remember(self._photos, digest, picture.hwc3(rgb) if lossless else picture.open_picture(kept), PHOTOS_MAX)
+        return digest
+
+    def keep_mask(self, data: bytes, owner: str = "") -> str:
+        """Keep a mask, white where something is to happen, for the workspace `owner`; returns its digest.
+
+        What was painted on a transparent layer counts, with any ink. Raises InputError for what is no picture, NoSpace.
+        """
+        digest = self._blobs.put(picture.to_png(decoder.decode_mask(data, longest=LONGEST_PX)))
+        self._belongings.give(owner, digest)
         return digest
 
     def photo(self, digest: str) -> Rgb:

@@ -7,6 +7,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from annotator.finished import is_json
 from annotator.formats import openpose_json
 from controlnet_core.domain import document as documents
 from controlnet_core.domain import picture
@@ -21,12 +22,13 @@ from webapp.routes.guard import body
 
 
 class Document(views.View):
-    """A document that is kept."""
+    """A document that is kept; `said` names what of a pose was left out."""
 
     digest: str
     kind: str
     width: int
     height: int
+    said: list[str] = Field([])
 
 
 class RenderRequest(Asked):
@@ -42,13 +44,16 @@ async def put_document(studio: Studio, request: Request, caller: Caller) -> Resp
     data = await body(request, 8 << 20, "document", "Make it smaller.")
 
     def keep() -> Document:
-        if data.lstrip()[:1] in (b"{", b"["):
-            document: documents.Document = openpose_json.read(data)
+        lost: tuple[str, ...] = ()
+        if is_json(data):
+            document, lost = openpose_json.read_with_losses(data)
         else:
             document = documents.decode(data)
         digest = studio.blobs.put(documents.encode(document))
         studio.belongings.give(caller.owner, digest)
-        return Document(digest=digest, kind=document.kind, width=document.width, height=document.height)
+        return Document(
+            digest=digest, kind=document.kind, width=document.width, height=document.height, said=list(lost)
+        )
 
     return given(await to_thread.run_sync(keep))
 

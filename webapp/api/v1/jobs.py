@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Literal, cast
 
 from anyio import to_thread
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -29,10 +30,14 @@ BEAT_S = 15.0
 
 
 class JobAnswer(views.Job):
-    """A job; `seed` and `recipe` (as JSON) are those that it was queued with."""
+    """A job; `seed` and `recipe` (as JSON) are those that it was queued with.
+
+    `said` stands in the answer that queued it: what its finished maps were taken for, and what of a pose was left out.
+    """
 
     seed: int | None
     recipe: str | None
+    said: list[str] = Field([])
 
 
 class JobsAnswer(views.View):
@@ -54,11 +59,12 @@ def _submitted(studio: Studio, caller: Caller, asked: JobRequest, files: Mapping
             return _answer(studio, _own(studio, caller, validation.job_id(asked.id)))
     if caller.key is not None:
         check_limits(studio, caller.key, max(1, asked.images))
-    recipe = recipe_of(studio, studio.builder_for(caller.session, caller.owner), asked, files, caller.owner)
+    said: list[str] = []
+    recipe = recipe_of(studio, studio.builder_for(caller.session, caller.owner), asked, files, caller.owner, said)
     job = studio.submit(
         caller.session, recipe, owner=caller.owner, id=asked.id or secrets.token_hex(16), lifetime="detached"
     )
-    return _answer(studio, studio.queue.get(job))
+    return _answer(studio, studio.queue.get(job)).model_copy(update={"said": said})
 
 
 async def get_jobs(studio: Studio, _request: Request, caller: Caller) -> Response:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from pydantic import Field, ValidationError
 
-from annotator.finished import is_json
-from annotator.formats import openpose_json
 from controlnet_core.domain import control as controls_of
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.control import Value
@@ -28,6 +26,7 @@ from controlnet_core.models.catalog import ModelCard
 from webapp.api import pictures
 from webapp.api.routing import parsed
 from webapp.api.v1.common import Asked, Digest, Picture
+from webapp.application import given_maps
 from webapp.application.recipe_builder import Draft, Finished, Photo, RecipeBuilder
 from webapp.application.studio import Studio
 
@@ -35,7 +34,8 @@ from webapp.application.studio import Studio
 class ControlRequest(Asked):
     """One control. Exactly one of `document`, `picture` and `photo` says what it is given.
 
-    A `picture` is taken as it is: nothing of it is read. For a pose it may be OpenPose JSON instead, whose people are drawn.
+    A `picture` is a finished map, read as the command line reads it: ink on paper or on a transparent ground becomes light on
+    dark, class numbers their colours. For a pose it may be OpenPose JSON instead. What it was taken for is `said` in the answer.
     """
 
     control: str
@@ -132,9 +132,17 @@ class JobRequest(Asked):
 
 
 def recipe_of(
-    studio: Studio, builder: RecipeBuilder, asked: JobRequest, files: Mapping[str, bytes], owner: str
+    studio: Studio,
+    builder: RecipeBuilder,
+    asked: JobRequest,
+    files: Mapping[str, bytes],
+    owner: str,
+    said: list[str],
 ) -> Recipe:
-    """The recipe that a request of the workspace `owner` describes. Raises StudioError."""
+    """The recipe that a request of the workspace `owner` describes; `said` hears what its maps were taken for.
+
+    Raises StudioError.
+    """
     base = studio.catalog.base() if asked.model is None else studio.catalog.card(asked.model)
     source = None
     if asked.start_from is not None:
@@ -142,7 +150,7 @@ def recipe_of(
         source = builder.source(
             pictures.kept(studio, owner, start.picture, files),
             strength=start.strength,
-            mask=None if start.mask is None else pictures.kept(studio, owner, start.mask, files),
+            mask=None if start.mask is None else pictures.kept_mask(studio, owner, start.mask, files),
             blur_px=start.blur_px,
             fill=start.fill,
             resize=start.resize,
@@ -151,7 +159,7 @@ def recipe_of(
     plain = asked.model_dump(exclude=apart)
     return builder.for_base(
         base,
-        [_draft(studio, one, files, owner) for one in asked.controls],
+        [_draft(studio, one, files, owner, said) for one in asked.controls],
         source=source,
         references=tuple(_reference(studio, builder, base, one, files, owner) for one in asked.references),
         loras=tuple(_lora(one) for one in asked.loras),
@@ -189,24 +197,19 @@ def _told(asked: MicroRequest) -> MicroConditioning:
         raise refusal(error, "micro-conditioning") from error
 
 
-def _draft(studio: Studio, asked: ControlRequest, files: Mapping[str, bytes], owner: str) -> Draft:
+def _draft(studio: Studio, asked: ControlRequest, files: Mapping[str, bytes], owner: str, said: list[str]) -> Draft:
     if sum(one is not None for one in (asked.document, asked.picture, asked.photo)) != 1:
         raise InputError(f"The control {asked.control[:64]} needs one of document, picture and photo.")
     control = studio.control(asked.control)
     if asked.photo is None and (asked.detector or asked.detector_values):
         raise InputError("A detector looks at a photo.", "Send the picture as photo, or leave the detector away.")
+    what: documents.Document | Finished | Photo
     if asked.document is not None:
-        what: documents.Document | Finished | Photo = documents.decode(
-            studio.blobs.get(studio.belongings.check(owner, asked.document, "document"))
-        )
-    elif (
-        asked.picture is not None
-        and control.document == "skeleton"
-        and is_json(sent := pictures.sent(asked.picture, files))
-    ):
-        what = openpose_json.read(sent)
+        what = documents.decode(studio.blobs.get(studio.belongings.check(owner, asked.document, "document")))
     elif asked.picture is not None:
-        what = Finished(pictures.rgb_of(studio, pictures.kept(studio, owner, asked.picture, files)))
+        what, words = given_maps.taken(control, pictures.bytes_of(studio, owner, asked.picture, files))
+        if words:
+            said.append(f"{control.title}: {words}")
     else:
         what = Photo(pictures.kept(studio, owner, asked.photo or "", files), asked.detector, asked.detector_values)
     if asked.network is not None:
@@ -221,7 +224,7 @@ def _draft(studio: Studio, asked: ControlRequest, files: Mapping[str, bytes], ow
         mode=asked.mode,
         network=asked.network,
         resize=asked.resize,
-        mask=None if asked.mask is None else pictures.kept(studio, owner, asked.mask, files),
+        mask=None if asked.mask is None else pictures.kept_mask(studio, owner, asked.mask, files),
     )
 
 
