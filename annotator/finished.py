@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from annotator import seg
+from annotator import paper, seg
 from annotator.formats import openpose_json, skeleton_picture
 from controlnet_core.domain.control import ControlType, Rgb
 from controlnet_core.domain.document import Document, Raster, Skeleton
@@ -30,6 +30,8 @@ NUMBERS = ("auto", "0", "1")
 
 _COLOURLESS = 24
 _PAPER_SHARE = 0.5
+_FRAME_SHARE = 0.25
+"""What is alike the border and less of the picture is a frame, no paper."""
 _FAINT = 32
 """Of ink coverage: what is less everywhere is noise."""
 _LOOKED_AT_PX = 250_000
@@ -76,18 +78,23 @@ def is_json(data: bytes) -> bool:
 def ink_of(layers: Layers, polarity: Polarity = "auto") -> tuple[NDArray[np.uint8], str]:
     """Ink coverage of a drawing, uint8 H,W with 255 for ink, and in words how it was read.
 
-    Ink on a transparent ground is its alpha, whatever its colour; the strongest counts as whole. Else the paper is told by the
-    picture's border, where that is half and half by the whole of it; of coloured ink the strongest channel counts.
+    Ink on a transparent ground is its alpha, whatever its colour; the strongest counts as whole. On coloured or photographed
+    paper it is what stands out from it. Else the paper is told by the picture's border, where that is half and half, or a frame,
+    by the whole of it; of coloured ink the strongest channel counts.
     """
     rgb, alpha = layers.rgb, layers.alpha
-    luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
     if polarity == "auto" and alpha is not None and _is_ground(layers):
         return at_full_strength(alpha), "ink on a transparent ground"
     if polarity == "auto":
+        coloured = None if max(_plain_shares(rgb)) >= _PAPER_SHARE else paper.found(rgb)
+        if coloured is not None and coloured.ink.any():
+            return coloured.ink, f"{'light' if coloured.light else 'dark'} lines on coloured paper"
+        luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
         border = np.concatenate([luma[0], luma[-1], luma[1:-1, 0], luma[1:-1, -1]])
         edge = float(np.median(border))
-        paper = float(np.median(luma)) if 96 < edge < 160 else edge
-        polarity = "light" if paper < 128 else "dark"
+        framed = _share((luma < 128) == (edge < 128)) < _FRAME_SHARE
+        ground = float(np.median(luma)) if framed or 96 < edge < 160 else edge
+        polarity = "light" if ground < 128 else "dark"
     if polarity == "light":
         return _seen(np.asarray(rgb.max(axis=2), np.uint8)), "light lines on dark paper"
     return _seen(np.asarray(255 - rgb.min(axis=2), np.uint8)), "dark lines on light paper"
@@ -122,21 +129,27 @@ def _lines(layers: Layers, polarity: Polarity, sure: bool) -> Reading | None:
 
 
 def _looks_drawn(layers: Layers) -> bool:
-    """Whether a picture is mostly paper, white or black, with ink of one colour, or ink on a transparent ground."""
+    """Whether a picture is mostly paper with ink of one colour, or ink on a transparent ground."""
     if layers.alpha is not None and _is_ground(layers):
         return True
     rgb = layers.rgb
-    low, high = rgb.min(axis=2), rgb.max(axis=2)
-    dark, light = _share(high <= _COLOURLESS), _share(low >= 255 - _COLOURLESS)
+    dark, light = _plain_shares(rgb)
     if max(dark, light) < _PAPER_SHARE:
-        return False
-    return _share(high - low <= _COLOURLESS) >= 0.99 or _is_of_one_ink(rgb, 0 if dark > light else 255)
+        coloured = paper.found(rgb)
+        return coloured is not None and coloured.drawn
+    colourless = rgb.max(axis=2) - rgb.min(axis=2) <= _COLOURLESS
+    return _share(colourless) >= 0.99 or _is_of_one_ink(rgb, 0 if dark > light else 255)
 
 
-def _is_of_one_ink(rgb: Rgb, paper: int) -> bool:
+def _plain_shares(rgb: Rgb) -> tuple[float, float]:
+    """How much of a picture is black, and how much white."""
+    return _share(rgb.max(axis=2) <= _COLOURLESS), _share(rgb.min(axis=2) >= 255 - _COLOURLESS)
+
+
+def _is_of_one_ink(rgb: Rgb, ground: int) -> bool:
     """Whether every colour is the paper's, that of the ink, or between both: a photo of a thing on white has shades and lights."""
     step = max(1, round((rgb.shape[0] * rgb.shape[1] / _LOOKED_AT_PX) ** 0.5))
-    away = rgb[::step, ::step].astype(np.float32) - paper
+    away = rgb[::step, ::step].astype(np.float32) - ground
     inked = away[np.abs(away).max(axis=2) >= _FAR]
     if not len(inked):
         return False

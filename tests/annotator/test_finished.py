@@ -78,6 +78,70 @@ def test_ink_is_ink_whatever_its_colour_and_the_papers(drawing: str, control: st
     assert np.mean(found != INK) < 0.02
 
 
+def on_paper(
+    ground: tuple[int, ...], ink: tuple[int, ...], shade: float = 0, grain: float = 0
+) -> tuple[bytes, np.ndarray]:
+    """A drawing on paper of a colour, darker by a share of `shade` towards a corner, and where its ink is."""
+    wide = np.zeros((192, 256), np.uint8)
+    cv2.line(wide, (30, 30), (200, 150), 255, 5)
+    cv2.circle(wide, (150, 80), 50, 255, 4)
+    cv2.rectangle(wide, (40, 110), (70, 140), 255, -1)
+    cover = (cv2.GaussianBlur(wide, (0, 0), 0.6) / 255.0)[..., None]
+    y, x = np.mgrid[0:1:192j, 0:1:256j]
+    light = 1 - shade * ((0.7 * x + 0.3 * y) ** 1.5)[..., None]
+    noise = np.random.default_rng(7).normal(0, grain, (192, 256, 1)) if grain else 0
+    drawn = (np.array(ground) * (1 - cover) + np.array(ink) * cover) * light + noise
+    return saved(drawn.clip(0, 255).astype(np.uint8)), wide > 127
+
+
+ON_PAPER = {
+    "a black pen on kraft": on_paper((196, 160, 118), (30, 28, 26)),
+    "a white pen on kraft": on_paper((196, 160, 118), (245, 245, 240)),
+    "a white pen on blue": on_paper((60, 110, 190), (250, 250, 250)),
+    "a blue pen on yellow": on_paper((250, 225, 90), (30, 60, 160)),
+    "a blue pen on blue": on_paper((120, 160, 230), (30, 50, 140)),
+    "white paper in a photo": on_paper((225, 222, 215), (40, 40, 45), shade=0.35, grain=3),
+    "kraft in a photo": on_paper((196, 160, 118), (30, 28, 26), shade=0.45, grain=4),
+    "a blackboard in a photo": on_paper((40, 70, 55), (220, 225, 215), shade=0.3, grain=4),
+}
+
+
+@pytest.mark.parametrize("drawing", ON_PAPER)
+def test_a_drawing_on_coloured_or_photographed_paper_is_a_drawing(drawing: str) -> None:
+    data, ink = ON_PAPER[drawing]
+    for control in LINE_LIKE:
+        reading = read(annotator.control(control), data)
+        assert reading is not None and "lines on coloured paper" in reading.sentence
+    assert np.mean(read_mask(data) != ink) < 0.006
+    assert np.mean(read_mask(data, sure=True) != ink) < 0.006
+    soft = ink_of(open_layers(data))[0]
+    assert np.median(soft[~cv2.dilate(ink.astype(np.uint8), np.ones((9, 9))).astype(bool)]) == 0, "the paper is black"
+    large = cv2.resize(open_layers(data).rgb, (4096, 3072), interpolation=cv2.INTER_LINEAR)
+    assert ink_of(open_layers(saved(large, kind="JPEG", quality=90)))[0].shape == (3072, 4096)
+
+
+def test_things_before_a_plain_ground_are_photos() -> None:
+    y, x = np.mgrid[0:192, 0:256]
+    sky = np.dstack([90 + y * 0.3, 140 + y * 0.3, 220 - y * 0.1])
+    shape = ((x - 128) / 70) ** 2 + ((y - 96) / 40) ** 2 < 1
+    lit = np.clip(1.25 - np.hypot(x - 100, y - 70) / 90, 0.15, 1.2)[..., None]
+    ball = np.where(shape[..., None], lit * np.array([230, 90, 40]), sky)
+    bird = np.where(shape[..., None], 25.0, sky)
+    sea = np.where((y > 110)[..., None], np.dstack([20 + 0 * y, 70 + 20 * np.sin(x / 9), 90 + 0 * y]), sky)
+    for photo in (ball, bird, sea, sky):
+        data = saved(photo.clip(0, 255).astype(np.uint8))
+        for control in LINE_LIKE:
+            assert read(annotator.control(control), data) is None
+
+
+def test_photos_that_people_brought_are_photos() -> None:
+    folder = golden_folder() / "pictures"
+    photos = sorted(folder.glob("*.jpg"))
+    if not photos:
+        pytest.skip(f"no photos in {folder}")
+    assert [path.name for path in photos if read(annotator.control("scribble"), path.read_bytes())] == []
+
+
 def test_a_thing_on_white_is_a_photo() -> None:
     y, x = np.mgrid[:64, :64]
     light = np.clip(1.2 - np.hypot(x - 24, y - 24) / 30, 0.2, 1)[..., None]
@@ -94,6 +158,15 @@ def test_the_border_decides_and_a_flag_overrules_it() -> None:
     assert not read_mask(saved(half), polarity="dark", sure=True)[0, 0]
     with pytest.raises(InputError, match="no ink"):
         read(annotator.control("scribble"), saved(np.full((64, 64), 255, np.uint8)), sure=True)
+
+
+@pytest.mark.parametrize("wide", [1, 3])
+def test_a_frame_around_the_sheet_is_no_paper(wide: int) -> None:
+    for ground in (0, 255):
+        framed = STROKE if ground == 0 else 255 - STROKE
+        framed = np.pad(framed, wide, constant_values=255 - ground)
+        inside = read_mask(saved(framed))[wide:-wide, wide:-wide]
+        assert (inside == INK).all()
 
 
 def test_a_sky_painted_over_the_border_is_ink_all_the_same() -> None:
@@ -266,13 +339,17 @@ def test_every_condition_takes_a_map_that_is_said_to_be_one() -> None:
         assert reading is not None and (reading.document is not None or reading.picture is not None)
 
 
-@pytest.mark.parametrize("drawing", [*DRAWINGS, "a sky over the border, on nothing", "a cut-out photo"])
+@pytest.mark.parametrize(
+    "drawing", [*DRAWINGS, *ON_PAPER, "a sky over the border, on nothing", "a cut-out photo", "a frame"]
+)
 def test_the_page_reads_ink_as_the_command_line_does(drawing: str, tmp_path: Path) -> None:
     sky = np.zeros((64, 64), np.uint8)
     sky[:40] = 255
     more = {
         "a sky over the border, on nothing": with_alpha((255, 255, 255), (255, 255, 255), sky),
         "a cut-out photo": saved(np.dstack([PHOTO, np.where(sky[::-1] > 0, 255, 0).astype(np.uint8)])),
+        "a frame": saved(np.pad(STROKE, 2, constant_values=255)),
+        **{name: data for name, (data, _) in ON_PAPER.items()},
     }
     data = (DRAWINGS | more)[drawing]
     rgba = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
@@ -286,4 +363,6 @@ def test_the_page_reads_ink_as_the_command_line_does(drawing: str, tmp_path: Pat
     command = [node(), "--input-type=module", "-e", script, str(tmp_path / "rgba")]
     read_there = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, np.uint8)
     wanted = ink_of(open_layers(data))[0]
-    assert np.abs(read_there.reshape(wanted.shape).astype(int) - wanted).max() <= 1
+    apart = np.abs(read_there.reshape(wanted.shape).astype(int) - wanted)
+    assert apart.max() <= (8 if drawing in ON_PAPER else 1), "a level of strong ink's 255 may be several of faint ink's"
+    assert apart.mean() < 0.1

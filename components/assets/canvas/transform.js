@@ -2,6 +2,8 @@
  * Whole-raster transformations: another size, a picture as a drawing. No DOM.
  */
 
+import { inkOnPaper } from "./paper.js";
+
 /**
  * A one-channel raster on a canvas of another size, scaled to lie inside it as large as possible, centred on `paper`.
  * `smooth` averages (coverage), otherwise the nearest pixel is taken (class indices).
@@ -70,10 +72,13 @@ function nearest(source, target) {
 
 const COLOURLESS = 24;
 const FAINT = 32;
+const PAPER_SHARE = 0.5;
+const FRAME_SHARE = 0.25;
 
 /**
  * Ink coverage of a picture of a drawing (RGBA bytes), read as `annotator.finished.ink_of` reads it: ink on a transparent ground is
- * its alpha, whatever its colour, the strongest whole; else the paper is told by the border, and of coloured ink the strongest channel counts.
+ * its alpha, whatever its colour, the strongest whole; on coloured or photographed paper it is what stands out from it; else the paper
+ * is told by the border, and of coloured ink the strongest channel counts.
  * Returns {pixels, found: "dark on light" | "light on dark" | "transparent"}.
  *
  * @param {Bytes | Uint8ClampedArray} rgba  four bytes a pixel
@@ -88,20 +93,41 @@ export function maskFromRgba(rgba, width, height) {
     for (let i = 0; i < pixels.length; i++) pixels[i] = rgba[4 * i + 3];
     return { pixels: atFullStrength(pixels), found: "transparent" };
   }
-  /** A colour over white paper. */
-  const over = (/** @type {number} */ i, /** @type {number} */ c) => Math.trunc((rgba[4 * i + c] * rgba[4 * i + 3]) / 255 + 255 - rgba[4 * i + 3]);
-  const luma = pixels.map((_, i) => Math.round(0.299 * over(i, 0) + 0.587 * over(i, 1) + 0.114 * over(i, 2))); // ITU-R BT.601
-  // A frame drawn along the edge must not decide: where the border is half and half, the whole picture does.
-  const edge = median(border.map((i) => luma[i]));
-  const paper = edge > 96 && edge < 160 ? median(luma) : edge;
-  const light = paper < 128;
+  const rgb = overWhite(rgba);
+  const [lows, highs] = [new Uint8Array(pixels.length), new Uint8Array(pixels.length)];
+  let [black, white] = [0, 0];
   for (let i = 0; i < pixels.length; i++) {
-    const channels = [over(i, 0), over(i, 1), over(i, 2)];
-    pixels[i] = light ? Math.max(...channels) : 255 - Math.min(...channels);
+    lows[i] = Math.min(rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]);
+    highs[i] = Math.max(rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]);
+    if (highs[i] <= COLOURLESS) black++;
+    if (lows[i] >= 255 - COLOURLESS) white++;
   }
+  const coloured = Math.max(black, white) < PAPER_SHARE * pixels.length ? inkOnPaper(rgb, width, height) : null;
+  if (coloured && largest(coloured.ink)) return { pixels: coloured.ink, found: coloured.light ? "light on dark" : "dark on light" };
+  const luma = pixels.map((_, i) => Math.round(0.299 * rgb[3 * i] + 0.587 * rgb[3 * i + 1] + 0.114 * rgb[3 * i + 2])); // ITU-R BT.601
+  // A frame drawn along the edge must not decide: where the border is half and half, or little else is like it, the whole picture does.
+  const edge = median(border.map((i) => luma[i]));
+  const alike = luma.reduce((count, one) => count + Number(one < 128 === edge < 128), 0);
+  const paper = alike < FRAME_SHARE * pixels.length || (edge > 96 && edge < 160) ? median(luma) : edge;
+  const light = paper < 128;
+  for (let i = 0; i < pixels.length; i++) pixels[i] = light ? highs[i] : 255 - lows[i];
   const strongest = largest(pixels);
   const faint = strongest >= FAINT && strongest < 128;
   return { pixels: faint ? atFullStrength(pixels) : pixels, found: light ? "light on dark" : "dark on light" };
+}
+
+/**
+ * RGBA bytes over white paper.
+ *
+ * @param {Bytes | Uint8ClampedArray} rgba
+ */
+function overWhite(rgba) {
+  const rgb = new Uint8Array((rgba.length / 4) * 3);
+  for (let i = 0, at = 0; i < rgba.length; i += 4) {
+    const alpha = rgba[i + 3];
+    for (let c = 0; c < 3; c++) rgb[at++] = Math.trunc((rgba[i + c] * alpha) / 255 + 255 - alpha);
+  }
+  return rgb;
 }
 
 /**
