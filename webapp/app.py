@@ -8,7 +8,8 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-from collections.abc import AsyncIterator
+import tomllib
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ if str(ROOT) not in sys.path:  # `streamlit run` puts only this file's folder th
     sys.path.insert(0, str(ROOT))
 
 from starlette.middleware import Middleware  # noqa: E402
+from streamlit import config  # noqa: E402
+from streamlit.config_option import ConfigOption  # noqa: E402
 from streamlit.starlette import App  # noqa: E402
 
 from controlnet_core.storage import log_file  # noqa: E402
@@ -58,6 +61,22 @@ def on_script_error(error: Exception) -> bool:
     return True
 
 
+def _configure() -> None:
+    """Have Streamlit's settings be the studio's in whatever folder it was started; what somebody said otherwise stands."""
+    for key, value in _options(tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))):
+        if config.get_where_defined(key) == ConfigOption.DEFAULT_DEFINITION:
+            config.set_option(key, value, str(ROOT))
+
+
+def _options(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _options(value, f"{above}{name}.")  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            yield f"{above}{name}", value
+
+
+_configure()
 connections.install()
 app = App(
     ROOT / "pages" / "home.py",

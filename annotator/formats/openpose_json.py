@@ -14,10 +14,13 @@ import math
 import re
 from typing import Any, cast
 
+from controlnet_core.domain import amounts
 from controlnet_core.domain.document import MISSING, PEOPLE_MAX, SIDE_MAX_PX, Person, Point, Skeleton
 from controlnet_core.domain.errors import InputError
 
 FILE_MAX_BYTES = 4 << 20
+VALUES_MAX = 250_000
+"""Nine frames of as many people as may be, with faces and hands."""
 COORDINATE_MAX_PX = 1e5
 _BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 """The OpenPose-18 joints among the 25: the hip's middle (8) and the feet (19..24) have no place in 18."""
@@ -83,6 +86,7 @@ def write(skeleton: Skeleton) -> str:
 def _frame(data: str | bytes) -> dict[str, object]:
     if len(data) > FILE_MAX_BYTES:
         raise InputError("The pose file is larger than 4 MB.", _HINT)
+    amounts.check_values(data, VALUES_MAX, "The pose file")
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:

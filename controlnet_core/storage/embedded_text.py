@@ -18,9 +18,13 @@ from typing import Any
 
 from PIL import Image
 
+from controlnet_core.domain import amounts
+from controlnet_core.domain.errors import InputError
+
 TEXT_MAX_BYTES = 1 << 20
 """Bytes of one text that are read; ComfyUI's graphs are the longest."""
 TEXTS_MAX = 64
+VALUES_MAX = 200_000
 EXIF = "exif"
 """The name of a text that stands in EXIF data under no name of its own."""
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -181,8 +185,9 @@ def _comment(data: bytes) -> str:
 
 
 def as_json(text: str) -> Any:
-    """What a text says as JSON, None when it is none. NaN, which some programs write, is read."""
+    """What a text says as JSON, None when it is none or has more values than a graph. NaN, which some programs write, is read."""
     try:
+        amounts.check_values(text, VALUES_MAX, "The text")
         return json.loads(text)
-    except (ValueError, RecursionError):
+    except (InputError, ValueError, RecursionError):
         return None

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ from controlnet_core.storage.gallery import recipe_of
 from tests.webapp.conftest import container, mask
 from webapp.api import door
 from webapp.api.door import Door
-from webapp.api.v1 import OPERATIONS, recipes
+from webapp.api.v1 import OPERATIONS, common, recipes
 from webapp.application.keys import Keys
 from webapp.application.recipe_builder import Draft
 from webapp.application.settings import ROOT, Settings
@@ -547,6 +548,26 @@ def test_many_listen_at_once(served: tuple[Studio, str], client: httpx.Client) -
     assert last == ["done"] * 50
 
 
+def test_a_key_has_so_many_streams_open_and_no_more(
+    client: httpx.Client, served: tuple[Studio, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "LISTENERS_MAX", 2)
+    job = client.post("/api/v1/jobs", json=SMALL | {"prompt": "slow=0.05", "steps": 40}).json()["id"]
+    with (
+        client.stream("GET", f"/api/v1/jobs/{job}/events") as one,
+        client.stream("GET", f"/api/v1/jobs/{job}/events") as two,
+    ):
+        lines = one.iter_lines(), two.iter_lines()  # kept: httpx closes a stream whose lines nobody wants any more
+        assert all(next(each) for each in lines)
+        assert "2 streams" in refused(client.get(f"/api/v1/jobs/{job}/events"), 429)
+        with client_of(served, "listens too") as other:
+            mine = other.post("/api/v1/jobs", json=SMALL).json()["id"]
+            assert other.get(f"/api/v1/jobs/{mine}/events").status_code == 200
+    client.delete(f"/api/v1/jobs/{job}")
+    ended(client, job)
+    assert client.get(f"/api/v1/jobs/{job}/events").status_code == 200, "those that were closed count no longer"
+
+
 # ---- bad input
 
 
@@ -577,7 +598,7 @@ def bomb() -> bytes:
         ({"controls": [{"control": "scribble", "picture": "0" * 64}]}, "not here any more"),
         ({"controls": [{"control": "scribble", "picture": "aGVsbG8="}]}, "picture"),
         ({"controls": [{"control": "scribble", "document": "0" * 64}]}, "."),
-        ({"controls": [{"control": "scribble", "document": "0" * 64}] * 10_000}, "controls"),
+        ({"controls": [{"control": "scribble", "document": "0" * 64}] * 1000}, "controls"),
         ({"start_from": {"picture": "aGVsbG8=", "strength": 7}}, "."),
         ({"micro_conditioning": {"crop": [-1, 0]}}, "crop"),
         ({"micro_conditioning": {"original": [4096, 4096]}}, "told no sizes"),
@@ -599,7 +620,54 @@ def test_bombs_numbers_that_are_none_and_broken_bodies_are_refused(client: httpx
     refused(client.post("/api/v1/documents", content=b'{"people": 3}'), 422)
     refused(client.get("/api/v1/documents/nothing"), 404)
     refused(client.post("/api/v1/conditions"), 405)
+    for nowhere in ("/api/v1/job", "/api/v1/jobs/a/b/c", "/api/v1/documents/%2fetc%2fpasswd", "/api/"):
+        assert "no such address" in refused(client.get(nowhere), 404), "not a page, which a program cannot read"
     refused(client.get("/api/v1/gallery", params={"n": "-1"}), 422)
+
+
+def many(around: str) -> bytes:
+    """JSON of 30,000 values in the place of %s."""
+    return (around % ("[" + "[]," * 30_000 + "0]")).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("/api/v1/jobs", many('{"prompt": %s}')),
+        ("/sdapi/v1/txt2img", many('{"prompt": "a", "alwayson_scripts": {"x": %s}}')),
+        ("/sdapi/v1/options", many('{"x": %s}')),
+        ("/v1/images/generations", many('{"prompt": "a", "studio": {"x": %s}}')),
+        ("/v1/images/generations", many('{"prompt": "a", "studio": "%s"}').replace(b",", b"\\u002c")),
+        ("/controlnet/render_openpose_json", many('[{"people": %s}]') * 10),
+        ("/api/v1/documents", many('{"people": %s}') * 10),
+        ("/api/v1/documents", documents.MAGIC + struct.pack("<I", 200_000) + b"[" * 200_000),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_what_would_keep_everybody_else_waiting_is_not_read(
+    served_api: tuple[Studio, int], path: str, data: bytes
+) -> None:
+    """Reading JSON of ten million values holds all threads for ten seconds."""
+    answer = httpx.post(f"http://127.0.0.1:{served_api[1]}{path}", content=data, timeout=60)
+    assert answer.status_code in (400, 422) and "values" in answer.text, answer.text[:400]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/sdapi/v1/txt2img", {"override_settings": {"sd_model_checkpoint": None}}),
+        ("/sdapi/v1/txt2img", {"override_settings": {"sd_vae": None}}),
+        ("/sdapi/v1/options", {"sd_model_checkpoint": None}),
+        ("/v1/images/generations", {"prompt": "a", "model": None}),
+    ],
+)
+def test_a_name_longer_than_any_is_not_looked_for(
+    served_api: tuple[Studio, int], path: str, asked: dict[str, Any]
+) -> None:
+    """To cut off a hash behind 50,000 blanks took all threads for half a minute."""
+    text = json.dumps(asked).replace("null", json.dumps(" " * 20_000 + "x"))
+    answer = httpx.post(f"http://127.0.0.1:{served_api[1]}{path}", content=text, timeout=60)
+    assert answer.status_code == 404 and "20001 characters" in answer.text
 
 
 def test_a_body_that_is_announced_too_large_is_not_waited_for(client: httpx.Client) -> None:

@@ -19,7 +19,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from uvicorn import config
 
 from webapp.routes import connections, gate, sockets
 
@@ -45,8 +44,9 @@ def server(monkeypatch: pytest.MonkeyPatch, taken: dict[str, int]) -> Iterator[u
     monkeypatch.setattr(sockets, "MESSAGES_PER_S", 1e-9)
     monkeypatch.setattr(sockets, "MESSAGES_BURST", 5.0)
     monkeypatch.setattr(sockets, "WAIT_MAX_S", 1.0)
-    monkeypatch.setattr(config, "HTTP_PROTOCOLS", dict(config.HTTP_PROTOCOLS))
-    monkeypatch.setattr(config, "WS_PROTOCOLS", dict(config.WS_PROTOCOLS))
+    monkeypatch.setattr(connections, "TAIL_MAX_S", 0.5)
+    monkeypatch.setattr(connections, "TAIL_MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(uvicorn.Server, "startup", uvicorn.Server.startup)
     connections.install()
 
     async def page(request: Request) -> PlainTextResponse:
@@ -172,6 +172,36 @@ def test_heads_that_wait_leave_room_and_are_let_go(port: int) -> None:
     )
     assert [rest(one)[:12] for one in waiting] == [b"HTTP/1.1 503"] + [b"HTTP/1.1 408"] * 3
     assert not connections.Connection.waiting
+
+
+def test_a_body_that_was_answered_is_let_come_but_not_for_ever(server: uvicorn.Server, port: int) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"  # of no page of ours
+    whole = opened(port, head % (256 << 10) + b"x" * (256 << 10) + GOOD)
+    told = b""
+    while b"here, 0 bytes" not in told:
+        part = whole.recv(65536)
+        assert part, told
+        told += part
+    assert told.startswith(b"HTTP/1.1 403"), "the answer is read, and the next request is answered"
+    slow = opened(port, head % 1000)
+    assert slow.recv(65536).startswith(b"HTTP/1.1 403")
+    begun = time.monotonic()
+    with suppress(ConnectionError):
+        while time.monotonic() - begun < 5:
+            slow.sendall(b"x")
+            time.sleep(0.1)
+    assert time.monotonic() - begun < 3
+    large = opened(port, head % (1 << 30))
+    assert large.recv(65536).startswith(b"HTTP/1.1 403")
+    sent = 0
+    with suppress(ConnectionError):
+        for _ in range(1000):
+            large.sendall(b"x" * PART)
+            sent += PART
+    assert sent < 50 << 20
+    for one in (whole, slow, large):
+        one.close()
+    _until(lambda: not connections.Connection.waiting and not server.server_state.connections)
 
 
 def test_messages_that_never_end_leave_room_and_are_let_go(port: int, taken: dict[str, int]) -> None:

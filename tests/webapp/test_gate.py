@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import psutil
 import pytest
@@ -24,6 +25,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
+from controlnet_core.domain.errors import InputError
 from tests.soak.server import running
 from webapp.routes import gate, table
 
@@ -100,6 +102,12 @@ def test_a_foreign_name_is_refused_at_every_address(real: tuple[str, int]) -> No
     assert not shakes(port, f"evil.example:{port}", f"http://evil.example:{port}")
 
 
+def test_it_listens_on_this_machine_unless_it_is_told_otherwise(real: tuple[str, int]) -> None:
+    mode, port = real
+    found = {one.laddr.ip for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port}
+    assert found == ({"0.0.0.0"} if mode == "to the network" else {"127.0.0.1"})
+
+
 def test_its_own_names_are_answered(real: tuple[str, int]) -> None:
     mode, port = real
     for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}", "LOCALHOST", "localhost."):
@@ -138,7 +146,8 @@ def test_a_foreign_page_changes_and_fetches_nothing(real: tuple[str, int]) -> No
     ):
         for origin in foreign:
             assert ask(port, path, method, Host=here, Origin=origin, Content_Length="0")[0] == 403, (path, origin)
-        assert ask(port, path, method, Host=here, Content_Length="0")[0] == 403
+        for site in ({}, {"Sec_Fetch_Site": "same-site"}, {"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "none"}):
+            assert ask(port, path, method, Host=here, Content_Length="0", **site)[0] == 403, (path, site)
         status, _, body = ask(port, path, method, Host=here, Origin=f"http://{here}", Content_Length="0")
         # Streamlit wants a token of its own besides.
         assert status in (403, 404) and (status == 404 or b"XSRF" in body), (path, body)
@@ -162,10 +171,28 @@ def test_an_address_longer_than_any_is_refused(real: tuple[str, int]) -> None:
     _, port = real
     here = f"127.0.0.1:{port}"
     for path in (f"/studio/examples/{'9' * 5000}.jpg", "/studio/assets/x/" + "a" * 400, "/" + "a" * 400, "/static/" + "a" * 400,
-                 f"/studio/pictures/{'9' * 5000}.png", "/%00", "/studio/assets/x/%00.js", "/" + "%C3%A4" * 200):  # fmt: skip
+                 f"/studio/pictures/{'9' * 5000}.png", "/%00", "/studio/assets/x/%00.js",
+                 "/" + "%C3%A4" * 200, "/studio" + "/a" * 600):  # fmt: skip
         status, _, body = ask(port, path, Host=here)
         assert status == 400, path[:40]
         assert b"Traceback" not in body
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/%00", ["host"]),
+        ("/a" * 600, ["host"]),
+        ("/", ["host", "host"]),
+        ("/", ["host", "origin", "origin"]),
+        ("/", []),
+    ],
+)
+def test_what_servers_differ_about_is_refused_by_the_gate_itself(path: str, headers: list[str]) -> None:
+    own = {"host": b"localhost", "origin": b"http://localhost"}
+    scope = {"type": "http", "method": "GET", "path": unquote(path), "headers": [(n.encode(), own[n]) for n in headers]}
+    with pytest.raises(InputError):
+        gate.check(scope | {"server": ("127.0.0.1", 80)})
 
 
 def test_what_a_page_brings(real: tuple[str, int]) -> None:
@@ -174,9 +201,21 @@ def test_what_a_page_brings(real: tuple[str, int]) -> None:
     _, headers, _ = ask(port, "/", Host=here)
     assert "SameSite=Strict" in headers["set-cookie"] and "HttpOnly" in headers["set-cookie"]
     assert "Secure" not in headers["set-cookie"]
-    policy = headers["content-security-policy"]
-    connects = next(part.split()[1:] for part in policy.split(";") if part.split()[0] == "connect-src")
-    assert connects == ["'self'", f"ws://{here}", "data:", "blob:"]
+    policy = {part.split()[0]: part.split()[1:] for part in headers["content-security-policy"].split(";")}
+    assert policy["connect-src"] == ["'self'", f"ws://{here}", "data:", "blob:"]
+    for name in ("default-src", "base-uri", "form-action", "frame-src", "frame-ancestors"):
+        assert policy.pop(name) == ["'self'"], name
+    assert policy.pop("object-src") == ["'none'"]
+    own = {"'self'", "'unsafe-inline'", "'unsafe-eval'", "data:", "blob:", f"ws://{here}"}
+    assert all(set(sources) <= own for sources in policy.values()), policy
+    assert set(policy["script-src"]) <= own - {"data:"}
+    assert headers["x-frame-options"] == "SAMEORIGIN" and headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == headers["cross-origin-opener-policy"] == "same-origin"
+    assert "camera=()" in headers["permissions-policy"]
+    # What our own routes answer is nothing that could run or be framed.
+    _, headers, _ = ask(port, "/studio/pictures/none.png", Host=here)
+    assert headers["content-security-policy"] == "default-src 'none'; sandbox; frame-ancestors 'none'"
+    assert headers["cross-origin-resource-policy"] == "same-origin" and headers["referrer-policy"] == "no-referrer"
     if mode != "behind a proxy":
         return
     for told in (
@@ -284,7 +323,7 @@ def test_a_body_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> Non
         head = f"POST / HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\nContent-Length: 1000\r\n\r\n"
         with socket.create_connection(("127.0.0.1", port)) as silent:
             silent.sendall(head.encode())
-            silent.settimeout(5)
+            silent.settimeout(1.5)  # of the two seconds that a body may have
             assert b" 408 " in silent.recv(4096).splitlines()[0]
         with socket.create_connection(("127.0.0.1", port)) as slow:
             slow.sendall(head.encode())
@@ -296,6 +335,13 @@ def test_a_body_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> Non
                     answer = slow.recv(4096)
             assert b" 408 " in answer.splitlines()[0]
             assert time.monotonic() - begun < 4
+
+
+def test_a_body_that_is_announced_too_large_is_not_waited_for() -> None:
+    with before() as port, socket.create_connection(("127.0.0.1", port), timeout=5) as there:
+        head = f"POST / HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\nContent-Length: {1 << 40}\r\n\r\n"
+        there.sendall(head.encode())
+        assert b" 413 " in there.recv(4096).splitlines()[0]
 
 
 def test_bodies_that_wait_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,6 +370,49 @@ def test_bodies_that_wait_leave_room_for_others(monkeypatch: pytest.MonkeyPatch)
         time.sleep(1.5)  # those that waited were ended, and count no longer
         for who in "abe":
             assert ask(port, "/", "POST", **own, Cookie=f"studio_workspace={who * 32}")[0] == 200
+
+
+def test_bodies_that_take_long_make_room_those_of_the_greediest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "BODIES_MAX", 3)
+    monkeypatch.setattr(gate, "PATIENCE_S", 0.2)
+    with before() as port, contextlib.ExitStack() as held:
+        own = {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}", "Content_Length": "0"}
+
+        def begin(who: str) -> socket.socket:
+            one = held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            one.sendall(
+                f"POST / HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n"
+                f"Cookie: studio_workspace={who * 32}\r\nContent-Length: 1\r\n\r\n".encode()
+            )
+            return one
+
+        patient = begin("a")
+        time.sleep(0.1)
+        greedy = [begin("b") for _ in range(2)]
+        time.sleep(0.3)
+        assert ask(port, "/", "POST", **own, Cookie=f"studio_workspace={'c' * 32}")[0] == 200
+        assert b" 408 " in greedy[0].recv(4096).splitlines()[0]
+        for one in (patient, greedy[1]):
+            one.sendall(b"x")
+            assert b" 200 " in one.recv(4096).splitlines()[0]
+
+
+def test_all_bodies_together_have_a_bound_until_they_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "HELD_MAX_BYTES", 1000)
+    with before() as port, socket.create_connection(("127.0.0.1", port), timeout=5) as held:
+        head = f"POST / HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\nContent-Length: 600\r\n\r\n"
+        held.sendall(head.encode() + b"x" * 599)
+        time.sleep(0.2)
+
+        def send() -> bytes:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as other:
+                other.sendall(head.encode() + b"x" * 600)
+                return other.recv(4096).splitlines()[0]
+
+        assert b" 429 " in send()
+        held.sendall(b"x")
+        assert b" 200 " in held.recv(4096).splitlines()[0]
+        assert b" 200 " in send()
 
 
 def test_no_more_of_a_body_is_taken_than_anything_may_have() -> None:

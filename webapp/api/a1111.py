@@ -10,18 +10,18 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 from anyio import to_thread
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from annotator.formats import openpose_json
+from controlnet_core.domain import amounts, picture
 from controlnet_core.domain import document as documents
-from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError, StudioError
-from controlnet_core.domain.recipe import Recipe, Source
+from controlnet_core.domain.recipe import PROMPT_MAX, Recipe, Source
 from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACING_TITLES, Named, named
 from controlnet_core.execution import decoder
 from controlnet_core.execution.queue import QueueEntry
@@ -40,6 +40,7 @@ from webapp.application.photos import LONGEST_PX
 from webapp.application.recipe_builder import RecipeBuilder
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
+from webapp.routes.guard import body
 
 IMAGES_MAX = 12
 _LORA = re.compile(r"<lora:([^:<>]{1,120})(?::(-?\d{0,3}\.?\d{1,4}))?[^<>]{0,40}>")
@@ -69,24 +70,29 @@ _SILENT = {
 """What changes no picture that is made here, and is passed over."""
 
 
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Words = Annotated[str, Field(max_length=4 * PROMPT_MAX)]
+"""A prompt with what is read out of it, such as LoRAs."""
+
+
 class Txt2Img(BaseModel):
     """What is read of a request; the rest is passed over, and named where it matters."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    prompt: str = ""
-    negative_prompt: str = ""
-    seed: int = -1
-    subseed: int = -1
+    prompt: Words = ""
+    negative_prompt: Words = ""
+    seed: Whole = -1
+    subseed: Whole = -1
     subseed_strength: float = 0
     sampler_name: str | None = None
     sampler_index: str | None = None
     scheduler: str | None = None
-    batch_size: int = 1
-    n_iter: int = 1
-    steps: int = 50
+    batch_size: Whole = 1
+    n_iter: Whole = 1
+    steps: Whole = 50
     cfg_scale: float = 7.0
-    width: int = 512
-    height: int = 512
+    width: Whole = 512
+    height: Whole = 512
     eta: float | None = None
     denoising_strength: float | None = None
     override_settings: dict[str, Any] | None = None
@@ -100,13 +106,13 @@ class Img2Img(Txt2Img):
     """A request with a picture to start from; white of the mask is made anew."""
 
     init_images: list[str] | None = None
-    resize_mode: int = 0
+    resize_mode: Whole = 0
     mask: str | None = None
-    mask_blur: int | None = None
-    mask_blur_x: int = 4
-    inpainting_fill: int = 0
+    mask_blur: Whole | None = None
+    mask_blur_x: Whole = 4
+    inpainting_fill: Whole = 0
     inpaint_full_res: bool = True
-    inpainting_mask_invert: int = 0
+    inpainting_mask_invert: Whole = 0
 
 
 # ---- pictures
@@ -289,7 +295,7 @@ def _answer(
         maps = [unit.picture for unit, one in zip(recipe.controls, used, strict=True) if one.shows_map]
         images += [pictures.encoded(studio.blobs.get(digest)) for digest in maps]
     each = [alone(recipe, index) for index in range(len(entry.kept))]
-    echo = asked.model_dump(exclude={"alwayson_scripts", "init_images", "mask"})
+    echo = asked.model_dump(include=set(type(asked).model_fields) - {"alwayson_scripts", "init_images", "mask"})
     return {"images": images, "parameters": echo, "info": json.dumps(_info(studio, recipe, each, notes))}
 
 
@@ -600,10 +606,10 @@ async def detect(studio: Studio, request: Request, caller: Caller) -> Response:
 
 async def render_openpose(studio: Studio, request: Request, _caller: Caller) -> Response:
     """Pictures of people in OpenPose JSON."""
-    from webapp.routes.guard import body
-
+    data = await body(request, 8 << 20, "request", "Send fewer.")
+    amounts.check_values(data, openpose_json.VALUES_MAX, "The request")
     try:
-        people = json.loads(await body(request, 8 << 20, "request", "Send fewer."))
+        people = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InputError("The request is no JSON.") from error
     given = people if isinstance(people, list) else [people]

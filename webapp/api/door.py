@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
@@ -46,7 +47,8 @@ _STATUS: list[tuple[type[StudioError], int]] = [
 ]
 RETRY_QUEUE_S = 10
 BODIES_MAX = 32
-"""That are on their way at once, of all callers: behind a proxy they have one address."""
+"""That are on their way at once, of all callers."""
+BODIES_OF_ONE_MAX = 16
 log = logging.getLogger("studio.api")
 Words = Callable[[StudioError, int], tuple[dict[str, object], int]]
 """How a family of routes writes a refusal: its JSON and its status, for an error and the status that we would give."""
@@ -73,7 +75,8 @@ class Door:
         self._base = base
         self._words = words
         self._routes: list[Route] | None = None
-        self._bodies = gate.Bodies(BODY_MAX_BYTES, BODIES_MAX, BODIES_MAX)
+        self._roots = {_root(one.path) for one in operations if not one.standing}
+        self._bodies = gate.Bodies(BODY_MAX_BYTES, BODIES_MAX, BODIES_OF_ONE_MAX, who=_caller)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
@@ -109,12 +112,13 @@ class Door:
         return studio.settings.api or bool(studio.keys)
 
     def _found(self, scope: Scope) -> Operation | str | None:
-        """The operation of a request; "" for one of its addresses with another method; None where it is no address of the API."""
+        """The operation of a request; "" for one of its addresses with another method, and "/" for none of them below the same
+        roots; None where it is no address of the API."""
         if scope["path"] in (openapi.PAGE, openapi.DOCUMENT):
             return scope["path"]
         if self._routes is None:
             self._routes = [Route(one.path, _nothing, methods=[one.method]) for one in self._operations]
-        other = None
+        other = "/" if _root(scope["path"]) in self._roots else None
         for operation, route in zip(self._operations, self._routes, strict=True):
             match, child = route.matches(scope)
             if match is Match.FULL:
@@ -147,7 +151,9 @@ class Door:
             return self._refusal(request, error, 500)
 
     def _described(self, request: Request, path: str) -> Response:
-        """The API's description; "" is an address that knows other methods."""
+        """The API's description; "" is an address that knows other methods, "/" none that is here."""
+        if path == "/":
+            raise Unknown("There is no such address in the API.", f"{openapi.PAGE} names them all.")
         if path:
             return openapi.answer(self._operations, path)
         if request.method == "OPTIONS":
@@ -184,6 +190,15 @@ class Door:
 
 def _own_words(error: StudioError, status: int) -> tuple[dict[str, object], int]:
     return {"error": error.message, "hint": error.hint}, status
+
+
+def _root(path: str) -> str:
+    return path.lstrip("/").partition("/")[0]
+
+
+def _caller(scope: Scope) -> str:
+    """Who sends a body: by key, since behind a proxy all have one address."""
+    return Headers(scope=scope).get("authorization") or gate.visitor_of(scope)
 
 
 async def _nothing(_request: Request) -> Response:

@@ -12,6 +12,7 @@ from controlnet_core.domain.recipe import SIDE_MAX, SIDE_MIN, SIDE_STEP
 from controlnet_core.models.catalog import ModelCard
 from webapp.application.tokens import Unknown
 
+NAME_MAX = 300
 _HASH = re.compile(r"\s*\[[0-9a-fA-F]{4,64}\]\s*$")
 
 
@@ -57,6 +58,8 @@ def shown(card: ModelCard) -> str:
 
 def pick(name: str, among: Sequence[ModelCard], what: str) -> ModelCard:
     """The model that is meant: by file name, id or title, with or without a hash. Raises Unknown with the nearest names."""
+    if len(name) > NAME_MAX:
+        raise Unknown(f"There is no {what} with a name of {len(name)} characters.", "Names are shorter.")
     wanted = _HASH.sub("", name).strip().lower()
     wanted = wanted.removesuffix(".safetensors").removesuffix(".ckpt").removesuffix(".pth")
     for card in among:

@@ -22,8 +22,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from controlnet_core.domain import picture
+from controlnet_core.domain import amounts, picture
 from controlnet_core.domain.errors import InputError, StudioError
+from controlnet_core.domain.recipe import PROMPT_MAX
 from controlnet_core.execution import decoder
 from controlnet_core.execution.queue import QueueEntry
 from controlnet_core.families import family
@@ -31,7 +32,7 @@ from controlnet_core.models.catalog import ModelCard
 from webapp.api import pictures
 from webapp.api.guard import Caller, check_limits
 from webapp.api.names import Notes, pick
-from webapp.api.routing import Operation, parsed, read
+from webapp.api.routing import VALUES_MAX, Operation, parsed, read
 from webapp.api.v1.common import parts
 from webapp.api.v1.recipes import JobRequest, recipe_of
 from webapp.api.work import finished
@@ -54,8 +55,11 @@ _SECRET = secrets.token_bytes(32)
 
 def _object(given: object) -> object:
     """An object that came as text: a form has nothing else."""
+    if not isinstance(given, str):
+        return given
+    amounts.check_values(given, VALUES_MAX, "studio")
     try:
-        return json.loads(given) if isinstance(given, str) else given
+        return json.loads(given)
     except (ValueError, RecursionError) as error:
         raise ValueError("this is no JSON") from error
 
@@ -64,7 +68,7 @@ class ImageRequest(BaseModel):
     """What is read of a request; the rest is passed over, and named."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    prompt: str
+    prompt: Annotated[str, Field(max_length=PROMPT_MAX)]
     model: str | None = None
     n: Annotated[int, Field(ge=1, le=IMAGES_MAX)] | None = None
     size: str | None = None

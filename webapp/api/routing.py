@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from controlnet_core.domain import amounts
 from controlnet_core.domain.errors import InputError
 from webapp.api.guard import Caller
 from webapp.application.keys import Scope
@@ -18,6 +19,8 @@ from webapp.routes.guard import body
 
 BODY_MAX_BYTES = 64 << 20
 """Of a request: two photos of the largest size in base64."""
+VALUES_MAX = 20_000
+"""In the JSON of a request: while many more are read, everybody else waits. A picture is one."""
 M = TypeVar("M", bound=BaseModel)
 Answer = Callable[[Studio, Request, Caller], Awaitable[Response]]
 
@@ -49,12 +52,13 @@ async def read(request: Request, model: type[M]) -> M:
 
 
 def parsed(model: type[M], data: bytes) -> M:
-    """JSON as `model`. Raises InputError naming the first wrong field."""
+    """JSON as `model`. Raises InputError naming the first wrong field, and for more than `VALUES_MAX` values."""
+    amounts.check_values(data, VALUES_MAX, "The request")
     try:
         return model.model_validate_json(data or b"{}")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        where = ".".join(str(part)[:80] for part in first["loc"]) or "the body"
         raise InputError(f"The request cannot be used: {where}: {first['msg'].lower()}.") from error
     except RecursionError as error:
         raise InputError("The request is nested too deeply.") from error

@@ -1,21 +1,26 @@
 """Connections of browsers: what never comes, and what is never taken, is ended; and an address holds only so much of either.
 
 uvicorn gives a head no time (its size h11 bounds, 64 KB), a message of a websocket neither time nor company, and waits for ever
-for whoever reads nothing. What comes behind the head of a request is `gate`'s.
+for whoever reads nothing, or goes on with a body that was answered. What comes behind the head of a request is `gate`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from typing import Any, ClassVar
 
 import h11
+import uvicorn
 from uvicorn import config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 HEAD_MAX_S = 15.0
+TAIL_MAX_S = 5.0
+TAIL_MAX_BYTES = 64 << 20
+"""Of a body that was answered before it was here: it is let come, or many clients would never read the answer."""
 WAITING_MAX = 128
 """Connections of one address whose heads are not complete; behind a proxy all of them are the proxy's. The oldest makes room."""
 MESSAGE_MAX_BYTES = 16 << 20
@@ -31,10 +36,17 @@ FILES_MAX = 16384
 
 
 def install() -> None:
-    """Have every server of this process that is started from now on use these connections."""
-    config.HTTP_PROTOCOLS["auto"] = f"{__name__}:Connection"
-    for name in ("auto", "websockets-sansio"):
-        config.WS_PROTOCOLS[name] = f"{__name__}:Line"
+    """Have every server of this process that begins to listen from now on use these connections.
+
+    Not as uvicorn's choice of protocols: its own command makes that before it knows the app.
+    """
+    startup = uvicorn.Server.startup
+
+    async def bounded(self: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+        self.config.http_protocol_class, self.config.ws_protocol_class = Connection, Line
+        await startup(self, sockets)
+
+    uvicorn.Server.startup = bounded
     if sys.platform != "win32":
         import resource
 
@@ -87,11 +99,12 @@ class Connection(_Read, H11Protocol):
     """uvicorn's connection, with a bound for the heads of its requests."""
 
     waiting: ClassVar[dict[str, dict[Connection, None]]] = {}
-    """Those of each address whose heads are not complete, the oldest first."""
+    """Those of each address whose heads, or bodies that were answered, are not complete, the oldest first."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._late: asyncio.TimerHandle | None = None
+        self._tail = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A browser is there; its first head is waited for."""
@@ -106,10 +119,21 @@ class Connection(_Read, H11Protocol):
     def data_received(self, data: bytes) -> None:
         """A part of a head or body."""
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:  # the head is whole
+        answered = self._is_answered()
+        if answered:
+            self._tail += len(data)
+            if self._tail > TAIL_MAX_BYTES:
+                self.transport.abort()
+                return
+        elif self._tail or self.conn.their_state is not h11.IDLE:  # the tail has come, or the head is whole
+            self._tail = 0
             self._done()
-        elif self._late is None:  # the next one, on a connection that was kept
+        if self._late is None and (answered or self.conn.their_state is h11.IDLE):
             self._begin()
+
+    def _is_answered(self) -> bool:
+        """Whether there is nothing left to say while a body is still on its way."""
+        return self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
 
     def _who(self) -> str:
         return self.client[0] if self.client else ""
@@ -117,8 +141,9 @@ class Connection(_Read, H11Protocol):
     def _begin(self) -> None:
         waiting = self.waiting.setdefault(self._who(), {})
         waiting[self] = None
+        seconds = TAIL_MAX_S if self._is_answered() else HEAD_MAX_S
         self._late = self.loop.call_later(
-            HEAD_MAX_S, self._end, b"408 Request Timeout", "The head of this request did not arrive."
+            seconds, self._end, b"408 Request Timeout", "The head of this request did not arrive."
         )
         if len(waiting) > WAITING_MAX:
             next(iter(waiting))._end(b"503 Service Unavailable", "Too many connections wait.")
@@ -136,6 +161,9 @@ class Connection(_Read, H11Protocol):
     def _end(self, status: bytes, words: str) -> None:
         self._done()
         if self.transport.is_closing():
+            return
+        if self._is_answered():
+            self.transport.abort()
             return
         text = words.encode()
         head = (

@@ -17,9 +17,8 @@ import asyncio
 import json
 import logging
 import re
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from starlette.datastructures import Headers
@@ -39,21 +38,38 @@ PART_MAX_S = 15.0
 """How long a part of a body may stay away."""
 BODY_MAX_S = 300.0
 BODIES_MAX = 64
-"""That are on their way at once, of all visitors; each is held in memory."""
+"""That are on their way at once, of all visitors."""
 BODIES_OF_ONE_MAX = 16
+PATIENCE_S = 2.0
+"""How long a body may take while others want its place."""
+HELD_MAX_BYTES = 512 << 20
+"""Of all bodies, from their first byte until they are answered."""
 _WORKSPACE = re.compile(r"studio_workspace=([0-9a-f]{32})")
 BODILESS = ("GET", "HEAD", "OPTIONS")
 log = logging.getLogger("studio.gate")
 
 
 class Bodies:
-    """What is sent to the server: each of a size and in time, and so many on their way at once."""
+    """What is sent to the server: each of a size and in time, and so many and so much at once.
 
-    def __init__(self, max_bytes: int, most: int, of_one: int, told_bytes: int = 0) -> None:
-        """`told_bytes` is the bound that people are told, where the form around a file needs room of its own."""
+    Where all places are taken, the oldest of whoever has most of them makes room, if it takes long.
+    """
+
+    def __init__(
+        self,
+        max_bytes: int,
+        most: int,
+        of_one: int,
+        told_bytes: int = 0,
+        who: Callable[[Scope], str] | None = None,
+    ) -> None:
+        """`told_bytes` is the bound that people are told, where the form around a file needs room of its own; `who` says whose a
+        request is, `visitor_of` where it is None."""
         self.max_bytes, self.most, self.of_one = max_bytes, most, of_one
         self.told_bytes = told_bytes or max_bytes
-        self._on_their_way: Counter[str] = Counter()
+        self._who = who or visitor_of
+        self._on_their_way: dict[_Body, None] = {}
+        self._held = 0
 
     @contextmanager
     def taken(self, scope: Scope, receive: Receive) -> Iterator[Receive]:
@@ -69,43 +85,83 @@ class Bodies:
             or int(announced) > self.max_bytes
         ):
             raise self._too_large()
-        visitor = visitor_of(scope)
-        if self._on_their_way.total() >= self.most or self._on_their_way[visitor] >= self.of_one:
-            raise TooFast("Too much is being sent at once.", "Wait a moment.")
-        self._on_their_way[visitor] += 1
-        taken, over, begun = 0, False, time.monotonic()
+        body = _Body(self._who(scope))
+        self._make_room(body.visitor)
+        self._on_their_way[body] = None
+        taken = 0
 
         async def receiving() -> Message:
-            nonlocal taken, over
-            if over:  # what comes now is the end of the connection, whenever that is
+            nonlocal taken
+            if body.over:  # what comes now is the end of the connection, whenever that is
                 return await receive()
-            left = begun + BODY_MAX_S - time.monotonic()
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, min(PART_MAX_S, left)))
+                async with asyncio.timeout_at(body.until()) as body.wait:
+                    message = await receive()
             except TimeoutError as error:
-                self._release(visitor)
-                over = True
                 raise Late("What was sent did not arrive.", "Check the connection and send it again.") from error
+            finally:
+                body.wait = None
             taken += len(message.get("body", b""))
+            self._held += len(message.get("body", b""))
             if taken > self.max_bytes:
                 raise self._too_large()
+            if self._held > HELD_MAX_BYTES:
+                raise _too_much()
             if not message.get("more_body", False):
-                self._release(visitor)
-                over = True
+                self._on_their_way.pop(body, None)
+                body.over = True
             return message
 
         try:
             yield receiving
         finally:
-            if not over:
-                self._release(visitor)
+            self._on_their_way.pop(body, None)
+            self._held -= taken
+
+    def _make_room(self, visitor: str) -> None:
+        count = Counter(body.visitor for body in self._on_their_way)
+        if count[visitor] >= self.of_one:
+            raise _too_much()
+        if len(self._on_their_way) >= self.most:
+            ((greedy, _),) = count.most_common(1)
+            oldest = next(body for body in self._on_their_way if body.visitor == greedy)
+            if oldest.age() < PATIENCE_S:
+                raise _too_much()
+            del self._on_their_way[oldest]
+            oldest.give_up()
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"What was sent is larger than {self.told_bytes >> 20} MB.", "Send it smaller.")
 
-    def _release(self, visitor: str) -> None:
-        self._on_their_way[visitor] -= 1
-        self._on_their_way += Counter()  # who sends nothing is forgotten
+
+class _Body:
+    """A body on its way; `wait` is what waits for its next part, `over` whether there is none any more."""
+
+    def __init__(self, visitor: str) -> None:
+        self.visitor, self.over = visitor, False
+        self.wait: asyncio.Timeout | None = None
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
+        self._given_up = False
+
+    def age(self) -> float:
+        """Seconds since its head was here."""
+        return self._loop.time() - self._begun
+
+    def until(self) -> float:
+        """When its next part must be here, in the loop's time."""
+        now = self._loop.time()
+        return now if self._given_up else min(now + PART_MAX_S, self._begun + BODY_MAX_S)
+
+    def give_up(self) -> None:
+        """Wait for no more of it."""
+        self._given_up = True
+        if self.wait is not None:
+            self.wait.reschedule(self._loop.time())
+
+
+def _too_much() -> TooFast:
+    return TooFast("Too much is being sent at once.", "Wait a moment.")
 
 
 class Gate:
@@ -186,7 +242,7 @@ async def refuse(scope: Scope, send: Send, error: StudioError) -> None:
     page = "text/html" in headers.get("accept", "")
     words = str(error) if page else json.dumps({"error": error.message, "hint": error.hint})
     kind = "text/plain; charset=utf-8" if page else "application/json"
-    fields = {"Content-Type": kind, "Connection": "close"} | PRIVATE | SECURITY
+    fields = {"Content-Type": kind} | PRIVATE | SECURITY
     raw = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": status_of(error), "headers": raw})
     await send({"type": "http.response.body", "body": words.encode()})

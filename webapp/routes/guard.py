@@ -213,7 +213,4 @@ def status_of(error: StudioError) -> int:
 
 
 def _refusal(error: StudioError) -> JSONResponse:
-    response = JSONResponse({"error": error.message, "hint": error.hint}, status_of(error), PRIVATE)
-    if isinstance(error, (TooLarge, Late)):
-        response.headers["Connection"] = "close"  # or the rest of it would still be received
-    return response
+    return JSONResponse({"error": error.message, "hint": error.hint}, status_of(error), PRIVATE)

@@ -31,6 +31,7 @@ from anyio import to_thread
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from controlnet_core.domain import amounts
 from controlnet_core.domain.errors import InputError, StudioError
 from webapp.application import validation
 from webapp.application.events import Listener
@@ -39,6 +40,8 @@ from webapp.application.studio import Studio
 from webapp.routes.guard import Foreign, RateLimit, TooFast, TooLarge
 
 MESSAGE_MAX_BYTES = 8 << 20
+VALUES_MAX = 10_000
+"""In the JSON of a message: the places of 64 changed parts, or a prompt with its commas."""
 """Of one message: a whole drawing, as saving it allows."""
 MESSAGES_PER_S = 150.0
 MESSAGES_BURST = 300.0
@@ -201,6 +204,7 @@ def _unframed(message: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def _object(text: str | bytes) -> dict[str, Any]:
+    amounts.check_values(text, VALUES_MAX, "This message")
     try:
         told = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,9 +14,15 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
 from controlnet_core.domain.errors import InputError
+from webapp.api.guard import Caller
 from webapp.api.routing import BODY_MAX_BYTES, parsed, read
+from webapp.routes.guard import TooFast
+from webapp.routes.table import EventStream
 
 V1 = "/api/v1"
+LISTENERS_MAX = 64
+"""Streams of events that a key may have open at once."""
+_listening: Counter[str] = Counter()
 
 
 Picture = Annotated[str, Field(description="base64, a data-URL, the digest of what was sent before, or file:NAME")]
@@ -56,3 +65,21 @@ async def form(request: Request, model: type[Any]) -> tuple[Any, dict[str, bytes
         if name != "request":
             raise InputError(f"The form has a field {name[:40]!r} that is not known.", "Name the JSON request.")
     return parsed(model, fields.get("request", "{}").encode()), dict(files)
+
+
+async def stream(caller: Caller, events: AsyncGenerator[bytes]) -> EventStream:
+    """Events as the answer. Raises TooFast where the key has too many streams open."""
+    source = _counted(caller.owner, events)
+    return EventStream(await anext(source), source)  # up to its first part: what is refused is refused before
+
+
+async def _counted(owner: str, events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    if _listening[owner] >= LISTENERS_MAX:
+        raise TooFast(f"This key has {LISTENERS_MAX} streams of events open already.", "Close some of them.")
+    _listening[owner] += 1
+    try:
+        async with aclosing(events):
+            async for part in events:
+                yield part
+    finally:
+        _listening[owner] -= 1

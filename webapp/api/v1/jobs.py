@@ -18,13 +18,12 @@ from controlnet_core.domain.recipe import Recipe
 from controlnet_core.execution.queue import QueueEntry
 from webapp.api.guard import Caller, check_limits
 from webapp.api.routing import Operation, given
-from webapp.api.v1.common import V1, form
+from webapp.api.v1.common import V1, form, stream
 from webapp.api.v1.pictures import addressed
 from webapp.api.v1.recipes import JobRequest, recipe_of
 from webapp.application import jobs, validation, views
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
-from webapp.routes.table import EventStream
 
 BEAT_S = 15.0
 
@@ -100,8 +99,7 @@ async def delete_job(studio: Studio, request: Request, caller: Caller) -> Respon
 async def job_events(studio: Studio, request: Request, caller: Caller) -> Response:
     """Server-sent events of a job until it is over."""
     entry = await to_thread.run_sync(_own, studio, caller, request.path_params["id"])
-    source = _follow(studio, entry)
-    return EventStream(await anext(source), source)
+    return await stream(caller, _follow(studio, entry))
 
 
 async def _follow(studio: Studio, entry: QueueEntry) -> AsyncGenerator[bytes]:

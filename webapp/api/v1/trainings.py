@@ -17,12 +17,11 @@ from controlnet_core.training import run as runs
 from controlnet_core.training.run import Config, Outline, Run
 from webapp.api.guard import Caller
 from webapp.api.routing import Operation, given, read
-from webapp.api.v1.common import V1, Asked
+from webapp.api.v1.common import V1, Asked, stream
 from webapp.application import views
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
 from webapp.application.trainings import BUILT_IN, suggested
-from webapp.routes.table import EventStream
 
 LOOK_S = 1.0
 BEATS = 15
@@ -211,8 +210,7 @@ async def stop(studio: Studio, request: Request, caller: Caller) -> Response:
 async def events(studio: Studio, request: Request, caller: Caller) -> Response:
     """Server-sent events: where it stands, whenever that changes, until it is over."""
     run = await to_thread.run_sync(_run, studio, request, caller)
-    source = _follow(studio, run)
-    return EventStream(await anext(source), source)
+    return await stream(caller, _follow(studio, run))
 
 
 async def _follow(studio: Studio, run: Run) -> AsyncGenerator[bytes]:
