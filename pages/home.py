@@ -15,6 +15,7 @@ from pages import studio as condition
 from webapp.application.studio import Studio
 from webapp.root import studio as studio_of_process
 from webapp.ui import theme
+from webapp.ui.drawing.maps import TITLE as ALL_MAPS
 from webapp.ui.gallery import jobs_drawer
 from webapp.ui.session import first_page, know_pages
 
@@ -23,9 +24,8 @@ TITLES: dict[Group, str] = {"draw": "Draw", "photo": "Photo", "rework": "Rework"
 
 def navigation(studio: Studio) -> Any:
     """Set up the page frame and return the chosen page, ready to run."""
-    st.set_page_config(page_title="ControlNet Studio", page_icon=theme.ICON, layout="wide")
+    st.set_page_config(page_title=theme.TITLE, page_icon=theme.ICON, layout="wide")
     st.logo(theme.ICON, size="medium")
-    st.html(theme.CSS)
     controls = studio.controls.values()
     groups = {
         group: [_condition(studio, control) for control in controls if control.group == group]
@@ -38,7 +38,7 @@ def navigation(studio: Studio) -> Any:
         _page(partial(training.page, studio), "Train", ":material/model_training:", "train"),
         _page(partial(models.page, studio), "Models", ":material/deployed_code:", "models"),
     ]
-    groups["photo"].append(_page(partial(maps.page, studio), "All maps", ":material/grid_view:", "maps"))
+    groups["photo"].append(_page(partial(maps.page, studio), ALL_MAPS, ":material/grid_view:", "maps"))
     know_pages([*(page for pages in groups.values() for page in pages), *shelves])
     # Pages under "" stand in the bar by themselves: drawing is one click away, the rest folds.
     folded = {TITLES[group]: pages for group, pages in groups.items() if group != "draw"}

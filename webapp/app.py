@@ -27,9 +27,10 @@ from controlnet_core.storage import log_file  # noqa: E402
 from webapp.api import a1111, metrics, openai, v1  # noqa: E402
 from webapp.api.door import Door  # noqa: E402
 from webapp.root import studio  # noqa: E402
-from webapp.routes import connections  # noqa: E402
+from webapp.routes import connections, frontend  # noqa: E402
 from webapp.routes.origin import option  # noqa: E402
 from webapp.routes.table import middleware, routes  # noqa: E402
+from webapp.ui import theme  # noqa: E402
 
 
 @asynccontextmanager
@@ -90,6 +91,7 @@ app = App(
             words=[*a1111.WORDS, *openai.WORDS],
         ),
         *middleware(),
+        Middleware(frontend.Dressed, dress=theme.dressed),
     ],
     lifespan=lifespan,
     on_script_error=on_script_error,

@@ -154,6 +154,7 @@ def test_another_photo_is_looked_at_although_a_network_still_looks_at_the_first(
 
     page.goto(f"{server.url}/maps")
     page.wait_for_selector(READY)
+    expect(page.get_by_role("heading", name="All maps")).to_be_visible()
     choose_photo(page, photo())
     page.route(re.compile(r"/studio/maps/[^/]+/[0-9a-f]{64}/pose/"), never)
     card = page.locator("article[data-control=pose]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import socket
 import threading
 import time
@@ -193,6 +194,20 @@ def test_what_servers_differ_about_is_refused_by_the_gate_itself(path: str, head
     scope = {"type": "http", "method": "GET", "path": unquote(path), "headers": [(n.encode(), own[n]) for n in headers]}
     with pytest.raises(InputError):
         gate.check(scope | {"server": ("127.0.0.1", 80)})
+
+
+def test_a_page_has_its_title_and_looks_before_anything_runs(real: tuple[str, int]) -> None:
+    """Also one that is packed, and one that a browser has from before its looks changed."""
+    _, port = real
+    here = f"127.0.0.1:{port}"
+    _, _, page = ask(port, "/seg", Host=here)
+    assert b"<title>ControlNet Studio</title>" in page
+    assert b"--editor-height" in page and b"prefers-color-scheme: dark" in page and b"#17181C" in page
+    _, headers, packed = ask(port, "/seg", Host=here, Accept_Encoding="gzip")
+    assert headers["content-encoding"] == "gzip" and gzip.decompress(packed) == page
+    known = {"Accept": "text/html", "If_Modified_Since": "Fri, 01 Jan 2100 00:00:00 GMT"}
+    status, headers, again = ask(port, "/seg", Host=here, **known)
+    assert (status, again) == (200, page) and "etag" not in headers
 
 
 def test_what_a_page_brings(real: tuple[str, int]) -> None:

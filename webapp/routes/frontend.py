@@ -1,4 +1,4 @@
-"""Streamlit's own front end, faster: its files from memory, and the names of those that it asks for late.
+"""Streamlit's own front end, faster: its files from memory, the names of those that it asks for late, its page with our looks.
 
 Streamlit reads each of some eighty files anew for every visitor, in blocks and by threads, behind four layers of middleware. They
 never change while it runs and their names carry a hash of their content, so each is read once.
@@ -6,16 +6,18 @@ never change while it runs and their names carry a hash of their content, so eac
 
 from __future__ import annotations
 
+import gzip
 import mimetypes
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 import streamlit
 from anyio import to_thread
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from webapp.routes.origin import option
 
@@ -60,6 +62,51 @@ class FromMemory:
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         self._answers[name] = Response(content, media_type=kind, headers=_HEADERS)
         return self._answers[name]
+
+
+class Dressed:
+    """Sends Streamlit's page of HTML as `dress` makes it, with title and looks; else they would come after the first paint."""
+
+    def __init__(self, app: ASGIApp, dress: Callable[[bytes], bytes]) -> None:
+        self.app = app
+        self._dress = lru_cache(maxsize=2)(lambda page, packed: _packed(dress, page) if packed else dress(page))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; a page comes back in another dress."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self.app(scope, receive, send)
+            return
+        started: Message | None = None
+        page = b""
+
+        async def sending(message: Message) -> None:
+            nonlocal started, page
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if headers.get("content-type", "").startswith("text/html"):
+                    for name in ("etag", "last-modified"):  # of Streamlit's part alone
+                        del headers[name]
+                    started = message
+                    return
+            elif started is not None and message["type"] == "http.response.body":
+                page += message.get("body", b"")
+                if message.get("more_body"):
+                    return
+                headers = MutableHeaders(scope=started)
+                message = {**message, "body": self._dress(page, headers.get("content-encoding") == "gzip")}
+                headers["content-length"] = str(len(message["body"]))
+                await send(started)
+            await send(message)
+
+        if "text/html" in Headers(scope=scope).get("accept", ""):
+            # Streamlit would say that its page is still the same, whatever has become of its looks.
+            asked = [one for one in scope["headers"] if one[0] not in (b"if-none-match", b"if-modified-since")]
+            scope = {**scope, "headers": asked}
+        await self.app(scope, receive, sending)
+
+
+def _packed(dress: Callable[[bytes], bytes], page: bytes) -> bytes:
+    return gzip.compress(dress(gzip.decompress(page)))
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,24 @@
 
 from pathlib import Path
 
+from streamlit import config
+
+TITLE = "ControlNet Studio"
 ICON = str(Path(__file__).with_name("icon.png"))
+
+
+_GROUND = 'body, [data-testid="stApp"]'
+
+
+def dressed(page: bytes) -> bytes:
+    """Streamlit's page of HTML with our title and looks, so that nothing changes them once it is painted."""
+    light, dark = (config.get_option(f"theme.{scheme}.backgroundColor") for scheme in ("light", "dark"))
+    # Streamlit paints white, then its own dark, before it is told of our theme.
+    ground = f"{_GROUND} {{ background: {light}; }} @media (prefers-color-scheme: dark) {{ {_GROUND} {{ background: {dark}; }} }}"
+    head = f'<meta name="color-scheme" content="light dark"><title>{TITLE}</title>'
+    titled = page.replace(b"<title>Streamlit</title>", head.encode())
+    # At its end, after the styles that Streamlit makes while it runs: of two that weigh the same the last one counts.
+    return titled.replace(b"</body>", f"<style>{ground}{CSS}</style></body>".encode())
 
 
 def here(place: int) -> str:
@@ -19,13 +36,20 @@ def here(place: int) -> str:
 HERE = "background: color-mix(in srgb, currentColor 9%, transparent); border-radius: 6px; font-weight: 600;"
 EDITOR_HEIGHT, RESULT_HEIGHT = "var(--editor-height)", "var(--result-height)"
 CSS = """
-<style>
 /* Editor and result fit the window: the whole sheet is seen without scrolling, and where the window is narrow nothing stands empty.
    Their places are kept free while they load. */
 :root { --editor-height: clamp(480px, min(100dvh - 144px, 50vw + 340px), 1200px);
   --result-height: clamp(360px, min(100dvh - 420px, 37vw + 110px), 900px); }
 @media (max-width: 640px) { :root { --editor-height: clamp(480px, 100dvh - 144px, 700px); } }
 .st-key-compose { --result-height: clamp(360px, min(100dvh - 470px, 37vw + 110px), 900px); }
+/* Open settings are seen with prompt, Generate and picture, which makes room: words to pick give way, and the rest scrolls. */
+@media (min-width: 641px) {
+  :is(:root, .st-key-compose):has([class*="-settings st-"] details[open]) {
+    --result-height: clamp(260px, min(100dvh - 860px, 37vw + 110px), 900px); --result-margin: 8px; }
+  [class*="-settings st-"] details[open] > [data-testid="stExpanderDetails"] {
+    max-height: max(260px, 100dvh - var(--result-height) - 356px); overflow-y: auto; }
+  [data-testid="stColumn"]:has([class*="-settings st-"] details[open]) [class*="-word st-"] { display: none; }
+}
 :is([class*="-editor st-"], [class*="-photo-view st-"]):not([class*="-pairs-"]) { min-height: var(--editor-height); }
 [class*="-results st-"] { min-height: var(--result-height); }
 /* One screen, no scroll at 1440x900: the editor gets the height that Streamlit's own padding would take. */
@@ -96,5 +120,4 @@ img.begin.square { width: 100%; aspect-ratio: 1; object-fit: cover; }
   box-shadow: 0 0 0 4000px rgba(0, 0, 0, .55); outline: 1px solid rgba(255, 255, 255, .8); outline-offset: -1px; }
 .looked.tall i { width: 100%; }
 .looked.wide i { height: 100%; }
-</style>
 """

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import streamlit as st
+
 from components import mount
 from controlnet_core.domain.errors import InputError
 from webapp.application import validation
@@ -17,9 +19,12 @@ from webapp.ui.drawing.photo import described, gallery, offered
 from webapp.ui.drawing.sources import generate_next, open_editor
 from webapp.ui.session import go_to, remember, remembered
 
+TITLE = "All maps"
+
 
 def show(studio: Studio) -> None:
     """Draw the page's part; go to a condition's page when one of its maps is wanted."""
+    st.subheader(TITLE, anchor=False)
     stream = studio.events.stream(visitor.session(), visitor.workspace())
     photo = remembered("maps.photo", "")
     width, height = studio.photos.canvas(photo) if photo else (1, 1)

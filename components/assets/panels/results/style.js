@@ -2,7 +2,7 @@
 
 export const RESULT_STYLE = `
 .results { display: flex; flex-direction: column; container-type: size; }
-.results .room { flex: 1; min-height: 0; display: grid; place-items: center; padding: 24px; background: var(--stage);
+.results .room { flex: 1; min-height: 0; display: grid; place-items: center; padding: var(--result-margin, 24px); background: var(--stage);
   container-type: size; }
 .results .frame { position: relative; width: min(100cqw, 100cqh * var(--ratio)); aspect-ratio: var(--ratio); border-radius: 4px;
   overflow: hidden;
@@ -18,6 +18,7 @@ export const RESULT_STYLE = `
 .results .words svg { opacity: .55; margin-bottom: 6px; }
 .results .words strong { font-weight: 600; font-size: 15px; color: var(--text); text-wrap: balance; }
 .results .words span { max-width: 34ch; text-wrap: balance; }
+@container (max-height: 240px) { .results .words { padding: 8px; } .results .words svg { display: none; } }
 .results[data-phase=failed] .words svg { color: #d97706; opacity: 1; }
 .results[data-phase=waiting] .frame::after { content: ""; position: absolute; inset: 0;
   background: linear-gradient(100deg, transparent 35%, var(--hover) 50%, transparent 65%) 0 0 / 250% 100%;
