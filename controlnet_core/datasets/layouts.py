@@ -184,6 +184,7 @@ class Whole(Editable):
     def __init__(self, folder: Path, file: str) -> None:
         super().__init__(folder)
         self.file = folder / file
+        self.delimiter = ","
         self.rows = self._read()
 
     def _read(self) -> list[Any]:
@@ -192,7 +193,8 @@ class Whole(Editable):
         try:
             text = self.file.read_text(encoding="utf-8-sig")
             if self.file.suffix == ".csv":
-                return list(csv.DictReader(io.StringIO(text)))
+                self.delimiter = _delimiter(text)
+                return list(csv.DictReader(io.StringIO(text), delimiter=self.delimiter))
             return list(json.loads(text))
         except (OSError, ValueError, RecursionError, csv.Error) as error:
             raise InputError(f"{self.file.name} cannot be read.", "It is no list of pairs.") from error
@@ -221,7 +223,8 @@ class Whole(Editable):
         row[next((key for key in _KEYS["prompt"] if key in row), _KEYS["prompt"][0])] = checked_prompt(prompt)
         if self.file.suffix == ".csv":
             out = io.StringIO(newline="")
-            writer = csv.DictWriter(out, list(self.rows[0]), extrasaction="ignore", lineterminator="\n")
+            how: dict[str, Any] = {"delimiter": self.delimiter, "lineterminator": "\n"}
+            writer = csv.DictWriter(out, list(self.rows[0]), extrasaction="ignore", **how)
             writer.writeheader()
             writer.writerows(self.rows)
             text = out.getvalue()
@@ -236,8 +239,13 @@ class Folders(Editable):
     def __init__(self, folder: Path, source: Path, target: Path) -> None:
         super().__init__(folder)
         self.source, self.target = source, target
-        found = [path.name for side in (source, target) for path in _pictures(side)]
-        self.stems = sorted({Path(name).stem for name in found})
+        self.files: dict[Path, dict[str, list[str]]] = {source: {}, target: {}}
+        for side, files in self.files.items():
+            for path in _pictures(side):
+                files.setdefault(path.stem, []).append(path.name)
+        self.stems = sorted({stem for files in self.files.values() for stem in files})
+        captions = (path for path in target.iterdir() if path.suffix.lower() in _CAPTIONS)
+        self.captions = {path.stem: path.name for path in captions if path.suffix not in _CAPTIONS}  # such as .TXT
 
     def __len__(self) -> int:
         return len(self.stems)
@@ -252,7 +260,7 @@ class Folders(Editable):
         source, target = self._file(self.source, stem), self._file(self.target, stem)
         caption = self._caption(stem)
         try:
-            with caption.open(encoding="utf-8") as file:
+            with caption.open(encoding="utf-8-sig") as file:
                 prompt = file.read(PROMPT_MAX + 1).strip()
         except FileNotFoundError:
             prompt = ""
@@ -267,13 +275,13 @@ class Folders(Editable):
 
     def _caption(self, stem: str) -> Path:
         files = [self.target / f"{stem}{suffix}" for suffix in _CAPTIONS]
-        return next((file for file in files if file.is_file()), files[0])
+        return next((file for file in files if file.is_file()), self.target / self.captions.get(stem, files[0].name))
 
     def _file(self, side: Path, stem: str) -> Path:
-        found = [path for suffix in _PICTURES if (path := side / f"{stem}{suffix}").is_file()]
+        found = self.files[side].get(stem, [])
         if len(found) > 1:
             raise InputError(f"There are {len(found)} files called {stem} in {side.name}.", "Keep one of them.")
-        return found[0] if found else side / f"{stem}.png"
+        return side / (found[0] if found else f"{stem}.png")
 
 
 class Table(Listed):
@@ -384,8 +392,15 @@ def _spliced(file: Path, part: Path, start: int, end: int, middle: bytes, free_m
         raise NoSpace(f"{file.name} could not be written.", "Free some space and try again.") from error
 
 
+def _delimiter(text: str) -> str:
+    """What stands between the columns: where decimals have a comma, spreadsheets write semicolons."""
+    head = text.partition("\n")[0]
+    return max(",;\t", key=head.count)
+
+
 def _one_of(folder: Path, names: tuple[str, ...]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
+    there = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+    return next((there[name] for name in names if name in there), None)
 
 
 def _pictures(folder: Path) -> Iterator[Path]:

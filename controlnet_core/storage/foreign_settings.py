@@ -1,4 +1,5 @@
-"""What other programs write into their pictures, as fields of a `Recipe`: A1111 and its kin, ComfyUI, InvokeAI, NovelAI, Fooocus.
+"""What other programs write into their pictures, as fields of a `Recipe`: A1111 and its kin, ComfyUI, InvokeAI, NovelAI, Fooocus,
+SwarmUI.
 
     settings = read(text_in(texts(data)))
     settings.fields["prompt"], settings.left_out    # {...}, ("the sampler DPM fast",)
@@ -92,7 +93,7 @@ def read(text: str) -> Settings | None:
 
     Sizes are brought to multiples of 64 from 64 to 2048 px, in proportion.
     """
-    text = text[:TEXT_MAX_BYTES].strip()
+    text = text[:TEXT_MAX_BYTES].strip("\ufeff").strip()
     content: Any = as_json(text) if _is_object(text) else None
     if isinstance(content, dict):
         raw = _of_object(cast("dict[str, Any]", content))
@@ -235,23 +236,35 @@ def _invoke(content: dict[str, Any]) -> _Raw:
 
 def _novel(content: dict[str, Any]) -> _Raw:
     return _Raw("NovelAI", {
-        "prompt": content.get("prompt"), "negative": content.get("uc"), "steps": content.get("steps"), "seed": content.get("seed"),
-        "guidance": content.get("scale"), "sampler": content.get("sampler"), "schedule": content.get("noise_schedule"),
+        "prompt": content.get("prompt") or _caption(content.get("v4_prompt")),
+        "negative": content.get("uc") or _caption(content.get("v4_negative_prompt")),
+        "steps": content.get("steps"), "seed": content.get("seed"), "guidance": content.get("scale"),
+        "sampler": content.get("sampler"), "schedule": content.get("noise_schedule"),
         "size": f"{content.get('width')}x{content.get('height')}",
     })  # fmt: skip
 
 
+def _caption(given: Any) -> Any:
+    """The words of NovelAI 4, which has more beside them: where each person stands."""
+    caption = given.get("caption") if isinstance(given, dict) else None
+    return caption.get("base_caption") if isinstance(caption, dict) else None
+
+
 def _plain(content: dict[str, Any]) -> _Raw:
-    """An object with the usual names: Fooocus, Easy Diffusion, Draw Things, SD.Next."""
+    """An object with the usual names: Fooocus, SwarmUI, Easy Diffusion, Draw Things, SD.Next."""
+    swarm = content.get("sui_image_params")
+    program = "Fooocus" if "fooocus_scheme" in content or "base_model" in content else "another program"
+    if isinstance(swarm, dict):
+        program, content = "SwarmUI", swarm
 
     def one(*names: str) -> Any:
         return next((content[name] for name in names if content.get(name) not in (None, "")), None)
 
     size = one("resolution", "size") or f"{one('width', 'W')}x{one('height', 'H')}"
-    return _Raw("Fooocus" if "fooocus_scheme" in content or "base_model" in content else "another program", {
-        "prompt": one("prompt", "c", "Prompt"), "negative": one("negative_prompt", "negativePrompt", "uc"),
+    return _Raw(program, {
+        "prompt": one("prompt", "c", "Prompt"), "negative": one("negative_prompt", "negativePrompt", "negativeprompt", "uc"),
         "steps": one("steps", "num_inference_steps"), "seed": one("seed"), "size": size,
-        "guidance": one("guidance_scale", "cfg_scale", "cfgScale", "scale"), "sampler": one("sampler", "sampler_name"),
+        "guidance": one("guidance_scale", "cfg_scale", "cfgScale", "cfgscale", "scale"), "sampler": one("sampler", "sampler_name"),
         "schedule": one("scheduler"), "clip_skip": one("clip_skip", "clipSkip"),
     })  # fmt: skip
 

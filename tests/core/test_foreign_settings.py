@@ -116,6 +116,7 @@ def test_damaged_files_never_raise(data: bytes, at: int, patch: bytes, cut: int)
         INFOTEXT + ', Hires prompt: "more,\ncat", Version: v1.9',
         INFOTEXT + "\n\nsaved by somebody, on a Monday: late",
         INFOTEXT.replace("\n", "\r\n"),
+        "\ufeff" + INFOTEXT,
         INFOTEXT + ', Lora hashes: "one: 12, two: 34"\nTime taken: 3.1 sec.',
         "a cat Negative prompt: ugly Steps: 28, Sampler: Euler a, CFG scale: 7.5, Seed: 5, Size: 512x768",
     ],
@@ -195,11 +196,18 @@ def test_comfyui_graphs_that_go_in_circles_or_hold_only_the_drawing_of_one() -> 
         (png(Software="NovelAI", Description="a cat", Comment=json.dumps({
             "steps": 28, "sampler": "k_euler_ancestral", "seed": 5, "scale": 7.5, "uc": "ugly",
             "width": 512, "height": 768})), "NovelAI"),
+        (png(Software="NovelAI", Comment=json.dumps({
+            "steps": 28, "sampler": "k_euler_ancestral", "seed": 5, "scale": 7.5, "width": 512, "height": 768,
+            "v4_prompt": {"caption": {"base_caption": "a cat", "char_captions": []}},
+            "v4_negative_prompt": {"caption": {"base_caption": "ugly"}}})), "NovelAI"),
         (png(parameters=json.dumps({
             "prompt": "a cat", "negative_prompt": "ugly", "steps": 28, "sampler": "euler_ancestral", "seed": "5",
             "guidance_scale": 7.5, "resolution": "(512, 768)", "base_model": "x"})), "Fooocus"),
+        (png(parameters=json.dumps({"sui_image_params": {
+            "prompt": "a cat", "negativeprompt": "ugly", "model": "x", "seed": 5, "steps": 28, "cfgscale": 7.5, "width": 512,
+            "height": 768, "sampler": "euler_ancestral", "scheduler": "normal"}, "sui_extra_data": {}})), "SwarmUI"),
     ],
-    ids=["InvokeAI", "InvokeAI 2", "NovelAI", "Fooocus"],
+    ids=["InvokeAI", "InvokeAI 2", "NovelAI", "NovelAI 4", "Fooocus", "SwarmUI"],
 )  # fmt: skip
 def test_programs_that_write_json(data: bytes, program: str) -> None:
     found = read(parameters_of(data) or "")
@@ -213,7 +221,7 @@ def test_invokeai_1() -> None:
 
 NAMES = [
     "3", "inputs", "class_type", "positive", "text", "steps", "seed", "width", "height", "batch_size", "image", "prompt", "uc",
-    "nodes", "lora_name", "denoise",
+    "nodes", "lora_name", "denoise", "v4_prompt", "caption", "base_caption", "sui_image_params", "scale",
 ]  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

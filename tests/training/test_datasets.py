@@ -344,6 +344,39 @@ def test_captions_that_end_in_caption(tmp_path: Path) -> None:
     same(open_folder(tmp_path), Circles(64), 4)
 
 
+def test_names_in_capitals_and_captions_with_a_mark_of_their_byte_order(tmp_path: Path) -> None:
+    rows = written(tmp_path, "rows.json")
+    for index, row in enumerate(rows):
+        caption = tmp_path / "images" / f"{index}{'.TXT' if index % 2 else '.txt'}"
+        caption.write_text(row["text"], encoding="utf-8-sig")
+    for index, side in ((0, "source"), (1, "images"), (2, "source"), (2, "images")):
+        file = tmp_path / side / f"{index}.png"
+        file.rename(file.with_suffix(".PNG"))
+    (tmp_path / "source").rename(tmp_path / "Source")
+    (tmp_path / "images").rename(tmp_path / "Images")
+    same(open_folder(tmp_path), Circles(64), 4)
+    pairs = open_folder(tmp_path)
+    assert isinstance(pairs, Editable)
+    pairs.set_prompt(1, "another", free_min_bytes=0)
+    assert open_folder(tmp_path).read(1).prompt == "another"
+
+
+@pytest.mark.parametrize("between", [";", "\t"])
+def test_tables_as_spreadsheets_write_them_where_decimals_have_a_comma(between: str, tmp_path: Path) -> None:
+    rows = written(tmp_path, "rows.json")
+    rows[0]["text"] = f"red, round{between} and large"
+    with (tmp_path / "metadata.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        table = csv.DictWriter(file, list(rows[0]), delimiter=between)
+        table.writeheader()
+        table.writerows(rows)
+    pairs = open_folder(tmp_path)
+    assert isinstance(pairs, Editable)
+    assert checks.check(pairs).good == 4 and pairs.read(0).prompt == rows[0]["text"]
+    pairs.set_prompt(1, "another", free_min_bytes=0)
+    again = open_folder(tmp_path)
+    assert [again.read(index).prompt for index in (0, 1)] == [rows[0]["text"], "another"]
+
+
 def test_tables_in_the_folder_of_a_configuration(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
