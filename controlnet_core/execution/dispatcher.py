@@ -25,7 +25,7 @@ from typing import Literal
 from controlnet_core.domain.errors import Busy, InputError, NoSpace, StudioError
 from controlnet_core.domain.job import Event, Job, State
 from controlnet_core.execution.live import LiveLine, LiveSource
-from controlnet_core.execution.port import Broken, Lost, Said, WorkerPort
+from controlnet_core.execution.port import Broken, Lost, Said, Waits, WorkerPort
 from controlnet_core.execution.queue import Queue, worker_lost
 
 CANCEL_MAX_S = 15.0
@@ -53,7 +53,8 @@ Keep = Callable[[Job, tuple[bytes, ...]], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Status:
-    """A worker as pages show it: `job` is the id of what it does, `text` says what is wrong when it is broken.
+    """A worker as pages show it: `job` is the id of what it does, `text` says what is wrong when it is broken, or what a
+    worker that starts waits for.
 
     A worker that is "lent" has ended for as long as somebody else (a training) has its device, one that is "gone" for good,
     with its machine. `deaths` counts how often it was lost; `number` is its own among all that there ever were.
@@ -239,7 +240,7 @@ class Dispatcher:
 
     def _start(self, worker: _Worker) -> None:
         worker.loaded, worker.alive = (), True
-        worker.now(state="starting", pid=0)
+        worker.now(state="starting", pid=0, text="")
         try:
             worker.port.start(lambda said: self._listen(worker, said))
         except OSError as error:
@@ -349,6 +350,8 @@ class Dispatcher:
             self._hear_event(worker, said)
         elif isinstance(said, Lost):
             self._worker_died(worker, said)
+        elif isinstance(said, Waits):
+            worker.now(text=said.reason)
         else:
             worker.early = 0
             worker.free_since = time.monotonic()

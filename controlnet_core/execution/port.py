@@ -32,6 +32,13 @@ class Broken:
 
 
 @dataclass(frozen=True)
+class Waits:
+    """The worker has not begun yet, for the `reason`, and goes on trying."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Lost:
     """The worker is gone, and with it the job that it had; `reason` is for the log. The last that is said in one life.
 
@@ -42,7 +49,7 @@ class Lost:
     for_good: bool = False
 
 
-Said = Ready | Broken | Event | Lost
+Said = Ready | Broken | Waits | Event | Lost
 Hear = Callable[[Said], None]
 
 

@@ -31,7 +31,7 @@ from typing import Any
 from controlnet_core.domain.errors import ModelError, StudioError
 from controlnet_core.domain.job import Event, Job
 from controlnet_core.domain.lending import Lent
-from controlnet_core.execution.port import Lost, Ready, Said
+from controlnet_core.execution.port import Lost, Ready, Said, Waits
 from controlnet_core.execution.ray_host import Host, Logged, Place, Wanted
 from controlnet_core.storage.shelf import parcel_of, pieces
 
@@ -50,6 +50,8 @@ LOOK_S = 1.0
 AGAIN_S = 5.0
 """How long a cluster that is not there is left alone."""
 REACH_S = 3.0
+PLACED_S = 10.0
+"""How long an actor that has not begun is not spoken of."""
 TOLD = "told to"
 KEPT = 128
 """Pictures that stay in the object store, the newest: many jobs name the same ones."""
@@ -215,6 +217,7 @@ class _Life:
     def _live(self) -> None:
         try:
             threading.Thread(target=self._watch, args=(self._actor,), name="watch", daemon=True).start()
+            self._wait_for_place()
             for said in ray.get(self._actor.build.remote()):
                 self._say(said)
             while not self._killed and (asked := self._inbox.get()) is not None:
@@ -229,6 +232,16 @@ class _Life:
             _log.warning("%s was lost: %s", self._place.name, self._reason)
         gone = not self._bridge.is_there(self._place.key)
         self._bridge.say(self._place.key, Lost(self._reason, for_good=gone))
+
+    def _wait_for_place(self) -> None:
+        """Until the actor is there, which takes its machine a moment, and for ever where others hold the place."""
+        here = self._actor.here.options(concurrency_group="control").remote()
+        try:
+            ray.get(here, timeout=PLACED_S)
+        except errors.GetTimeoutError:
+            held = "another program of the cluster holds it, such as another studio, or it is very busy."
+            self._bridge.say(self._place.key, Waits(f"{self._place.name} does not begin: {held}"))
+            ray.get(here)
 
     def _made(self) -> Any:
         """The actor, on its node. What it needs there is Ray's to keep apart from other programs' work."""

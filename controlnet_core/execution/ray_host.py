@@ -87,6 +87,9 @@ class Host:
         self._shelf = Shelf(sent.folder, sent.max_bytes, sent.free_min_bytes)
         logging.getLogger("studio").addHandler(_Lines(self._lines))
 
+    def here(self) -> None:
+        """Answers as soon as this process is there."""
+
     def build(self) -> list[Logged | Ready | Broken]:
         """Build the engine; returns what there is to say about it."""
         try:

@@ -31,7 +31,7 @@ from tests.core.test_worker import ENGINE, RECIPE, Shop, until
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = ROOT / "tests" / "paper_ray"
 GPUS = {"NodeID": "box1", "Resources": {"GPU": 2, "CPU": 8}}
-PLAIN = {"NodeID": "box2", "Resources": {"CPU": 4}}
+PLAIN: dict[str, object] = {"NodeID": "box2", "Resources": {"CPU": 4}}
 IDLE = {"NodeID": "head", "Resources": {}}
 STORE_BYTES = 100_000
 
@@ -196,6 +196,18 @@ def test_a_node_that_joins_is_taken_though_the_way_was_lost_while_there_was_none
         shop.put("a")
         shop.cluster_is(IDLE, PLAIN)
         assert shop.over("a").state == "done"
+
+
+@pytest.mark.slow
+def test_a_device_that_others_hold_says_so_and_draws_when_they_end(tmp_path: Path) -> None:
+    with opened(tmp_path, PLAIN | {"held": True}) as shop:
+        shop.put("a")
+        until(lambda: shop.statuses[0].text)
+        assert shop.statuses[0].state == "starting"
+        assert "cpu on box2 does not begin: another program of the cluster holds it" in shop.statuses[0].text
+        shop.cluster_is(PLAIN)
+        assert shop.over("a").state == "done"
+        assert shop.statuses[0].text == ""
 
 
 def test_a_life_that_began_over_the_next_bridge_does_not_hear_of_the_end_of_the_one_before(tmp_path: Path) -> None:

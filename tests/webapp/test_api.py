@@ -589,7 +589,7 @@ def bomb() -> bytes:
         ({"sampler": "magic"}, "sampler"),
         ({"model": "nothing"}, "no model called"),
         ({"loras": [{"key": "nothing", "weight": 99}]}, "weight"),
-        ({"id": "../x"}, "number of a job"),
+        ({"id": "../x"}, "8 to 64 letters, digits"),
         ({"controls": [{"control": "nothing", "document": "0" * 64}]}, "nothing"),
         ({"controls": [{"control": "scribble"}]}, "one of document, picture and photo"),
         ({"controls": [{"control": "scribble", "picture": "/etc/passwd"}]}, "base64"),

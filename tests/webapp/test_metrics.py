@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
@@ -22,7 +22,6 @@ from webapp.application.studio import Studio
 from webapp.routes import table
 
 HERE, AWAY = ("127.0.0.1", 50000), ("192.0.2.7", 50000)
-LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)')
 
 
 def app_of(studio: Studio) -> Starlette:
@@ -51,24 +50,18 @@ def put(studio: Studio, work: Recipe) -> str:
 
 
 def read(text: str) -> dict[str, float]:
-    """Name with labels -> value; every line is checked against the format, and every name was announced with its type."""
+    """Name with labels -> value, as Prometheus' own reader understands it; every name was announced once, with its type."""
     found: dict[str, float] = {}
-    kinds: dict[str, str] = {}
-    for line in text.removesuffix("\n").split("\n"):
-        if line.startswith("# HELP "):
-            continue
-        if line.startswith("# TYPE "):
-            _, _, name, kind = line.split(" ")
-            assert name not in kinds, "a name is announced once, and its lines stand together"
-            kinds[name] = kind
-            continue
-        match = LINE.fullmatch(line)
-        assert match, line
-        name = re.sub(r"_(bucket|sum|count)$", "", match[1])
-        assert name in kinds or match[1] in kinds, line
-        key = f"{match[1]}{{{match[2]}}}" if match[2] else match[1]
-        assert key not in found, line
-        found[key] = float(match[3])
+    families = list(text_string_to_metric_families(text))
+    names = [family.name for family in families]
+    assert len(set(names)) == len(names), "studio_x and the counter studio_x_total are one name to some readers"
+    for family in families:
+        assert family.type in ("gauge", "counter", "histogram"), family
+        for sample in family.samples:
+            labels = ",".join(f'{key}="{value}"' for key, value in sample.labels.items())
+            key = f"{sample.name}{{{labels}}}" if labels else sample.name
+            assert key not in found, key
+            found[key] = sample.value
     return found
 
 
@@ -83,7 +76,7 @@ def test_figures_of_a_picture_that_was_made(client: TestClient, done: str) -> No
     assert told['studio_job_seconds_bucket{kind="recipe",le="+Inf"}'] == count
     bounds = [value for key, value in told.items() if key.startswith('studio_job_seconds_bucket{kind="recipe"')]
     assert bounds == sorted(bounds), "buckets add up"
-    assert told['studio_jobs{state="queued",kind="recipe"}'] == 0
+    assert told['studio_jobs_open{state="queued",kind="recipe"}'] == 0
     assert told["studio_queue_age_seconds"] == 0
     assert sum(value for key, value in told.items() if key.startswith("studio_worker{")) == 1
     assert told['studio_worker_memory_bytes{worker="0"}'] > 1 << 20
@@ -96,7 +89,7 @@ def test_figures_of_a_picture_that_was_made(client: TestClient, done: str) -> No
 def test_waiting_jobs_have_an_age(quiet: Studio) -> None:
     put(quiet, Recipe(model="small", width=64, height=64))
     told = read(quiet.metrics.text())
-    assert told['studio_jobs{state="queued",kind="recipe"}'] == 1
+    assert told['studio_jobs_open{state="queued",kind="recipe"}'] == 1
     assert 0 < told["studio_queue_age_seconds"] < 60
 
 

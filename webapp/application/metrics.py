@@ -97,11 +97,11 @@ class Metrics:
         yield _line("studio_info", [("version", version())], 1)
         yield from _about("studio_start_time_seconds", "gauge", "When this process began, seconds since 1970.")
         yield _line("studio_start_time_seconds", [], self._begun)
-        yield from _about("studio_jobs", "gauge", "Jobs that wait or run.")
+        yield from _about("studio_jobs_open", "gauge", "Jobs that wait or run.")
         for state in ("queued", "running"):
             for kind in ("recipe", "detection"):
                 count = sum(entry.state == state and entry.kind == kind for entry in open_jobs)
-                yield _line("studio_jobs", [("state", state), ("kind", kind)], count)
+                yield _line("studio_jobs_open", [("state", state), ("kind", kind)], count)
         yield from _about("studio_jobs_max", "gauge", "Jobs that may wait; more are refused.")
         yield _line("studio_jobs_max", [], self._queue.queued_max)
         yield from _about("studio_queue_age_seconds", "gauge", "How long the oldest waiting job has waited.")

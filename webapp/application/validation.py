@@ -96,7 +96,7 @@ def colour(value: object) -> tuple[int, int, int]:
 def job_id(value: object) -> str:
     """The id of a job, made by a client: 8 to 64 letters, digits, - and _."""
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise InputError("This is not the number of a job.")
+        raise InputError("A job's id has 8 to 64 letters, digits, - and _.")
     return value
 
 

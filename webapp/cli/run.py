@@ -125,28 +125,35 @@ def _announce(url: str, browser: bool, here: Studio) -> None:
         webbrowser.open(url)
     if here.queue.put_aside is not None:
         print(f"The list of jobs was damaged: it lies at {here.queue.put_aside}, and a new one begins.", flush=True)
-    told: set[tuple[int, bool]] = set()
+    told: dict[int, str] = {}
+    empty = False
     while here.dispatcher.is_alive:
         statuses = here.dispatcher.statuses()
         for status in statuses:
-            seen = (status.number, status.state == "gone")
-            if seen not in told and status.state not in ("starting", "stopped"):
-                told.add(seen)
-                _say_worker(status, f"worker {status.number + 1}" if len(statuses) > 1 else "worker")
+            many = len(statuses) > 1 or here.cluster is not None
+            words = _words(status, f"worker {status.number + 1}" if many else "worker")
+            if words and words != told.get(status.number):
+                told[status.number] = words
+                after = f" after {time.perf_counter() - _BEGUN:.1f} s" if status.state in ("ready", "busy") else ""
+                print(f"{words}{after}", flush=True)
+        none = all(status.state == "gone" for status in statuses)
+        if none and not empty:
+            print("No device of the Ray cluster draws: pictures wait until a node with one joins.", flush=True)
+        empty = none
         if len(told) == len(statuses) and here.cluster is None:
             return
         time.sleep(0.25)
 
 
-def _say_worker(status: Status, name: str) -> None:
-    if status.state == "broken":
-        print(f"The {name} cannot draw yet: {status.text}", flush=True)
-    elif status.state == "gone":
-        print(status.text, flush=True)
-    elif status.state == "lent":
-        print(f"The {name} waits: a training has {status.device}.", flush=True)
-    else:
-        print(f"The {name} is ready on {status.device} after {time.perf_counter() - _BEGUN:.1f} s", flush=True)
+def _words(status: Status, name: str) -> str:
+    """What there is to say of a worker; nothing where it just starts."""
+    if status.state == "gone":
+        return status.text
+    if status.state == "lent":
+        return f"The {name} waits: a training has {status.device}."
+    if status.state in ("ready", "busy"):
+        return f"The {name} is ready on {status.device}"
+    return f"The {name} cannot draw yet: {status.text}" if status.text else ""
 
 
 def _answers(url: str) -> bool:

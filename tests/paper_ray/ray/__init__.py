@@ -1,7 +1,8 @@
 """What the studio uses of Ray, in one process and on paper: where Ray is not installed its bridge is tested with this.
 
 Not Ray: nothing here is far away. Nodes are rows of the JSON file that PAPER_RAY_NODES names, which a test writes anew when one
-comes or goes: `{"NodeID": "a", "Resources": {"GPU": 2}, "root": "..."}`; below `root` lie the paths that a function sees there.
+comes or goes: `{"NodeID": "a", "Resources": {"GPU": 2}, "root": "..."}`; below `root` lie the paths that a function sees there; a
+node that is "held" lets no actor begin.
 Actors are threads, which stop answering when their node is gone. PAPER_RAY_STORE is the object store's room in bytes.
 """
 
@@ -143,7 +144,10 @@ class _Actor:
 
     def _work(self, asked: queue.SimpleQueue[Callable[[], None]]) -> None:
         while True:
-            asked.get()()
+            call = asked.get()
+            while any(node.get("held") for node in nodes() if node["NodeID"] == self.node):
+                time.sleep(DEAD_LOOK_S)
+            call()
 
 
 class _Method:

@@ -398,6 +398,11 @@ def _model_line(studio: Studio) -> None:
         st.warning("The engine cannot start; data/studio.log says why. You can draw, but not generate.")
     elif broken:
         st.warning(f"{plain(broken[0].device)} cannot draw: {plain(broken[0].text)} The others draw.")
+    elif all(status.state == "gone" for status in statuses):
+        st.warning("No device of the Ray cluster draws: pictures wait until a node with one joins.")
+    for status in statuses:
+        if status.state == "starting" and status.text:
+            st.warning(plain(status.text))
     words = len(studio.catalog.words(card))
     where = places([status.device for status in _working(statuses)])
     starting = any(status.state == "starting" for status in statuses)
