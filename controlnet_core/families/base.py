@@ -122,6 +122,12 @@ class Family:
     """Whether an empty negative prompt is zeros, as in the training, and not what the encoders make of no words."""
     guidance: float = 9.0
     """The guidance scale that a model starts with whose card says none."""
+    added_prompt: str = "best quality, extremely detailed"
+    negative: str = (
+        "longbody, lowres, bad anatomy, bad hands, missing fingers, extra digit, fewer digits, cropped, "
+        "worst quality, low quality"
+    )
+    """Likewise what is added to a prompt, and what is not to be seen: the original's words, for SD 1.5 and what is read alike."""
     preview: str = ""
     """The card of the small decoder that shows its latents quickly; "" when there is none."""
     training: Mapping[str, float | int | bool] = field(
@@ -130,6 +136,28 @@ class Family:
         }
     )  # fmt: skip
     """How a ControlNet for it is trained when nobody says otherwise; `warmup` steps at most, and a tenth of all."""
+
+    def picture_size(self, width: int, height: int, size: int) -> tuple[int, int]:
+        """Width and height, multiples of 64 from 64 to `side_max`, of a picture with the shape of a canvas.
+
+        `size` is its shorter side. Where the family was trained at several shapes, all of as many pixels, it is the side of
+        the square that has as many: such a family makes at its own size the shape that is most alike. `size_of` is the way back.
+        """
+        shorter = float(size)
+        if self.aspects:
+            if size == min(self.native):
+                return self.shape_like(width, height)
+            shorter *= math.sqrt(min(width, height) / max(width, height))
+        scale = shorter / min(width, height)
+        wide, tall = (min(self.side_max, max(64, round(side * scale / 64) * 64)) for side in (width, height))
+        return wide, tall
+
+    def size_of(self, width: int, height: int) -> int:
+        """The size, a multiple of 64, by which the family makes pictures of `width` x `height`, or some that are most like them."""
+        if (width, height) in self.aspects:
+            return min(self.native)
+        side = math.sqrt(width * height) if self.aspects else min(width, height)
+        return max(64, round(side / 64) * 64)
 
     def shape_like(self, width: int, height: int) -> tuple[int, int]:
         """Of the sizes that it was trained at, the one whose shape is most like `width` x `height`."""

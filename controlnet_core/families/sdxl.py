@@ -34,5 +34,8 @@ FAMILY = Family(
     supports=EVERYTHING,
     empty_is_zero=True,
     guidance=6.0,
+    # Its second encoder reads sentences, and without a negative prompt it is guided away from zeros, as it was trained.
+    added_prompt="",
+    negative="",
     preview="taesdxl",
 )  # fmt: skip

@@ -26,7 +26,7 @@ from controlnet_core.domain.control import Feed
 from controlnet_core.domain.errors import InputError, ModelError, ModelMissing, RecipeError
 from controlnet_core.domain.recipe import Key
 from controlnet_core.domain.samplers import Sampler, Spacing
-from controlnet_core.families import Family, families, family
+from controlnet_core.families import UNKNOWN, Family, families, family
 from controlnet_core.models import presets
 from controlnet_core.storage import store
 
@@ -64,7 +64,7 @@ DEPTH = 3
 
 
 class Defaults(BaseModel):
-    """What a page starts with for a base model; the original's values unless the card says otherwise."""
+    """What a page starts with for a base model: what its card says, else what suits its family; see `_defaults`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     width: int = 512
@@ -74,11 +74,8 @@ class Defaults(BaseModel):
     sampler: Sampler = "ddim"
     spacing: Spacing = "model"
     eta: float = 0.0
-    added_prompt: str = "best quality, extremely detailed"
-    negative: str = (
-        "longbody, lowres, bad anatomy, bad hands, missing fingers, extra digit, fewer digits, cropped, "
-        "worst quality, low quality"
-    )
+    added_prompt: str = UNKNOWN.added_prompt
+    negative: str = UNKNOWN.negative
 
 
 def _listed(given: object) -> object:
@@ -145,7 +142,8 @@ def shipped() -> dict[str, ModelCard]:
             card = ModelCard.model_validate(entry)
             if card.id in found:
                 raise ValueError(f"two cards are called {card.id!r}")
-            found[card.id] = card
+            start = _defaults(entry.get("defaults"), family(card.family), None)
+            found[card.id] = card.model_copy(update={"defaults": start}) if card.kind == "base" else card
     return found
 
 
@@ -594,7 +592,10 @@ def _feeds(given: object) -> dict[str, Any]:
 
 def _defaults(given: object, known: Family, preset: presets.Preset | None) -> Defaults:
     """What a model starts with: as its family does, or as a model of few steps is run, and what is said of it itself."""
-    usual = Defaults(width=known.native[0], height=known.native[1], guidance=known.guidance)
+    width, height = known.native
+    usual = Defaults(
+        width=width, height=height, guidance=known.guidance, added_prompt=known.added_prompt, negative=known.negative
+    )
     usual = usual.model_copy(update=preset.fields if preset else {})
     told = cast("dict[str, object]", given) if isinstance(given, dict) else {}
     try:

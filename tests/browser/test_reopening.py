@@ -16,6 +16,7 @@ from playwright.sync_api import Page, expect
 
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.storage.gallery import Gallery, Query
+from controlnet_core.storage.metadata import to_png
 from tests.browser.hands import READY, draw, few_steps, made, open_page, saved, settled
 from tests.browser.test_gallery import dropped
 from tests.browser.test_photo import choose_photo, photo
@@ -268,3 +269,23 @@ def test_a_picture_made_here_brings_everything_to_whichever_page_it_is_dropped_o
     page.get_by_role("radio", name="Photo").click()
     expect(page.get_by_label("Low threshold")).to_have_value("33")
     same(first, made(page, studio))
+
+
+def test_a_picture_of_sides_that_no_size_gives_is_made_so_again_until_its_size_is_changed(
+    page: Page, studio: Running
+) -> None:
+    """As of an older studio or another program: 3 : 2 from a square sheet."""
+    open_page(page, studio, "")
+    few_steps(page)
+    recipe = made(page, studio)[1]
+    odd = recipe.model_copy(update={"width": 384, "height": 256})
+    dropped(page, to_png(np.zeros((256, 384, 3), np.uint8), odd), ".stage")
+    page.get_by_role("button", name="Bring them back").click()
+    expect(page.get_by_text(BACK)).to_be_visible()
+    page.wait_for_selector(".studio[data-ready]")
+    settled(page)
+    pixels, again, _ = made(page, studio)
+    assert again == odd and pixels.shape == (256, 384, 3)
+    press(page, "Size", "ArrowRight")
+    press(page, "Size", "ArrowRight")
+    assert (made(page, studio)[1].width, made(page, studio)[1].height) == (384, 384)

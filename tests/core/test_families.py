@@ -88,6 +88,7 @@ def test_cards_agree_with_their_families():
             # A model of few steps may have been made at another size than its family.
             assert card.preset or (card.defaults.width, card.defaults.height) == family.native
             assert max(family.native) <= family.side_max
+            assert (card.defaults.added_prompt, card.defaults.negative) == (family.added_prompt, family.negative)
     for family in families.families().values():
         assert not family.preview or family.preview in shipped()
         assert all(encoder.vocabulary in shipped() for encoder in family.text)

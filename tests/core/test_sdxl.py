@@ -101,6 +101,7 @@ def test_it_is_known_by_what_shows(models, folder):
     assert check(models / "checkpoints" / "single.safetensors").sentence == "A base model for SDXL, full precision."
     card = Catalog(models).card("single")
     assert (card.family, card.defaults.width, card.defaults.height, card.trouble) == ("sdxl", 1024, 1024, "")
+    assert (card.defaults.added_prompt, card.defaults.negative) == ("", ""), "SD 1.5's words are none of its"
     family = families.family("sdxl")
     assert family.side_max == 2048
     assert all(side % 64 == 0 and side <= 2048 for size in family.aspects for side in size)

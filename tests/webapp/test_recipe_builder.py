@@ -10,10 +10,10 @@ from controlnet_core.domain import picture
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.errors import InputError, ModelMissing, RecipeError
 from controlnet_core.domain.recipe import Found
-from controlnet_core.families import family
+from controlnet_core.families import UNKNOWN, family
 from controlnet_core.models import fit
 from tests.webapp.conftest import WORKSPACE, mask
-from webapp.application.recipe_builder import Draft, Finished, Photo, picture_size, shorter_side
+from webapp.application.recipe_builder import Draft, Finished, Photo
 from webapp.application.settings import ROOT
 from webapp.application.studio import Studio
 
@@ -103,24 +103,26 @@ def test_a_wrong_start_is_named(quiet: Studio) -> None:
 def test_a_picture_has_the_canvas_shape_within_bounds(
     canvas: tuple[int, int], shorter: int, size: tuple[int, int]
 ) -> None:
-    assert picture_size(*canvas, shorter) == size
+    assert UNKNOWN.picture_size(*canvas, shorter) == size
 
 
 @pytest.mark.parametrize(
-    ("canvas", "shorter", "size"),
+    ("canvas", "side", "size"),
     [
         ((768, 512), 1024, (1216, 832)),
         ((512, 512), 1024, (1024, 1024)),
         ((100, 3000), 1024, (640, 1536)),
-        ((768, 512), 512, (768, 512)),
+        ((768, 512), 512, (640, 448)),
+        ((768, 512), 960, (1152, 768)),
+        ((768, 512), 1088, (1344, 896)),
     ],
 )
 def test_a_family_with_shapes_of_its_own_makes_those_at_its_own_size_and_is_read_back(
-    canvas: tuple[int, int], shorter: int, size: tuple[int, int]
+    canvas: tuple[int, int], side: int, size: tuple[int, int]
 ) -> None:
     sdxl = family("sdxl")
-    assert picture_size(*canvas, shorter, sdxl) == size
-    assert picture_size(*canvas, shorter_side(*size, sdxl), sdxl) == size
+    assert sdxl.picture_size(*canvas, side) == size
+    assert sdxl.picture_size(*canvas, sdxl.size_of(*size)) == size
 
 
 def test_a_reference_names_what_looks_at_it_or_says_what_is_missing(embedded: Studio) -> None:

@@ -37,7 +37,6 @@ from webapp.api.v1.common import parts
 from webapp.api.v1.recipes import JobRequest, recipe_of
 from webapp.api.work import finished
 from webapp.application.photos import LONGEST_PX
-from webapp.application.recipe_builder import picture_size
 from webapp.application.studio import Studio
 from webapp.application.tokens import Unknown
 
@@ -165,7 +164,7 @@ def _size(base: ModelCard, given: str | None, image: bytes | None, notes: Notes)
     sides = picture.size_of(image) if image is not None else None
     if not sides or not min(sides):
         return own.width, own.height
-    return picture_size(*sides, min(own.width, own.height), family(base.family))
+    return family(base.family).picture_size(*sides, min(own.width, own.height))
 
 
 def _mask(image: bytes, given: bytes | None) -> bytes | None:

@@ -26,15 +26,25 @@ _PACE = ("sampler", "spacing", "steps", "guidance", "eta")
 EMBEDDINGS_MAX = 16
 
 
+@dataclass(frozen=True)
+class AsMade:
+    """The sides in pixels of a picture that was reopened, which `size` alone does not bring back: it is made so again as long as
+    canvas and size are what they were then."""
+
+    canvas: tuple[int, int]
+    size: int
+    sides: tuple[int, int]
+
+
 @dataclass
 class Choices:
     """The settings of a page.
 
-    `size` is the shorter side of the picture in pixels, but for what `recipe_builder.picture_size` says; `seed` -1 draws a new one
-    each time. weight, start, end and mode are those of a page's only control, `params` how it is drawn and `network` the ControlNet
-    that carries it, where those are not the usual ones. `micro` is what SDXL is told of sizes. `loras` are weights by key;
-    `variation` is the share of the way from the noise of the seed to that of `variation_seed`. `quick` is the key of the preset of
-    few steps that was chosen, "" for the model's own way.
+    `size` in pixels is that of `Family.picture_size`, but for a picture `as_made`; `seed` -1 draws a new one each time. weight,
+    start, end and mode are those of a page's only control, `params` how it is drawn and `network` the ControlNet that carries
+    it, where those are not the usual ones. `micro` is what SDXL is told of sizes. `loras` are weights by key; `variation` is
+    the share of the way from the noise of the seed to that of `variation_seed`. `quick` is the key of the preset of few steps
+    that was chosen, "" for the model's own way.
     """
 
     size: int = 512
@@ -60,12 +70,20 @@ class Choices:
     network: str | None = None
     micro: MicroConditioning = field(default_factory=MicroConditioning)
     params: dict[str, Value] = field(default_factory=dict[str, Value])
+    as_made: AsMade | None = None
 
     @classmethod
     def of(cls, start: Defaults) -> Choices:
         """What a model's card suggests."""
         shared = set(asdict(cls())) & set(type(start).model_fields)
         return cls(size=min(start.width, start.height), **{name: getattr(start, name) for name in shared})
+
+    def picture_size(self, canvas: tuple[int, int], family: Family) -> tuple[int, int]:
+        """Width and height in pixels of what is made of a canvas (width, height)."""
+        made = self.as_made
+        if made is not None and (made.canvas, made.size) == (canvas, self.size):
+            return made.sides
+        return family.picture_size(*canvas, self.size)
 
     def paced(self, wanted: Quick | None, start: Defaults) -> Choices:
         """The same with a preset of few steps; None: with what the model's card suggests instead."""

@@ -36,7 +36,6 @@ from controlnet_core.families import UNKNOWN, Family
 from controlnet_core.models.catalog import Catalog
 from webapp.application import validation
 from webapp.application.choices import LORAS_MAX, quick
-from webapp.application.recipe_builder import picture_size, shorter_side
 from webapp.application.tokens import Unknown
 
 DRAWINGS_MAX = 256
@@ -294,9 +293,8 @@ class LiveDrawing:
                 return None
             recipe = scene.recipe
             shorter, steps = self._effort.of(recipe)
-            if shorter == min(recipe.width, recipe.height):
-                shorter = shorter_side(recipe.width, recipe.height, scene.family)
-            width, height = picture_size(document.width, document.height, shorter, scene.family)
+            size = scene.family.size_of(recipe.width, recipe.height) * shorter / min(recipe.width, recipe.height)
+            width, height = scene.family.picture_size(document.width, document.height, round(size))
             unit = recipe.controls[scene.place]
             rgb = self._control.render(document, scene.values)
             rgb = resize.fit(rgb, width, height, unit.resize, self._control.nearest)

@@ -38,7 +38,7 @@ from controlnet_core.storage.metadata import recipe_of
 from controlnet_core.storage.store import write
 from webapp.application import studio as application
 from webapp.application import views
-from webapp.application.recipe_builder import Draft, Finished, Photo, finished_map, map_reader, picture_size, runnable
+from webapp.application.recipe_builder import Draft, Finished, Photo, finished_map, map_reader, runnable
 from webapp.application.settings import Settings
 
 _SESSION, _OWNER = "notebook", "0" * 32
@@ -196,8 +196,8 @@ class Studio:
         if fields.get("width") is None and fields.get("height") is None:
             sides = self._sides(drafts, None if source is None else source.picture)
             if sides is not None:
-                shorter = min(base.defaults.width, base.defaults.height)
-                fields["width"], fields["height"] = picture_size(*sides, shorter, self._studio.catalog.family(base))
+                size = min(base.defaults.width, base.defaults.height)
+                fields["width"], fields["height"] = self._studio.catalog.family(base).picture_size(*sides, size)
         recipe = self._builder.for_base(base, drafts, prompt=prompt, source=source, **fields)
         return [Picture(self._studio.gallery.get(id).png.read_bytes()) for id in self._made(recipe, on_step)]
 

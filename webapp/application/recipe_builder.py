@@ -43,7 +43,6 @@ from controlnet_core.domain.recipe import (
     refusal,
 )
 from controlnet_core.domain.samplers import SPACINGS
-from controlnet_core.families import UNKNOWN, Family
 from controlnet_core.models.catalog import Catalog, Defaults, ModelCard
 from controlnet_core.storage.store import Blobs
 from webapp.application.choices import adapter_for, networks_for, quick_called
@@ -287,20 +286,3 @@ def suggested(start: Defaults) -> dict[str, Any]:
     """The fields of a recipe that a model's card suggests."""
     shared = set(Recipe.model_fields) & set(type(start).model_fields)
     return {name: getattr(start, name) for name in shared}
-
-
-def picture_size(width: int, height: int, shorter: int, family: Family = UNKNOWN) -> tuple[int, int]:
-    """Width and height, multiples of 64 from 64 to what a family makes, of a picture with the shape of a canvas.
-
-    A family that was trained at several shapes makes, at its own size, the one that is most alike; `shorter_side` is the way back.
-    """
-    if family.aspects and shorter == min(family.native):
-        return family.shape_like(width, height)
-    scale = shorter / min(width, height)
-    wide, tall = (min(family.side_max, max(64, round(side * scale / 64) * 64)) for side in (width, height))
-    return wide, tall
-
-
-def shorter_side(width: int, height: int, family: Family = UNKNOWN) -> int:
-    """The size in the settings by which a family makes pictures of `width` x `height`."""
-    return min(family.native) if (width, height) in family.aspects else min(width, height)

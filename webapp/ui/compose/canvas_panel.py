@@ -18,7 +18,6 @@ from controlnet_core.domain.recipe import Recipe, Resize
 from webapp.application import validation
 from webapp.application.examples import scene
 from webapp.application.layers import OPAQUE
-from webapp.application.recipe_builder import picture_size
 from webapp.application.studio import Studio
 from webapp.ui import theme, visitor
 from webapp.ui.compose import reference_panel, state
@@ -155,7 +154,7 @@ def _kind(studio: Studio, layer: Layer) -> DocumentKind:
 
 def _seen(studio: Studio, at: Composition) -> None:
     """Every control's picture as the network gets it."""
-    width, height = picture_size(*at.frame, at.choices.size, studio.catalog.family(panels.model_card(studio)))
+    width, height = at.choices.picture_size(at.frame, studio.catalog.family(panels.model_card(studio)))
     figures: list[str] = []
     for index, layer in enumerate(at.layers):
         control = studio.control(layer.control)

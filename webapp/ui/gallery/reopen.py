@@ -18,11 +18,10 @@ from controlnet_core.domain.control import Value, values
 from controlnet_core.domain.document import Raster
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import ControlUnit, MicroConditioning, Recipe, Source, parse
-from controlnet_core.families import UNKNOWN
+from controlnet_core.families import UNKNOWN, Family
 from controlnet_core.storage import foreign_settings
 from webapp.application import validation
-from webapp.application.choices import Choices, InitImageChoice, ReferenceChoice, quick
-from webapp.application.recipe_builder import shorter_side
+from webapp.application.choices import AsMade, Choices, InitImageChoice, ReferenceChoice, quick
 from webapp.application.studio import Studio
 from webapp.ui import visitor
 from webapp.ui.compose import layers_panel, state
@@ -69,11 +68,13 @@ def recipe(studio: Studio, made: Recipe, page: str) -> None:
     _use_model(studio, made, missing)
     if len(made.controls) > 1:
         at, path = _composition(studio, made, missing), state.KEY
+        canvas = at.frame
     else:
         at, path = _desk(studio, made, missing), made.controls[0].control if made.controls else first_page()
+        canvas = panels.canvas_of(studio, at.token)
     at.job = None
     _words(at, made.prompt)
-    settings_panel.adopt(at, _choices(studio, made, missing))
+    settings_panel.adopt(at, _choices(studio, made, canvas, missing))
     at.begin = _start(studio, made.source, at, missing) if made.source else None
     at.references = _references(studio, made, missing)
     lost = f" Not here, or not yours: {', '.join(missing)}." if missing else ""
@@ -94,8 +95,7 @@ def parameters(studio: Studio, text: str, page: str) -> None:
     size: dict[str, int] = {}
     if "width" in found:
         family = studio.catalog.family(panels.model_card(studio))
-        wanted = shorter_side(found["width"], found["height"], family)
-        size["size"] = min(family.side_max, max(settings_panel.SIZE_MIN_PX, wanted))
+        size["size"] = _size(family, found["width"], found["height"])
     if "sampler" in shared:
         shared.setdefault("spacing", "model")
     settings_panel.adopt(at, replace(at.choices, **shared, **size))
@@ -225,7 +225,8 @@ def _land_mask(studio: Studio, slot: str, digest: str, missing: list[str]) -> No
     studio.documents.land(visitor.workspace(), slot, documents.encode(Raster("mask", grey)))
 
 
-def _choices(studio: Studio, made: Recipe, missing: list[str]) -> Choices:
+def _choices(studio: Studio, made: Recipe, canvas: tuple[int, int], missing: list[str]) -> Choices:
+    """The settings of a recipe, on a canvas (width, height)."""
     unit = made.controls[0] if len(made.controls) == 1 else None
     acting: dict[str, Any] = {}
     if unit is not None:
@@ -241,11 +242,12 @@ def _choices(studio: Studio, made: Recipe, missing: list[str]) -> Choices:
         acting = {"weight": 0.0}
     card = studio.catalog.card(made.model) if studio.catalog.has(made.model) else None
     family = studio.catalog.family(card) if card else UNKNOWN
-    size = max(settings_panel.SIZE_MIN_PX, shorter_side(made.width, made.height, family))
+    size, sides = _size(family, made.width, made.height), (made.width, made.height)
     paced = quick(studio.catalog, card) if card else []
     return Choices(
         quick=next((one.key for one in paced if one.key in {lora.key for lora in made.loras}), ""),
         size=size,
+        as_made=AsMade(canvas, size, sides) if family.picture_size(*canvas, size) != sides else None,
         images=made.images,
         seed=made.seed,
         loras={lora.key: lora.weight for lora in made.loras},
@@ -255,6 +257,11 @@ def _choices(studio: Studio, made: Recipe, missing: list[str]) -> Choices:
         **{name: getattr(made, name) for name in _SHARED},
         **acting,
     )
+
+
+def _size(family: Family, width: int, height: int) -> int:
+    """The size, of those in the settings, that comes nearest to a picture's sides."""
+    return min(family.side_max, max(settings_panel.SIZE_MIN_PX, family.size_of(width, height)))
 
 
 def _references(studio: Studio, made: Recipe, missing: list[str]) -> list[ReferenceChoice]:

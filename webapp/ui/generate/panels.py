@@ -22,7 +22,7 @@ from controlnet_core.domain.recipe import PROMPT_MAX, SEED_MAX, Recipe, parse
 from controlnet_core.execution.dispatcher import Status
 from controlnet_core.models.catalog import ModelCard
 from webapp.application.choices import Choices, Networks, networks_for
-from webapp.application.recipe_builder import Draft, picture_size
+from webapp.application.recipe_builder import Draft
 from webapp.application.studio import Studio
 from webapp.ui import page_state_store, theme, visitor
 from webapp.ui.drawing.shapes import with_shapes
@@ -197,7 +197,7 @@ def recipe(studio: Studio, at: ConditionPage) -> Recipe:
 def recipe_of(studio: Studio, at: GenerationState, drafts: list[Draft], canvas: tuple[int, int]) -> Recipe:
     """The recipe for controls on a canvas of `canvas` (width, height) pixels. Raises StudioError."""
     card = model_card(studio)
-    width, height = picture_size(*canvas, at.choices.size, studio.catalog.family(card))
+    width, height = at.choices.picture_size(canvas, studio.catalog.family(card))
     return studio.builder.for_base(
         card,
         drafts,
@@ -348,7 +348,7 @@ def _prospect(studio: Studio, at: GenerationState, canvas: tuple[int, int], carr
     """What Generate would take: time, memory where it matters, and which ControlNets."""
     networks = [(offered.control.key, offered.chosen(wanted)) for offered, wanted in carried]
     card = model_card(studio)
-    size = picture_size(*canvas, at.choices.size, studio.catalog.family(card))
+    size = at.choices.picture_size(canvas, studio.catalog.family(card))
     text = estimate.sentence(studio, at, card, size, networks)
     for (offered, _), (_, name) in zip(carried, networks, strict=True):
         if name is not None:  # not the usual one

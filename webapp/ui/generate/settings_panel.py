@@ -54,9 +54,8 @@ def settings(studio: Studio, at: GenerationState, base: ModelCard, sections: tup
     box = st.expander("Settings", key=f"{at.key}.settings", icon=":material/tune:", on_change="rerun")
     if not box.open:
         return
-    sizes = tuple(range(SIZE_MIN_PX, studio.catalog.family(base).side_max + 1, 64))
     parts = [
-        Section("Basics", lambda: _basics(studio, at, base, sizes)),
+        Section("Basics", lambda: _basics(studio, at, base)),
         *sections,
         Section("Extras", lambda: _extras(studio, at, base)),
     ]
@@ -164,21 +163,25 @@ def _pace(studio: Studio, at: GenerationState, base: ModelCard) -> None:
     )
 
 
-def _basics(studio: Studio, at: GenerationState, base: ModelCard, sizes: tuple[int, ...]) -> None:
+def _basics(studio: Studio, at: GenerationState, base: ModelCard) -> None:
     _pace(studio, at, base)
     key, chosen = f"{at.key}.{at.round}", at.choices
-    nearest = min(sizes, key=lambda size: abs(size - chosen.size))
     family = studio.catalog.family(base)
-    trained = f" At {min(family.native)} the model makes the shape nearest to it that it was trained at." * bool(
-        family.aspects
-    )
+    sizes = tuple(range(SIZE_MIN_PX, family.side_max + 1, 64))
+    nearest = min(sizes, key=lambda size: abs(size - chosen.size))
+    meant = "The picture's shorter side in pixels; its shape is the canvas's."
+    if family.aspects:
+        meant = (
+            "In pixels, the side of a square picture; other shapes have as many pixels. The shape is the canvas's, and at "
+            f"{min(family.native)} the one nearest to it that the model was trained at."
+        )
     left, right = st.columns(2, gap="medium")
     with left:
         size = st.select_slider(
             "Size",
             sizes,
             key=widget(f"{key}.size", nearest),
-            help=f"The picture's shorter side in pixels; its shape is the canvas's.{trained}",
+            help=meant,
         )
         images = st.slider("Images", 1, 12, key=widget(f"{key}.images", chosen.images))
         steps = st.slider("Steps", 1, 100, key=widget(f"{key}.steps", chosen.steps))
