@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.profiles import Profiles
+
 # Several test processes share the cores: threads that spin while they wait would take the time of the other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -80,3 +82,9 @@ def browser() -> "Iterator[Browser]":
         launched = playwright.chromium.launch(executable_path=install(), args=ARGUMENTS)
         yield launched
         launched.close()
+
+
+@pytest.fixture(scope="module")
+def profiles(browser: "Browser") -> Profiles:
+    """Empty browser profiles: no test finds what another one left."""
+    return Profiles(browser)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.ports import free_port
+from tests.profiles import Profiles
 
 # Bounds, not measures: a machine that trains beside the tests is slow.
 WAIT_MS = 60_000
@@ -85,9 +86,8 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A fresh browser profile, so that no test finds another's drawing."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(WAIT_MS)
-    yield context.new_page()
-    context.close()
+def page(profiles: Profiles) -> Iterator[Page]:
+    """An empty browser profile, so that no test finds another's drawing."""
+    with profiles.page(viewport={"width": 1440, "height": 900}) as page:
+        page.context.set_default_timeout(WAIT_MS)
+        yield page

@@ -20,6 +20,7 @@ from controlnet_core.domain.document import Raster
 from controlnet_core.domain.job import Job
 from controlnet_core.storage.gallery_index import Query
 from controlnet_core.storage.metadata import to_png
+from tests.profiles import Profiles
 from tests.soak.server import Running, running
 from webapp.application.recipe_builder import Draft
 from webapp.application.settings import Settings
@@ -68,12 +69,11 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.fixture
-def page(browser: Browser, studio: Running) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.add_cookies([{"name": "studio_workspace", "value": WORKSPACE, "url": studio.url}])
-    context.set_default_timeout(WAIT_MS)
-    yield context.new_page()
-    context.close()
+def page(profiles: Profiles, studio: Running) -> Iterator[Page]:
+    with profiles.page(viewport={"width": 1440, "height": 900}) as page:
+        page.context.add_cookies([{"name": "studio_workspace", "value": WORKSPACE, "url": studio.url}])
+        page.context.set_default_timeout(WAIT_MS)
+        yield page
 
 
 def open_wall(page: Page, studio: Running) -> None:

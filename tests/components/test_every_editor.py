@@ -6,6 +6,8 @@ import io
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from PIL import Image
 from annotator import seg
 from controlnet_core.domain.document import Raster, Skeleton, decode, encode
 from tests.components.conftest import Server
+from tests.profiles import Profiles
 
 pytestmark = pytest.mark.browser
 
@@ -112,23 +115,21 @@ def server(seg_server: Server) -> Server:
 
 
 @pytest.fixture
-def tab(browser: Any, server: Server) -> Iterator[Callable[..., Tab]]:
-    """Opens tabs: tab(kind) in a fresh browser profile, tab(kind, beside=other) in the other's."""
-    contexts, tabs = [], []
+def tab(profiles: Profiles, server: Server) -> Iterator[Callable[..., Tab]]:
+    """Opens tabs: tab(kind) in an empty browser profile, tab(kind, beside=other) in the other's."""
+    tabs: list[Tab] = []
+    with ExitStack() as opened:
 
-    def make(kind: str, beside: Tab | None = None, before: str = "", **options: Any) -> Tab:
-        if beside is None:
-            contexts.append(browser.new_context(viewport={"width": 1180, "height": 800}, **options))
-            contexts[-1].set_default_timeout(60_000)
-        context = beside.page.context if beside else contexts[-1]
-        if before:
-            context.add_init_script(before)
-        tabs.append(Tab(context.new_page(), server, kind, beside.slot if beside else uuid.uuid4().hex))
-        return tabs[-1].open()
+        def make(kind: str, beside: Tab | None = None, **options: Any) -> Tab:
+            if beside:
+                page = beside.page.context.new_page()
+            else:
+                page = opened.enter_context(profiles.page(viewport={"width": 1180, "height": 800}, **options))
+                page.context.set_default_timeout(60_000)
+            tabs.append(Tab(page, server, kind, beside.slot if beside else uuid.uuid4().hex))
+            return tabs[-1].open()
 
-    yield make
-    for context in contexts:
-        context.close()
+        yield make
     assert [error for it in tabs for error in it.errors] == []
 
 
@@ -326,7 +327,9 @@ def test_a_picture_to_trace_is_dropped_kept_faded_and_removed(tab: Callable[...,
 
 
 @pytest.mark.parametrize(("kind", "opens"), [("scribble", "Open as drawing"), ("seg", "Open as map")])
-def test_a_pasted_picture_asks_what_it_is_and_a_key_opens_files(kind: str, opens: str, tab: Callable[..., Tab]) -> None:
+def test_a_pasted_picture_asks_what_it_is_and_a_key_opens_files(
+    kind: str, opens: str, tab: Callable[..., Tab], tmp_path: Path
+) -> None:
     editor = tab(kind)
     blank = editor.shown()
     editor.drop(png(), "", "image/png", "paste")
@@ -343,7 +346,9 @@ def test_a_pasted_picture_asks_what_it_is_and_a_key_opens_files(kind: str, opens
     editor.js("root.focus()")
     with editor.page.expect_file_chooser() as chooser:
         editor.page.keyboard.press("Control+o")
-    chooser.value.set_files([{"name": "huge.png", "mimeType": "image/png", "buffer": b"x" * (26 << 20)}])
+    huge = tmp_path / "huge.png"  # a file: bytes would go through two pipes as text
+    huge.write_bytes(b"x" * (26 << 20))
+    chooser.value.set_files(huge)
     editor.toast("larger than 25 MB")
 
 

@@ -98,13 +98,12 @@ class Editor:
 
 
 @pytest.fixture
-def editor(browser, server) -> Iterator[Editor]:
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    it = Editor(context.new_page(), server)
-    it.open()
-    yield it
+def editor(profiles, server) -> Iterator[Editor]:
+    with profiles.page(viewport={"width": 1280, "height": 800}) as page:
+        it = Editor(page, server)
+        it.open()
+        yield it
     assert not it.errors
-    context.close()
 
 
 def near(first: tuple[float, float], second: tuple[float, float], tolerance: float = 1.5) -> bool:
@@ -327,20 +326,22 @@ def test_another_canvas_size_keeps_everybody_inside(editor: Editor) -> None:
 
 def test_a_hundred_random_actions_undone_and_redone(editor: Editor) -> None:
     editor.add("dancing")
-    states = [editor.people()]
-    for i in range(100):
-        editor.js(
-            f"editor.commitEach([0], (person) => ({{ ...person, body: person.body.map((p, k) => "
-            f"k === {i % 18} && p.confidence ? {{ ...p, x: p.x + {i % 7 - 3}.25, y: p.y - {i % 5}.5 }} : p) }}))"
-        )
-        if editor.js("history.entries.length") > len(states):
-            states.append(editor.people())
-    for state in reversed(states[:-1]):
-        editor.js("undo()")
-        assert editor.people() == state
-    for state in states[1:]:
-        editor.js("redo()")
-        assert editor.people() == state
+    states = editor.page.evaluate(
+        f"""() => {{
+            const {{ editor, history }} = {STUDIO}, states = [editor.people];
+            for (let i = 0; i < 100; i++) {{
+                const by = {{ x: i % 7 - 3 + 0.25, y: i % 5 + 0.5 }};
+                editor.commitEach([0], (person) => ({{ ...person, body: person.body.map((p, k) =>
+                    k === i % 18 && p.confidence ? {{ ...p, x: p.x + by.x, y: p.y - by.y }} : p) }}));
+                if (history.entries.length > states.length) states.push(editor.people);
+            }}
+            return structuredClone(states);
+        }}"""
+    )
+    assert len(states) > 50
+    walk = f"([step, count]) => Array.from({{ length: count }}, () => ({STUDIO}[step](), structuredClone({STUDIO}.editor.people)))"
+    assert editor.page.evaluate(walk, ["undo", len(states) - 1]) == states[-2::-1]
+    assert editor.page.evaluate(walk, ["redo", len(states) - 1]) == states[1:]
 
 
 @pytest.fixture

@@ -38,10 +38,9 @@ class Pane:
 
 
 @pytest.fixture
-def pane(browser, results_server) -> Iterator[Pane]:
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    yield Pane(context.new_page(), results_server)
-    context.close()
+def pane(profiles, results_server) -> Iterator[Pane]:
+    with profiles.page(viewport={"width": 1280, "height": 800}) as page:
+        yield Pane(page, results_server)
 
 
 def jpeg() -> str:

@@ -75,12 +75,11 @@ class Editor:
 
 
 @pytest.fixture
-def editor(browser, server) -> Iterator[Editor]:
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    it = Editor(context.new_page(), server, uuid.uuid4().hex)
-    it.open()
-    yield it
-    context.close()
+def editor(profiles, server) -> Iterator[Editor]:
+    with profiles.page(viewport={"width": 1280, "height": 800}) as page:
+        it = Editor(page, server, uuid.uuid4().hex)
+        it.open()
+        yield it
     assert it.errors == []
 
 

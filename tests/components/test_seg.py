@@ -10,6 +10,7 @@ import subprocess
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from PIL import Image
 from annotator import seg
 from controlnet_core.domain.document import Raster, decode
 from tests.components.conftest import Server
+from tests.profiles import Profiles
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "components" / "assets"
@@ -216,21 +218,20 @@ class Tab:
 
 
 @pytest.fixture
-def tab(browser: Any, seg_server: Server) -> Iterator[Callable[..., Tab]]:
+def tab(profiles: Profiles, seg_server: Server) -> Iterator[Callable[..., Tab]]:
     """Opens tabs, each in a browser profile of its own: tab("seg"), tab("view", width=900)."""
-    contexts, tabs = [], []
+    tabs: list[Tab] = []
+    with ExitStack() as opened:
 
-    def make(kind: str, query: str = "", width: int = 1280, height: int = 900, **options: Any) -> Tab:
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(60_000)
-        contexts.append(context)
-        tabs.append(Tab(context.new_page(), seg_server, kind))
-        tabs[-1].open(query)
-        return tabs[-1]
+        def make(kind: str, query: str = "", width: int = 1280, height: int = 900, **options: Any) -> Tab:
+            viewport = {"width": width, "height": height}
+            page = opened.enter_context(profiles.page(viewport=viewport, **options))
+            page.context.set_default_timeout(60_000)
+            tabs.append(Tab(page, seg_server, kind))
+            tabs[-1].open(query)
+            return tabs[-1]
 
-    yield make
-    for context in contexts:
-        context.close()
+        yield make
     assert [error for it in tabs for error in it.errors] == []
 
 
