@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from tests.profiles import Profiles
 
 # Several test processes share the cores: threads that spin while they wait would take the time of the other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Where an environment forbids it, every process would compile the studio and the tests anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

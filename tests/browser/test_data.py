@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,15 @@ def write(path: Path, picture: NDArray[np.uint8]) -> None:
     path.write_bytes(buffer.getvalue())
 
 
+@pytest.fixture
+def sets(server: Server) -> Iterator[Path]:
+    """Where the studio's data sets lie; there are none before a test and after it."""
+    folder = server.data / "datasets"
+    assert not folder.exists() or not any(folder.iterdir())
+    yield folder
+    shutil.rmtree(folder)
+
+
 def opened(page: Page, server: Server, pair: int) -> None:
     """Open a pair of the only set."""
     page.goto(f"{server.url}/datasets")
@@ -41,9 +52,9 @@ def opened(page: Page, server: Server, pair: int) -> None:
     page.wait_for_selector(READY)
 
 
-def test_two_tabs_keep_the_maps_of_two_pairs(page: Page, server: Server) -> None:
+def test_two_tabs_keep_the_maps_of_two_pairs(page: Page, server: Server, sets: Path) -> None:
     """What one tab opens must not become what the other keeps."""
-    folder = server.data / "datasets" / "bars"
+    folder = sets / "bars"
     for side in ("source", "target"):
         (folder / side).mkdir(parents=True)
     for index, row in enumerate((60, 180)):
@@ -62,13 +73,13 @@ def test_two_tabs_keep_the_maps_of_two_pairs(page: Page, server: Server) -> None
     assert other.get_by_text("changed in another tab").count() == 0
 
 
-def test_pairs_without_words_by_choice(page: Page, own_server: Server) -> None:
-    folder = own_server.data / "datasets" / "silent"
+def test_pairs_without_words_by_choice(page: Page, server: Server, sets: Path) -> None:
+    folder = sets / "silent"
     for side in ("source", "target"):
         (folder / side).mkdir(parents=True)
         write(folder / side / "0.png", lines(60))
     (folder / "target" / "0.txt").write_text("")
-    page.goto(f"{own_server.url}/datasets")
+    page.goto(f"{server.url}/datasets")
     page.get_by_text("Look through").click()
     page.get_by_role("button", name="Check every pair").click()
     expect(page.get_by_text("1 of 1 pairs cannot be used")).to_be_visible()

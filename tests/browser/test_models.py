@@ -38,6 +38,7 @@ def studio(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple
     patch.setenv("STUDIO_MODELS", str(models))
     patch.setenv("STUDIO_FREE_MB", "0")
     patch.setenv("HF_ENDPOINT", hub.url)
+    patch.setenv("STUDIO_ENGINE", "tests.core.strokes_engine:build")  # nobody draws here
     running = Server(folder)
     running.start()
     yield running, models
