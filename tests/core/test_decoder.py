@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +25,7 @@ from PIL import Image
 from controlnet_core.domain import picture
 from controlnet_core.domain.errors import InputError
 from controlnet_core.execution import decoder
-from controlnet_core.execution.confined import Busy, Confined, Died, Limits
+from controlnet_core.execution.confined import ANSWER_MAX_BYTES, Busy, Confined, Died, Limits, _receive
 from tests.hostile_pictures import KINDS, SIDE, hostile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,11 +109,13 @@ def test_what_runs_away_is_ended() -> None:
     waiting: list[threading.Thread] = []
     confined = Confined("tests.core.runaway:endless", Limits(0.5, 128 << 20, wall_s=6, waiting=2))
     try:
-        for wish, words in (("spin", "too long"), ("sleep", "too long"), ("crash", "damaged")):
+        for wish, words, wall_s in (("spin", "too long", 60), ("sleep", "too long", 6), ("crash", "damaged", 60)):
+            confined.limits = replace(confined.limits, wall_s=wall_s)  # what spins is ended by its processor time
             begun = time.monotonic()
             with pytest.raises(Died, match=words):
                 confined.call({"do": wish})
             assert time.monotonic() - begun < 30
+        confined.limits = replace(confined.limits, wall_s=6)
         with pytest.raises(InputError, match="memory"):
             confined.call({"do": "eat"})
         assert confined.call({"do": ""}, [b"x"]) == ({"fine": True}, [b"x"])
@@ -129,6 +135,38 @@ def test_what_runs_away_is_ended() -> None:
         for one in waiting:
             one.join(30)
         confined.close()
+
+
+def test_a_process_that_was_taken_over_gets_neither_time_nor_memory() -> None:
+    """What it answers is bounded in the web process too."""
+    own, other = socket.socketpair()
+    with own, other:
+        head = json.dumps({"parts": [1 << 40]}).encode()
+        other.sendall(struct.pack("<I", len(head)) + head)
+        with pytest.raises(ValueError, match="large"):
+            _receive(own, ANSWER_MAX_BYTES, time.monotonic() + 5)
+        other.sendall(struct.pack("<I", 1 << 30))
+        with pytest.raises(ValueError, match="long"):
+            _receive(own, ANSWER_MAX_BYTES, time.monotonic() + 5)
+    own, other = socket.socketpair()
+    ended = threading.Event()
+
+    def drip() -> None:
+        other.sendall(struct.pack("<I", 1000))
+        with suppress(OSError):
+            while not ended.wait(0.05):
+                other.sendall(b" ")
+
+    dripping = threading.Thread(target=drip, daemon=True)
+    with own, other:
+        dripping.start()
+        own.settimeout(5)
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError):
+            _receive(own, ANSWER_MAX_BYTES, begun + 0.5)
+        assert time.monotonic() - begun < 5
+        ended.set()
+        dripping.join()
 
 
 ELSEWHERE = """
