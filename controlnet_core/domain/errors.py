@@ -19,14 +19,16 @@ that says what happened, `hint` one that says what to do.
 
 from __future__ import annotations
 
+WORDS_MAX = 1000
+"""Characters of a message, and of a hint: a name that somebody sent may be much longer."""
+
 
 class StudioError(Exception):
     """An error with words for the user: `message` says what happened, `hint` what to do about it."""
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = _bounded(message), _bounded(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -85,3 +87,8 @@ class Cancelled(StudioError):
 
     def __init__(self, message: str = "Stopped.", hint: str = "") -> None:
         super().__init__(message, hint)
+
+
+def _bounded(words: str) -> str:
+    half = WORDS_MAX // 2 - 3
+    return words if len(words) <= WORDS_MAX else f"{words[:half]} ... {words[-half:]}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+import threading
+import time
 from pathlib import Path
 
 from controlnet_core.storage.log_file import SAME_MAX, LogFile, write_to
@@ -34,6 +37,24 @@ def test_a_rollover_loses_nothing_of_another_process(tmp_path: Path) -> None:
     lines = [line for file in (path, path.with_suffix(".log.1")) for line in file.read_text().splitlines()]
     assert path.stat().st_size + path.with_suffix(".log.1").stat().st_size < 2 * 2300
     assert lines[-1] and (path.stat().st_mode & 0o777) == 0o600
+
+
+def test_two_that_find_it_too_large_at_once_begin_one_anew(tmp_path: Path) -> None:
+    path = tmp_path / "studio.log"
+    web, worker = (LogFile(path, max_bytes=1000) for _ in range(2))
+    said(web, "before")
+    said(worker, "x" * 500 + "\n" + "x" * 500)
+    with path.open("rb") as third:  # one that is about to rename it
+        fcntl.flock(third, fcntl.LOCK_EX)
+        waiting = [threading.Thread(target=said, args=(one, "after")) for one in (web, worker)]
+        for one in waiting:
+            one.start()
+        time.sleep(0.3)
+        assert not path.with_suffix(".log.1").exists()
+    for one in waiting:
+        one.join(10)
+    assert path.with_suffix(".log.1").read_text().count("before") == 1
+    assert path.read_text().count("after") == 2, "the second one follows instead of renaming what the first began"
 
 
 def test_tokens_keys_and_endless_lines_do_not_land_in_it(tmp_path: Path) -> None:

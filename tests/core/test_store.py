@@ -47,6 +47,19 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, content: str, monkeyp
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_lock_is_held_once_and_until_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "below" / "a.lock"
+    assert not store.is_locked(path)
+    held = store.lock(path)
+    assert held is not None and store.is_locked(path)
+    assert store.lock(path) is None
+    held.close()
+    assert not store.is_locked(path)
+    again = store.lock(path)
+    assert again is not None
+    again.close()
+
+
 def test_sweep_removes_what_a_killed_write_left(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / ".part-xyz").write_bytes(b"half")

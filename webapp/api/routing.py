@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +21,7 @@ from webapp.routes.guard import body
 
 BODY_MAX_BYTES = 64 << 20
 """Of a request: two photos of the largest size in base64."""
+SMALL_BYTES = 1 << 20
 VALUES_MAX = 20_000
 """In the JSON of a request: while many more are read, everybody else waits. A picture is one."""
 M = TypeVar("M", bound=BaseModel)
@@ -48,7 +51,16 @@ class Operation:
 
 async def read(request: Request, model: type[M]) -> M:
     """The JSON body of a request. Raises InputError naming the first wrong field, TooLarge."""
-    return parsed(model, await body(request, BODY_MAX_BYTES, "request", "Send pictures once and name them by digest."))
+    data = await body(request, BODY_MAX_BYTES, "request", "Send pictures once and name them by digest.")
+    if len(data) <= SMALL_BYTES:
+        return parsed(model, data)
+    # One after another, and between two of them everybody else has a turn.
+    return await to_thread.run_sync(parsed, model, data, limiter=_one_at_a_time())
+
+
+@cache
+def _one_at_a_time() -> CapacityLimiter:
+    return CapacityLimiter(1)
 
 
 def parsed(model: type[M], data: bytes) -> M:
