@@ -10,7 +10,7 @@ import { Film } from "./film.js";
 const WORDS = {
   off: "", rest: "Live: draw, and the picture follows", drawn: "drawn", sent: "sent", drawing: "drawing", waiting: "waiting",
     loading: "loading",
-  done: "done", failed: "", away: "Line cut: draw on, it goes on by itself",
+  done: "done", failed: "", away: "Line cut, goes on by itself",
 };
 
 export const LIVE_STYLE = `
@@ -30,6 +30,8 @@ export const LIVE_STYLE = `
 .results .beat:is([data-phase=waiting], [data-phase=away], [data-phase=failed]) i { background: #d97706; }
 .results .under.none { display: none; }
 .results .under { margin-left: auto; }
+/* Then there is a sentence to read. */
+.results .beat:is([data-phase=away], [data-phase=failed]) ~ .under { display: none; }
 @container (max-width: 440px) { .results .under :is(span, output) { display: none; } .results .foot .under input { width: 56px; } }
 `;
 
