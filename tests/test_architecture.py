@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -48,6 +49,23 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names.add(node.module.split(".")[0])
     return names
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_modules_of_a_room_know_each_other_in_a_circle(room: str) -> None:
+    """Not even for their types: whoever reads one need not read the other first."""
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules(room)}
+    names = {name.removesuffix(".__init__"): path for path, name in names.items()}
+    known: dict[str, set[str]] = {name: set() for name in names}
+    for name, path in names.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                known[name] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                parts = {f"{node.module}.{alias.name}" for alias in node.names}
+                known[name] |= parts & names.keys() or {node.module}
+        known[name] &= names.keys() - {name}
+    graphlib.TopologicalSorter(known).prepare()  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -1,7 +1,6 @@
-"""Pictures in a few steps: the presets of distilled models and LoRAs, and which of them a file is made for.
+"""Pictures in a few steps: the presets of distilled models and LoRAs, and which of them a file of some name is made for.
 
     recognised("sdxl_lightning_8step_lora.safetensors", "lora")   # Lightning, in 8 steps
-    quick(base, loras)                                            # what makes this base model quick, the best first
 
 The presets themselves are data (`presets.toml`), as their makers say. A preset only suggests: whoever chooses it may change
 every value. Imports no torch.
@@ -11,19 +10,14 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from controlnet_core.domain.errors import RecipeError
 from controlnet_core.domain.samplers import Sampler, Spacing
-
-if TYPE_CHECKING:
-    from controlnet_core.models.catalog import ModelCard
 
 DATA = Path(__file__).with_name("presets.toml")
 _STEPS = re.compile(r"(?<!\d)(\d{1,2})[-_ ]?steps?(?![a-z])")
@@ -59,25 +53,6 @@ class Preset(BaseModel):
         }
 
 
-@dataclass(frozen=True)
-class Quick:
-    """A preset for a base model, and the LoRA that it takes; None where the model is made for it itself."""
-
-    preset: Preset
-    lora: ModelCard | None = None
-
-    @property
-    def key(self) -> str:
-        """What it is called in a page's settings: its LoRA, or its preset."""
-        return self.lora.id if self.lora else self.preset.key
-
-    @property
-    def title(self) -> str:
-        """In words, as "LCM, 4 steps"."""
-        steps = self.preset.steps[0]
-        return f"{self.preset.title}, {steps} step{'s' if steps > 1 else ''}"
-
-
 @cache
 def presets() -> dict[str, Preset]:
     """Every preset by its key, the most particular ones first."""
@@ -99,27 +74,11 @@ def recognised(name: str, kind: Literal["base", "lora"]) -> Preset | None:
     for one in presets().values():
         pattern = one.models if kind == "base" else one.loras
         if pattern and re.search(pattern, plain):
-            return _in_steps(one, plain)
+            return in_steps(one, plain)
     return None
 
 
-def made_for(card: ModelCard) -> Preset | None:
-    """The preset that a base model or LoRA of the catalog is made for; None for others."""
-    found = presets().get(card.preset)
-    return found and _in_steps(found, f"{card.path} {card.file} {card.title}".lower())
-
-
-def quick(base: ModelCard, loras: Iterable[ModelCard]) -> list[Quick]:
-    """What makes a base model quick: its own making, else what each of the LoRAs that fit it is made for. Best first."""
-    own = made_for(base)
-    if own is not None:
-        return [Quick(own)]
-    found = [Quick(one, lora) for lora in loras if (one := made_for(lora)) is not None]
-    order = list(presets())
-    return sorted(found, key=lambda one: (order.index(one.preset.key), one.key))
-
-
-def _in_steps(one: Preset, name: str) -> Preset:
+def in_steps(one: Preset, name: str) -> Preset:
     """A preset in the number of steps that a file's name says, where there are files for so many."""
     said = [int(number) for number in _STEPS.findall(name)]
     steps = next((number for number in said if number in one.steps), None)

@@ -12,6 +12,7 @@ from controlnet_core.domain.errors import RecipeError
 from controlnet_core.domain.recipe import Recipe
 from controlnet_core.models import presets
 from controlnet_core.models.catalog import Catalog, ModelCard, shipped
+from controlnet_core.models.quick import made_for, quick_ways
 from tests.core.test_catalog import base_tensors
 
 LORA = {
@@ -97,11 +98,11 @@ def test_own_files_of_few_steps_bring_the_settings_of_their_makers(tmp_path: Pat
     assert catalog.card("fast").preset == "tcd"
 
     loras = [card for card in catalog.cards() if card.kind == "lora" and card.own]
-    found = presets.quick(catalog.card("plain"), loras)
+    found = quick_ways(catalog.card("plain"), loras)
     assert [(one.preset.key, one.title, one.lora and one.lora.id) for one in found] == [
         ("hyper", "Hyper-SD, 2 steps", "hyper-sd15-2steps-lora"), ("tcd", "TCD, 4 steps", "fast"),
     ]  # fmt: skip
-    assert [(one.preset.key, one.lora) for one in presets.quick(made, loras)] == [("lightning", None)]
+    assert [(one.preset.key, one.lora) for one in quick_ways(made, loras)] == [("lightning", None)]
 
 
 def test_a_models_own_card_wins_over_the_preset(tmp_path: Path):
@@ -118,7 +119,7 @@ def test_what_was_added_from_the_hub_is_recognised_too(tmp_path: Path):
     catalog.add(
         ModelCard(id="fast", title="Fast", kind="lora", path="loras/fast.safetensors", hub="someone/x", file=file)
     )
-    found = presets.made_for(catalog.card("fast"))
+    found = made_for(catalog.card("fast"))
     assert found is not None
     assert (found.key, found.steps[0]) == ("lightning", 2)
     turbo = ModelCard(id="quick-turbo", title="T", kind="base", path="checkpoints/t", hub="a/sdxl-turbo", family="sdxl")

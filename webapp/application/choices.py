@@ -17,7 +17,7 @@ from controlnet_core.domain.samplers import SPACINGS, Sampler, Spacing
 from controlnet_core.families import Family
 from controlnet_core.models import presets
 from controlnet_core.models.catalog import Catalog, Defaults, Kind, ModelCard
-from controlnet_core.models.presets import Quick
+from controlnet_core.models.quick import Quick, quick_ways
 
 LORAS_MAX = 8
 AUTO = "auto"
@@ -217,7 +217,7 @@ def adapter_missing(catalog: Catalog, base: ModelCard) -> str:
 
 def quick(catalog: Catalog, base: ModelCard) -> list[Quick]:
     """The presets of few steps that a base model can be run with here, the best first."""
-    return presets.quick(base, fitting(catalog, base, "lora"))
+    return quick_ways(base, fitting(catalog, base, "lora"))
 
 
 def quick_called(catalog: Catalog, base: ModelCard, wanted: str) -> Quick | None:
