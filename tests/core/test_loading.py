@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from controlnet_core.checkpoints import checkpoint_reader
 from controlnet_core.checkpoints.weight_files import Weights
 from controlnet_core.diffusion import vae as codec
 from controlnet_core.domain.errors import ModelError, ModelMissing
@@ -246,6 +247,40 @@ def test_a_pickle_gets_neither_memory_nor_tensors_without_values(trick, content,
         path.write_bytes(pack(content))
         refused(path, "more than weights")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10, trick
+
+
+def test_every_pickle_of_an_old_file_and_every_way_to_name_something_is_looked_at(tmp_path):
+    head = [pickle.dumps(one, 2) for one in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
+    (tmp_path / "late.pth").write_bytes(b"".join([*head, dict(asked_for(6 << 30))["bytearray"]]))
+    (tmp_path / "inst.pth").write_bytes(b"\x80\x02}X\x01\x00\x00\x00a(K\x07ibuiltins\nbytearray\ns.")
+    (tmp_path / "ext.pth").write_bytes(b"\x80\x02}X\x01\x00\x00\x00a\x82\x01s.")
+    for name in ("late.pth", "inst.pth", "ext.pth"):
+        refused(tmp_path / name, "more than weights")
+
+
+def test_a_table_of_contents_has_a_size(tmp_path, monkeypatch):
+    torch.save({f"t{n}": torch.zeros(1) for n in range(40)}, tmp_path / "a.pth")
+    assert len(read_tensors(tmp_path / "a.pth")) == 40
+    for name, most, words in (
+        ("ENTRIES_MAX", 10, "far more than its size"),
+        ("PICKLE_MAX_BYTES", 1000, "absurdly large"),
+        ("OPCODES_MAX", 100, "absurdly large"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(checkpoint_reader, name, most)
+            refused(tmp_path / "a.pth", words)
+
+
+def test_behind_the_look_at_names_nothing_is_run_either(tmp_path, marker, monkeypatch):
+    monkeypatch.setattr(checkpoint_reader, "_check_name", lambda _path, _name: None)
+    for number, content in enumerate(hostile()):
+        path = tmp_path / f"hostile-{number}.ckpt"
+        path.write_bytes(archive(content))
+        with pytest.raises(ModelError):
+            read_tensors(path)
+        assert not marker.exists()
+    torch.save({"a": torch.zeros(2, 2).to_sparse()}, tmp_path / "sparse.pth")
+    refused(tmp_path / "sparse.pth", "without plain values")
 
 
 def test_what_a_pickle_writes_over_a_dicts_methods_is_not_asked(tmp_path):

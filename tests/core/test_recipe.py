@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controlnet_core.domain.errors import RecipeError
-from controlnet_core.domain.recipe import ControlUnit, Found, Lora, Recipe, Source, parse
+from controlnet_core.domain.recipe import RECIPE_MAX_BYTES, ControlUnit, Found, Lora, Recipe, Source, parse
 from controlnet_core.domain.samplers import SPACINGS
 from controlnet_core.engine import LocalEngine
 from controlnet_core.models.catalog import Catalog
@@ -155,6 +155,13 @@ def test_a_wrong_field_is_named(field, value):
 def test_anything_else_is_refused_too(text):
     with pytest.raises(RecipeError):
         parse(text)
+
+
+def test_a_recipe_is_small():
+    told = json.dumps(PLAIN)
+    assert parse(told + " " * (RECIPE_MAX_BYTES - len(told))) == parse(told)
+    with pytest.raises(RecipeError, match="64 KiB"):
+        parse(told + " " * (RECIPE_MAX_BYTES + 1 - len(told)))
 
 
 def test_each_lora_and_embedding_once():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import struct
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.core.hub_server import Hub, serve
 from tests.webapp.test_library import CONTROL, FLUX, SET_FILES, safetensors
 from webapp import root
 from webapp.cli import app
+from webapp.cli import models as commands
 
 Studio = Callable[..., Result]
 
@@ -118,6 +120,14 @@ def test_a_checked_pickle_gets_a_bounded_share_of_memory(tmp_path: Path) -> None
     ok, sentence, peak_kb = done.stdout.splitlines()[-3:]
     assert ok == "False" and "greedy.ckpt" in sentence and sentence.endswith(".")
     assert int(peak_kb) < 1500 << 10
+
+
+def test_a_check_ends_by_its_processor_time() -> None:
+    """In a process of its own, which a signal ends whatever a library is doing."""
+    assert commands.CHECK_CPU_S == 60
+    code = "from webapp.cli import models; models.CHECK_CPU_S = 0.3; models._confine([])\nwhile True: pass"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], timeout=120, check=False)
+    assert ended.returncode == -signal.SIGPROF
 
 
 def test_transfer_extract_and_fresh_controls(studio: Studio, tmp_path: Path) -> None:
