@@ -281,6 +281,7 @@ def test_a_picture_of_sides_that_no_size_gives_is_made_so_again_until_its_size_i
     odd = recipe.model_copy(update={"width": 384, "height": 256})
     dropped(page, to_png(np.zeros((256, 384, 3), np.uint8), odd), ".stage")
     page.get_by_role("button", name="Bring them back").click()
+    expect(page.get_by_text("Drop it here")).to_have_count(0)
     expect(page.get_by_text(BACK)).to_be_visible()
     page.wait_for_selector(".studio[data-ready]")
     settled(page)

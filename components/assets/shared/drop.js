@@ -27,6 +27,8 @@ export function catchDrops(address, found) {
     const { clientX, clientY } = event;
     event.preventDefault();
     event.stopImmediatePropagation();
+    // Who showed a sign that it may be dropped here does not hear that it was.
+    target.dispatchEvent(new DragEvent("dragleave", { bubbles: true, composed: true }));
     const goOn = () => again(target, files, { clientX, clientY });
     const told = files.length === 1 && PICTURES.includes(files[0].type) ? await settingsIn(files[0], address()) : null;
     if (told?.kind) found({ kind: told.kind, text: told.text, file: files[0] }, onCanvas(target), goOn);
