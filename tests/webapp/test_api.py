@@ -639,7 +639,8 @@ def many(around: str) -> bytes:
         ("/sdapi/v1/txt2img", many('{"prompt": "a", "alwayson_scripts": {"x": %s}}')),
         ("/sdapi/v1/options", many('{"x": %s}')),
         ("/v1/images/generations", many('{"prompt": "a", "studio": {"x": %s}}')),
-        ("/v1/images/generations", many('{"prompt": "a", "studio": "%s"}').replace(b",", b"\\u002c")),
+        # As text, in which what is counted is written otherwise.
+        ("/v1/images/generations", b'{"prompt": "a", "studio": "' + b"\\u005b\\u005d\\u002c" * 30_000 + b'"}'),
         ("/controlnet/render_openpose_json", many('[{"people": %s}]') * 10),
         ("/api/v1/documents", many('{"people": %s}') * 10),
         ("/api/v1/documents", documents.MAGIC + struct.pack("<I", 200_000) + b"[" * 200_000),

@@ -79,11 +79,14 @@ def test_a_listener_too_many_is_refused_in_a_sentence(quiet: Studio, monkeypatch
 
 def test_one_visitors_pictures_wait_for_each_other_and_for_nobody_else() -> None:
     async def crowd() -> None:
-        turns, order = Turns(waiting_max=2), list[str]()
+        turns, order, at_work = Turns(waiting_max=2), list[str](), list[str]()
 
         async def look(who: str, seconds: float) -> None:
             async with turns.turn(who):
+                assert who not in at_work, "one after the other"
+                at_work.append(who)
                 await asyncio.sleep(seconds)
+                at_work.remove(who)
                 order.append(who)
 
         slow = [asyncio.create_task(look("slow", 0.3)) for _ in range(2)]

@@ -240,10 +240,14 @@ def test_a_page_runs_in_one_thread() -> None:
     assert settings["client"]["allowedOrigins"] == [], "and no page elsewhere may command it by messages"
 
 
-def test_sockets_are_counted(port: int) -> None:
+def test_sockets_are_counted(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     held = [shaken(port) for _ in range(3)]
     with pytest.raises(ConnectionError, match="403"):
         shaken(port)
+    held.pop().close()
+    _until(lambda: _opens(port))
+    monkeypatch.setattr(sockets, "OPEN_MAX", 2)  # of everybody, where each may have three
+    _until(lambda: not _opens(port))
     held.pop().close()
     _until(lambda: _opens(port))
     for one in held:
