@@ -39,7 +39,7 @@ class Size:
     layers: int = 1
     text: int = 128
     text_layers: int = 2
-    hint: tuple[int, ...] = (4, 8, 24, 64)
+    hint: tuple[int, ...] = (8, 16, 32, 64)
 
 
 SIZES = {"cpu": Size(), "gpu": Size(blocks=(96, 128, 192, 256), hint=(8, 16, 48, 96))}
@@ -48,6 +48,8 @@ PIXELS = 8.0
 """Weight of the pixels' plain error beside the codes' squared one, which it outweighs."""
 WORDS_FIRST = 1.0
 """Weight of the error of the colours that the pooled prompt means."""
+WHISPER = 0.1
+"""How loud the pooled prompt is to the layers at first."""
 NOISE = 10.0
 """Multiplies the betas of Stable Diffusion. A network with few samples behind it does best when it predicts the picture itself
 under much noise: it then is close to a regression from control and prompt, and its errors are blur, not mosaics."""
@@ -83,6 +85,10 @@ class Studio(nn.Module):
             "cross_attention_dim": size.text,
             # diffusers reads this as the number of heads.
             "attention_head_dim": 4,
+            # The whole prompt also speaks to every layer, through the time embedding (as DeepFloyd IF's does): colours of all
+            # flat paper at once, which attention at the lowest levels alone learns late.
+            "addition_embed_type": "text",
+            "addition_embed_type_num_heads": 8,
         }
         down = tuple("CrossAttnDownBlock2D" if cross else "DownBlock2D" for cross in size.cross)
         up = tuple("CrossAttnUpBlock2D" if cross else "UpBlock2D" for cross in reversed(size.cross))
@@ -105,13 +111,9 @@ class Studio(nn.Module):
             out_channels=size.latents,
             down_block_types=down,
             up_block_types=up,
-            # The whole prompt also speaks to every layer, through the time embedding (as DeepFloyd IF's does): colours of all
-            # flat paper at once, which attention at the lowest levels alone learns late.
-            addition_embed_type="text",
-            addition_embed_type_num_heads=8,
             **shape,
         )
-        # The control reads no prompt: what is where is its matter, what it looks like is the UNet's.
+        # Without attention: a control needs the prompt as a whole, to know whose hair a line of its skeleton wears.
         self.control: Any = ControlNetModel(
             down_block_types=("DownBlock2D",) * len(size.blocks),
             conditioning_embedding_out_channels=size.hint,
@@ -180,7 +182,8 @@ def wake(studio: Studio, hints: Tensor) -> None:
     weight_init.embedding(studio.control, hints.contiguous(memory_format=CHANNELS_LAST))
     for zero in [*studio.control.controlnet_down_blocks, studio.control.controlnet_mid_block]:
         nn.init.normal_(zero.weight, std=0.5 * zero.weight.shape[1] ** -0.5)
-    nn.init.constant_(studio.unet.add_embedding.norm2.weight, 0.1)  # prompts whisper to all layers before they speak
+    for network in (studio.unet, studio.control):
+        nn.init.constant_(network.add_embedding.norm2.weight, WHISPER)
 
 
 @torch.no_grad()
@@ -188,10 +191,15 @@ def inherit(studio: Studio, painter: Any, vocabulary: dict[str, int]) -> None:
     """Go on from the networks of `painter` (text, unet, control), which may be narrower: what is wider here says nothing yet.
 
     New inputs of a layer start at zero and new outputs as they are in `studio`, so that the networks do at first exactly
-    what they did (Chen et al. 2016, Net2Net). Words keep their meaning where `vocabulary` numbers them otherwise.
+    what they did (Chen et al. 2016, Net2Net). Words keep their meaning where `vocabulary` numbers them otherwise. A control that
+    read no prompt begins to read it as the UNet does, in a whisper.
     """
     for own, old in ((studio.text, painter.text), (studio.unet, painter.unet), (studio.control, painter.control)):
         values = old.state_dict()
+        if own is studio.control and not any(name.startswith("add_embedding.") for name in values):
+            values |= {f"add_embedding.{name}": value for name, value in painter.unet.add_embedding.state_dict().items()}
+            for name in ("add_embedding.norm2.weight", "add_embedding.norm2.bias"):
+                values[name] = values[name] * WHISPER
         for name, value in own.state_dict().items():
             told = values[name]
             if name.endswith("token_embedding.weight"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
@@ -20,7 +20,6 @@ Choice = TypeVar("Choice")
 _SIDE_PX = 128
 _LEAST_PX = 24
 _LEAST_SHARE = 0.55
-_FADES = {"sunset": ("white", "pink"), "night": ("white", "pink", "brown", "black")}
 
 
 @dataclass(frozen=True)
@@ -50,18 +49,13 @@ def facts(scene: Scene) -> Facts:
     visible = _visible(scene)
     kinds: dict[str, list[tuple[Thing, int]]] = {}
     for thing, label in visible:
-        kinds.setdefault(thing.name, []).append((_in_light(thing, scene.time), label))
+        kinds.setdefault(thing.name, []).append((thing, label))
     seen = []
     for name, members in kinds.items():
         colours = Counter(thing.colour for thing, _ in members)
         seen.append(Seen(name, len(members), next(iter(colours)) if len(colours) == 1 else "", members[0][1]))
-    people = tuple(_in_light(thing, scene.time) for thing, _ in visible if thing.doing)
+    people = tuple(thing for thing, _ in visible if thing.doing)
     return Facts(scene.time, scene.season, scene.place, tuple(seen), people)
-
-
-def _in_light(thing: Thing, time: str) -> Thing:
-    """The thing without its colour where the light hides it: white is rosy at sunset and lilac at night."""
-    return replace(thing, colour="") if thing.colour in _FADES.get(time, ()) else thing
 
 
 def _visible(scene: Scene) -> list[tuple[Thing, int]]:

@@ -32,7 +32,7 @@ HELD_OUT = 10_000_000
 PROMPT = "prompt"
 """Beside the conditions: no control, the words alone."""
 MIX = {
-    "scribble": 0.36, "pose": 0.25, "seg": 0.14, PROMPT: 0.08, "canny": 0.04, "softedge": 0.03, "lines": 0.02,
+    "scribble": 0.31, "pose": 0.25, "seg": 0.19, PROMPT: 0.08, "canny": 0.04, "softedge": 0.03, "lines": 0.02,
     "lineart": 0.02, "lineart_anime": 0.02, "depth": 0.02, "normal": 0.02,
 }  # fmt: skip
 """Conditions and how often an example shows each; one ControlNet learns them all."""
