@@ -197,7 +197,9 @@ def inherit(studio: Studio, painter: Any, vocabulary: dict[str, int]) -> None:
     for own, old in ((studio.text, painter.text), (studio.unet, painter.unet), (studio.control, painter.control)):
         values = old.state_dict()
         if own is studio.control and not any(name.startswith("add_embedding.") for name in values):
-            values |= {f"add_embedding.{name}": value for name, value in painter.unet.add_embedding.state_dict().items()}
+            values |= {
+                f"add_embedding.{name}": value for name, value in painter.unet.add_embedding.state_dict().items()
+            }
             for name in ("add_embedding.norm2.weight", "add_embedding.norm2.bias"):
                 values[name] = values[name] * WHISPER
         for name, value in own.state_dict().items():
