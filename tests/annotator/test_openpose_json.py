@@ -82,7 +82,7 @@ one_person = st.builds(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(one_person, max_size=2), st.integers(1, 2048), st.integers(1, 2048))
 def test_round_trip_loses_nothing(people, width, height):
     skeleton = Skeleton(width=width, height=height, people=tuple(people))
@@ -223,7 +223,7 @@ def test_a_person_without_points_is_kept():
     assert got.people[0].body == (MISSING,) * 18 and (got.width, got.height) == (300, 200)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),

@@ -40,7 +40,7 @@ people = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.builds(Skeleton, width=st.integers(1, 2048), height=st.integers(1, 2048), people=st.tuples(people)))
 def test_skeletons_round_trip(skeleton):
     assert decode(encode(skeleton)) == skeleton
@@ -79,7 +79,7 @@ def test_refusals(data):
         decode(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_only_our_error_escapes(data):
     good = encode(Raster("classes", np.arange(64, dtype=np.uint8).reshape(8, 8)))

@@ -101,7 +101,7 @@ def test_what_inflates_without_end_and_ordinary_photos_say_nothing() -> None:
     assert parameters_of(png(Software="Paint", Comment="made by hand")) is None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(list(HOLDERS.values())), st.integers(0, 2**30), st.binary(max_size=6), st.integers(0, 40))
 def test_damaged_files_never_raise(data: bytes, at: int, patch: bytes, cut: int) -> None:
     at %= len(data)
@@ -230,7 +230,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.text(max_size=3), JSON, max_size=4) | JSON)
 def test_any_json_gives_fields_that_a_recipe_takes(content: object) -> None:
     found = foreign_settings.read(json.dumps(content))

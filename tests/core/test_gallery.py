@@ -118,7 +118,7 @@ def test_a_compressed_or_damaged_chunk_is_not_ours() -> None:
     assert recipe_of(with_chunk(struct.pack(">I4s", 2**31, b"tEXt"))) is None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.binary(max_size=400), cut=st.integers(0, 6000), at=st.integers(0, 6000))
 def test_only_our_error_comes_out_of_any_bytes(data: bytes, cut: int, at: int) -> None:
     png = to_png(RGB[:8, :8], RECIPE)

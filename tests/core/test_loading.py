@@ -42,7 +42,7 @@ class Call:
         return self.call
 
 
-def refused(path: Path, words: str = "", load=read_tensors) -> ModelError:
+def refused(path: Path, words: str | None = None, load=read_tensors) -> ModelError:
     start = time.process_time()  # of this process alone: the machine may be busy
     with pytest.raises(ModelError, match=words) as caught:
         load(path)

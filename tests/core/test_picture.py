@@ -150,7 +150,7 @@ def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_read() -> None:
         picture.open_picture(hostile("a JPEG of 2,000 scans"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     place=st.floats(0, 1), value=st.integers(0, 255), kind=st.sampled_from(["PNG", "JPEG", "WEBP"]), cut=st.booleans()
 )

@@ -323,7 +323,7 @@ def test_preview_follows_a_linear_autoencoder():
     assert np.abs(shown[inner].astype(int) - wanted[inner].astype(int)).mean() < 12
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     width=st.sampled_from([64, 128, 192]),
     height=st.sampled_from([64, 128]),

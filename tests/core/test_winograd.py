@@ -11,7 +11,7 @@ from controlnet_core.diffusion import winograd
 from controlnet_core.diffusion.winograd import WinogradConv2d, convolved, hasten
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     batch=st.integers(1, 3),
     inward=st.integers(1, 9),

@@ -212,7 +212,7 @@ def test_what_is_no_data_set_is_refused_in_a_sentence(tmp_path: Path, content: d
         open_folder(folder)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=400))
 def test_any_bytes_as_prompt_json_raise_nothing_of_their_own(
     tmp_path_factory: pytest.TempPathFactory, data: bytes

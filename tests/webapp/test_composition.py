@@ -394,7 +394,7 @@ def test_rasters_come_into_a_frame(kind: documents.RasterKind, resize: str) -> N
         assert set(np.unique(result.pixels)) == {0, 7}
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=60)
 @given(
     size=st.tuples(st.integers(64, 900), st.integers(64, 900)),
     frame=st.tuples(st.integers(64, 1024), st.integers(64, 1024)),

@@ -74,7 +74,7 @@ def test_only_hexadecimal_is_a_workspace(value: object) -> None:
     assert validation.workspace(value) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(value=ANYTHING)
 def test_only_our_error_comes_out(value: object) -> None:
     gate: list[Callable[[Any], object]] = [
