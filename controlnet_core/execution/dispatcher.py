@@ -69,6 +69,14 @@ class Status:
     number: int = 0
 
 
+NOBODY_DRAWS = "No device of the Ray cluster draws: pictures wait until a node with one joins."
+
+
+def nobody_draws(statuses: Sequence[Status]) -> bool:
+    """Whether there is no worker that could draw, now or later: of a cluster, all have gone with their machines, or none came."""
+    return all(status.state == "gone" for status in statuses)
+
+
 class _Worker:
     """What the dispatcher knows about one worker."""
 

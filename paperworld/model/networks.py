@@ -191,17 +191,10 @@ def inherit(studio: Studio, painter: Any, vocabulary: dict[str, int]) -> None:
     """Go on from the networks of `painter` (text, unet, control), which may be narrower: what is wider here says nothing yet.
 
     New inputs of a layer start at zero and new outputs as they are in `studio`, so that the networks do at first exactly
-    what they did (Chen et al. 2016, Net2Net). Words keep their meaning where `vocabulary` numbers them otherwise. A control that
-    read no prompt begins to read it as the UNet does, in a whisper.
+    what they did (Chen et al. 2016, Net2Net). Words keep their meaning where `vocabulary` numbers them otherwise.
     """
     for own, old in ((studio.text, painter.text), (studio.unet, painter.unet), (studio.control, painter.control)):
         values = old.state_dict()
-        if own is studio.control and not any(name.startswith("add_embedding.") for name in values):
-            values |= {
-                f"add_embedding.{name}": value for name, value in painter.unet.add_embedding.state_dict().items()
-            }
-            for name in ("add_embedding.norm2.weight", "add_embedding.norm2.bias"):
-                values[name] = values[name] * WHISPER
         for name, value in own.state_dict().items():
             told = values[name]
             if name.endswith("token_embedding.weight"):

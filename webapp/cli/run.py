@@ -118,6 +118,8 @@ def _address(host: str, port: int, base: str) -> str:
 
 
 def _announce(url: str, browser: bool, here: Studio) -> None:
+    from controlnet_core.execution.dispatcher import NOBODY_DRAWS, nobody_draws
+
     while not _answers(f"{url}_stcore/health"):
         time.sleep(0.05)
     print(f"ready at {url} in {time.perf_counter() - _BEGUN:.1f} s", flush=True)
@@ -136,9 +138,9 @@ def _announce(url: str, browser: bool, here: Studio) -> None:
                 told[status.number] = words
                 after = f" after {time.perf_counter() - _BEGUN:.1f} s" if status.state in ("ready", "busy") else ""
                 print(f"{words}{after}", flush=True)
-        none = all(status.state == "gone" for status in statuses)
+        none = nobody_draws(statuses)
         if none and not empty:
-            print("No device of the Ray cluster draws: pictures wait until a node with one joins.", flush=True)
+            print(NOBODY_DRAWS, flush=True)
         empty = none
         if len(told) == len(statuses) and here.cluster is None:
             return

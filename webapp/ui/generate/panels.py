@@ -19,7 +19,7 @@ from controlnet_core.domain import document as documents
 from controlnet_core.domain.control import ControlType
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.recipe import PROMPT_MAX, SEED_MAX, Recipe, parse
-from controlnet_core.execution.dispatcher import Status
+from controlnet_core.execution.dispatcher import NOBODY_DRAWS, Status, nobody_draws
 from controlnet_core.models.catalog import ModelCard
 from webapp.application.choices import Choices, Networks, networks_for
 from webapp.application.recipe_builder import Draft
@@ -398,8 +398,8 @@ def _model_line(studio: Studio) -> None:
         st.warning("The engine cannot start; data/studio.log says why. You can draw, but not generate.")
     elif broken:
         st.warning(f"{plain(broken[0].device)} cannot draw: {plain(broken[0].text)} The others draw.")
-    elif all(status.state == "gone" for status in statuses):
-        st.warning("No device of the Ray cluster draws: pictures wait until a node with one joins.")
+    elif nobody_draws(statuses):
+        st.warning(NOBODY_DRAWS)
     for status in statuses:
         if status.state == "starting" and status.text:
             st.warning(plain(status.text))
