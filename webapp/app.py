@@ -64,6 +64,8 @@ def on_script_error(error: Exception) -> bool:
 
 def _configure() -> None:
     """Have Streamlit's settings be the studio's in whatever folder it was started; what somebody said otherwise stands."""
+    if Path.cwd() == ROOT:  # Streamlit reads them itself, and would call what it is told later an update
+        return
     for key, value in _options(tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))):
         if config.get_where_defined(key) == ConfigOption.DEFAULT_DEFINITION:
             config.set_option(key, value, str(ROOT))
