@@ -2,11 +2,12 @@
 
     the original tutorial's       prompt.json, one line {"source", "target", "prompt"} a pair, beside the pictures
     two folders                   source/ (or control, conditioning_images) and target/ (or images); equal names make a
-                                  pair, its prompt is a .txt beside the target
+                                  pair, its prompt is a .txt beside the target, or beside the source
     Hugging Face, image folder    metadata.jsonl or metadata.csv with file_name, conditioning_image_file_name and text
     Hugging Face, table           *.parquet or *.arrow with pictures in two columns and text in a third
 
-prompt.json may also be one JSON array of such objects, a caption end in .caption, and paths have backslashes.
+prompt.json may also be one JSON array of such objects, a caption end in .caption, paths have backslashes, and names be in
+capitals.
 
 Pairs that a person chose to hold out stand in held-out.txt, a name a line: what a line of prompt.json calls its picture, or
 the name that two files share. Of tables that say which part of a set they are, those called train are taken.
@@ -56,19 +57,17 @@ def open_folder(folder: Path) -> Listed:
     """The data set in a folder, whatever its layout. Raises InputError that says which layouts are known."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.", "Choose the folder of a data set.")
-    for name in ("prompt.json", "metadata.jsonl"):
-        if (folder / name).is_file():
-            return _listed(folder, name)
+    if listed := _one_of(folder, ("prompt.json", "metadata.jsonl")):
+        return _listed(listed)
     configured = sorted({table.parent for table in folder.glob("*/train/*.parquet")})
     for split in (folder, folder / "train", folder / "data", *configured):
-        for name in ("metadata.jsonl", "metadata.csv"):
-            if (split / name).is_file():
-                return _listed(split, name)
+        if split.is_dir() and (listed := _one_of(split, ("metadata.jsonl", "metadata.csv"))):
+            return _listed(listed)
         tables = sorted([*split.glob("*.parquet"), *split.glob("*.arrow")])
         if tables:
             # On the hub one folder holds all parts of a set: nobody wants to train on what it is tested with.
             return Table(folder, [table for table in tables if table.name.startswith("train")] or tables)
-    source, target = _one_of(folder, _SOURCES), _one_of(folder, _TARGETS)
+    source, target = _one_of(folder, _SOURCES, folders=True), _one_of(folder, _TARGETS, folders=True)
     if source and target:
         return Folders(folder, source, target)
     raise InputError(
@@ -78,15 +77,15 @@ def open_folder(folder: Path) -> Listed:
     )
 
 
-def _listed(folder: Path, name: str) -> Editable:
-    with (folder / name).open("rb") as file:
-        begins = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if name.endswith(".csv"):
-        return Whole(folder, name)
+def _listed(file: Path) -> Editable:
+    with file.open("rb") as stream:
+        begins = stream.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if _is_csv(file):
+        return Whole(file.parent, file.name)
     if begins == b"[":
         with suppress(InputError):  # else its lines say, each by itself, what is wrong with them
-            return Whole(folder, name)
-    return Lines(folder, name)
+            return Whole(file.parent, file.name)
+    return Lines(file.parent, file.name)
 
 
 class Editable(Listed):
@@ -192,7 +191,7 @@ class Whole(Editable):
             raise InputError(f"{self.file.name} is larger than 64 MB.", "Write it as lines of JSON: metadata.jsonl.")
         try:
             text = self.file.read_text(encoding="utf-8-sig")
-            if self.file.suffix == ".csv":
+            if _is_csv(self.file):
                 self.delimiter = _delimiter(text)
                 return list(csv.DictReader(io.StringIO(text), delimiter=self.delimiter))
             return list(json.loads(text))
@@ -221,7 +220,7 @@ class Whole(Editable):
         if not isinstance(row, dict):
             raise InputError("The row is no pair.")
         row[next((key for key in _KEYS["prompt"] if key in row), _KEYS["prompt"][0])] = checked_prompt(prompt)
-        if self.file.suffix == ".csv":
+        if _is_csv(self.file):
             out = io.StringIO(newline="")
             how: dict[str, Any] = {"delimiter": self.delimiter, "lineterminator": "\n"}
             writer = csv.DictWriter(out, list(self.rows[0]), extrasaction="ignore", **how)
@@ -244,8 +243,8 @@ class Folders(Editable):
             for path in _pictures(side):
                 files.setdefault(path.stem, []).append(path.name)
         self.stems = sorted({stem for files in self.files.values() for stem in files})
-        captions = (path for path in target.iterdir() if path.suffix.lower() in _CAPTIONS)
-        self.captions = {path.stem: path.name for path in captions if path.suffix not in _CAPTIONS}  # such as .TXT
+        captions = (path for side in (source, target) for path in side.iterdir() if path.suffix.lower() in _CAPTIONS)
+        self.captions = {path.stem: path for path in captions if path.suffix not in _CAPTIONS}  # such as .TXT
 
     def __len__(self) -> int:
         return len(self.stems)
@@ -274,8 +273,8 @@ class Folders(Editable):
         store.write(self._caption(self.stems[index]), written, free_min_bytes=free_min_bytes)
 
     def _caption(self, stem: str) -> Path:
-        files = [self.target / f"{stem}{suffix}" for suffix in _CAPTIONS]
-        return next((file for file in files if file.is_file()), self.target / self.captions.get(stem, files[0].name))
+        files = [side / f"{stem}{suffix}" for side in (self.target, self.source) for suffix in _CAPTIONS]
+        return next((file for file in files if file.is_file()), self.captions.get(stem, files[0]))
 
     def _file(self, side: Path, stem: str) -> Path:
         found = self.files[side].get(stem, [])
@@ -398,9 +397,16 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=head.count)
 
 
-def _one_of(folder: Path, names: tuple[str, ...]) -> Path | None:
-    there = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+def _one_of(folder: Path, names: tuple[str, ...], *, folders: bool = False) -> Path | None:
+    """The first of `names` that a file of the folder, or a folder in it, has in small letters or capitals."""
+    there = {
+        path.name.lower(): path for path in folder.iterdir() if path.name.lower() in names and path.is_dir() == folders
+    }
     return next((there[name] for name in names if name in there), None)
+
+
+def _is_csv(file: Path) -> bool:
+    return file.suffix.lower() == ".csv"
 
 
 def _pictures(folder: Path) -> Iterator[Path]:

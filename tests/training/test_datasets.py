@@ -302,7 +302,7 @@ def written(folder: Path, name: str, count: int = 4) -> list[dict[str, str]]:
         rows.append(
             {"file_name": f"images/{index}.png", "conditioning_image": f"source/{index}.png", "text": pair.prompt}
         )
-    if name.endswith(".csv"):
+    if name.lower().endswith(".csv"):
         with (folder / name).open("w", newline="", encoding="utf-8-sig") as file:
             table = csv.DictWriter(file, list(rows[0]))
             table.writeheader()
@@ -312,7 +312,9 @@ def written(folder: Path, name: str, count: int = 4) -> list[dict[str, str]]:
     return rows
 
 
-@pytest.mark.parametrize("name", ["metadata.csv", "train/metadata.csv", "prompt.json"])
+@pytest.mark.parametrize(
+    "name", ["metadata.csv", "train/metadata.csv", "prompt.json", "Metadata.CSV", "data/METADATA.csv", "Prompt.JSON"]
+)
 def test_lists_that_are_no_lines(name: str, tmp_path: Path) -> None:
     folder = (tmp_path / name).parent
     written(folder, Path(name).name)
@@ -342,6 +344,19 @@ def test_captions_that_end_in_caption(tmp_path: Path) -> None:
     for index, row in enumerate(rows):
         (tmp_path / "images" / f"{index}.caption").write_text(row["text"])
     same(open_folder(tmp_path), Circles(64), 4)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".caption", ".TXT"])
+def test_captions_beside_the_source_count_where_the_target_has_none(suffix: str, tmp_path: Path) -> None:
+    rows = written(tmp_path, "rows.json")
+    for index, row in enumerate(rows):
+        (tmp_path / "source" / f"{index}{suffix}").write_text(row["text"])
+    same(open_folder(tmp_path), Circles(64), 4)
+    pairs = open_folder(tmp_path)
+    assert isinstance(pairs, Editable)
+    pairs.set_prompt(1, "another", free_min_bytes=0)
+    (tmp_path / "images" / "2.txt").write_text("the target's")
+    assert [open_folder(tmp_path).read(index).prompt for index in (1, 2)] == ["another", "the target's"]
 
 
 def test_names_in_capitals_and_captions_with_a_mark_of_their_byte_order(tmp_path: Path) -> None:
