@@ -14,7 +14,7 @@ import math
 import re
 from typing import Any, cast
 
-from controlnet_core.domain import amounts
+from controlnet_core.domain import json_input
 from controlnet_core.domain.document import MISSING, PEOPLE_MAX, SIDE_MAX_PX, Person, Point, Skeleton
 from controlnet_core.domain.errors import InputError
 
@@ -86,7 +86,7 @@ def write(skeleton: Skeleton) -> str:
 def _frame(data: str | bytes) -> dict[str, object]:
     if len(data) > FILE_MAX_BYTES:
         raise InputError("The pose file is larger than 4 MB.", _HINT)
-    amounts.check_values(data, VALUES_MAX, "The pose file")
+    json_input.check_value_count(data, VALUES_MAX, "The pose file")
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -1,10 +1,6 @@
-"""Amounts as people say them, bytes and seconds, everywhere alike; and how much is too much to be read."""
+"""Amounts as people say them, bytes and seconds, everywhere alike."""
 
 from __future__ import annotations
-
-from controlnet_core.domain.errors import InputError
-
-_PIECE = 1 << 18
 
 
 def size(count: float) -> str:
@@ -20,19 +16,3 @@ def duration(seconds: float) -> str:
     if minutes < 90:
         return f"{minutes:.0f} min"
     return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 1440:.0f} days"
-
-
-def check_values(data: str | bytes, most: int, name: str) -> None:
-    """Raise InputError where JSON has more than `most` values, before it is read: a reader holds up all threads meanwhile.
-
-    Commas and brackets are counted, in texts too, so a few long texts count for little.
-    """
-    count = 0
-    for begin in range(0, len(data), _PIECE):
-        end = begin + _PIECE
-        if isinstance(data, str):
-            count += data.count(",", begin, end) + data.count("[", begin, end) + data.count("{", begin, end)
-        else:
-            count += data.count(b",", begin, end) + data.count(b"[", begin, end) + data.count(b"{", begin, end)
-        if count > most:
-            raise InputError(f"{name} has more than {most} values.", "Leave out what is not needed.")

@@ -10,9 +10,10 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from controlnet_core.domain import json_input
 from controlnet_core.domain.document import SIDE_MAX_PX
 from controlnet_core.domain.errors import InputError
-from controlnet_core.domain.recipe import RECIPE_MAX_BYTES, Digest, Key, Strict, Value, Values, refusal
+from controlnet_core.domain.recipe import RECIPE_MAX_BYTES, Digest, Key, Strict, Value, Values
 
 Side = Annotated[int, Field(ge=1, le=SIDE_MAX_PX)]
 
@@ -63,4 +64,4 @@ def parse(text: str | bytes) -> Detection:
 
 def refused(error: ValidationError) -> InputError:
     """The first problem of a validation, in a sentence that names the field."""
-    return InputError(refusal(error, "detection").message)
+    return InputError(json_input.first_fault(error, "detection"))

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from controlnet_core.domain import amounts
+from controlnet_core.domain import json_input
 from controlnet_core.domain.errors import InputError
 
 MAGIC = b"CNSD1"
@@ -137,7 +137,7 @@ def decode(data: bytes) -> Document:
     (length,) = struct.unpack_from("<I", data, 5)
     if length > HEADER_MAX_BYTES or 9 + length > len(data):
         raise InputError("The drawing is cut off or damaged.", "Save it again, or choose another one.")
-    amounts.check_values(data[9 : 9 + length], VALUES_MAX, "The drawing")
+    json_input.check_value_count(data[9 : 9 + length], VALUES_MAX, "The drawing")
     try:
         if b'"people"' in data[9 : 9 + length]:  # thousands of points: no dictionaries on the way to them
             return _skeleton(data[9 : 9 + length])

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from controlnet_core.domain import json_input
 from controlnet_core.domain.document import SIDE_MAX_PX
 from controlnet_core.domain.errors import RecipeError
 from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACINGS, Sampler, Spacing
@@ -260,6 +261,4 @@ def parse(text: str | bytes) -> Recipe:
 
 def refusal(error: ValidationError, what: str = "recipe") -> RecipeError:
     """The first problem of a validation of `what`, in a sentence that names the field."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or f"the {what}"
-    return RecipeError(f"The {what} cannot be used: {where}: {first['msg'].lower()}.")
+    return RecipeError(json_input.first_fault(error, what))

@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from controlnet_core.domain import amounts
+from controlnet_core.domain import json_input
 from controlnet_core.domain.errors import InputError
 
 TEXT_MAX_BYTES = 1 << 20
@@ -187,7 +187,7 @@ def _comment(data: bytes) -> str:
 def as_json(text: str) -> Any:
     """What a text says as JSON, None when it is none or has more values than a graph. NaN, which some programs write, is read."""
     try:
-        amounts.check_values(text, VALUES_MAX, "The text")
+        json_input.check_value_count(text, VALUES_MAX, "The text")
         return json.loads(text)
     except (InputError, ValueError, RecursionError):
         return None

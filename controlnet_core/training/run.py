@@ -29,6 +29,7 @@ from typing import IO, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from controlnet_core.domain import json_input
 from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.domain.recipe import Key, Side
 from controlnet_core.storage import store
@@ -155,9 +156,7 @@ def parse(text: str | bytes) -> Config:
 
 def refusal(error: ValidationError) -> InputError:
     """The first problem of a configuration, in a sentence that names the field."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "it"
-    return InputError(f"The configuration cannot be used: {where}: {first['msg'].lower()}.")
+    return InputError(json_input.first_fault(error, "configuration"))
 
 
 def to_toml(config: Config) -> str:

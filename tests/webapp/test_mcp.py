@@ -58,7 +58,10 @@ async def is_refused(client: Any, outside: Path) -> None:
         assert "base64" in await refused("detect", condition="canny", picture=given)
     assert "not a size" in await refused("make", prompt="x", size="large")
     assert "no model called" in await refused("make", prompt="x", model="nothing")
-    assert "images" in await refused("make", prompt="x", images=99)
+    assert await refused("make", prompt="x", images=99) == (
+        "The request cannot be used: images: input should be less than or equal to 4."
+    )
+    assert await refused("make") == "The request cannot be used: prompt: field required."
     assert "prompt" in await refused("make", prompt="x" * 5000)
 
 

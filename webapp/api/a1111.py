@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from annotator.formats import openpose_json
-from controlnet_core.domain import amounts, picture
 from controlnet_core.domain import document as documents
+from controlnet_core.domain import json_input, picture
 from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.domain.recipe import PROMPT_MAX, Recipe, Source
 from controlnet_core.domain.samplers import SAMPLER_TITLES, SPACING_TITLES, Named, named
@@ -607,7 +607,7 @@ async def detect(studio: Studio, request: Request, caller: Caller) -> Response:
 async def render_openpose(studio: Studio, request: Request, _caller: Caller) -> Response:
     """Pictures of people in OpenPose JSON."""
     data = await body(request, 8 << 20, "request", "Send fewer.")
-    amounts.check_values(data, openpose_json.VALUES_MAX, "The request")
+    json_input.check_value_count(data, openpose_json.VALUES_MAX, "The request")
     try:
         people = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from controlnet_core.domain import json_input
 from controlnet_core.domain.errors import InputError
 from controlnet_core.models.catalog import ModelCard
 from webapp.api.names import pick, shown
@@ -45,8 +46,7 @@ def choose(studio: Studio, owner: str, given: Mapping[str, Any]) -> None:
     try:
         wanted = Options.model_validate(known)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InputError(f"{first['loc'][0]} cannot be used: {first['msg'].lower()}.") from error
+        raise InputError(json_input.first_fault(error, "request")) from error
     told = wanted.model_dump(include=set(known))
     if wanted.sd_model_checkpoint:
         told["sd_model_checkpoint"] = shown(pick(wanted.sd_model_checkpoint, studio.catalog.bases(), "checkpoint"))

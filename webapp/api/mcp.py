@@ -18,8 +18,9 @@ import anyio
 from anyio import to_thread
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from controlnet_core.domain import json_input
 from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.domain.picture import UPLOAD_MAX_BYTES, file_too_large
 from webapp.api import pictures
@@ -194,10 +195,23 @@ class Tools:
             raise
 
 
+class _Server(MCPServer[Any]):
+    """Refuses as the rest of the API does: the SDK would tell an assistant what its validator says, line by line."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Context | None = None) -> Any:
+        """See `MCPServer.call_tool`."""
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            raise ToolError(json_input.first_fault(error.__cause__, "request")) from error.__cause__
+
+
 def server(start: Callable[[], Studio], folder: Path | None = None) -> MCPServer[Any]:
     """The server. `start()` gives its studio, which ends with it; files are read from `folder` alone."""
     tools = Tools(start, folder)
-    made = MCPServer(
+    made = _Server(
         "controlnet-studio", title="ControlNet Studio", instructions=ABOUT, lifespan=tools.lifespan, log_level="WARNING"
     )
     made.add_tool(tools.list_models, title="What there is", structured_output=False)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from controlnet_core.domain import amounts, picture
+from controlnet_core.domain import json_input, picture
 from controlnet_core.domain.errors import InputError, StudioError
 from controlnet_core.domain.recipe import PROMPT_MAX
 from controlnet_core.execution import decoder
@@ -56,7 +56,7 @@ def _object(given: object) -> object:
     """An object that came as text: a form has nothing else."""
     if not isinstance(given, str):
         return given
-    amounts.check_values(given, VALUES_MAX, "studio")
+    json_input.check_value_count(given, VALUES_MAX, "studio")
     try:
         return json.loads(given)
     except (ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from controlnet_core.domain import amounts
+from controlnet_core.domain import json_input
 from controlnet_core.domain.errors import InputError
 from webapp.api.guard import Caller
 from webapp.application.keys import Scope
@@ -65,13 +65,11 @@ def _one_at_a_time() -> CapacityLimiter:
 
 def parsed(model: type[M], data: bytes) -> M:
     """JSON as `model`. Raises InputError naming the first wrong field, and for more than `VALUES_MAX` values."""
-    amounts.check_values(data, VALUES_MAX, "The request")
+    json_input.check_value_count(data, VALUES_MAX, "The request")
     try:
         return model.model_validate_json(data or b"{}")
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part)[:80] for part in first["loc"]) or "the body"
-        raise InputError(f"The request cannot be used: {where}: {first['msg'].lower()}.") from error
+        raise InputError(json_input.first_fault(error, "request")) from error
     except RecursionError as error:
         raise InputError("The request is nested too deeply.") from error
 

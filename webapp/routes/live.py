@@ -31,7 +31,7 @@ from anyio import to_thread
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from controlnet_core.domain import amounts
+from controlnet_core.domain import json_input
 from controlnet_core.domain.errors import InputError, StudioError
 from webapp.application import validation
 from webapp.application.events import Listener
@@ -204,7 +204,7 @@ def _unframed(message: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def _object(text: str | bytes) -> dict[str, Any]:
-    amounts.check_values(text, VALUES_MAX, "This message")
+    json_input.check_value_count(text, VALUES_MAX, "This message")
     try:
         told = json.loads(text)
     except (ValueError, RecursionError) as error:
