@@ -84,6 +84,7 @@ from diffusers import (  # noqa: E402
 )
 from diffusers.models.attention import BasicTransformerBlock  # noqa: E402
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0  # noqa: E402
+from diffusers.models.autoencoders.autoencoder_dc import ResBlock  # noqa: E402
 from transformers import (  # noqa: E402
     CLIPTextConfig,
     CLIPTextModel,
@@ -134,6 +135,7 @@ __all__ = [
     "ControlNetModel",
     "ControlNetUnionModel",
     "ControlNetXSAdapter",
+    "ResBlock",
     "T2IAdapter",
     "UNet2DConditionModel",
     "UNetControlNetXSModel",

@@ -31,7 +31,8 @@ def build(size: Size) -> AutoencoderDC:
         encoder_block_out_channels=(16, 16, 64, 128, 128)[: 5 - start],
         decoder_block_out_channels=(16, 16, 64, 64, 64)[: 5 - start],
         encoder_layers_per_block=(0, 1, 1, 1, 1)[: 5 - start],
-        decoder_layers_per_block=(0, 1, 1, 2, 4)[: 5 - start],
+        # One block for each unfolding, which its class demands, and none deeper: they say nothing.
+        decoder_layers_per_block=(0, *(1,) * (3 - start), 0),
         encoder_qkv_multiscales=((),) * (5 - start),
         decoder_qkv_multiscales=((),) * (5 - start),
         # RMS normalisation lifts whatever a residual block says to full loudness; batch normalisation leaves it silent.

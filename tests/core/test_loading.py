@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from controlnet_core.checkpoints import checkpoint_reader
 from controlnet_core.checkpoints.weight_files import Weights
 from controlnet_core.diffusion import vae as codec
 from controlnet_core.domain.errors import ModelError, ModelMissing
-from controlnet_core.models.loading import load_base, load_control, read_tensors
+from controlnet_core.models.diffusers_setup import AutoencoderDC
+from controlnet_core.models.loading import load_base, load_control, read_tensors, spared
 from tests.core.small import save_small_model
 
 EXECUTED = "executed"
@@ -430,3 +432,35 @@ def test_an_incomplete_folder_says_what_is_missing(small_model, tmp_path):
     (tmp_path / "unet").symlink_to(small_model / "unet")
     with pytest.raises(ModelMissing, match="text_encoder is incomplete"):
         load_base(tmp_path)
+
+
+def test_a_decoder_is_spared_what_changes_nothing() -> None:
+    vae: Any = AutoencoderDC(
+        latent_channels=4, encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8), encoder_layers_per_block=(0, 1),
+        decoder_layers_per_block=(0, 2), encoder_qkv_multiscales=((), ()), decoder_qkv_multiscales=((), ()),
+        decoder_norm_types="batch_norm", encoder_out_shortcut=False, decoder_in_shortcut=False,
+    ).eval()  # fmt: skip
+    latents = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+
+    def layers() -> list[type]:
+        return [type(each) for each in vae.decoder.modules()]
+
+    with torch.no_grad():
+        for block in vae.decoder.up_blocks[1]:
+            block.norm.weight.fill_(0.7)
+            block.norm.bias.fill_(0.1)
+        whole, before = vae.decode(latents).sample, layers()
+        spared(vae)
+        assert torch.equal(vae.decode(latents).sample, whole) and layers() == before, "all of it says something"
+
+        silent, pointwise = vae.decoder.up_blocks[1][0], vae.decoder.conv_out.conv
+        silent.norm.weight.zero_()
+        silent.norm.bias.zero_()
+        rim = torch.ones(3, 3)
+        rim[1, 1] = 0
+        pointwise.weight.masked_fill_(rim.bool(), 0)
+        whole = vae.decode(latents).sample
+        spared(vae)
+    assert vae.decode(latents).sample.sub(whole).abs().max() < 1e-5
+    assert isinstance(vae.decoder.up_blocks[1][0], torch.nn.Identity) and len(vae.decoder.up_blocks[1]) == 2
+    assert vae.decoder.conv_out.conv.kernel_size == (1, 1) and vae.decoder.conv_in.kernel_size == (3, 3)

@@ -37,6 +37,7 @@ from controlnet_core.models.diffusers_setup import (
     ControlNetModel,
     ControlNetUnionModel,
     ControlNetXSAdapter,
+    ResBlock,
     T2IAdapter,
     UNet2DConditionModel,
 )
@@ -302,7 +303,38 @@ def vae_of_folder(path: Path, dtype: torch.dtype, family: Family = UNKNOWN) -> V
     kind = _VAES.get(config.get("_class_name", "AutoencoderKL"))
     if kind is None:
         raise ModelError(f"{path.name} has an autoencoder of an unknown kind: {config['_class_name']}.", ORDINARY)
-    return _build(kind, config, ldm_keys.vae_folder(folder_weights(path)), vae_dtype(config, dtype), path.name)
+    vae = _build(kind, config, ldm_keys.vae_folder(folder_weights(path)), vae_dtype(config, dtype), path.name)
+    return spared(vae) if kind is AutoencoderDC else vae
+
+
+def spared(module: M) -> M:
+    """`module` without the work that changes nothing, of which a decoder in closed form has most: residual blocks whose last
+    normalisation multiplies by 0 and adds 0 are left out, and a 3 x 3 convolution that is 0 but for its middle is one of 1 x 1.
+
+    What it computes stays equal but for rounding.
+    """
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, ResBlock) and _is_silent(child):
+                setattr(parent, name, nn.Identity())
+            elif type(child) is nn.Conv2d and _is_pointwise(child):
+                point = nn.Conv2d(child.in_channels, child.out_channels, 1, bias=child.bias is not None)
+                point.weight, point.bias = nn.Parameter(child.weight[..., 1:2, 1:2].contiguous()), child.bias
+                setattr(parent, name, point)
+    return module
+
+
+def _is_silent(block: nn.Module) -> bool:
+    last: Any = block.get_submodule("norm")
+    return isinstance(last, nn.BatchNorm2d) and not last.weight.any() and not last.bias.any()
+
+
+def _is_pointwise(conv: nn.Conv2d) -> bool:
+    if (conv.kernel_size, conv.stride, conv.padding, conv.groups) != ((3, 3), (1, 1), (1, 1), 1):
+        return False
+    rim = conv.weight.detach().clone()
+    rim[..., 1, 1] = 0
+    return not rim.any()
 
 
 def vae_dtype(config: Mapping[str, Any], dtype: torch.dtype) -> torch.dtype:
