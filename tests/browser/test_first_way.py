@@ -97,15 +97,20 @@ def test_the_whole_sheet_is_seen_in_a_low_window_and_nothing_scrolls_in_a_usual_
     assert paper(page)["height"] > sheet["height"]
 
 
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (900, 1100)])
-def test_settings_open_in_view_beside_prompt_and_picture(page: Page, server: Server, width: int, height: int) -> None:
+@pytest.mark.parametrize(
+    ("width", "height", "setting"), [(1440, 900, "Steps"), (900, 1100, "Steps"), (1440, 700, "Size")]
+)
+def test_settings_open_in_view_beside_prompt_and_picture(
+    page: Page, server: Server, width: int, height: int, setting: str
+) -> None:
     page.set_viewport_size({"width": width, "height": height})
     open_scribble(page, server.url)
     word = page.get_by_text("turtle", exact=True)
     expect(word).to_be_visible()
+    expect(page.locator("summary", has_text="Settings")).to_be_in_viewport(ratio=1)
     page.get_by_text("Settings").click()
     for seen in (
-        page.get_by_text("Steps", exact=True),
+        page.get_by_text(setting, exact=True),
         page.get_by_role("button", name="Generate"),
         page.get_by_text("Your picture appears here"),
         page.get_by_text("more under Models"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -53,9 +54,12 @@ def live(tab: Page, server: Server) -> Page:
     """The Scribble page with the first example, Live on, its first picture there."""
     open_page(tab, server, "")
     expect(tab.get_by_role("button", name="Generate")).to_be_visible()
+    switch = tab.get_by_role("switch", name="Live")
+    expect(switch).to_be_visible()
     tab.locator(".studio[data-ready]").focus()
-    tab.keyboard.press("Shift+L")
-    expect(tab.get_by_role("switch", name="Live")).to_be_checked()
+    if not switch.is_checked():  # the page keeps how it was left
+        tab.keyboard.press("Shift+L")
+    expect(switch).to_be_checked()
     phase(tab, "done")
     return tab
 
@@ -205,11 +209,16 @@ def test_a_line_that_is_cut_without_a_word_says_so_and_nothing_drawn_is_lost(liv
     words = beat.locator(".word")
     expect(words).to_have_text("Line cut, goes on by itself")
     assert words.evaluate("node => node.scrollWidth <= node.clientWidth"), "it is read whole"
+    beat.evaluate(
+        "beat => { window.said = []; new MutationObserver(() => said.push(beat.dataset.phase))"
+        ".observe(beat, {attributes: true, attributeFilter: ['data-phase']}); }"
+    )
     until(lambda: len(lines) >= opened + 2, live)  # it tries, and tries again
     live.mouse.move(sheet["x"] + sheet["width"] * 0.9, sheet["y"] + sheet["height"] * 0.5, steps=20)
     live.mouse.up()
     expect(beat).to_have_attribute("data-phase", "away")
     assert np.array_equal(picture(live), half)
+    assert live.evaluate("window.said") == [], "nothing is sent through a line on which nobody is heard"
     live.silent = False  # type: ignore[attr-defined]
     phase(live, "done")
     whole = picture(live)
@@ -317,6 +326,30 @@ def test_it_follows_a_shape_that_is_dragged_and_the_editor_takes_over(live: Page
     live.locator(".studio[data-ready]").focus()
     live.keyboard.press("Control+i")
     until(lambda: np.abs(picture(live) - with_box).mean() > 2, live)
+
+
+def test_it_is_on_as_it_was_left_after_another_page_and_a_server_that_was_started_again(
+    page: Page, own_server: Server
+) -> None:
+    open_page(page, own_server, "")
+    page.get_by_text("Live", exact=True).click()
+    phase(page, "done")
+    page.get_by_role("link", name="Models").click()
+    expect(page.get_by_role("heading", name=re.compile("^Base models"))).to_be_visible()
+    page.get_by_role("link", name="Scribble").click()
+    switch = page.get_by_role("switch", name="Live")
+    expect(switch).to_be_checked()
+    phase(page, "done")
+    page.wait_for_timeout(1500)  # what a page is like is kept within a second
+    own_server.kill()
+    phase(page, "away")
+    own_server.start()
+    phase(page, "done")
+    expect(switch).to_be_checked()
+    before = picture(page)
+    page.locator(".studio[data-ready]").focus()
+    page.keyboard.press("Control+i")
+    until(lambda: not np.array_equal(picture(page), before), page)
 
 
 def test_it_goes_off_again(live: Page) -> None:

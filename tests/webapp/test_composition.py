@@ -228,7 +228,7 @@ def test_a_reference_is_used_as_the_model_can(quiet: Studio, at: Composition, mo
 
 def test_live_says_why_it_rests(quiet: Studio, at: Composition, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(live, "is_on", lambda _at: True)
+    at.live = True
     monkeypatch.setattr(live.st, "caption", said.append)
     layer = at.layers[0]
 

@@ -29,7 +29,8 @@ class GenerationState:
     """What a page wants made: its words, its settings, the picture it starts from, those it is to be like, and the last job.
 
     `key` names the page, `model` is the base model that the settings are for. `dropped` is the reference that was removed last,
-    and its place. `round` counts how often Python has changed the settings: their widgets are then made anew.
+    and its place. `live` says whether the picture follows the pen. `round` counts how often Python has changed the settings:
+    their widgets are then made anew.
     """
 
     key: str
@@ -40,6 +41,7 @@ class GenerationState:
     references: list[ReferenceChoice] = field(default_factory=list[ReferenceChoice])
     dropped: tuple[int, ReferenceChoice] | None = None
     job: str | None = None
+    live: bool = False
     round: int = 0
 
 

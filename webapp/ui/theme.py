@@ -39,15 +39,16 @@ CSS = """
 /* Editor and result fit the window: the whole sheet is seen without scrolling, and where the window is narrow nothing stands empty.
    Their places are kept free while they load. */
 :root { --editor-height: clamp(480px, min(100dvh - 144px, 50vw + 340px), 1200px);
-  --result-height: clamp(360px, min(100dvh - 420px, 37vw + 110px), 900px); }
+  --result-height: clamp(280px, min(100dvh - 420px, 37vw + 110px), 900px); }
 @media (max-width: 640px) { :root { --editor-height: clamp(480px, 100dvh - 144px, 700px); } }
-.st-key-compose { --result-height: clamp(360px, min(100dvh - 470px, 37vw + 110px), 900px); }
+.st-key-compose { --result-height: clamp(280px, min(100dvh - 470px, 37vw + 110px), 900px); }
 /* Open settings are seen with prompt, Generate and picture, which makes room: words to pick give way, and the rest scrolls. */
 @media (min-width: 641px) {
   :is(:root, .st-key-compose):has([class*="-settings st-"] details[open]) {
-    --result-height: clamp(260px, min(100dvh - 860px, 37vw + 110px), 900px); --result-margin: 8px; }
+    --result-height: clamp(168px, min(max(100dvh - 860px, min(260px, 100dvh - 600px)), 37vw + 110px), 900px);
+    --result-margin: 8px; }
   [class*="-settings st-"] details[open] > [data-testid="stExpanderDetails"] {
-    max-height: max(260px, 100dvh - var(--result-height) - 356px); overflow-y: auto; }
+    max-height: max(168px, 100dvh - var(--result-height) - 356px); overflow-y: auto; padding-top: .25rem; }
   [data-testid="stColumn"]:has([class*="-settings st-"] details[open]) [class*="-word st-"] { display: none; }
 }
 :is([class*="-editor st-"], [class*="-photo-view st-"]):not([class*="-pairs-"]) { min-height: var(--editor-height); }

@@ -306,7 +306,7 @@ export class LiveLink {
         socket.send(message);
         this.#rev = rev;
         this.#since.set(rev, since);
-        if (["rest", "drawn", "away", "done", "failed"].includes(this.phase)) this.#say("sent");
+        if (["rest", "drawn", "done", "failed"].includes(this.phase)) this.#say("sent"); // "away" until somebody is heard again
       } else if (this.phase === "drawn" && !this.#since.size) this.#say(this.picture ? "done" : "rest"); // it was nothing after all
       this.#sentAt = performance.now();
     } catch {
@@ -321,8 +321,9 @@ export class LiveLink {
   // ---- what comes
 
   #heard(told) {
-    if (told.kind === "here") return; // that was all
-    if (told.kind === "refused" && told.again) {
+    if (told.kind === "here") {
+      if (this.phase === "away") this.#say(this.#since.size ? "sent" : "drawn");
+    } else if (told.kind === "refused" && told.again) {
       this.#anew = true;
       this.touch();
     } else if (told.kind === "refused") {

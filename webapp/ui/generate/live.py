@@ -19,7 +19,7 @@ from webapp.application.choices import quick_missing
 from webapp.application.live import Scene, quickened
 from webapp.application.studio import Studio
 from webapp.ui.messages import plain, told
-from webapp.ui.session import GenerationState, remember, remembered, set_widget, widget, widget_value
+from webapp.ui.session import GenerationState, remember, remembered, set_widget, widget
 
 STEPS_MANY = 10
 """More than that are no live drawing."""
@@ -27,19 +27,15 @@ STEPS_MANY = 10
 
 def switch(at: GenerationState) -> None:
     """The switch that has the picture follow the pen."""
-    st.toggle(
-        "Live", key=widget(_key(at), False), help="The picture follows the pen. Shift+L in the editor does the same."
+    at.live = st.toggle(
+        "Live", key=widget(_key(at), at.live), help="The picture follows the pen. Shift+L in the editor does the same."
     )
 
 
 def toggle(at: GenerationState) -> None:
     """The key for Live was pressed in the editor; for its callback, before the page runs."""
-    set_widget(_key(at), not is_on(at))
-
-
-def is_on(at: GenerationState) -> bool:
-    """Whether the page is live."""
-    return widget_value(_key(at)) is True
+    at.live = not at.live
+    set_widget(_key(at), at.live)
 
 
 def address(at: GenerationState, token: str | None) -> str | None:
@@ -49,7 +45,7 @@ def address(at: GenerationState, token: str | None) -> str | None:
 
 def rests(at: GenerationState, why: str) -> None:
     """Say why no picture follows while the page is live."""
-    if is_on(at):
+    if at.live:
         st.caption(f":material/info: Live rests: {why}")
 
 
@@ -121,7 +117,7 @@ def kept(at: GenerationState, recipe: Recipe) -> Recipe:
 
 
 def _draws(at: GenerationState) -> bool:
-    return is_on(at) and bool(remembered(f"{at.key}.live.possible", True))
+    return at.live and bool(remembered(f"{at.key}.live.possible", True))
 
 
 def _key(at: GenerationState) -> str:

@@ -1,11 +1,10 @@
 /** How the Jobs drawer looks, beyond what it shares with the editors. */
 
 export const DRAWER_STYLE = `
-.drawer { display: block; position: fixed; top: 10px; right: 16px; z-index: 1000000; border: 0; background: none; overflow: visible; }
+.drawer { display: block; position: fixed; top: 12px; right: 16px; z-index: 1000000; border: 0; background: none; overflow: visible; }
 .drawer .opener { all: unset; box-sizing: border-box; cursor: pointer; height: 32px; padding: 0 10px; border-radius: 8px;
-  display: inline-flex; align-items: center; gap: 6px; color: var(--soft); font-size: 14px; }
-.drawer .opener:hover { background: var(--hover); color: var(--text); }
-.drawer .opener.busy { color: var(--text); }
+  display: inline-flex; align-items: center; gap: 6px; color: var(--text); font-size: 0.925rem; }
+.drawer .opener:hover { background: var(--hover); }
 .drawer .opener.busy svg { animation: breathe 1.6s ease-in-out infinite; }
 .drawer .badge { min-width: 18px; height: 18px; padding: 0 5px; border-radius: 9px; background: var(--accent); color: #fff; font-size: 11px;
   font-weight: 600; display: grid; place-items: center; }

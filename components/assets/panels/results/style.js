@@ -2,8 +2,8 @@
 
 export const RESULT_STYLE = `
 .results { display: flex; flex-direction: column; container-type: size; }
-.results .room { flex: 1; min-height: 0; display: grid; place-items: center; padding: var(--result-margin, 24px); background: var(--stage);
-  container-type: size; }
+.results .room { position: relative; flex: 1; min-height: 0; display: grid; place-items: center; padding: var(--result-margin, 24px);
+  background: var(--stage); container-type: size; }
 .results .frame { position: relative; width: min(100cqw, 100cqh * var(--ratio)); aspect-ratio: var(--ratio); border-radius: 4px;
   overflow: hidden;
   background: color-mix(in srgb, var(--surface) 72%, transparent); transition: background .2s; }
@@ -19,6 +19,8 @@ export const RESULT_STYLE = `
 .results .words strong { font-weight: 600; font-size: 15px; color: var(--text); text-wrap: balance; }
 .results .words span { max-width: 34ch; text-wrap: balance; }
 @container (max-height: 240px) { .results .words { padding: 8px; } .results .words svg { display: none; } }
+/* Where the place is too small for its words they have the whole width. */
+@container (max-height: 160px) { .results .frame:has(.words:not(:empty)) { position: static; background: none; } }
 .results[data-phase=failed] .words svg { color: #d97706; opacity: 1; }
 .results[data-phase=waiting] .frame::after { content: ""; position: absolute; inset: 0;
   background: linear-gradient(100deg, transparent 35%, var(--hover) 50%, transparent 65%) 0 0 / 250% 100%;
