@@ -43,6 +43,7 @@ def navigation(studio: Studio) -> Any:
     # Pages under "" stand in the bar by themselves: drawing is one click away, the rest folds.
     folded = {TITLES[group]: pages for group, pages in groups.items() if group != "draw"}
     chosen = st.navigation({"": [*groups["draw"], *shelves], **folded}, position="top")
+    st.set_page_config(page_title=f"{chosen.title} · {theme.TITLE}")  # of several tabs each says where it is
     st.html(theme.here(_place(chosen, [*groups["draw"], *shelves], list(folded.values()))))
     return chosen
 

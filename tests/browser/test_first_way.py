@@ -149,6 +149,29 @@ def test_a_run_can_be_cancelled(page: Page, server: Server) -> None:
     expect(page.locator('img[src*="/studio/pictures/"]')).to_have_count(0)
 
 
+def test_a_picture_in_the_making_is_followed_after_a_reload_and_a_server_that_was_started_again(
+    page: Page, own_server: Server
+) -> None:
+    open_scribble(page, own_server.url)
+    page.get_by_text("Settings").click()
+    page.get_by_role("slider", name="Steps").press("End")
+    settled(page)
+    page.get_by_role("button", name="Generate").click()
+    result, stop = page.get_by_role("region", name="Result"), page.get_by_role("button", name=re.compile("Cancel"))
+    expect(result).to_have_attribute("data-phase", "running")
+    page.wait_for_timeout(1500)  # what a page is like is kept within a second
+    own_server.kill()
+    own_server.start()
+    page.reload()
+    expect(stop).to_be_visible()
+    expect(result).to_have_attribute("data-phase", "running")  # it was begun anew, and is heard of
+    page.reload()
+    expect(stop).to_be_visible()
+    expect(result).to_have_attribute("data-phase", "running")
+    stop.click()
+    expect(page.get_by_text("Stopped.", exact=True)).to_be_visible()
+
+
 def test_a_drawing_survives_reload_and_page_switch(page: Page, server: Server) -> None:
     open_scribble(page, server.url)
     clear(page)

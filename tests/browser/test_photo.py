@@ -174,6 +174,9 @@ def test_all_maps_of_a_photo_lead_to_an_editor_and_to_a_picture(page: Page, serv
     expect(cards).to_have_count(10)
     for control in ("scribble", "canny", "lines", "softedge", "lineart", "lineart_anime"):
         expect(page.locator(f"article[data-control={control}] .shown img")).to_be_visible()
+    expect(page).to_have_title("All maps · ControlNet Studio")
+    page.reload()  # the photo stays
+    expect(cards).to_have_count(10)
     expect(page.locator("article[data-control=pose]").get_by_role("button", name="Download")).to_be_visible()
     page.get_by_role("button", name="Edit the Edges map").click()
     expect(page.locator(".rail")).to_be_visible()

@@ -6,6 +6,7 @@ On an engine whose pictures differ as soon as anything differs.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -77,9 +78,11 @@ def reopen(page: Page, place: int) -> None:
     """Reopen a picture of the gallery, 0 the newest, in the session that made it."""
     page.get_by_role("link", name="Gallery").click()
     page.locator("button.look").nth(place).click()
+    source = page.get_by_role("dialog", name="Picture").locator("img.main").get_attribute("src") or ""
     page.get_by_role("button", name="Reopen in its editor").click()
     expect(page.get_by_text(BACK)).to_be_visible()
     page.wait_for_selector(".studio[data-ready]")
+    expect(page.locator(f'img.image[src*="/studio/pictures/{re.findall("[0-9a-f]{32}", source)[-1]}"]')).to_be_visible()
     settled(page)
 
 

@@ -40,9 +40,9 @@ def take(studio: Studio, wanted: Wanted, page: str) -> None:
         result = studio.gallery.get(wanted.id)
         if result.owner == visitor.workspace():
             _note_as_own(studio, result.recipe)
-        recipe(studio, result.recipe, page)
+        recipe(studio, result.recipe, page, _job_with_pictures(studio, result.job, (result.id,)))
     elif wanted.kind == "job":
-        recipe(studio, asked(studio, wanted.id), page)
+        recipe(studio, asked(studio, wanted.id), page, _job_with_pictures(studio, wanted.id))
     elif wanted.kind == "studio":
         recipe(studio, parse(wanted.text), page)
     else:
@@ -59,10 +59,20 @@ def asked(studio: Studio, job: str) -> Recipe:
     return made
 
 
-def recipe(studio: Studio, made: Recipe, page: str) -> None:
+def _job_with_pictures(studio: Studio, id: str, alone: tuple[str, ...] = ()) -> str | None:
+    """A job of this workspace that has made pictures; None for one that made others than those `alone`, or is known no more."""
+    try:
+        entry = studio.queue.get(id)
+    except InputError:
+        return None
+    return id if entry.owner == visitor.workspace() and entry.kept and entry.kept == (alone or entry.kept) else None
+
+
+def recipe(studio: Studio, made: Recipe, page: str, job: str | None = None) -> None:
     """Bring a recipe back and go to its page, with what of its pictures belongs to this workspace. Raises StudioError.
 
-    A recipe is a text that anybody may write: that it names something does not open it.
+    A recipe is a text that anybody may write: that it names something does not open it. `job` is what made it here: its
+    pictures are shown again.
     """
     missing: list[str] = []
     _use_model(studio, made, missing)
@@ -72,7 +82,7 @@ def recipe(studio: Studio, made: Recipe, page: str) -> None:
     else:
         at, path = _desk(studio, made, missing), made.controls[0].control if made.controls else first_page()
         canvas = panels.canvas_of(studio, at.token)
-    at.job = None
+    at.job = job
     _words(at, made.prompt)
     settings_panel.adopt(at, _choices(studio, made, canvas, missing))
     at.begin = _start(studio, made.source, at, missing) if made.source else None

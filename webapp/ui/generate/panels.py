@@ -296,7 +296,7 @@ def results(
 
 
 def _job_and_pictures(studio: Studio, at: GenerationState) -> tuple[str | None, list[components.ResultPicture]]:
-    """The job that the pane is to follow; for one of an earlier visit, whose events are over, its pictures instead."""
+    """The job that the pane is to follow; for one of an earlier visit that is over, its pictures instead."""
     if at.job is None:
         return None, []
     try:
@@ -305,6 +305,11 @@ def _job_and_pictures(studio: Studio, at: GenerationState) -> tuple[str | None, 
         at.job = None
         return None, []
     if entry.session == visitor.session():
+        return at.job, []
+    if not entry.over:
+        studio.events.stream(
+            entry.session, entry.owner
+        )  # a server that was started again does not know whose its events are
         return at.job, []
     found = studio.pictures(entry.kept)
     return None, [components.ResultPicture(one.url, one.name, one.seed) for one in found]

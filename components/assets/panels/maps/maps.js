@@ -14,7 +14,7 @@ import { catchPictures, chooser, galleryButton, invitation, post, send } from ".
 import { mounted } from "../../shared/mounted.js";
 
 const MAPS_STYLE = `
-.studio.maps { display: block; border: none; background: none; border-radius: 0; overflow: visible; min-height: 320px; }
+.studio.maps { display: block; border: none; background: none; border-radius: 0; overflow: visible; min-height: 320px; margin-top: 12px; }
 .maps .head { display: flex; align-items: center; gap: 8px; padding-bottom: 16px; flex-wrap: wrap; }
 .maps .head p { margin: 0; color: var(--soft); flex: 1; min-width: 200px; }
 .maps .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(248px, 1fr)); gap: 16px; }
@@ -22,7 +22,8 @@ const MAPS_STYLE = `
   flex-direction: column; }
 .maps .card header { display: flex; align-items: center; gap: 8px; height: 44px; padding: 0 8px 0 14px; }
 .maps .card header strong { font-weight: 600; flex: 1 0 auto; white-space: nowrap; }
-.maps .say button.text { white-space: nowrap; }
+.maps .say button.text { white-space: nowrap; height: 32px; padding: 0 14px; border-radius: 8px; background: var(--surface);
+  color: var(--text); border: 1px solid var(--faint); }
 .maps .card select { max-width: 156px; min-width: 0; flex: 0 1 auto; text-overflow: ellipsis; }
 .maps .shown { position: relative; aspect-ratio: var(--ratio); background: var(--stage); display: grid; place-items: center;
   overflow: hidden; }
@@ -161,7 +162,7 @@ class Card {
     if (!this.detector.needs.length) return this.#picture();
     if (!missing.length) return this.#wait();
     const total = missing.reduce((sum, need) => sum + need.size_mib, 0);
-    const go = textButton(`Download ${sizeOfMib(total)}`, () => this.#wait(), { primary: true });
+    const go = textButton(`Download ${sizeOfMib(total)}`, () => this.#wait());
     return this.#say("", this.detector.help, missing.map((need) => need.licence).filter((one, at, all) => all.indexOf(one) === at).join(", "), go);
   }
 
