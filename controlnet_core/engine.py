@@ -349,8 +349,7 @@ class LocalEngine:
         return loaded.previews[loaded.vae](progress.clean()[0])
 
     def _preview(self, base: Base, placement: Placement) -> Callable[[Tensor], Rgb]:
-        # A decoder costs a CPU more than a step does.
-        if self.device.type == "cuda" and base.family.preview:
+        if base.family.preview and memory_plan.previews(self.device.type):
             card = self.catalog.card(base.family.preview)
             if self.catalog.installed(card):
                 small = load_vae(self.catalog.locate(card), base.unet.dtype)

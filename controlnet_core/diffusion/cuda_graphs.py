@@ -187,6 +187,7 @@ class Graphs:
     """The recorded steps of a device; on anything but CUDA it records nothing."""
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._on = plan.records(device.type)
         self._records: OrderedDict[Hashable, _Record] = OrderedDict()
         self._pool: Any = None
@@ -248,8 +249,8 @@ class Graphs:
         graph = torch.cuda.CUDAGraph()
         # One stream for all of it, and the same each time: cuBLAS keeps memory for every one that it has worked on, for good (32 MB
         # on an H100), and what it took while recording would keep the recording's own memory from being freed.
-        self._side = self._side or torch.cuda.Stream()
-        main, side = torch.cuda.current_stream(), self._side
+        self._side = self._side or torch.cuda.Stream(self._device)
+        main, side = torch.cuda.current_stream(self._device), self._side
         side.wait_stream(main)
         # A recording that breaks off leaves its own stream behind as the current one; leaving this puts the old one back.
         with torch.cuda.stream(side):

@@ -17,6 +17,7 @@ from controlnet_core.domain.errors import RecipeError, StudioError
 from controlnet_core.memory.precision import Precision
 
 _ELSE = "or draw on the processor: STUDIO_DEVICES=cpu."
+_AMPERE = (8, 0)
 _KERNELS = re.compile(r"(sm|compute)_(\d+)")
 
 
@@ -57,7 +58,10 @@ def has_kernels(capability: tuple[int, int], kernels: Sequence[str]) -> bool:
 
 def check_precision(device: torch.device, bits: Precision) -> None:
     """Raise RecipeError where a GPU does not compute in so few bits: those before NVIDIA's Ampere know no bfloat16."""
-    if device.type == "cuda" and bits == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if device.type != "cuda" or bits != "bfloat16" or torch.version.hip is not None:
+        return
+    # Not `is_bf16_supported`: that tells of the current device, which on a machine with several may be another card.
+    if torch.cuda.get_device_capability(device) < _AMPERE:
         raise RecipeError(
             f"{torch.cuda.get_device_name(device)} does not compute in bfloat16.",
             "Take float16: STUDIO_PRECISION=float16 for pictures, fp16 for a training.",

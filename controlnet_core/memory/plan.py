@@ -98,6 +98,11 @@ def forks(device: str) -> bool:
     return device == "cuda" and options.streams and not options.compiles
 
 
+def previews(device: str) -> bool:
+    """Whether a kind of device looks at latents by a tiny decoder: on CUDA. A decoder costs a processor more than a step does."""
+    return device == "cuda"
+
+
 def shares(device: str) -> bool:
     """Whether a kind of device has no memory but the processor's: a processor itself, and Apple's GPUs ("mps")."""
     return device in ("cpu", "mps")

@@ -44,7 +44,6 @@ def card(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: list(KERNELS))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device=None: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device=None: "NVIDIA GeForce")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: capability >= (8, 0))
 
 
 def test_a_card_that_is_too_old_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +63,17 @@ def test_cards_before_ampere_are_not_asked_for_bfloat16(monkeypatch: pytest.Monk
         gpu.check_precision(CUDA, "bfloat16")
     card(monkeypatch, (8, 6))
     gpu.check_precision(CUDA, "bfloat16")
+    card(monkeypatch, (9, 0))
+    monkeypatch.setattr(torch.version, "hip", "7.0")  # AMD numbers its cards otherwise; all of them do
+    gpu.check_precision(CUDA, "bfloat16")
+
+
+def test_of_two_cards_the_one_that_computes_is_asked_for_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    card(monkeypatch, (8, 6))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5) if device.index else (8, 6))
+    gpu.check_precision(CUDA, "bfloat16")
+    with pytest.raises(RecipeError, match="does not compute in bfloat16"):
+        gpu.check_precision(torch.device("cuda:1"), "bfloat16")
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])

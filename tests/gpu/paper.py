@@ -152,15 +152,16 @@ def recording() -> Iterator[None]:
         "CUDAGraph": Graph,
         "graph": _captured,
         "graph_pool_handle": Pool,
-        "Stream": lambda *_given, **_more: Stream(),
-        "current_stream": lambda *_given: Stream.current,
+        # Of a device that is named: the current one may be another than that of the tensors, and a stream there records nothing.
+        "Stream": lambda _device: Stream(),
+        "current_stream": lambda _device: Stream.current,
         "stream": _on,
     }
     with ExitStack() as stack:
         for name, stand in stands.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, stand))
-        # Both are asked for CUDA by its name, which a processor does not bear.
-        for name in ("records", "forks"):
+        # These are asked for CUDA by its name, which a processor does not bear.
+        for name in ("records", "forks", "previews"):
             asked = getattr(plan, name)
             stack.enter_context(mock.patch.object(plan, name, lambda _device, asked=asked: asked("cuda")))
         yield
