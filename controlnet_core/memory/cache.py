@@ -26,14 +26,12 @@ V = TypeVar("V")
 _SHARE_CUDA, _SHARE_CPU = 0.7, 0.4
 _EXHAUSTED = (
     "can't allocate memory",
-    "CUDA error: out of memory",
-    "HIP error: out of memory",
+    "out of memory",
     "STATUS_ALLOC_FAILED",
-    "MPS backend out of memory",
     "Invalid buffer size",
     "Insufficient memory",
 )
-"""PyTorch's allocator on the CPU; CUDA itself, and AMD's; cuBLAS and cuDNN; Apple's GPUs, as a whole and for one tensor; OpenCV."""
+"""PyTorch's allocator on the CPU; CUDA, its driver, Triton, AMD's GPUs and Apple's; cuBLAS, cuDNN; Apple's for a tensor; OpenCV."""
 
 
 def plans(device: torch.device, first: str = "") -> list[MemoryPlan]:
