@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,21 @@ import pytest
 from controlnet_core.domain.errors import StudioError
 from controlnet_core.domain.job import Event, Job
 from controlnet_core.execution import dispatcher
-from controlnet_core.execution.devices import Device, borrow, devices, free_gpu_bytes, is_borrowed, visible_gpus
+from controlnet_core.execution.devices import (
+    Device,
+    borrow,
+    devices,
+    free_gpu_bytes,
+    gpu_memory,
+    is_borrowed,
+    visible_gpus,
+)
 from controlnet_core.execution.dispatcher import Dispatcher
-from controlnet_core.execution.port import Broken, Hear, Lost, Ready
+from controlnet_core.execution.local_process import LocalProcess
+from controlnet_core.execution.port import Broken, Hear, Lost, Ready, Said
 from controlnet_core.execution.queue import Queue
 from controlnet_core.storage.store import Blobs
-from tests.core.test_worker import Shop, open_shop, recipe, until
+from tests.core.test_worker import ENGINE, Shop, open_shop, recipe, until
 from webapp.application.settings import Settings
 
 GPUS = ("GPU-aaaa-1", "GPU-bbbb-2", "GPU-cccc-3")
@@ -182,13 +192,21 @@ def _steps(shop: Shop, id: str) -> int:
 
 @pytest.fixture
 def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose nvidia-smi shows three GPUs, with 1, 2 and 3 MiB free."""
+    """A machine whose nvidia-smi shows three GPUs, with 1, 2 and 3 MiB free of 4; of the last it cannot tell what is used."""
     rows = "\\n".join(f"{n}, {uuid}" for n, uuid in enumerate(GPUS))
     free = "\n".join(f'*"-i {uuid}"*) echo {n + 1} ;;' for n, uuid in enumerate(GPUS))
-    program = tmp_path / "nvidia-smi"
-    program.write_text(f'#!/bin/sh\ncase "$*" in\n*index,uuid*) printf "{rows}\\n" ;;\n{free}\n*) exit 6 ;;\nesac\n')
+    used = "\n".join(f'*used*"-i {uuid}"*) echo {told}, 4 ;;' for uuid, told in zip(GPUS, (3, 2, "[N/A]"), strict=True))
+    show_gpus(
+        f'case "$*" in\n*index,uuid*) printf "{rows}\\n" ;;\n{used}\n{free}\n*) exit 6 ;;\nesac', tmp_path, monkeypatch
+    )
+
+
+def show_gpus(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a script answer where nvidia-smi is asked."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
@@ -216,6 +234,39 @@ def test_free_memory_is_that_of_the_right_gpu(monkeypatch: pytest.MonkeyPatch) -
     assert [free_gpu_bytes(name) >> 20 for name in ("cuda", "cuda:1", "cuda:2", "cuda:3")] == [1, 2, 3, 0]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1")
     assert [free_gpu_bytes(name) >> 20 for name in ("cuda:0", "cuda:1", "cuda:2")] == [3, 2, 0]
+
+
+@pytest.mark.usefixtures("gpus")
+def test_what_is_used_of_a_gpu_is_told_where_somebody_can_tell() -> None:
+    assert [gpu_memory(visible) for visible in (*GPUS, "GPU-dddd-4")] == [
+        (3 << 20, 4 << 20),
+        (2 << 20, 4 << 20),
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    "script", ["exec sleep 60", "echo Unable to determine the device handle >&2; exit 255", "kill -9 $$"]
+)
+def test_a_driver_that_hangs_or_fails_shows_no_gpus(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controlnet_core.execution.devices.ASK_S", 0.5)
+    show_gpus(script, tmp_path, monkeypatch)
+    assert devices() == (Device(),)
+    assert free_gpu_bytes("cuda:0") == 0 and gpu_memory(GPUS[0]) is None
+
+
+@pytest.mark.usefixtures("gpus")
+def test_a_worker_that_sees_one_gpu_is_told_by_that_gpus_number(tmp_path: Path) -> None:
+    said: queue.SimpleQueue[Said] = queue.SimpleQueue()
+    worker = LocalProcess(ENGINE, devices("cuda:1")[0], log=tmp_path / "studio.log")
+    worker.start(said.put)
+    ready = said.get(timeout=60)
+    worker.stop()
+    assert isinstance(ready, Ready) and ready.device == "cuda:1", "its engine calls it otherwise"
+    assert isinstance(said.get(timeout=60), Lost)
 
 
 @pytest.mark.usefixtures("gpus")

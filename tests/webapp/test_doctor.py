@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import socket
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from webapp import cli
@@ -62,6 +64,17 @@ def test_a_port_and_a_folder_that_others_hold_are_notes(tmp_path: Path) -> None:
     assert found["port"].grade == "note"
     assert found["running"].grade == "note"
     assert found["running"].says == "A studio works on these drawings now, at http://127.0.0.1:8501/draw/."
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_driver_without_a_pytorch_that_sees_its_gpu_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = doctor._device()
+    assert (found.grade, "sees no GPU although a driver is here" in found.says) == ("wrong", True)
+    assert "STUDIO_DEVICES=cpu" in found.cure
 
 
 def test_a_check_that_fails_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +96,13 @@ class Room:
     def bytes(self, device: str, pid: int) -> int:
         assert (device, pid) == ("cuda:1", 1)
         return self.free
+
+
+def test_what_a_worker_holds_of_a_gpu_is_what_the_driver_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\necho "7, 300"\necho "8, [N/A]"\necho "7, 20"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert [estimate._held_on_gpu(pid) >> 20 for pid in (7, 8, 9)] == [320, 0, 0]
+    program.write_text("#!/bin/sh\nexit 9\n")
+    assert estimate._held_on_gpu(7) == 0
