@@ -11,7 +11,8 @@ import { copy, nobody, PARENT, present, TWIN } from "./skeleton.js";
 /** Somebody standing at ease, facing us: the 18 keypoints as [x, y] from the neck, y down, in standing heights. */
 export const REST = [
   [0, -0.1], [0, 0], [-0.105, 0], [-0.135, 0.17], [-0.15, 0.325], [0.105, 0], [0.135, 0.17], [0.15, 0.325], [-0.06, 0.29],
-  [-0.068, 0.53], [-0.072, 0.77], [0.06, 0.29], [0.068, 0.53], [0.072, 0.77], [-0.018, -0.117], [0.018, -0.117], [-0.042, -0.107], [0.042, -0.107],
+  [-0.068, 0.53], [-0.072, 0.77], [0.06, 0.29], [0.068, 0.53], [0.072, 0.77],
+  [-0.018, -0.117], [0.018, -0.117], [-0.042, -0.107], [0.042, -0.107],
 ].map(([x, y]) => ({ x, y }));
 
 /** The rest length of the bone between a joint and the one that it hangs on, in standing heights; the neck has none. */
@@ -70,7 +71,8 @@ export function placeOf(person, index, frame) {
   const grand = PARENT[parent];
   const limb = [3, 4, 6, 7, 9, 10, 12, 13].includes(index);
   if (limb && [4, 7, 10, 13].includes(index) && present(body[grand])) {
-    const rest = Math.atan2(REST[index].y - REST[parent].y, REST[index].x - REST[parent].x) - Math.atan2(REST[parent].y - REST[grand].y, REST[parent].x - REST[grand].x);
+    const towards = (from, to) => Math.atan2(REST[to].y - REST[from].y, REST[to].x - REST[from].x);
+    const rest = towards(parent, index) - towards(grand, parent);
     const straight = along(body[parent], { x: 2 * body[parent].x - body[grand].x, y: 2 * body[parent].y - body[grand].y },
       BONE[index] * unit);
     return turned(straight, body[parent], rest);
@@ -144,7 +146,8 @@ function fitted(person, index, frame) {
     sin += ax * by - ay * bx;
   }
   // A single bone fits at any angle, and shoulders alone tell little: somebody hardly seen stands upright.
-  const angle = trunk.length > 1 && (present(body[8]) || present(body[11]) || present(body[2]) || present(body[5])) ? Math.atan2(sin, cos) : 0;
+  const leans = trunk.length > 1 && [8, 11, 2, 5].some((joint) => present(body[joint]));
+  const angle = leans ? Math.atan2(sin, cos) : 0;
   const at = turned({ x: (rest(index).x - here.x) * height, y: (rest(index).y - here.y) * height }, { x: 0, y: 0 }, angle);
   return { x: there.x + at.x, y: there.y + at.y };
 }

@@ -132,7 +132,8 @@ function addPeople(editor) {
   act("delete", "Delete", "trash", ["Del"], () => remove(editor));
   const all = () => {
     const { current } = selection;
-    if (editor.people[current] && selection.byPerson().get(current)?.length !== refsOf(editor.people[current]).length) selection.person(editor.people, current);
+    const person = editor.people[current];
+    if (person && selection.byPerson().get(current)?.length !== refsOf(person).length) selection.person(editor.people, current);
     else selection.everyone(editor.people);
     editor.selectionChanged();
   };

@@ -306,7 +306,8 @@ function dragDetail(person, ref, to, { ik, lock }) {
   }
   if (!(lock || ik) || !present(hand[parent])) return setPoint(person, ref, to);
   const angle = angleOf(hand[parent], to) - angleOf(hand[parent], hand[index]);
-  const beyond = hand.flatMap((point, i) => (present(point) && i >= index && Math.floor((i - 1) / 4) === Math.floor((index - 1) / 4) ? [i] : []));
+  const finger = (i) => Math.floor((i - 1) / 4);
+  const beyond = hand.flatMap((point, i) => (present(point) && i >= index && finger(i) === finger(index) ? [i] : []));
   const pivot = { ...hand[parent] };
   for (const i of beyond) setPoint(person, ref[0] + i, turned(hand[i], pivot, angle));
   return undefined;

@@ -48,8 +48,9 @@ export function fromOpenPose(text, fallback) {
 
 /**
  * A file's text as {document, lost}: the skeleton of its first frame with somebody in it, and a sentence for every part (body,
- * hand, face) that is wrong and was left out, and for an unusable canvas. Each part has its own unit, pixels or shares of the canvas; `fallback`
- * {width, height} is the canvas where the file names none that can be used and everybody fits on it. Joints of little confidence become ghosts.
+ * hand, face) that is wrong and was left out, and for an unusable canvas. Each part has its own unit, pixels or shares of the canvas;
+ * `fallback` {width, height} is the canvas where the file names none that can be used and everybody fits on it. Joints of little
+ * confidence become ghosts.
  * Throws a DocumentError, one sentence, where nothing can be read. `annotator/formats/openpose_json.py` reads alike.
  */
 export function readOpenPose(text, fallback) {

@@ -55,8 +55,12 @@ export class Panel {
     if (inHere && focused.matches("input")) return; // somebody types here
     this.key = key;
     this.fields = null;
-    if (!person) return this.detail.replaceChildren(...(people.length ? [element("div", { class: "rule" }), element("p", { class: "note" }, "Choose somebody to see what is missing or unsure, and to add hands and a face.")] : []));
-    this.detail.replaceChildren(...(person ? [single && this.#place(single), this.#unsure(person), this.#missing(person), this.#details(person)].filter(Boolean).flatMap((part) => [element("div", { class: "rule" }), ...part]) : []));
+    const hint = "Choose somebody to see what is missing or unsure, and to add hands and a face.";
+    const told = person
+      ? [single && this.#place(single), this.#unsure(person), this.#missing(person), this.#details(person)]
+      : [people.length > 0 && [element("p", { class: "note" }, hint)]];
+    this.detail.replaceChildren(...told.flatMap((part) => (part ? [element("div", { class: "rule" }), ...part] : [])));
+    if (!person) return undefined;
     if (inHere) this.editor.shell.root.focus({ preventScroll: true }); // the pressed button is gone, the keys must not go with it
   }
 

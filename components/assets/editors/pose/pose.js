@@ -106,7 +106,8 @@ class Pose {
   resized(width, height) {
     const scale = Math.min(width / this.size.width, height / this.size.height);
     const [left, top] = [(width - this.size.width * scale) / 2, (height - this.size.height * scale) / 2];
-    const move = (points) => points && points.map((point) => (present(point) ? { ...point, x: left + point.x * scale, y: top + point.y * scale } : point));
+    const moved = (point) => ({ ...point, x: left + point.x * scale, y: top + point.y * scale });
+    const move = (points) => points && points.map((point) => (present(point) ? moved(point) : point));
     const people = this.people.map((person) => ({ ...person, body: move(person.body), left_hand: move(person.left_hand),
       right_hand: move(person.right_hand), face: move(person.face) }));
     return { kind: "skeleton", width, height, people };
@@ -124,7 +125,9 @@ class Pose {
   /** Change some people: `change(person, index)`. Somebody who was chosen whole stays so, with what came along. */
   commitEach(indices, change) {
     const { selection } = this;
-    const whole = indices.length === 1 && selection.byPerson().size === 1 && selection.byPerson().has(indices[0]) && selection.size > 1 && selection.wholePeople(this.people);
+    const chosen = selection.byPerson();
+    const alone = indices.length === 1 && chosen.size === 1 && chosen.has(indices[0]);
+    const whole = alone && selection.size > 1 && selection.wholePeople(this.people);
     this.commit(this.people.map((person, i) => (indices.includes(i) ? change(person, i) : person)));
     if (whole) this.choosePerson(indices[0]);
   }
@@ -250,7 +253,8 @@ class Pose {
       return Math.hypot(place.x - point.sx, place.y - point.sy) <= reach;
     });
     const found = pick(this.people, point, view.zoom, { touch: point.touch, current: this.selection.current });
-    if (handle && !(found?.kind === "joint" && handle !== "turn" && this.#nearer(found, handle, box, point))) return { kind: "handle", handle, box };
+    const besideJoint = handle && handle !== "turn" && found?.kind === "joint";
+    if (handle && !(besideJoint && this.#nearer(found, handle, box, point))) return { kind: "handle", handle, box };
     if (found) return found;
     if (box && inside(box, { x: point.sx, y: point.sy })) return { kind: "inside" };
     return { kind: "rubber" };
@@ -276,7 +280,8 @@ class Pose {
     const [dx, dy] = [point.x - from.x, point.y - from.y];
     if (kind === "rubber") return this.#rubber(gesture, point);
     if (kind === "handle") return this.#changeChosen(before, this.#handleChange(gesture, point));
-    if (kind === "inside" || (kind === "joint" && this.#inGroup(gesture))) return this.#changeChosen(before, ({ x, y }) => ({ x: x + dx, y: y + dy }));
+    const asGroup = kind === "inside" || (kind === "joint" && this.#inGroup(gesture));
+    if (asGroup) return this.#changeChosen(before, ({ x, y }) => ({ x: x + dx, y: y + dy }));
     const person = before[gesture.person];
     const rules = point.alt ? { ik: false, lock: false, symmetric: this.rules.symmetric } : { ...this.rules, whole: point.ctrl };
     let next;
@@ -375,7 +380,10 @@ class Pose {
     if (this.people.length > 1 && !this.gesture?.dragged) this.#paintNumbers(context, at, size);
     const { accent } = this.#colours();
     const box = this.box();
-    if (box && !this.gesture?.dragged) paintBox(context, box, Object.fromEntries(HANDLES.map((name) => [name, handlePlace(box, name, STALK_PX)])), accent);
+    if (box && !this.gesture?.dragged) {
+      const handles = Object.fromEntries(HANDLES.map((name) => [name, handlePlace(box, name, STALK_PX)]));
+      paintBox(context, box, handles, accent);
+    }
     if (this.gesture?.area) {
       const [a, b] = [at({ x: this.gesture.area[0], y: this.gesture.area[1] }), at({ x: this.gesture.area[2], y: this.gesture.area[3] })];
       paintRubber(context, [a.x, a.y, b.x, b.y], accent);
@@ -418,7 +426,8 @@ class Pose {
   }
 
   #paintLabel(context, view, at) {
-    const held = this.gesture?.kind === "joint" && this.gesture.dragged ? this.gesture : this.hovered?.kind === "joint" ? this.hovered : null;
+    const dragged = this.gesture?.kind === "joint" && this.gesture.dragged;
+    const held = dragged ? this.gesture : this.hovered?.kind === "joint" ? this.hovered : null;
     const person = held && this.people[held.person];
     const point = person && pointAt(person, held.ref);
     if (!present(point)) return;
@@ -447,9 +456,11 @@ function css([red, green, blue]) {
  */
 function peoplePatch(before, after) {
   const changed = after.filter((person) => !before.includes(person));
-  const same = before.length === after.length && after.every((person, i) => person === before[i] || JSON.stringify(person) === JSON.stringify(before[i]));
+  const alike = (person, i) => person === before[i] || JSON.stringify(person) === JSON.stringify(before[i]);
+  const same = before.length === after.length && after.every(alike);
   if (same) return null;
-  const points = changed.reduce((sum, { left_hand, right_hand, face }) => sum + 18 + (left_hand ? 21 : 0) + (right_hand ? 21 : 0) + (face ? 70 : 0), 0);
+  const count = ({ left_hand, right_hand, face }) => 18 + (left_hand ? 21 : 0) + (right_hand ? 21 : 0) + (face ? 70 : 0);
+  const points = changed.reduce((sum, person) => sum + count(person), 0);
   const among = (list, others) => list.map((person) => (others.includes(person) ? others.indexOf(person) : person));
   return { type: "people", before: among(before, after), after: among(after, before), bytes: 2 * POINT_BYTES * points + 8 * after.length };
 }

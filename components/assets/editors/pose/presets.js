@@ -38,7 +38,8 @@ export function reposed(person, preset, frame) {
   const result = { ...copy(person), ...pick(personOf(preset, { x: 0, y: 0 }, height)) };
   const anchor = pelvisOf(person.body) ?? middle(personBounds(person)) ?? { x: frame.width / 2, y: frame.height / 2 };
   const now = pelvisOf(result.body) ?? { x: 0, y: 0 };
-  result.body = result.body.map((point) => (present(point) ? { ...point, x: point.x + anchor.x - now.x, y: point.y + anchor.y - now.y } : point));
+  const [dx, dy] = [anchor.x - now.x, anchor.y - now.y];
+  result.body = result.body.map((point) => (present(point) ? { ...point, x: point.x + dx, y: point.y + dy } : point));
   return result;
 }
 

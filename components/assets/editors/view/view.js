@@ -190,7 +190,9 @@ function bars(counts) {
   const most = Math.max(...counts.map(Math.sqrt)) || 1;
   const points = [...counts].map((count, value) => `${value},${(48 - (48 * Math.sqrt(count)) / most).toFixed(1)}`).join(" ");
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  for (const [key, value] of Object.entries({ viewBox: "0 0 255 48", preserveAspectRatio: "none", "aria-hidden": "true", style: "display:block;width:240px;height:48px;margin:0 8px 8px" })) svg.setAttribute(key, value);
+  const style = "display:block;width:240px;height:48px;margin:0 8px 8px";
+  const attributes = { viewBox: "0 0 255 48", preserveAspectRatio: "none", "aria-hidden": "true", style };
+  for (const [key, value] of Object.entries(attributes)) svg.setAttribute(key, value);
   const area = document.createElementNS(svg.namespaceURI, "polygon");
   area.setAttribute("points", `0,48 ${points} 255,48`);
   area.setAttribute("fill", "currentColor");

@@ -23,7 +23,8 @@ const SIBLINGS = 4;
 const FRAME_MS = 600_000;
 const SHELVES = [["all", "All", null], ["starred", "Starred", "star"], ["bin", "Bin", "trash"]];
 const NOTHING = {
-  all: ["picture", "Nothing here yet", "What you generate is kept and appears on this page. Drop a picture that was made here to bring its settings back."],
+  all: ["picture", "Nothing here yet",
+    "What you generate is kept and appears on this page. Drop a picture that was made here to bring its settings back."],
   starred: ["star", "No stars yet", "Star a picture to find it here again."],
   bin: ["trash", "The bin is empty", "Deleted pictures wait here for seven days."],
 };
@@ -299,7 +300,8 @@ class Wall {
   // ---- choosing
 
   #press(event, index) {
-    if (event.shiftKey || event.ctrlKey || event.metaKey || (this.#picked.size && event.pointerType === "touch")) this.#pick(index, event.shiftKey);
+    const picks = event.shiftKey || event.ctrlKey || event.metaKey || (this.#picked.size && event.pointerType === "touch");
+    if (picks) this.#pick(index, event.shiftKey);
     else this.large.open(index);
   }
 
@@ -403,7 +405,8 @@ class Wall {
   #watch(event, job) {
     if (event.job !== job) return;
     const over = ["done", "failed", "cancelled"].includes(event.kind);
-    this.status = over ? null : event.kind === "step" ? `Making variations: ${Math.round((100 * event.step) / event.steps)} %` : "Variations wait their turn";
+    const share = Math.round((100 * event.step) / event.steps);
+    this.status = over ? null : event.kind === "step" ? `Making variations: ${share} %` : "Variations wait their turn";
     if (event.kind === "failed") this.say(`${event.text} ${event.hint}`);
     if (over) setTimeout(() => this.unfollowJob?.(), 0);
     this.#showTools();
@@ -476,7 +479,12 @@ class Wall {
   #key(event) {
     event.stopPropagation(); // Streamlit binds plain letters
     const typing = event.target.matches("input, select");
-    if (event.target === this.field && event.key === "Escape") this.field.value ? ((this.field.value = ""), this.#search({ text: "" })) : this.field.blur();
+    if (event.target === this.field && event.key === "Escape") {
+      if (this.field.value) {
+        this.field.value = "";
+        this.#search({ text: "" });
+      } else this.field.blur();
+    }
     if (typing || event.altKey || this.large.isOpen) return;
     const control = event.ctrlKey || event.metaKey;
     const { pictures } = this.collection;

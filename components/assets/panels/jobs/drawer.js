@@ -272,7 +272,8 @@ class Drawer {
     this.question.addEventListener("close", () => URL.revokeObjectURL(url), { once: true });
     const whose = kind === "studio" ? "This picture was made here." : "This picture holds settings of another program.";
     this.question.replaceChildren(element("img", { src: url, alt: "" }), element("div", {},
-      element("strong", {}, whose), element("p", {}, kind === "studio" ? "Bring its prompt, settings and drawing back?" : "Bring its prompt and settings over?"),
+      element("strong", {}, whose),
+      element("p", {}, kind === "studio" ? "Bring its prompt, settings and drawing back?" : "Bring its prompt and settings over?"),
       element("div", { class: "answers" },
         element("button", { type: "button", class: "text primary", "data-id": "drop-reopen", onclick: answer(take) }, "Bring them back"),
         element("button", { type: "button", class: "text", "data-id": "drop-picture", onclick: answer(goOn) }, "Use the picture itself"))));
@@ -288,6 +289,8 @@ function waitWords(ahead, seconds) {
 }
 
 function doneWords({ kind, pictures, images, seconds }) {
-  const count = kind === "detection" ? "Found" : pictures.length < images ? `${pictures.length} of ${images} pictures still here` : images === 1 ? "1 picture" : `${images} pictures`;
+  const all = images === 1 ? "1 picture" : `${images} pictures`;
+  const count = kind === "detection" ? "Found"
+    : pictures.length < images ? `${pictures.length} of ${images} pictures still here` : all;
   return seconds ? `${count}, took ${took(seconds)}` : count;
 }

@@ -64,7 +64,8 @@ class Maps {
     const gallery = galleryButton(() => this.root, () => this.data.gallery, take);
     gallery.hidden = !data.gallery.length;
     this.head = element("div", { class: "head" },
-      element("button", { type: "button", class: "text plain", "data-id": "choose", onclick: file.open }, icon("camera", 18), "Another photo…"), gallery, this.words);
+      element("button", { type: "button", class: "text plain", "data-id": "choose", onclick: file.open }, icon("camera", 18),
+        "Another photo…"), gallery, this.words);
     this.invite = invitation("or paste it, and see every control that can be found in it.", file.open, data.examples, take);
     this.root = element("div", { class: "studio photo maps", role: "region", "aria-label": "All maps of a photo", tabindex: "0" },
       file.node, this.head, this.invite, this.grid);
@@ -163,7 +164,8 @@ class Card {
     if (!missing.length) return this.#wait();
     const total = missing.reduce((sum, need) => sum + need.size_mib, 0);
     const go = textButton(`Download ${sizeOfMib(total)}`, () => this.#wait());
-    return this.#say("", this.detector.help, missing.map((need) => need.licence).filter((one, at, all) => all.indexOf(one) === at).join(", "), go);
+    const licences = [...new Set(missing.map((need) => need.licence))].join(", ");
+    return this.#say("", this.detector.help, licences, go);
   }
 
   #wait() {

@@ -214,7 +214,9 @@ class Models {
     const after = this.rows.some((row) => row.kind === "base" && row.here && !row.trouble && (row.hub || row.own)) ? 1 : 0;
     if (sets.length) sections.splice(after, 0, this.#setGroup(sets));
     this.list.replaceChildren(...sections);
-    if (!groups.length && !sets.length && this.rows.length) this.list.append(element("p", { class: "none" }, `Nothing here is called "${this.search.value}".`));
+    if (!groups.length && !sets.length && this.rows.length) {
+      this.list.append(element("p", { class: "none" }, `Nothing here is called "${this.search.value}".`));
+    }
     /** @type {HTMLElement | null} */
     const again = focused ? this.root.querySelector(`[data-focus="${CSS.escape(focused)}"]`) : null;
     again?.focus({ preventScroll: true });
@@ -410,7 +412,8 @@ class Models {
     if (node.work.hidden) return;
     const [done, total] = active ? [work.done, work.total] : row.begun;
     if (!node.track) {
-      node.track = element("div", { class: "track", role: "progressbar", "aria-label": `Download of ${row.title}`, "aria-valuemin": 0, "aria-valuemax": 100 }, element("i"));
+      node.track = element("div", { class: "track", role: "progressbar", "aria-label": `Download of ${row.title}`,
+        "aria-valuemin": 0, "aria-valuemax": 100 }, element("i"));
       node.words = element("span");
       node.work.append(node.track, node.words);
     }
@@ -474,7 +477,10 @@ class Models {
     this.adding = adding;
     this.add.hidden = !adding;
     this.opener.setAttribute("aria-expanded", String(adding));
-    this.#sayAdd("The files stay where they are; what you drop into checkpoints, controlnet, loras, embeddings, vae or ip_adapters appears by itself.");
+    this.#sayAdd(
+      "The files stay where they are; what you drop into checkpoints, controlnet, loras, embeddings, vae or ip_adapters " +
+        "appears by itself.",
+    );
     if (adding) this.pasted.focus();
   }
 

@@ -5,7 +5,8 @@ import { PROGRESS_STYLE } from "../../shared/following.js";
 export const PHOTO_STYLE = PROGRESS_STYLE + `
 .studio.photo { grid: "top top" 44px "stage panel" minmax(0, 1fr) "bar bar" 2px "status status" 32px / minmax(0, 1fr) auto; }
 .photo .stage { display: grid; place-items: center; padding: 24px; container-type: size; touch-action: auto; cursor: default; }
-.photo .frame { position: relative; width: min(100cqw, 100cqh * var(--ratio)); aspect-ratio: var(--ratio); border-radius: 4px; overflow: hidden;
+.photo .frame { position: relative; width: min(100cqw, 100cqh * var(--ratio)); aspect-ratio: var(--ratio); border-radius: 4px;
+  overflow: hidden;
   background: #000; box-shadow: var(--shadow); }
 .photo .frame.empty { background: none; box-shadow: none; }
 .photo .frame img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: fill; user-select: none; -webkit-user-drag: none; }
@@ -13,15 +14,19 @@ export const PHOTO_STYLE = PROGRESS_STYLE + `
 .photo .frame.alone .map { clip-path: none; }
 .photo .frame.alone .divider, .photo .frame.alone .side { display: none; }
 .photo .frame.late .map { opacity: .35; transition: opacity .2s; }
-.photo .divider { position: absolute; inset: 0 auto 0 var(--at); width: 44px; margin-left: -22px; cursor: ew-resize; touch-action: none; outline: none; }
+.photo .divider { position: absolute; inset: 0 auto 0 var(--at); width: 44px; margin-left: -22px; cursor: ew-resize; touch-action: none;
+  outline: none; }
 .photo .divider::before { content: ""; position: absolute; inset: 0 21px; background: #fff; box-shadow: 0 0 0 1px rgb(0 0 0 / .25); }
-.photo .divider::after { content: "‹ ›"; position: absolute; left: 6px; top: calc(50% - 16px); width: 32px; height: 32px; border-radius: 50%; background: #fff; color: #1d1e22;
+.photo .divider::after { content: "‹ ›"; position: absolute; left: 6px; top: calc(50% - 16px); width: 32px; height: 32px;
+  border-radius: 50%; background: #fff; color: #1d1e22;
   display: grid; place-items: center; font: 600 15px/1 system-ui, sans-serif; box-shadow: 0 1px 4px rgb(0 0 0 / .4); }
 .photo .divider:focus-visible::after { box-shadow: 0 0 0 3px var(--accent); }
-.photo .side { position: absolute; bottom: 10px; padding: 2px 8px; border-radius: 6px; background: rgb(0 0 0 / .55); color: #fff; font-size: 12px; pointer-events: none; }
+.photo .side { position: absolute; bottom: 10px; padding: 2px 8px; border-radius: 6px; background: rgb(0 0 0 / .55); color: #fff;
+  font-size: 12px; pointer-events: none; }
 .photo .side.left { left: 10px; }
 .photo .side.right { right: 10px; }
-.photo .invite { position: absolute; inset: auto 16px 16px; display: flex; flex-direction: column; align-items: center; gap: 10px; padding: 20px 24px; border-radius: 12px; text-align: center;
+.photo .invite { position: absolute; inset: auto 16px 16px; display: flex; flex-direction: column; align-items: center; gap: 10px;
+  padding: 20px 24px; border-radius: 12px; text-align: center;
   background: var(--surface); border: 1px solid var(--faint); box-shadow: var(--shadow); margin-inline: auto; max-width: 440px; }
 .photo .frame.empty + .invite { inset: 0; margin: auto; height: fit-content; }
 .photo .invite svg { color: var(--soft); }
@@ -44,12 +49,15 @@ export const PHOTO_STYLE = PROGRESS_STYLE + `
 .photo .panel .switch input { accent-color: var(--accent); width: 16px; height: 16px; margin: 0; }
 .photo .panel .choice { display: flex; align-items: center; justify-content: space-between; gap: 8px; }
 .photo .panel .spring { flex: 1; }
-.photo .panel .need { padding: 10px 12px; border-radius: 8px; background: var(--hover); font-size: 12px; color: var(--soft); display: flex; flex-direction: column; gap: 4px; overflow-wrap: anywhere; }
+.photo .panel .need { padding: 10px 12px; border-radius: 8px; background: var(--hover); font-size: 12px; color: var(--soft);
+  display: flex; flex-direction: column; gap: 4px; overflow-wrap: anywhere; }
 .photo .panel .need b { color: var(--text); font-weight: 600; }
 .photo > .progress { grid-area: bar; }
 .photo .elapsed { font-variant-numeric: tabular-nums; }
-.photo .problem { position: absolute; inset: 0; margin: auto; height: fit-content; width: fit-content; max-width: min(440px, calc(100% - 32px)); z-index: 4; padding: 20px 24px; border-radius: 12px;
-  background: var(--surface); border: 1px solid var(--faint); box-shadow: var(--shadow); text-align: center; display: flex; flex-direction: column; gap: 8px; align-items: center; }
+.photo .problem { position: absolute; inset: 0; margin: auto; height: fit-content; width: fit-content;
+  max-width: min(440px, calc(100% - 32px)); z-index: 4; padding: 20px 24px; border-radius: 12px;
+  background: var(--surface); border: 1px solid var(--faint); box-shadow: var(--shadow); text-align: center; display: flex;
+  flex-direction: column; gap: 8px; align-items: center; }
 .photo .problem svg { color: #d97706; }
 .photo .problem strong { font-weight: 600; text-wrap: balance; }
 .photo .problem span { color: var(--soft); text-wrap: balance; overflow-wrap: anywhere; }
@@ -67,7 +75,8 @@ export const PHOTO_STYLE = PROGRESS_STYLE + `
 @media (max-width: 1100px) {
   .studio.photo { grid: "top" auto "stage" minmax(0, 1fr) "panel" auto "bar" 2px "status" 32px / minmax(0, 1fr); }
   .photo .top { flex-wrap: wrap; min-height: 44px; padding: 4px 8px; }
-  .photo .panel { width: auto; max-height: 240px; padding: 12px 16px; flex-flow: row wrap; align-items: flex-start; gap: 8px 24px; border-left: none; border-top: 1px solid var(--faint); }
+  .photo .panel { width: auto; max-height: 240px; padding: 12px 16px; flex-flow: row wrap; align-items: flex-start; gap: 8px 24px;
+    border-left: none; border-top: 1px solid var(--faint); }
   .photo .panel > p { width: 100%; }
   .photo .panel .param { flex: 1 1 160px; }
   .photo .panel .spring { display: none; }

@@ -93,7 +93,8 @@ class Sheet {
       if (index % columns.length === 0) this.grid.append(name(rows[index / columns.length]));
       const image = element("img", { alt: "", hidden: true });
       const [bar, words] = [element("i"), element("span")];
-      const node = element("button", { type: "button", class: "cell", disabled: true, "aria-label": cell.label, onclick: () => this.tell({ kind: "adopt", cell: index }) }, image, words, bar);
+      const node = element("button", { type: "button", class: "cell", disabled: true, "aria-label": cell.label,
+        onclick: () => this.tell({ kind: "adopt", cell: index }) }, image, words, bar);
       this.grid.append(node);
       this.cells.set(cell.job, { node, image, bar, words, state: "waiting" });
     });
@@ -135,8 +136,10 @@ class Sheet {
   #hear(event) {
     if (!this.cells.has(event.job)) return;
     const { kind, job } = event;
-    if (kind === "step") this.#take(job, { state: "running", preview: event.preview ? pictureUrl(event.preview) : null, share: event.steps ? event.step / event.steps : 0 });
-    else if (kind === "done" && event.pictures?.length) this.#take(job,
+    if (kind === "step") {
+      const preview = event.preview ? pictureUrl(event.preview) : null;
+      this.#take(job, { state: "running", preview, share: event.steps ? event.step / event.steps : 0 });
+    } else if (kind === "done" && event.pictures?.length) this.#take(job,
       { state: "done", url: `${pictureOf(event.pictures[0]).url}?thumb` });
     else if (kind === "failed") this.#take(job, { state: "failed", text: event.text });
     else if (kind === "cancelled") this.#take(job, { state: "left out" });
