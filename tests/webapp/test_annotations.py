@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import annotator
 from annotator.datasets.dataset import AnnotationPlan
 from controlnet_core.domain.errors import InputError
 from controlnet_core.domain.picture import to_png
 from webapp.application.annotations import Annotations, Made
 from webapp.application.settings import Settings
+from webapp.ui.datasets.making import way
 
 PLAN = AnnotationPlan("canny", "canny", {"low": 50, "high": 100}, {}, 256, "a box")
 
@@ -139,3 +141,9 @@ def test_photos_come_from_their_folder_alone(here: Annotations, tmp_path: Path) 
         here.keep("words", [("a.exe", b"x")])
     with pytest.raises(InputError, match="alone"):
         here.keep("two", [("a.zip", b"x"), ("b.png", photo(1))])
+
+
+def test_a_set_says_what_found_its_maps_as_the_page_that_made_it(tmp_path: Path) -> None:
+    made = Made("walk", tmp_path, {"control": "scribble", "detector": "gradient"}, 2, [], None)
+    assert way(annotator.controls()["scribble"], made) == ("Scribble", "Contours")
+    assert way(None, made) == ("scribble", "gradient")

@@ -64,6 +64,8 @@ CSS = """
 [data-testid="stTextArea"] textarea { line-height: 1.4; field-sizing: content; height: auto; min-height: 4rem; max-height: 11rem; }
 [data-testid="stTextAreaRootElement"] { height: auto !important; }
 [data-testid="stHeading"] h3 { font-size: 1.15rem; padding: 0.25rem 0 0.4rem; }
+/* Streamlit draws what follows a heading up to it, which suits a caption and no card. */
+.stElementContainer:has(> [data-testid="stHeading"]) + [data-testid="stLayoutWrapper"] { margin-top: 1rem; }
 /* Contrast of 4.5 : 1 where Streamlit's shades of a theme miss it. */
 [data-testid="stCaptionContainer"] { color: inherit; opacity: .8; }
 button[data-selected="true"] p { color: light-dark(color-mix(in srgb, currentColor 80%, #000), currentColor); }

@@ -153,7 +153,7 @@ def _one(studio: Studio, made: Made) -> None:
     control = studio.controls.get(str(made.plan.get("control")))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{plain(made.name)}**")
-        st.caption(plain(f"{control.title if control else '?'} · {made.plan.get('detector')} · {made.pairs} pairs"))
+        st.caption(plain(" · ".join((*way(control, made), "1 pair" if made.pairs == 1 else f"{made.pairs} pairs"))))
         if alive and mine:
             st.button(
                 "Stop", key=f"datasets.stop.{made.name}", icon=":material/stop:", on_click=here.stop,
@@ -179,6 +179,14 @@ def _one(studio: Studio, made: Made) -> None:
     if made.skipped:
         with st.expander(f"{len(made.skipped)} skipped", icon=":material/warning:"):
             st.dataframe([{"Photo": name, "Why": why} for name, why in made.skipped], hide_index=True, width="stretch")
+
+
+def way(control: ControlType | None, made: Made) -> tuple[str, ...]:
+    """What found the maps of a set, by the names that the page gives them; keys of what is not known here any more."""
+    key = str(made.plan.get("detector"))
+    if control is None:
+        return str(made.plan.get("control")), key
+    return control.title, next((one.title for one in control.detectors if one.key == key), key)
 
 
 def _resume(studio: Studio, made: Made) -> None:

@@ -111,7 +111,10 @@ def show(studio: Studio) -> None:
     control = controls[validation.choice(key, controls, "The control")]
     pairs = _opened(studio, source, control.key)
     if not len(pairs):
-        words = "Pictures that you make with this control appear here." if source == "gallery" else "It holds no pairs."
+        run = studio.annotations.run(Path(source).name) if source not in BUILT_IN else None
+        words = "It is in the making." if run is not None and run.alive else "It holds no pairs."
+        if source == "gallery":
+            words = "Pictures that you make with this control appear here."
         st.info(words, icon=":material/dataset:")
         return
     chosen = remembered("pairs.chosen", None)
