@@ -99,8 +99,8 @@ def multiscale_gradient(picture: Rgb, strength: float = 1.0) -> Mask:
     return np.clip(total * (255.0 * strength / peak) - 16.0, 0, 255).astype(np.uint8)
 
 
-def contours(picture: Rgb, sigma: float, strength: float) -> Mask:
-    """Strokes of 7 px along the contours of a picture, as somebody would sketch them; hard 0 and 255.
+def contours(picture: Rgb, sigma: float, strength: float, wide_px: int = 7) -> Mask:
+    """Strokes of `wide_px` along the contours of a picture, as somebody would sketch them; hard 0 and 255.
 
     Canny's thinning and hysteresis on the colour gradient (CIELAB) after a blur of `sigma` px, which rounds corners as a hand
     does; pieces of under 32 px are left out. Higher `strength` draws weaker contours too.
@@ -113,7 +113,7 @@ def contours(picture: Rgb, sigma: float, strength: float) -> Mask:
     peak = max(float(np.percentile(np.hypot(x, y)[::2, ::2], 97)), 8.0)  # a nearly flat picture has no contour
     dx, dy = (np.clip(slope * (1000.0 / peak), -32000, 32000).astype(np.int16) for slope in (x, y))
     edges = np.asarray(cv2.Canny(dx, dy, 220.0 / strength, 480.0 / strength, L2gradient=True), np.uint8)
-    round_pen = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
+    round_pen = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wide_px, wide_px))
     return np.asarray(cv2.dilate(without_specks(edges, 32), round_pen), np.uint8)
 
 

@@ -2,6 +2,7 @@
 
     paper = found(rgb)      # None: a white or black ground, or none at all
     paper.ink               # what stands out from it
+    whitened(rgb)           # the picture as if its paper were white
 
 No condition is defined here. `components/assets/canvas/paper.js` finds the same.
 """
@@ -35,6 +36,10 @@ _FAR, _MIXED = 60, 40
 """From the paper's colour is ink; from the line between both is a mixture of them."""
 _ONE_INK, _BETWEEN_MAX, _SOLID_MAX, _SOLID = 0.985, 0.6, 0.5, 20
 _ROWS = 256
+_PALE, _COLOURLESS, _PALE_SHARE_MIN = 0.6, 48, 0.02
+"""Paper that little is left of is as light as this share of the lightest, and as colourless; less than so much of it is none."""
+_GROUND_MIN = 96
+"""Darker paper is no light one: nothing on it could be made white."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,55 @@ def found(rgb: Rgb) -> Paper | None:
     return Paper(ink, light, _is_drawn(ink, strength, whole, some))
 
 
+def whitened(rgb: Rgb) -> Rgb:
+    """A uint8 RGB picture of a drawing as if its paper were white and evenly lit, its colours as they are on such paper.
+
+    Where most of it is coloured in, the paper is what is light and colourless. A picture without light paper stays as it is.
+    """
+    height, width = rgb.shape[:2]
+    if min(height, width) < CELLS:
+        return rgb
+    step = max(1, round((height * width / LOOKED_AT_PX) ** 0.5))
+    some = rgb[::step, ::step]
+    x, y = _places(width), _places(height)
+    surface = _surface(some)
+    away = np.abs(some - _colour(surface, x[::step], y[::step])).max(axis=2)
+    if np.mean(away <= NEAR) < SHARE_MIN:
+        surface = _pale_surface(some, x[::step], y[::step])
+    if surface is None or _colour(surface, _places(3), _places(3)).max(axis=2).min() < _GROUND_MIN:
+        return rgb
+    white = np.empty_like(rgb)
+    for top in range(0, height, _ROWS):
+        rows = slice(top, top + _ROWS)
+        ground = np.maximum(_colour(surface, x, y[rows]), 1)
+        white[rows] = np.clip(np.rint(rgb[rows] * (255 / ground)), 0, 255)
+    return white
+
+
+def _pale_surface(rgb: Rgb, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The colour of what is light and colourless, as `_surface` gives it; None where that is next to nothing."""
+    lightest = rgb.min(axis=2)
+    pale = (lightest >= _PALE * np.percentile(lightest, 99)) & (rgb.max(axis=2) - lightest <= _COLOURLESS)
+    if pale.mean() < _PALE_SHARE_MIN:
+        return None
+    rows, columns = np.nonzero(pale)
+    basis = _basis(x[columns], y[rows])
+    colours = rgb[pale].astype(np.float64)
+    fitted = np.zeros((6, 3))
+    fitted[0] = np.percentile(colours, 90, axis=0)  # what is darker than the rest of it is faint colour
+    for _ in range(ROUNDS):
+        kept = np.abs(colours - basis @ fitted).max(axis=1) <= NEAR
+        if np.count_nonzero(kept) < 6:
+            return None
+        some = basis[kept]
+        fitted = np.asarray(np.linalg.solve(some.T @ some + 1e-3 * np.eye(6), some.T @ colours[kept]), np.float64)
+    return fitted
+
+
+def _basis(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+
+
 def _surface(rgb: Rgb) -> NDArray[np.float64]:
     """The paper's colour as a quadratic in x and y, each from -1 to 1: coefficients 6,3, through the cells that agree."""
     height, width = rgb.shape[:2]
@@ -98,7 +152,7 @@ def _surface(rgb: Rgb) -> NDArray[np.float64]:
     )
     at = _places(CELLS)
     y, x = np.repeat(at, CELLS), np.tile(at, CELLS)
-    basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+    basis = _basis(x, y)
     fitted = np.zeros((6, 3))
     fitted[0] = _middle(middles)
     for _ in range(ROUNDS):

@@ -88,7 +88,7 @@ class ColourMap:
 
     def cleaned(self) -> NDArray[np.uint8]:
         """The classes, every guessed pixel with that of the nearest sure one: no threads of chance classes along edges."""
-        return _grown(self.classes, self.unsure)
+        return grown(self.classes, self.unsure)
 
 
 PHOTO_SHARE, PHOTO_DISTANCE = 0.5, 24.0
@@ -119,10 +119,10 @@ def from_numbers(values: NDArray[np.uint8], first: int) -> tuple[NDArray[np.uint
     if holes.all():
         raise InputError("The picture holds no class.", "Choose another file.")
     indices = np.where(holes, 0, values - np.uint8(first)).astype(np.uint8)
-    return _grown(indices, holes), int(np.count_nonzero(holes))
+    return grown(indices, holes), int(np.count_nonzero(holes))
 
 
-def _grown(indices: NDArray[np.uint8], holes: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def grown(indices: NDArray[np.uint8], holes: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """`indices` with the value of the nearest other pixel in every hole."""
     if not holes.any() or holes.all():
         return indices
