@@ -21,6 +21,12 @@ INK_BELOW = 41
 """A pixel of which no channel reaches this is ink; the darkest crayon is lighter."""
 PAPER_FROM = 233
 """A pixel all channels of which reach this is paper; the lightest crayon is darker in one."""
+CRAYONS = {
+    "red": (206, 66, 58), "orange": (236, 138, 56), "yellow": (240, 194, 70), "green": (74, 146, 92), "blue": (62, 112, 184),
+    "purple": (134, 92, 164), "pink": (238, 150, 168), "brown": (146, 98, 66), "black": (52, 50, 62), "grey": (150, 150, 160),
+    "white": (244, 240, 230),
+}  # fmt: skip
+"""The box of crayons: colours that have a name."""
 _GAP_PX = 3
 """From the outline to where the crayon begins, in a rendered scene."""
 _PEN_PX = 3
@@ -133,8 +139,9 @@ CONTROL = ControlType(
     order=15,
     help="Draw lines with ink and colour them in: the picture has those lines, and those colours there.",
     document="rgb",
-    editor="view",
-    options=lambda: {"adjust": []},
+    editor="colour",
+    paper=255,
+    options=lambda: {"crayons": [{"name": name, "rgb": list(rgb)} for name, rgb in CRAYONS.items()]},
     render=depth.render,
     truth=_truth,
     detectors=(

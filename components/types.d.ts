@@ -48,11 +48,27 @@ interface Person {
   ghosts?: number[];
 }
 
+/** Red, green and blue, 0..255 each. */
+type Colour = [red: number, green: number, blue: number];
+
+// ---- colour strokes
+
+type LayingTool = "pen" | "crayon" | "eraser";
+
+/** What is being laid on a sheet, see editors/colour/sheet.js; `within`: 1 where a crayon may go, null for everywhere. */
+interface Laying {
+  tool: LayingTool;
+  colour: Colour;
+  within: Bytes | null;
+}
+
 // ---- changes, as canvas/patch.js makes them; `bytes` is what they take
 
 interface PixelPatch {
   type: "pixels";
   rect: Rect;
+  /** Bytes a pixel, where there is more than one. */
+  channels?: number;
   packed: Bytes;
   bytes: number;
 }
@@ -194,7 +210,7 @@ interface Component<D> {
   setTriggerValue: Trigger;
 }
 
-type EditorKind = "scribble" | "pose" | "seg" | "view" | "inpaint";
+type EditorKind = "scribble" | "colour" | "pose" | "seg" | "view" | "inpaint";
 
 /** What components.mount.edit packs before the document. */
 interface EditorProps {

@@ -134,7 +134,7 @@ class Truth(Protocol):
 
 Group = Literal["draw", "photo", "rework"]
 """What a condition begins with: an empty canvas, what is found in a photo, or a picture that becomes another one."""
-EditorKind = Literal["scribble", "pose", "seg", "view", "inpaint"]
+EditorKind = Literal["scribble", "colour", "pose", "seg", "view", "inpaint"]
 """The editors by the names of their modules in components/assets."""
 
 HOLE_BELOW = 128
@@ -183,6 +183,8 @@ class ControlType:
     nearest: bool = False
     placeholder: str = ""
     """An example prompt that suits the condition."""
+    paper: int = 0
+    """The value of every pixel of an empty raster: 255 where one draws on white paper, through which other layers are seen."""
     options: Callable[[], Mapping[str, object]] = dict[str, object]
     """What its editor needs to know besides the document, as JSON: a class table, which adjustments make sense."""
 
@@ -190,6 +192,11 @@ class ControlType:
     def wants_hand(self) -> bool:
         """Whether what is found in a photo is only where a hand begins."""
         return self.group == "draw" or self.document == "rgba"
+
+    @property
+    def takes_shapes(self) -> bool:
+        """Whether lines can be stamped onto its document."""
+        return self.document == "mask" or (self.document == "rgb" and self.paper == 255)
 
     @property
     def trains(self) -> bool:

@@ -111,7 +111,7 @@ def test_a_condition_says_everything(key):
     assert one.key == key and one.title and one.help.endswith(".") and one.placeholder
     assert one.icon.startswith(":material/") and one.icon.endswith(":")
     assert {one.document: one.editor} in (
-        {"mask": "scribble"}, {"skeleton": "pose"}, {"classes": "seg"}, {"rgb": "view"}, {"rgba": "inpaint"},
+        {"mask": "scribble"}, {"skeleton": "pose"}, {"classes": "seg"}, {"rgb": "view"}, {"rgb": "colour"}, {"rgba": "inpaint"},
     )  # fmt: skip
 
 

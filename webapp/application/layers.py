@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controlnet_core.domain import resize as resizing
-from controlnet_core.domain.control import Rgb
+from controlnet_core.domain.control import ControlType, Rgb
 from controlnet_core.domain.document import Document, DocumentKind, Person, Point, Raster, Skeleton
 from controlnet_core.domain.picture import hwc3
 from controlnet_core.domain.recipe import Resize
 
 OPAQUE: tuple[DocumentKind, ...] = ("classes", "rgb", "rgba")
-"""Kinds of documents that fill their frame: as layers they are shown whole, only fainter."""
+"""Kinds of documents that fill their frame: as layers they are shown whole, only fainter, where they are not drawn on paper."""
 
 
 def placed(document: Document, width: int, height: int, resize: Resize) -> Document:
@@ -54,11 +54,21 @@ def _placed_people(skeleton: Skeleton, width: int, height: int, resize: Resize) 
     return Skeleton(width=width, height=height, people=tuple(person(one) for one in skeleton.people))
 
 
-def layer_png(rgb: Rgb, kind: DocumentKind, tint: tuple[int, int, int]) -> bytes:
+def covers(control: ControlType) -> bool:
+    """Whether the documents of a condition hide what lies under them."""
+    return control.document in OPAQUE and not control.paper
+
+
+def layer_png(rgb: Rgb, kind: DocumentKind, tint: tuple[int, int, int], paper: int = 0) -> bytes:
     """A control picture as a layer over or under others: PNG with alpha.
 
-    Strokes (white on black) take the colour `tint` and are clear elsewhere, people keep their colours, maps are opaque.
+    Strokes (white on black) take the colour `tint` and are clear elsewhere, people keep their colours, maps are opaque; white
+    `paper` (255) is clear, and so is as much of every colour on it as is white.
     """
+    if kind == "rgb" and paper == 255:
+        share = 255 - rgb.min(axis=2, keepdims=True).astype(np.float32)
+        colour = 255 - (255 - rgb) * (255 / np.maximum(share, 1))
+        return _png(np.dstack([np.clip(np.rint(colour), 0, 255)[:, :, ::-1], share]).astype(np.uint8))
     if kind in OPAQUE:
         order = cv2.COLOR_RGB2BGR if rgb.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
         return _png(np.asarray(cv2.cvtColor(rgb, order), np.uint8))

@@ -52,7 +52,8 @@ class _Answers:
     def _layer(self, token: str, tint: tuple[int, int, int]) -> bytes:
         studio = self._studio()
         view, (_, document) = studio.documents.view_of(token), studio.documents.latest(token)
-        return layers.layer_png(studio.render(view.control, document, view.values), document.kind, tint)
+        paper = studio.control(view.control).paper
+        return layers.layer_png(studio.render(view.control, document, view.values), document.kind, tint, paper)
 
     async def example(self, request: Request) -> Response:
         """One of the scenes that stand in for a photo."""

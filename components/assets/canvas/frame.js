@@ -10,7 +10,7 @@ import { underlayControl } from "./underlay.js";
 const { element, describe } = controls;
 const NARROW_PX = 680;
 /** @type {Record<EditorKind, string>} */
-const NAMES = { scribble: "Scribble editor", pose: "Pose editor", seg: "Segmentation editor", view: "Map viewer",
+const NAMES = { scribble: "Scribble editor", colour: "Colour editor", pose: "Pose editor", seg: "Segmentation editor", view: "Map viewer",
   inpaint: "Inpaint editor" };
 
 export class Frame {

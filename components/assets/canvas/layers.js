@@ -14,12 +14,17 @@ const STYLE = `
 .paper > .layers img { position: absolute; inset: 0; width: 100%; height: 100%; }
 `;
 
+/** Whether an editor's document fills its canvas, so that what lies under it is not seen. @param {any} editor */
+export function covers(editor) {
+  return editor.covers ?? ["classes", "rgb", "rgba"].includes(editor.kind);
+}
+
 /** Bring the pictures under the document up to date with the shell's options. */
 export function showLayers(shell) {
   const { layers = [], mask = false } = shell.options;
   const box = boxOf(shell, layers.length > 0);
   // A document that fills its canvas would hide them: they lie over it.
-  const over = ["classes", "rgb", "rgba"].includes(shell.editor.kind);
+  const over = covers(shell.editor);
   if (box) {
     box.style.zIndex = over ? 1 : "";
     const images = [...box.children];

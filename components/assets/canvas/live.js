@@ -8,11 +8,13 @@ import { contextOf } from "../shared/context.js";
 import { element } from "../shared/controls.js";
 import { liveLink } from "../shared/live.js";
 import { encode } from "./document.js";
+import { covers } from "./layers.js";
 import { clip, union } from "./patch.js";
 import { stored, through } from "./streams.js";
 
-/** Kinds whose pixels travel in parts; every other document is small, and travels whole. */
-const IN_PARTS = ["mask", "classes"];
+/** Kinds whose pixels travel in parts, where their editors keep them so; every other document is small, and travels whole. */
+/** @type {Record<string, number>} */
+const CHANNELS = { mask: 1, classes: 1, rgb: 3 }; // bytes a pixel
 const STORED_BYTES = 1 << 13;
 
 export class Live {
@@ -45,7 +47,7 @@ export class Live {
     this.#link = link;
     if (!link) return;
     // A document that fills its canvas would hide the picture: it lies over it.
-    this.#canvas.style.zIndex = ["classes", "rgb", "rgba"].includes(this.#shell.editor.kind) ? "1" : "";
+    this.#canvas.style.zIndex = covers(this.#shell.editor) ? "1" : "";
     this.#deaf = link.listen(() => this.#show());
     link.start(this.#source);
     this.#show();
@@ -80,7 +82,7 @@ export class Live {
   /** Documents that are not pixels change without a word: their editors never change one in place. */
   #look() {
     const { editor } = this.#shell;
-    if (!this.#link || !editor || IN_PARTS.includes(editor.kind)) return;
+    if (!this.#link || !editor || editor.kind in CHANNELS) return;
     const { people = null } = editor.kind === "skeleton" ? editor.document() : {};
     if (people && people !== this.#last) this.#link.touch();
     this.#last = people;
@@ -96,15 +98,17 @@ export class Live {
 
   #changes() {
     const { editor } = this.#shell;
-    if (!IN_PARTS.includes(editor.kind)) return null;
+    const channels = CHANNELS[editor.kind];
+    if (!channels || editor.layer?.channels !== channels) return null;
     const { width, height, pixels } = editor.layer.raster;
     if (`${width} ${height}` !== this.#size) return null;
     const rect = clip(this.#dirty, width, height);
     this.#dirty = null;
     if (!rect) return { rects: [], packed: Promise.resolve(new Uint8Array(0)) };
     const [x0, y0, x1, y1] = rect;
-    const part = new Uint8Array((x1 - x0) * (y1 - y0));
-    for (let y = y0, at = 0; y < y1; y++, at += x1 - x0) part.set(pixels.subarray(y * width + x0, y * width + x1), at);
+    const row = channels * (x1 - x0);
+    const part = new Uint8Array(row * (y1 - y0));
+    for (let y = y0, at = 0; y < y1; y++, at += row) part.set(pixels.subarray(channels * (y * width + x0), channels * (y * width + x1)), at);
     const small = part.length <= STORED_BYTES;
     return { rects: [rect], packed: small ? Promise.resolve(stored(part)) : through(new CompressionStream("deflate"), part) };
   }

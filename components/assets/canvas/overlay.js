@@ -74,18 +74,22 @@ export function paintCorner(context, view, { x, y }) {
 }
 
 /**
- * Where a brush of `size` document pixels will draw; `mirror` shows its twin too, paler.
+ * Where a brush of `size` document pixels will draw; `mirror` shows its twin too, paler; `colour` is a breath of what it draws with.
  *
  * @param {CanvasRenderingContext2D} context
  * @param {import("./view.js").View} view
  * @param {Place} place
- * @param {{size: number, round?: boolean, mirror?: boolean}} brush
+ * @param {{size: number, round?: boolean, mirror?: boolean, colour?: string}} brush
  */
-export function paintBrush(context, view, { x, y }, { size, round = true, mirror = false }) {
+export function paintBrush(context, view, { x, y }, { size, round = true, mirror = false, colour }) {
   brush(context, view, x, y, size, round);
-  if (!mirror) return;
+  if (colour) {
+    context.globalAlpha = 0.35;
+    context.fillStyle = colour;
+    context.fill();
+  }
   context.globalAlpha = 0.5;
-  brush(context, view, view.width - x, y, size, round);
+  if (mirror) brush(context, view, view.width - x, y, size, round);
   context.globalAlpha = 1;
 }
 

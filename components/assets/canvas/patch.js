@@ -41,28 +41,32 @@ export function clip(rect, width, height) {
 }
 
 /**
- * What changed between two equally large one-channel rasters within `rect`; null when nothing did.
+ * What changed between two equally large rasters of so many bytes a pixel within `rect`; null when nothing did.
+ *
+ * The bytes of a patch lie channel by channel: a region of one colour is a few runs.
  *
  * @param {Bytes} before
  * @param {Bytes} after
  * @param {number} width  of both, in pixels
  * @param {Rect | null} rect
+ * @param {number} [channels]
  * @returns {PixelPatch | null}
  */
-export function diffPixels(before, after, width, rect) {
+export function diffPixels(before, after, width, rect, channels = 1) {
   if (!rect) return null;
   const [x0, y0, x1, y1] = rect;
-  const delta = new Uint8Array((x1 - x0) * (y1 - y0));
+  const delta = new Uint8Array((x1 - x0) * (y1 - y0) * channels);
   let changed = 0;
   let i = 0;
-  for (let y = y0; y < y1; y++) {
-    for (let p = y * width + x0, end = y * width + x1; p < end; p++, i++) {
-      changed |= delta[i] = before[p] ^ after[p];
+  for (let channel = 0; channel < channels; channel++) {
+    for (let y = y0; y < y1; y++) {
+      const end = (y * width + x1) * channels;
+      for (let p = (y * width + x0) * channels + channel; p < end; p += channels, i++) changed |= delta[i] = before[p] ^ after[p];
     }
   }
   if (!changed) return null;
   const packed = packRuns(delta);
-  return { type: "pixels", rect, packed, bytes: packed.length };
+  return { type: "pixels", rect, packed, bytes: packed.length, ...(channels > 1 ? { channels } : {}) };
 }
 
 /**
@@ -73,12 +77,14 @@ export function diffPixels(before, after, width, rect) {
  * @param {PixelPatch} patch
  */
 export function applyPixels(pixels, width, patch) {
-  const [x0, y0, x1, y1] = patch.rect;
-  const columns = x1 - x0;
-  const delta = unpackRuns(patch.packed, columns * (y1 - y0));
+  const { rect: [x0, y0, x1, y1], channels = 1 } = patch;
+  const delta = unpackRuns(patch.packed, (x1 - x0) * (y1 - y0) * channels);
   let i = 0;
-  for (let y = y0; y < y1; y++) {
-    for (let p = y * width + x0, end = p + columns; p < end; p++, i++) pixels[p] ^= delta[i];
+  for (let channel = 0; channel < channels; channel++) {
+    for (let y = y0; y < y1; y++) {
+      const end = (y * width + x1) * channels;
+      for (let p = (y * width + x0) * channels + channel; p < end; p += channels, i++) pixels[p] ^= delta[i];
+    }
   }
 }
 

@@ -140,6 +140,25 @@ export class Coverage {
   }
 
   /**
+   * Every pixel that is not 0 in `region`, which is as large as the coverage.
+   *
+   * @param {Bytes} region
+   * @returns {Rect | null}
+   */
+  where(region) {
+    /** @type {Rect | null} */
+    let rect = null;
+    for (let y = 0, i = 0; y < this.height; y++) {
+      for (let x = 0; x < this.width; x++, i++) {
+        if (!region[i]) continue;
+        this.data[i] = 255;
+        rect = rect ? [Math.min(rect[0], x), rect[1], Math.max(rect[2], x + 1), y + 1] : [x, y, x + 1, y + 1];
+      }
+    }
+    return rect && this.#touch(rect);
+  }
+
+  /**
    * The four-connected region around pixel (x, y) in which `inside(value)` holds. `grow` also takes the pixels next to
    * it, so that a fill reaches under the soft edge of the line around it.
    *

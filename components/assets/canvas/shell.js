@@ -17,6 +17,7 @@
  * @property {() => boolean} [escape]   Esc; true when there was something to give up
  * @property {(width, height) => object} [resized]     the document on a canvas of another size
  * @property {(options) => void} [optionsChanged]      the page gave other options than at the beginning
+ * @property {boolean} [covers]         its document hides what lies under it; where it is missing, its kind says so
  * @property {boolean} [readOnly]       shows only: no history, no saving, no files
  * @property {{accept, label, run(file)}} [imports]    files that become a document (by button, drop or paste)
  * @property {() => void} [destroy]

@@ -34,13 +34,13 @@ export class Stage {
     this.observer.observe(this.element);
   }
 
-  /** Add a pixel layer above those that are there; see RasterLayer. @param {Uint32Array} palette */
+  /** Add a pixel layer above those that are there; see RasterLayer. @param {Uint32Array | null} palette */
   addRaster(palette) {
     const layer = new RasterLayer(palette, (rect) => {
       if (rect) this.onPixels(layer, rect);
       this.repaint();
     });
-    layer.show({ width: 1, height: 1, pixels: new Uint8Array(1) });
+    layer.show({ width: 1, height: 1, pixels: new Uint8Array(layer.channels) });
     this.layers.push(layer);
     this.paper.append(layer.canvas);
     return layer;
@@ -84,12 +84,12 @@ export class Stage {
 }
 
 /**
- * One byte per pixel, shown through a palette of 256 colours (Uint32Array in the canvas's byte order, see `rgba`).
- * The bytes are the truth, the canvas is never read.
+ * One byte per pixel, shown through a palette of 256 colours (Uint32Array in the canvas's byte order, see `rgba`); without a palette
+ * red, green and blue, three bytes a pixel. The bytes are the truth, the canvas is never read.
  */
 export class RasterLayer {
   /**
-   * @param {Uint32Array} palette
+   * @param {Uint32Array | null} palette
    * @param {(rect: number[] | null) => void} onDirty  hears which bytes changed; null: they only look different
    */
   constructor(palette, onDirty) {
@@ -100,7 +100,12 @@ export class RasterLayer {
     /** @type {Rect | null} */
     this.dirty = null;
     /** @type {Plane} */
-    this.raster = { width: 1, height: 1, pixels: new Uint8Array(1) };
+    this.raster = { width: 1, height: 1, pixels: new Uint8Array(this.channels) };
+  }
+
+  /** Bytes a pixel. */
+  get channels() {
+    return this.palette ? 1 : 3;
   }
 
   /** Show another raster {width, height, pixels}; its bytes are looked at again wherever `mark` says. @param {Plane} raster */
@@ -138,10 +143,25 @@ export class RasterLayer {
     const colours = new Uint32Array(image.data.buffer);
     let i = 0;
     for (let y = y0; y < y1; y++) {
-      for (let p = y * raster.width + x0, end = y * raster.width + x1; p < end; p++) colours[i++] = palette[raster.pixels[p]];
+      for (let p = y * raster.width + x0, end = y * raster.width + x1; p < end; p++) {
+        colours[i++] = palette ? palette[raster.pixels[p]] : opaque(raster.pixels, 3 * p);
+      }
     }
     this.context.putImageData(image, x0, y0);
   }
+}
+
+const LITTLE_ENDIAN = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
+
+/**
+ * The colour whose red, green and blue begin at byte `at`, as an entry of a palette.
+ *
+ * @param {Bytes} pixels
+ * @param {number} at
+ */
+function opaque(pixels, at) {
+  const [red, green, blue] = [pixels[at], pixels[at + 1], pixels[at + 2]];
+  return LITTLE_ENDIAN ? (0xff000000 | (blue << 16) | (green << 8) | red) >>> 0 : ((red << 24) | (green << 16) | (blue << 8) | 0xff) >>> 0;
 }
 
 /**

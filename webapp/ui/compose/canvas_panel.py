@@ -13,11 +13,10 @@ import components
 from components.mount import task
 from controlnet_core.domain import picture
 from controlnet_core.domain.control import Value
-from controlnet_core.domain.document import DocumentKind
 from controlnet_core.domain.recipe import Recipe, Resize
 from webapp.application import validation
 from webapp.application.examples import scene
-from webapp.application.layers import OPAQUE
+from webapp.application.layers import covers
 from webapp.application.studio import Studio
 from webapp.ui import theme, visitor
 from webapp.ui.compose import reference_panel, state
@@ -132,9 +131,8 @@ def prepare_live(studio: Studio, at: Composition, make: Callable[[], Recipe], *,
 def _beneath(studio: Studio, at: Composition, edited: Layer | None) -> list[dict[str, Any]]:
     """What lies under the drawing, from the bottom up: the photo, then every other layer that counts."""
     found: list[dict[str, Any]] = []
-    over = (
-        edited is not None and _kind(studio, edited) in OPAQUE
-    )  # the editor lays them over a drawing that would hide them
+    # The editor lays them over a drawing that would hide them.
+    over = edited is not None and covers(studio.control(edited.control))
     if at.photo:
         found.append(
             {"url": visitor.photo_url(studio, at.photo, at.frame, at.photo_resize), "opacity": 0.3 if over else 0.6}
@@ -142,14 +140,10 @@ def _beneath(studio: Studio, at: Composition, edited: Layer | None) -> list[dict
     for index, layer in reversed(list(enumerate(at.layers))):
         if layer is edited or not layer.shown or state.is_empty(studio, layer, at.frame):
             continue
-        opaque = _kind(studio, layer) in OPAQUE
+        opaque = covers(studio.control(layer.control))
         opacity = (0.3 if over else 0.45) if opaque else 0.9
         found.append({"url": address(studio, at, layer, "layers", TINTS[index]), "opacity": opacity})
     return found
-
-
-def _kind(studio: Studio, layer: Layer) -> DocumentKind:
-    return studio.control(layer.control).document
 
 
 def _seen(studio: Studio, at: Composition) -> None:

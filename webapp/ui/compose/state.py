@@ -208,8 +208,9 @@ def move(at: Composition, slot: str, by: int) -> None:
 def token(studio: Studio, layer: Layer, frame: tuple[int, int], *, mask: bool = False) -> str:
     """The token of a layer's drawing, or of its mask; made empty when there is none."""
     slot = f"{layer.slot}.mask" if mask else layer.slot
-    kind = "mask" if mask else studio.control(layer.control).document
-    return visitor.open_document(studio, slot, _empty(kind, *frame))
+    control = studio.control(layer.control)
+    empty = _empty("mask", 0, *frame) if mask else _empty(control.document, control.paper, *frame)
+    return visitor.open_document(studio, slot, empty)
 
 
 def put(studio: Studio, layer: Layer, document: Document) -> None:
@@ -221,9 +222,8 @@ def put(studio: Studio, layer: Layer, document: Document) -> None:
 
 def is_empty(studio: Studio, layer: Layer, frame: tuple[int, int]) -> bool:
     """Whether nothing is drawn in a layer yet."""
-    return studio.documents.read(token(studio, layer, frame))[1] == _empty(
-        studio.control(layer.control).document, *frame
-    )
+    control = studio.control(layer.control)
+    return studio.documents.read(token(studio, layer, frame))[1] == _empty(control.document, control.paper, *frame)
 
 
 def align(studio: Studio, at: Composition) -> None:
@@ -281,11 +281,11 @@ def mask_of(studio: Studio, layer: Layer, frame: tuple[int, int]) -> str | None:
 
 
 @lru_cache(maxsize=16)
-def _empty(kind: documents.DocumentKind, width: int, height: int) -> bytes:
+def _empty(kind: documents.DocumentKind, paper: int, width: int, height: int) -> bytes:
     if kind == "skeleton":
         return documents.encode(Skeleton(width=width, height=height))
     shape = {"rgb": (height, width, 3), "rgba": (height, width, 4)}.get(kind, (height, width))
-    return documents.encode(Raster(kind, np.zeros(shape, np.uint8)))
+    return documents.encode(Raster(kind, np.full(shape, paper, np.uint8)))
 
 
 @lru_cache(maxsize=8)

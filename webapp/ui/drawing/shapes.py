@@ -1,4 +1,4 @@
-"""Shapes mode of the scribble page: movable lines, boxes, circles and polygons over the drawing.
+"""Shapes mode of the pages for lines: movable lines, boxes, circles and polygons over the drawing.
 
 Shapes stay movable vectors (streamlit-drawable-canvas) until they are stamped onto the drawing; until then a picture is made from
 drawing and shapes together.
@@ -15,6 +15,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from annotator.colour import INK
 from components import mount
 from controlnet_core.domain import document as documents
 from controlnet_core.domain.document import Document, Raster
@@ -36,11 +37,15 @@ EMPTY: dict[str, Any] = {"objects": []}
 
 
 def with_shapes(at: ConditionPage, document: Document) -> Document:
-    """A drawing with the desk's shapes on it; any other document as it is."""
-    if at.shapes is None or not isinstance(document, Raster) or document.kind != "mask":
+    """A drawing with the desk's shapes on it, on white paper in ink; any other document as it is."""
+    if at.shapes is None or not isinstance(document, Raster) or document.kind not in ("mask", "rgb"):
         return document
     fitted = cv2.resize(at.shapes, (document.width, document.height), interpolation=cv2.INTER_AREA)
-    return Raster("mask", np.maximum(document.pixels, fitted))
+    if document.kind == "mask":
+        return Raster("mask", np.maximum(document.pixels, fitted))
+    share = fitted[..., None].astype(np.float32) / 255
+    inked = document.pixels * (1 - share) + np.array(INK, np.float32) * share
+    return Raster("rgb", np.rint(inked).astype(np.uint8))
 
 
 def canvas(studio: Studio, at: ConditionPage) -> None:
@@ -69,7 +74,8 @@ def canvas(studio: Studio, at: ConditionPage) -> None:
             label_visibility="collapsed",
             width=110,
         )
-    paper = Image.fromarray(255 - drawing.pixels // 3).resize((width, height)).convert("RGB")
+    faint = 255 - drawing.pixels // 3 if drawing.kind == "mask" else 170 + drawing.pixels // 3
+    paper = Image.fromarray(faint).resize((width, height)).convert("RGB")
     drawn = st_canvas(
         fill_color="rgba(0, 0, 0, 0)",
         stroke_width=validation.choice(thickness, WIDTHS_PX, "The width"),

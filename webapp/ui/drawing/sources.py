@@ -39,7 +39,7 @@ def first_document(control: ControlType, width: int, height: int) -> tuple[Docum
 def source_bar(studio: Studio, at: ConditionPage) -> str:
     """The row above the editor: the way to a document, and examples; returns "Draw", "Shapes" or "Photo"."""
     control = studio.controls[at.control]
-    ways = [way for way in TITLES[control.group] if way != "Shapes" or control.document == "mask"]
+    ways = [way for way in TITLES[control.group] if way != "Shapes" or control.takes_shapes]
     key = widget(f"{at.key}.way", ways[0])
     if opened := remembered(f"{key}.next", ""):
         set_widget(key, opened)

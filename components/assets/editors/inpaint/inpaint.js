@@ -7,6 +7,7 @@ import { contextOf } from "../../shared/context.js";
 import { element } from "../../shared/controls.js";
 import { readPicture } from "../../canvas/files.js";
 import { VEIL } from "../../canvas/layers.js";
+import { canvasOf, scaled } from "../../canvas/scaled.js";
 import { fitInto } from "../../canvas/transform.js";
 import { holesOf, withHoles } from "./holes.js";
 import { Scribble } from "../scribble/scribble.js";
@@ -57,20 +58,8 @@ class Inpaint extends Scribble {
   async #open(file) {
     const picture = await readPicture(file);
     const [width, height] = this.shell.options.sizes?.fixed ? [this.raster.width, this.raster.height] : canvasFor(picture, this.shell.options.sizes);
-    const source = new OffscreenCanvas(picture.width, picture.height);
-    contextOf(source).putImageData(new ImageData(picture.rgba, picture.width, picture.height), 0, 0);
-    const pixels = new Uint8Array(scaled(source, width, height, "cover"));
+    const pixels = new Uint8Array(scaled(canvasOf(picture), width, height, "cover"));
     this.shell.replace({ kind: "rgba", width, height, pixels });
     this.shell.toast(holesOf(pixels).some((value) => value > 127) ? "Opened. What is transparent in it is a hole already." : "Opened. Paint over what should be made anew.");
   }
-}
-
-/** A canvas on another size, smoothed, its shape kept: "contain" shows all of it, "cover" fills. RGBA bytes. */
-function scaled(source, width, height, how) {
-  const context = contextOf(new OffscreenCanvas(width, height));
-  context.imageSmoothingQuality = "high";
-  const scale = Math[how === "cover" ? "max" : "min"](width / source.width, height / source.height);
-  const [w, h] = [source.width * scale, source.height * scale];
-  context.drawImage(source, (width - w) / 2, (height - h) / 2, w, h);
-  return context.getImageData(0, 0, width, height).data;
 }

@@ -11,6 +11,7 @@ import { element, iconButton, slider, textButton } from "../../shared/controls.j
 import { blank } from "../../canvas/document.js";
 import { readPicture } from "../../canvas/files.js";
 import { applyPixels, diffPixels } from "../../canvas/patch.js";
+import { canvasOf, scaled } from "../../canvas/scaled.js";
 import { rgba } from "../../canvas/stage.js";
 import { autoLevels, greenFlipped, histogram, inverted, levelled, rgbaOf, rgbOf } from "./adjust.js";
 import { encodePng } from "../seg/png.js";
@@ -65,7 +66,7 @@ class MapViewer {
   }
 
   resized(width, height) {
-    return { kind: "rgb", width, height, pixels: rgbOf(scaled(this.canvas, width, height, "contain")) };
+    return { kind: "rgb", width, height, pixels: rgbOf(scaled(this.canvas, width, height, "contain", "#000")) };
   }
 
   // ---- showing
@@ -154,10 +155,8 @@ class MapViewer {
   async #open(file) {
     const picture = await readPicture(file);
     const [width, height] = canvasFor(picture, this.shell.options.sizes);
-    const source = new OffscreenCanvas(picture.width, picture.height);
-    contextOf(source).putImageData(new ImageData(picture.rgba, picture.width, picture.height), 0, 0);
     const same = width === picture.width && height === picture.height;
-    const bytes = same ? picture.rgba : scaled(source, width, height, "stretch");
+    const bytes = same ? picture.rgba : scaled(canvasOf(picture), width, height, "stretch", "#000");
     this.shell.replace({ kind: "rgb", width, height, pixels: rgbOf(bytes) });
     this.shell.toast(same ? "Opened." : `Opened. Brought to ${width} × ${height}.`);
   }
@@ -172,17 +171,6 @@ class MapViewer {
 function coloursOf(kind, palette) {
   if (kind === "classes" && palette) return Uint32Array.from({ length: 256 }, (_, i) => rgba(...(palette[i] ?? [0, 0, 0])));
   return Uint32Array.from({ length: 256 }, (_, value) => rgba(255 - value, 255 - value, 255 - value));
-}
-
-/** A canvas on another size, smoothed; "contain" keeps its shape on black, "stretch" fills. Returns RGBA bytes. */
-function scaled(source, width, height, how) {
-  const context = contextOf(new OffscreenCanvas(width, height));
-  context.fillRect(0, 0, width, height);
-  context.imageSmoothingQuality = "high";
-  const scale = Math.min(width / source.width, height / source.height);
-  const [w, h] = how === "stretch" ? [width, height] : [source.width * scale, source.height * scale];
-  context.drawImage(source, (width - w) / 2, (height - h) / 2, w, h);
-  return context.getImageData(0, 0, width, height).data;
 }
 
 /** A histogram as a small picture. */
