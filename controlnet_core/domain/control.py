@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -140,10 +141,11 @@ EditorKind = Literal["scribble", "colour", "pose", "seg", "view", "inpaint"]
 HOLE_BELOW = 128
 """A pixel of less alpha is a hole in a control picture: nothing is known of it there."""
 
-Feed = Literal["rgb", "bgr", "opposed", "black"]
+Feed = Literal["rgb", "bgr", "opposed", "black", "blocks"]
 """How colours go into a network: as they are, channels reversed (the 1.0 normal model), or with red and green as their
-opposites (normals whose axes point right and down), or with holes in black (the union networks' inpainting). What a network
-wants stands on its card."""
+opposites (normals whose axes point right and down), or with holes in black (the union networks' inpainting), or as one colour for
+each square of `BLOCK_PX` (T2I-Adapter's spatial palette). What a network wants stands on its card."""
+BLOCK_PX = 64
 
 
 def fed(picture: Rgb, feed: Feed) -> Rgb:
@@ -155,6 +157,11 @@ def fed(picture: Rgb, feed: Feed) -> Rgb:
         return np.where(picture.any(axis=2, keepdims=True), picture ^ np.array([255, 255, 0], np.uint8), picture)
     if feed == "black" and picture.shape[2] == 4:
         return np.where(picture[:, :, 3:] < HOLE_BELOW, np.uint8(0), picture[:, :, :3])
+    if feed == "blocks":
+        height, width = picture.shape[:2]
+        few = max(1, round(width / BLOCK_PX)), max(1, round(height / BLOCK_PX))
+        palette = cv2.resize(picture, few, interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(palette, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
     return picture
 
 

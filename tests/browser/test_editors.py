@@ -19,7 +19,7 @@ STUDIO = (
     "[...document.querySelectorAll('*')].map(n => n.shadowRoot?.querySelector('.studio[data-ready]') ?? "
     "(n.matches?.('.studio[data-ready]') ? n : null)).find(Boolean).studio"
 )
-PATHS = {"scribble": "", "seg": "seg", "pose": "pose"}
+PATHS = {"scribble": "", "colour": "colour", "seg": "seg", "pose": "pose"}
 LOOKS: list[tuple[Literal["light", "dark"], int]] = [("light", 1440), ("dark", 1440), ("light", 900)]
 HOSTILE = [
     "1e999",
@@ -97,7 +97,7 @@ def test_an_accessibility_check_finds_nothing(browser: Browser, server: Server, 
 
 def test_a_killed_server_and_other_pages_lose_nothing(own_server: Server, page: Page) -> None:
     kept = {}
-    for kind in ("scribble", "seg", "pose"):
+    for kind in ("scribble", "colour", "seg", "pose"):
         opened(page, own_server, kind)
         stroke(page, kind, 0)
         saved(page)
@@ -112,7 +112,7 @@ def test_a_killed_server_and_other_pages_lose_nothing(own_server: Server, page: 
     assert drawing(page) == kept["pose"], "drawn while nobody answered"
     page.get_by_role("button", name="Generate").click()
     page.locator(".results button.stop:visible, .results img.image:visible").first.wait_for()
-    for kind in ("seg", "scribble", "pose"):
+    for kind in ("seg", "colour", "scribble", "pose"):
         opened(page, own_server, kind)
         assert drawing(page) == kept[kind], kind
     expect(page.get_by_text("on the CPU")).to_be_visible()  # the line says it by itself once the worker is up

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import streamlit as st
 
-from annotator import seg
+from annotator import colour, seg
 from components import edit
 from controlnet_core.domain.document import Document, Raster, Skeleton, encode
 from tests.components.app_scribble import DRAWINGS
@@ -24,6 +24,8 @@ def first() -> Document:
         return Skeleton(width=side, height=side)
     if kind == "scribble":
         return Raster("mask", np.zeros((side, side), np.uint8))
+    if kind == "colour":
+        return Raster("rgb", np.full((side, side, 3), 255, np.uint8))
     if kind == "seg":
         pixels = np.full((side, side), 2, np.uint8)
         pixels[side // 2 :] = 9
@@ -46,6 +48,7 @@ result = edit(
         "sizes": {"min": 256, "max": 2048, "step": 64},
         "classes": [asdict(one) for one in seg.classes()],
         "trained": trained,
+        "crayons": [{"name": name, "rgb": rgb} for name, rgb in colour.CRAYONS.items()],
     },
 )
 if result.generate:

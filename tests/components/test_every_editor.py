@@ -21,7 +21,7 @@ from tests.profiles import Profiles
 
 pytestmark = pytest.mark.browser
 
-KINDS = ("scribble", "seg", "pose")
+KINDS = ("scribble", "colour", "seg", "pose")
 STUDIO = (
     "[...document.querySelectorAll('*')].map(n => n.shadowRoot?.querySelector('.studio[data-ready]') ?? "
     "(n.matches?.('.studio[data-ready]') ? n : null)).find(Boolean).studio"
@@ -142,7 +142,7 @@ def png(side: int = 96) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["seg", "pose"])
+@pytest.mark.parametrize("kind", ["colour", "seg", "pose"])
 def test_undo_reload_and_a_server_killed_and_started_empty(kind: str, tab: Callable[..., Tab]) -> None:
     editor = tab(kind)
     states = []
@@ -326,7 +326,9 @@ def test_a_picture_to_trace_is_dropped_kept_faded_and_removed(tab: Callable[...,
     editor.toast("a list called “people” is missing")
 
 
-@pytest.mark.parametrize(("kind", "opens"), [("scribble", "Open as drawing"), ("seg", "Open as map")])
+@pytest.mark.parametrize(
+    ("kind", "opens"), [("scribble", "Open as drawing"), ("colour", "Open as drawing"), ("seg", "Open as map")]
+)
 def test_a_pasted_picture_asks_what_it_is_and_a_key_opens_files(
     kind: str, opens: str, tab: Callable[..., Tab], tmp_path: Path
 ) -> None:

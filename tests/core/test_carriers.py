@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -44,12 +45,12 @@ def save_union(folder: Path, unet, types: int) -> Path:
     return folder
 
 
-def save_adapter(folder: Path, kind: str, channels: list[int], **settings) -> Path:
+def save_adapter(folder: Path, kind: str, channels: list[int], *, pickled: bool = False, **settings) -> Path:
     torch.manual_seed(3)
     network = T2IAdapter(channels=channels, num_res_blocks=2, adapter_type=kind, **settings)
     for parameter in network.parameters():  # random weights say little
         parameter.data *= 2.5
-    network.save_pretrained(folder)
+    network.save_pretrained(folder, safe_serialization=not pickled)
     return folder
 
 
@@ -76,6 +77,8 @@ def models(tmp_path_factory) -> Path:
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
     ).save_pretrained(root / "checkpoints" / "small" / "unet")  # fmt: skip
     save_adapter(root / "controlnet" / "old", "full_adapter", [16, 32])
+    save_adapter(root / "controlnet" / "palette", "light_adapter", [16, 32], pickled=True)
+    (root / "controlnet" / "palette" / "card.toml").write_text('controls = ["canny"]\nfeed = { canny = "blocks" }\n')
     return root
 
 
@@ -198,21 +201,39 @@ def test_adapters_follow_mask_mode_and_grey(engine):
     assert far(run(engine, controls=(unit(control="canny", network="grey"),))[0].astype(float), plain) > LEVELS
 
 
-def test_an_adapter_of_sd15_as_in_diffusers(engine, models):
+def adapted(models: Path, name: str, picture: np.ndarray, side: int) -> np.ndarray:
+    """What diffusers' pipeline of SD 1.5 makes of a control picture by a T2I-Adapter, 0..255."""
     import diffusers
 
     folder = models / "checkpoints" / "small"
-    adapter = T2IAdapter.from_pretrained(models / "controlnet" / "old")
+    adapter = T2IAdapter.from_pretrained(models / "controlnet" / name)
     pipeline = diffusers.StableDiffusionAdapterPipeline.from_pretrained(folder, adapter=adapter, safety_checker=None)
     pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(11))
-    expected = pipeline(
-        "a red house", negative_prompt="sea", image=tensor(PICTURE), guidance_scale=4.0, num_inference_steps=3, width=64,
-        height=64, latents=noise, adapter_conditioning_scale=0.8, output_type="np",
+    noise = torch.randn(1, 4, side // 8, side // 8, generator=torch.Generator().manual_seed(11))
+    return pipeline(
+        "a red house", negative_prompt="sea", image=tensor(picture), guidance_scale=4.0, num_inference_steps=3, width=side,
+        height=side, latents=noise, adapter_conditioning_scale=0.8, output_type="np",
     ).images[0] * 255  # fmt: skip
+
+
+def test_an_adapter_of_sd15_as_in_diffusers(engine, models):
     ours = run(engine, model="small", controls=(unit(control="canny", network="old"),))[0]
-    assert far(ours, expected) <= LEVELS
+    assert far(ours, adapted(models, "old", PICTURE, 64)) <= LEVELS
+
+
+def test_a_palette_adapter_sees_one_colour_for_every_block_as_in_diffusers(engine, models):
+    """As TencentARC's colour adapter is published: light, pickled, and fed with squares of 64 px."""
+    large = cv2.resize(PICTURE, (128, 128), interpolation=cv2.INTER_LINEAR)
+    blocks = np.kron(large.reshape(2, 64, 2, 64, 3).mean(axis=(1, 3)).round(), np.ones((64, 64, 1))).astype(np.uint8)
+    assert np.array_equal(fed(large, "blocks"), blocks)
+    assert (
+        fed(large[:, :70], "blocks").shape == (128, 70, 3)
+        and fed(large[:10, :10], "blocks").std(axis=(0, 1)).max() == 0
+    )
+    ours = run(engine, model="small", width=128, height=128, controls=(unit(control="canny", network="palette"),))[0]
+    assert far(ours, adapted(models, "palette", blocks, 128)) <= LEVELS
+    assert far(ours.astype(float), adapted(models, "palette", large, 128)) > LEVELS
 
 
 @pytest.mark.parametrize("name", ["adapter", "old", "light"])
