@@ -20,6 +20,7 @@ from controlnet_core.models.catalog import ModelCard, shipped  # noqa: E402
 
 WAYS = {
     "scribble": "a canvas for lines",
+    "colour": "ink and crayons on white paper: colours go under the lines, the bucket stops at them, white says nothing",
     "pose": "a skeleton whose joints you drag",
     "seg": "a painter with ADE20K's 150 classes",
     "view": "a viewer that adjusts the map",

@@ -30,13 +30,14 @@ from tests.ports import free_port  # noqa: E402
 WAIT_MS = 120_000
 PAGES = {
     "scribble": "",
+    "colour": "colour",
     "pose": "pose",
     "segmentation": "seg",
     "compose": "compose",
     "gallery": "gallery",
     "models": "models",
 }
-DRAWS = ("scribble", "pose", "segmentation")
+DRAWS = ("scribble", "colour", "pose", "segmentation")
 
 
 def main(out: Path) -> None:

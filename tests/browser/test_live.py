@@ -230,7 +230,7 @@ def test_a_line_that_is_cut_without_a_word_says_so_and_nothing_drawn_is_lost(liv
     until(lambda: np.array_equal(picture(live), whole), live)
 
 
-@pytest.mark.parametrize("path", ["pose", "seg", "compose"])
+@pytest.mark.parametrize("path", ["colour", "pose", "seg", "compose"])
 def test_it_follows_every_editor_in_mid_drag_and_the_prompt_while_it_is_typed(
     tab: Page, server: Server, path: str
 ) -> None:

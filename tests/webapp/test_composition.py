@@ -434,6 +434,16 @@ def test_layers_are_clear_where_nothing_is() -> None:
     assert pixels_of(layer_png(people, "rgb", (1, 2, 3))).shape == (8, 8, 3)
 
 
+def test_a_layer_on_white_paper_is_clear_where_nothing_is_drawn_and_looks_the_same_on_white():
+    sheet = np.full((8, 8, 3), 255, np.uint8)
+    sheet[0], sheet[1, :4], sheet[1, 4:], sheet[2] = (20, 20, 24), (206, 66, 58), (244, 240, 230), (140, 140, 141)
+    layer = pixels_of(layer_png(sheet, "rgb", (1, 2, 3), 255))
+    assert layer.shape == (8, 8, 4)
+    assert (layer[3:, :, 3] == 0).all() and (layer[1, :4, 3] == 255).all()
+    share = layer[..., 3:].astype(float) / 255
+    assert np.abs(layer[..., :3] * share + 255 * (1 - share) - sheet).max() <= 1
+
+
 def pixels_of(png: bytes) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(png)))
 

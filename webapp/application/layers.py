@@ -18,6 +18,8 @@ from controlnet_core.domain.recipe import Resize
 OPAQUE: tuple[DocumentKind, ...] = ("classes", "rgb", "rgba")
 """Kinds of documents that fill their frame: as layers they are shown whole, only fainter, where they are not drawn on paper."""
 
+_COLOURLESS = 24
+
 
 def placed(document: Document, width: int, height: int, resize: Resize) -> Document:
     """A document on a canvas of `width` x `height` pixels, brought there as a control picture would be."""
@@ -62,13 +64,14 @@ def covers(control: ControlType) -> bool:
 def layer_png(rgb: Rgb, kind: DocumentKind, tint: tuple[int, int, int], paper: int = 0) -> bytes:
     """A control picture as a layer over or under others: PNG with alpha.
 
-    Strokes (white on black) take the colour `tint` and are clear elsewhere, people keep their colours, maps are opaque; white
-    `paper` (255) is clear, and so is as much of every colour on it as is white.
+    Strokes (white on black) take the colour `tint` and are clear elsewhere, people keep their colours, maps are opaque. On white
+    `paper` (255) what has no colour is as clear as it is light, and looks the same on white.
     """
     if kind == "rgb" and paper == 255:
-        share = 255 - rgb.min(axis=2, keepdims=True).astype(np.float32)
-        colour = 255 - (255 - rgb) * (255 / np.maximum(share, 1))
-        return _png(np.dstack([np.clip(np.rint(colour), 0, 255)[:, :, ::-1], share]).astype(np.uint8))
+        lowest = rgb.min(axis=2, keepdims=True)
+        alpha = np.where(rgb.max(axis=2, keepdims=True) - lowest < _COLOURLESS, 255 - lowest, 255).astype(np.float32)
+        colour = 255 - (255.0 - rgb) * (255 / np.maximum(alpha, 1))
+        return _png(np.dstack([np.clip(np.rint(colour), 0, 255)[:, :, ::-1], alpha]).astype(np.uint8))
     if kind in OPAQUE:
         order = cv2.COLOR_RGB2BGR if rgb.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
         return _png(np.asarray(cv2.cvtColor(rgb, order), np.uint8))

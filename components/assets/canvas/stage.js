@@ -85,7 +85,7 @@ export class Stage {
 
 /**
  * One byte per pixel, shown through a palette of 256 colours (Uint32Array in the canvas's byte order, see `rgba`); without a palette
- * red, green and blue, three bytes a pixel. The bytes are the truth, the canvas is never read.
+ * red, green and blue on white paper, three bytes a pixel: white is clear. The bytes are the truth, the canvas is never read.
  */
 export class RasterLayer {
   /**
@@ -144,7 +144,7 @@ export class RasterLayer {
     let i = 0;
     for (let y = y0; y < y1; y++) {
       for (let p = y * raster.width + x0, end = y * raster.width + x1; p < end; p++) {
-        colours[i++] = palette ? palette[raster.pixels[p]] : opaque(raster.pixels, 3 * p);
+        colours[i++] = palette ? palette[raster.pixels[p]] : onPaper(raster.pixels, 3 * p);
       }
     }
     this.context.putImageData(image, x0, y0);
@@ -152,16 +152,26 @@ export class RasterLayer {
 }
 
 const LITTLE_ENDIAN = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
+const COLOURLESS = 24;
 
 /**
- * The colour whose red, green and blue begin at byte `at`, as an entry of a palette.
+ * The colour whose red, green and blue begin at byte `at`, as an entry of a palette that looks the same on white paper: what has no
+ * colour is as clear as it is light.
  *
  * @param {Bytes} pixels
  * @param {number} at
  */
-function opaque(pixels, at) {
-  const [red, green, blue] = [pixels[at], pixels[at + 1], pixels[at + 2]];
-  return LITTLE_ENDIAN ? (0xff000000 | (blue << 16) | (green << 8) | red) >>> 0 : ((red << 24) | (green << 16) | (blue << 8) | 0xff) >>> 0;
+function onPaper(pixels, at) {
+  let [red, green, blue] = [pixels[at], pixels[at + 1], pixels[at + 2]];
+  const lowest = Math.min(red, green, blue);
+  if (lowest === 255) return 0;
+  const alpha = Math.max(red, green, blue) - lowest < COLOURLESS ? 255 - lowest : 255;
+  if (alpha < 255) {
+    const scale = 255 / (alpha || 1);
+    [red, green, blue] = [red, green, blue].map((value) => 255 - Math.round((255 - value) * scale));
+  }
+  return LITTLE_ENDIAN ? ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0
+    : ((red << 24) | (green << 16) | (blue << 8) | alpha) >>> 0;
 }
 
 /**

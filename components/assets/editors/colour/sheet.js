@@ -409,6 +409,17 @@ function mix(out, i, from, j, cover) {
 }
 
 /**
+ * Ink over pixel `i` of a sheet, `cover` 0..255.
+ *
+ * @param {Bytes} pixels
+ * @param {number} i
+ * @param {number} cover
+ */
+export function inkOver(pixels, i, cover) {
+  mix(pixels, i, pixels, i, cover);
+}
+
+/**
  * @param {Bytes} open
  * @param {number} width
  * @param {number} height

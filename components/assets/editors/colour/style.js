@@ -1,7 +1,6 @@
 /** How the sheet and the box of crayons look; everything else is the shell's. */
 
 export const COLOUR_STYLE = `
-.studio.colour .paper > canvas:not(.live) { mix-blend-mode: multiply; } /* white paper shows what lies under it */
 .studio.colour .panel { width: 88px; display: flex; flex-direction: column; align-items: center; gap: 12px; padding: 12px 8px;
   overflow: hidden auto; scrollbar-width: none; }
 .studio.colour .swatch { display: block; width: 28px; height: 28px; border-radius: 50%; box-shadow: inset 0 0 0 1px rgb(0 0 0 / .14); }

@@ -6,6 +6,7 @@
  */
 
 import { decode, encode } from "../../canvas/document.js";
+import { inkOver } from "../../editors/colour/sheet.js";
 import { contextOf } from "../../shared/context.js";
 import { element } from "../../shared/controls.js";
 import { liveLink } from "../../shared/live.js";
@@ -82,9 +83,10 @@ class LiveShapes {
     context.imageSmoothingQuality = "high";
     context.drawImage(canvas, 0, 0, width, height);
     const { data } = context.getImageData(0, 0, width, height);
-    for (let i = 0, at = 0; i < pixels.length; i++, at += 4) {
+    for (let i = 0, at = 0; at < data.length; i++, at += 4) {
       const ink = (data[at + 3] * (255 - Math.max(data[at], data[at + 1], data[at + 2]))) / 255;
-      if (ink > pixels[i]) pixels[i] = ink;
+      if (drawing.kind === "rgb") inkOver(pixels, i, ink);
+      else if (ink > pixels[i]) pixels[i] = ink;
     }
     return encode({ ...drawing, pixels });
   }
