@@ -113,6 +113,22 @@ test("a crayon stays between the lines where it begins, if asked to", () => {
   assert.deepEqual([at(sheet, 80, 60), at(sheet, 90, 60), at(sheet, 110, 60)], [BLUE, INK, BLUE]);
 });
 
+test("a crayon that is kept within lines follows them when they change", () => {
+  const sheet = boxed();
+  const over = () => stroke(sheet, { tool: "crayon", colour: RED, size: 12, within: true }, [60, 60], [120, 60]);
+  over();
+  assert.deepEqual(at(sheet, 110, 60), PAPER);
+  stroke(sheet, { tool: "eraser", size: 30 }, [90, 60], [91, 60]);
+  over();
+  assert.deepEqual(at(sheet, 110, 60), RED, "the line is gone");
+  stroke(sheet, { tool: "pen", size: 4 }, [75, 20], [75, 100]);
+  stroke(sheet, { tool: "crayon", colour: BLUE, size: 12, within: true }, [60, 60], [120, 60]);
+  assert.deepEqual([at(sheet, 70, 60), at(sheet, 110, 60)], [BLUE, RED], "a new line");
+  sheet.shape("line", places([66, 20], [66, 100]), { size: 4 });
+  stroke(sheet, { tool: "crayon", colour: [74, 146, 92], size: 12, within: true }, [60, 60], [120, 60]);
+  assert.deepEqual([at(sheet, 61, 60), at(sheet, 70, 60)], [[74, 146, 92], BLUE]);
+});
+
 test("the eraser takes both, and white paper takes colours alone", () => {
   const sheet = boxed();
   sheet.fill({ x: 60, y: 60 }, { colour: RED });

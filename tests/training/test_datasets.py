@@ -138,7 +138,7 @@ def test_the_gallery_gives_its_pictures_with_their_drawings(tmp_path: Path) -> N
         again.read(1)
 
 
-@pytest.mark.parametrize("key", ["scribble", "pose", "seg", "depth"])
+@pytest.mark.parametrize("key", ["scribble", "colour", "pose", "seg", "depth"])
 def test_the_world_gives_every_condition_without_end(key: str) -> None:
     pairs = WorldPairs(annotator.control(key), 128)
     assert checks.is_endless(pairs)

@@ -51,6 +51,8 @@ export class Sheet {
   laying = { tool: "pen", colour: INK, within: null };
   /** @type {Rect | null} */
   touched = null;
+  /** The region of the last crayon that was kept within lines, as long as these stay. @type {{region: Bytes, mirror: boolean} | null} */
+  known = null;
 
   /** @param {(rect: Rect | null) => void} [onRect]  hears which pixels may have changed */
   constructor(onRect = () => {}) {
@@ -64,7 +66,7 @@ export class Sheet {
     this.ink = new Uint8Array(width * height);
     this.before = { pixels: pixels.slice(), ink: new Uint8Array(width * height) };
     this.coverage = new Coverage(width, height);
-    this.stroke = this.touched = null;
+    this.stroke = this.touched = this.known = null;
     this.#readInk([0, 0, width, height]);
   }
 
@@ -89,7 +91,7 @@ export class Sheet {
    * @param {{tool: LayingTool, colour: Colour, size: number, mirror?: boolean, pressure?: boolean, damping?: number, within?: boolean}} how
    */
   beginStroke(at, { tool, colour, size, mirror = false, pressure = false, damping, within = false }) {
-    this.#begin(tool, colour, within ? this.#region(this.#mirrored([at], mirror).flat(), { everything: true }) : null);
+    this.#begin(tool, colour, within ? this.#within(at, mirror) : null);
     this.stroke = new Stroke(this.coverage, { size, mirror, pressure, damping });
   }
 
@@ -134,6 +136,7 @@ export class Sheet {
     this.coverage.clear();
     this.#keep();
     this.laying = { tool: "pen", colour: INK, within: null };
+    this.known = null;
     for (const corners of shapes) this.#lay(this.coverage.polyline(corners, size / 2, closed));
     return this.#end();
   }
@@ -167,6 +170,7 @@ export class Sheet {
   /** Undo or redo (it is the same) a patch. @param {PixelPatch} patch */
   apply(patch) {
     applyPixels(this.pixels, this.width, patch);
+    this.known = null;
     this.#readInk(patch.rect);
     this.onRect(patch.rect);
   }
@@ -181,6 +185,7 @@ export class Sheet {
     this.#keep();
     this.coverage.clear();
     this.touched = null;
+    if (tool !== "crayon") this.known = null;
     this.laying = { tool, colour: tool === "crayon" && !isPaper(colour) ? crayon(colour) : colour, within };
   }
 
@@ -230,6 +235,20 @@ export class Sheet {
   }
 
   // ---- regions between lines
+
+  /**
+   * Where a crayon that begins at a place may go. Many strokes colour one region in: it is sought once.
+   *
+   * @param {Place} at
+   * @param {boolean} mirror
+   */
+  #within(at, mirror) {
+    const { known } = this;
+    if (known && known.mirror === mirror && known.region[Math.floor(at.y) * this.width + Math.floor(at.x)]) return known.region;
+    const region = this.#region(this.#mirrored([at], mirror).flat(), { everything: true });
+    this.known = region && { region, mirror };
+    return region;
+  }
 
   /**
    * 1 in the regions around some places, up to the lines and under their soft edges; null where all of these lie on lines.
@@ -322,43 +341,41 @@ export class Sheet {
    */
   #readInk([x0, y0, x1, y1]) {
     const { width, height, pixels, ink } = this;
-    const dark = (/** @type {number} */ x, /** @type {number} */ y) => {
-      if (x < 0 || y < 0 || x >= width || y >= height) return false;
-      const i = 3 * (y * width + x);
-      return pixels[i] < INK_BELOW && pixels[i + 1] < INK_BELOW && pixels[i + 2] < INK_BELOW;
-    };
-    const beside = (/** @type {number} */ x, /** @type {number} */ y) => {
-      for (let dy = -1; dy <= 1; dy++) for (let dx = -1; dx <= 1; dx++) if ((dx || dy) && dark(x + dx, y + dy)) return true;
-      return false;
-    };
+    const lines = new Uint8Array(width * height); // 2 on a line, 1 beside one
+    for (let y = Math.max(0, y0 - 4); y < Math.min(height, y1 + 4); y++) {
+      for (let x = Math.max(0, x0 - 4), i = y * width + x; x < Math.min(width, x1 + 4); x++, i++) {
+        if (pixels[3 * i] >= INK_BELOW || pixels[3 * i + 1] >= INK_BELOW || pixels[3 * i + 2] >= INK_BELOW) continue;
+        for (let v = Math.max(0, y - 1); v <= Math.min(height - 1, y + 1); v++) {
+          for (let u = Math.max(0, x - 1); u <= Math.min(width - 1, x + 1); u++) lines[v * width + u] ||= 1;
+        }
+        lines[i] = 2;
+      }
+    }
     for (let y = Math.max(0, y0 - 1); y < Math.min(height, y1 + 1); y++) {
-      for (let x = Math.max(0, x0 - 1); x < Math.min(width, x1 + 1); x++) {
-        const i = y * width + x;
-        if (dark(x, y)) ink[i] = 255;
-        else ink[i] = beside(x, y) ? this.#coverOf(i, this.#colourNear(x, y, dark, beside)) : 0;
+      for (let x = Math.max(0, x0 - 1), i = y * width + x; x < Math.min(width, x1 + 1); x++, i++) {
+        ink[i] = lines[i] === 2 ? 255 : lines[i] ? this.#coverOf(i, this.#colourNear(x, y, lines)) : 0;
       }
     }
   }
 
   /**
-   * The colour that a line's edge lies on: the nearest that is neither ink nor beside ink, else the lightest around.
+   * The pixel whose colour a line's edge lies on: the nearest that is neither ink nor beside ink, else the lightest around.
    *
    * @param {number} x
    * @param {number} y
-   * @param {(x: number, y: number) => boolean} dark
-   * @param {(x: number, y: number) => boolean} beside
+   * @param {Bytes} lines
    */
-  #colourNear(x, y, dark, beside) {
+  #colourNear(x, y, lines) {
     const { width, height, pixels } = this;
     let [nearest, best, lightest, most] = [-1, Infinity, y * width + x, -1];
     for (let v = Math.max(0, y - 2); v <= Math.min(height - 1, y + 2); v++) {
       for (let u = Math.max(0, x - 2); u <= Math.min(width - 1, x + 2); u++) {
-        if (dark(u, v)) continue;
         const i = v * width + u;
+        if (lines[i] === 2) continue;
         const light = pixels[3 * i] + pixels[3 * i + 1] + pixels[3 * i + 2];
         if (light > most) [lightest, most] = [i, light];
         const distance = (u - x) ** 2 + (v - y) ** 2;
-        if (distance < best && !beside(u, v)) [nearest, best] = [i, distance];
+        if (distance < best && !lines[i]) [nearest, best] = [i, distance];
       }
     }
     return nearest >= 0 ? nearest : lightest;
