@@ -455,10 +455,34 @@ def snail(rng: Rng) -> Form:
     return spun(form, u(-8, 8), rng.random() < 0.5)
 
 
+def circle(rng: Rng) -> Form:
+    """A circle, sometimes an oval one, or a ring."""
+    thing = Form()
+    thing.add(oval(0, 0, 1, 1 if rng.random() < 0.8 else rng.uniform(0.6, 0.9)))
+    if rng.random() < 0.12:
+        thing.add(oval(0, 0, 0.5, 0.5), True)
+    return spun(thing, rng.uniform(-90, 90))
+
+
+def square(rng: Rng) -> Form:
+    """A square or a box that is wider than high, or turned on its point."""
+    thing = Form()
+    thing.add(box(-1, -1, 1, 1) * (1, 1 if rng.random() < 0.7 else rng.uniform(0.5, 0.9)))
+    return spun(thing, 45 if rng.random() < 0.1 else rng.uniform(-8, 8))
+
+
+def triangle(rng: Rng) -> Form:
+    """A triangle on its side or on its point."""
+    thing = Form()
+    thing.add(_at((rng.uniform(-0.4, 0.4), -0.9), (1, 0.8), (-1, 0.8)))
+    return spun(thing, (180 if rng.random() < 0.2 else 0) + rng.uniform(-10, 10))
+
+
 NAMED_MAKERS: dict[str, Callable[[Rng], Form]] = {
     "fish": fish, "balloon": balloon, "cup": cup, "car": car, "flower": flower, "house": house, "face": face, "sun": sun,
     "moon": moon, "cloud": cloud, "star": star, "heart": heart, "leaf": leaf, "apple": apple, "tree": tree,
     "mushroom": mushroom, "rocket": rocket, "snowman": snowman, "boat": boat, "cat": cat, "dog": dog, "bird": bird,
     "turtle": turtle, "dinosaur": dinosaur, "robot": robot, "butterfly": butterfly, "snail": snail,
+    "circle": circle, "square": square, "triangle": triangle,
 }  # fmt: skip
 """Every thing with a name, by its word."""

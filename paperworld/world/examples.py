@@ -16,7 +16,7 @@ import paperworld
 from annotator import controls
 from controlnet_core.domain.control import Rgb, fed, values
 from controlnet_core.models.catalog import shipped
-from paperworld.world import freehand
+from paperworld.world import colouring, freehand
 from paperworld.world.freeform import compose_free
 from paperworld.world.labels import PERSON
 from paperworld.world.layouts import compose_layout
@@ -31,9 +31,11 @@ HELD_OUT = 10_000_000
 """Seeds from here on are never trained on."""
 PROMPT = "prompt"
 """Beside the conditions: no control, the words alone."""
+COLOUR = "colour"
+"""The condition whose drawings decide colours, too."""
 MIX = {
-    "scribble": 0.31, "pose": 0.25, "seg": 0.19, PROMPT: 0.08, "canny": 0.04, "softedge": 0.03, "lines": 0.02,
-    "lineart": 0.02, "lineart_anime": 0.02, "depth": 0.02, "normal": 0.02,
+    "scribble": 0.27, "pose": 0.22, "seg": 0.18, COLOUR: 0.11, PROMPT: 0.08, "canny": 0.03, "softedge": 0.03,
+    "lines": 0.02, "lineart": 0.02, "lineart_anime": 0.01, "depth": 0.02, "normal": 0.01,
 }  # fmt: skip
 """Conditions and how often an example shows each; one ControlNet learns them all."""
 INSIDE, EDGE, DEAR, COLOURED = 1, 2, 4, 8
@@ -59,6 +61,8 @@ class Example:
     truth: Rendering
     control: Rgb
     caption: str
+    told: bool = True
+    """Whether its colours are those that the caption means."""
 
     @property
     def loud(self) -> NDArray[np.uint8]:
@@ -76,8 +80,11 @@ class Example:
 
     @property
     def colours(self) -> NDArray[np.float32]:
-        """SLOTS,3: mean colours, -1 to 1, of things by kind and of the upper and the lower eighth; nan for what is not there."""
+        """SLOTS,3: mean colours, -1 to 1, of things by kind and of the upper and the lower eighth; nan for what is not there, or
+    not told by words."""
         found = np.full((len(SLOTS), 3), np.nan, np.float32)
+        if not self.told:
+            return found
         picture, things = self.truth.picture, self.truth.things
         sums = np.stack(
             [np.bincount(things.ravel(), picture[..., k].ravel(), len(self.scene.things) + 1) for k in range(3)], 1
@@ -99,11 +106,21 @@ def example(key: str, seed: int, side_px: int = SIDE_PX) -> Example:
     """Example `seed` of condition `key`, or of PROMPT, `side_px` a side. The same numbers give the same example."""
     rng = np.random.default_rng((11, seed))
     scene = _scene(key, seed, rng)
+    if key == COLOUR:
+        return _coloured(scene, side_px, rng)
     truth = paperworld.render(scene, side_px, side_px)
     by_hand = key in ("scribble", "pose") and rng.random() < (BY_HAND if key == "scribble" else 0.5)
     return Example(
         scene, truth, control_of(scene, truth, key, rng if by_hand else None), paperworld.caption(scene, rng)
     )
+
+
+def _coloured(scene: Scene, side_px: int, rng: np.random.Generator) -> Example:
+    """What a drawing colours in has its colours, whatever words say."""
+    made = colouring.coloured_in(scene, rng)
+    truth = paperworld.render(made.scene, side_px, side_px)
+    control = colouring.drawing(made, truth, rng).pixels
+    return Example(made.scene, truth, control, paperworld.caption(scene, rng), told=False)
 
 
 def _dear(truth: Rendering) -> NDArray[np.bool_]:
@@ -128,7 +145,7 @@ def _scene(key: str, seed: int, rng: np.random.Generator) -> Scene:
             return compose_layout(seed)
         scene = thinned(paperworld.compose(seed), rng, 0.0 if rng.random() < 0.5 else rng.uniform(0.1, 0.6), sky=False)
         return wobbled(scene, rng, rng.uniform(0, 0.025)) if rng.random() < 0.8 else scene
-    free = {"lines": 0.0, "scribble": FREE, "lineart": FREE, "lineart_anime": FREE}.get(key, 0.35)
+    free = {"lines": 0.0, "scribble": FREE, COLOUR: FREE, "lineart": FREE, "lineart_anime": FREE}.get(key, 0.35)
     if rng.random() < free:
         scene = compose_free(seed)
     else:
@@ -136,7 +153,7 @@ def _scene(key: str, seed: int, rng: np.random.Generator) -> Scene:
         share = 0.0 if kind < 0.45 else rng.uniform(0.1, 0.5) if kind < 0.85 else 0.85
         # Distance and slope do not show what floats in the sky.
         scene = thinned(paperworld.compose(seed), rng, share, sky=key not in ("depth", "normal", "lines"))
-    return wobbled(scene, rng) if key == "scribble" and rng.random() < 0.8 else scene
+    return wobbled(scene, rng) if key in ("scribble", COLOUR) and rng.random() < 0.8 else scene
 
 
 def control_of(scene: Scene, truth: Rendering, key: str, rng: np.random.Generator | None = None) -> Rgb:

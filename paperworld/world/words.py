@@ -88,13 +88,14 @@ THINGS: dict[str, str] = {
     "horse": "brown", "cow": "brown", "sheep": "white", "car": "red", "boat": "red", "house": "red", "flower": "red",
     "tree": "green", "cloud": "white", "sun": "yellow", "moon": "yellow", "lamp": "yellow", "rock": "grey",
     "dinosaur": "green", "dragon": "green", "ship": "red", "bus": "yellow", "truck": "red", "spider": "black",
-    "castle": "grey", "person": "red", "boy": "blue", "girl": "pink",
+    "castle": "grey", "person": "red", "boy": "blue", "girl": "pink", "circle": "blue", "square": "red",
+    "triangle": "yellow",
 }  # fmt: skip
 """What people draw, and the colour that the bare word means."""
 PLAIN = ("shape", "form", "toy", "thing")
 """Words for what has no word: it is terracotta."""
 WATER_SAID = ("in the sea", "in the ocean", "in water")
-PAPER_SAID = ("on {}", "on {} paper", "on a {} background")
+PAPER_SAID = ("on {}", "on {} paper", "on a {} background", "with a {} background", "with {} background")
 DRAWN_SAID = ("a drawing of",)
 FRAMES = ("a picture of", "an illustration of", "paper cut")
 _GLUE = ("a", "an", "the", "and", "with", "by", "near", "in", "of", "at", "on", "many", "someone", "wearing")
