@@ -17,7 +17,7 @@ from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.document import Skeleton
 from paperworld.evaluation import measures
 from paperworld.evaluation.reading import cells_of, read, refound
-from paperworld.world.examples import HELD_OUT, control_of, example
+from paperworld.world.examples import COLOUR, HELD_OUT, control_of, example
 from paperworld.world.freeform import compose_free
 from paperworld.world.palette import NAMED, PALETTES, Colour
 from paperworld.world.portraits import compose_people
@@ -25,7 +25,7 @@ from paperworld.world.rendering import Rendering
 from paperworld.world.spoken import compose_spoken
 from paperworld.world.warp import thinned
 
-HAND_DRAWN = ("scribble", "seg", "pose")
+HAND_DRAWN = ("scribble", "seg", "pose", COLOUR)
 """Conditions that people draw; the others come from pictures, exact."""
 LINE_CONDITIONS = ("scribble", "canny", "softedge", "lineart", "lineart_anime")
 CONDITIONS = (*LINE_CONDITIONS, "lines", "seg", "pose", "depth", "normal")

@@ -39,7 +39,8 @@ from paperworld.evaluation.benchmark import (
 from paperworld.evaluation.strangers import drawings
 from paperworld.model import codec
 from paperworld.model.sampling import SHIPPED, Hint, Painter
-from paperworld.world.examples import HELD_OUT
+from paperworld.world import colouring
+from paperworld.world.examples import COLOUR, HELD_OUT
 
 DOCS = Path("docs")
 BATCH = 8
@@ -184,6 +185,32 @@ class Report:
             "another's colour": right_colours(pictures, others),
         }
 
+    def crayons(self) -> Figures:
+        """Colour strokes: how far colours are off where the drawing says them, and agreement with its ink."""
+        test = by_hand(COLOUR, self.scenes)
+        said = [colouring.said(control) for control in test.controls]
+        ink = [np.where(control.max(2, keepdims=True) <= 2 * colouring.PEN, 255, 0) for control in test.controls]
+        lined = [n for n, each in enumerate(ink) if each.any()]
+
+        def off(pictures: Sequence[Rgb]) -> float:
+            triples = zip(pictures, test.controls, said, strict=True)
+            return float(
+                np.mean([np.abs(a[where].astype(int) - b[where]).mean() for a, b, where in triples if where.any()])
+            )
+
+        def edges(pictures: Sequence[Rgb]) -> float:
+            return edge_agreement([pictures[n] for n in lined], [ink[n].astype(np.uint8) for n in lined])
+
+        pictures, truths = self.paint(test.prompts, test.controls), [truth.picture for truth in test.truths]
+        return {
+            "measure": "mean absolute error of colour where a crayon says it, 0..255; edge F1 within 2 px of the ink",
+            "scenes": len(test.prompts),
+            "colour error": {
+                "generated": off(pictures), "ceiling": off(truths), "none": off(self.paint(test.prompts, None))
+            },
+            "edge F1": {"generated": edges(pictures), "ceiling": edges(truths)},
+        }  # fmt: skip
+
     def prompts(self) -> Figures:
         """Asked object, colour and time of day, from the prompt alone."""
         asked = questions(self.scenes)
@@ -317,6 +344,7 @@ def main() -> None:
     report.part("by hand", report.hand)
     report.part("drawings", lambda: report.strangers(options.drawings))
     report.part("colours", report.colours)
+    report.part("colour strokes", report.crayons)
     for key in options.conditions.split(","):
         report.part(key, functools.partial(report.condition, key))
     report.part("prompt", report.prompts)
@@ -338,7 +366,9 @@ def _options() -> argparse.Namespace:
         "--drawings", type=Path, nargs="*", default=[], help="pictures of drawings, beside the own ones"
     )
     parser.add_argument("--conditions", default=",".join(CONDITIONS))
-    parser.add_argument("--sheets", default=",".join(CONDITIONS), help="conditions to draw contact sheets of")
+    parser.add_argument(
+        "--sheets", default=",".join((*CONDITIONS, COLOUR)), help="conditions to draw contact sheets of"
+    )
     parser.add_argument("--model", type=Path, default=SHIPPED)
     parser.add_argument(
         "--kept", type=Path, default=Path("runs/paperworld/figures.json"), help="where finished parts are kept"

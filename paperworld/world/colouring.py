@@ -90,9 +90,7 @@ def _crayon(rng: np.random.Generator) -> Colour:
     return (r, g, b)
 
 
-def _laid(
-    region: NDArray[np.bool_], rng: np.random.Generator, share: float, scale: float
-) -> NDArray[np.bool_]:
+def _laid(region: NDArray[np.bool_], rng: np.random.Generator, share: float, scale: float) -> NDArray[np.bool_]:
     """Where a crayon lies in `region` H,W: all of it, or a zigzag that covers about `share` of it."""
     ys, xs = np.nonzero(region)
     if share > 0.9 or len(xs) < _LEAST_PX * scale**2:

@@ -81,7 +81,7 @@ class Example:
     @property
     def colours(self) -> NDArray[np.float32]:
         """SLOTS,3: mean colours, -1 to 1, of things by kind and of the upper and the lower eighth; nan for what is not there, or
-    not told by words."""
+        not told by words."""
         found = np.full((len(SLOTS), 3), np.nan, np.float32)
         if not self.told:
             return found
