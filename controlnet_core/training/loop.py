@@ -35,6 +35,8 @@ from controlnet_core.storage import store
 Batch = Mapping[str, Any]
 Wish = Literal["run", "wait", "stop"]
 WAIT_S = 0.25
+ASTRAY = 50
+"""Steps in a row without a gradient that is a number, after which a training ends."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,9 @@ def train(
 ) -> TrainingProgress:
     """Train what is not frozen in `module`, in place, and return where it stands.
 
-    Resumes from `checkpoint` when it exists; raises ModelError when that is damaged or belongs to another network, and
-    NoSpace when the next one cannot be written: the last one then lies there whole. `report` is called after every save,
+    Resumes from `checkpoint` when it exists; raises ModelError when that is damaged or belongs to another network,
+    NoSpace when the next one cannot be written, and StudioError when losses are no numbers any more: the last one then lies
+    there whole. A step whose gradients are no numbers changes nothing. `report` is called after every save,
     `on_step` after every step, both with the averaged weights (or the weights themselves) and on the main process, the
     latter returning the seconds that it spent waiting for others, which do not count; `wish`, there too, is asked before
     every step whether to go on, wait or stop.
@@ -146,6 +149,7 @@ def train(
     started = time.monotonic()
     before = progress.seconds
     waited = 0.0
+    astray = 0
     while progress.step < plan.steps:
         idle, stop = _heed(wish, accelerator)
         waited += idle
@@ -154,6 +158,12 @@ def train(
             progress.ended = "wish" if stop else "time"
             break
         loss, norm, rate = _step(running, optimizer, batch_at, plan, progress.step, accelerator)
+        astray = 0 if math.isfinite(norm) else astray + 1
+        if astray == ASTRAY:
+            raise StudioError(
+                f"The training has come apart: its loss has been no number for {ASTRAY} steps.",
+                "The last checkpoint is whole. Start anew with a lower rate, or with clip = 1.",
+            )
         progress.losses.append(loss)
         progress.step += 1
         _follow(average, trained, min(plan.average, (1 + progress.step) / (10 + progress.step)))
@@ -264,7 +274,9 @@ def _step(
         total += float(loss.detach())
     parameters = [value for value in running.parameters() if value.requires_grad]
     norm: Any = accelerator.clip_grad_norm_(parameters, plan.clip or math.inf)
-    optimizer.step()
+    # In float16 the scale of the losses looks after that itself, and has to see it.
+    if math.isfinite(float(norm)) or accelerator.scaler is not None:
+        optimizer.step()
     optimizer.zero_grad()
     if accelerator.num_processes > 1:
         mean: Any = accelerator.reduce(torch.tensor(total, device=accelerator.device), "mean")
@@ -321,7 +333,7 @@ class _Saver:
         if not self.accelerator.is_main_process:
             return
         self._write(progress)
-        losses = progress.losses
+        losses = [loss for loss in progress.losses if math.isfinite(loss)]
         line = {
             "step": progress.step,
             "seconds": round(progress.seconds),

@@ -170,9 +170,9 @@ class Studio(nn.Module):
         )
 
     def meant(self, prompt: Tensor, colours: Tensor, shown: Tensor) -> Tensor:
-        """Mean error of the colours B,S,3 that the pooled prompt means, where they are `shown`."""
+        """Mean error of the colours B,S,3 that the pooled prompt means, where they are `shown`; 0 where none is."""
         said = self.colours(self.unet.add_embedding(prompt)).view_as(colours)
-        return ((said - colours).abs() * shown).sum() / shown.sum()
+        return ((said - colours).abs() * shown).sum() / shown.sum().clamp(min=1)
 
 
 @torch.no_grad()

@@ -112,6 +112,14 @@ def test_the_error_is_that_of_codes_and_of_their_pixels(basis: Basis, monkeypatc
     assert loss.item() == pytest.approx(asked.item(), rel=1e-3)
 
 
+def test_where_no_colour_is_told_there_is_no_error_of_colours() -> None:
+    torch.manual_seed(0)
+    studio = Studio(SIZES["cpu"], 40)
+    prompt = torch.randn(2, 5, SIZES["cpu"].text)
+    none = torch.zeros(2, len(SLOTS), 3)
+    assert studio.meant(prompt, none, none.bool()).item() == 0
+
+
 def test_faces_hands_and_colours_that_have_names_are_worth_more() -> None:
     made = example("pose", HELD_OUT + 5)
     person = made.truth.skeleton.people[0]

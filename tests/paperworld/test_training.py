@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import paperworld
-from controlnet_core.domain.errors import ModelError
+from controlnet_core.domain.errors import ModelError, StudioError
 from controlnet_core.training.loop import LoopSettings, TrainingProgress, read, train
 from paperworld.model import tokens
 
@@ -123,6 +124,27 @@ def test_crash_between_saves_costs_only_the_steps_since(tmp_path: Path) -> None:
     losses, _ = run(LoopSettings(steps=40, rate=1e-2), checkpoint)
     assert len(losses) == 30
     assert read(checkpoint)["step"] == 40
+
+
+def test_a_step_without_a_number_changes_nothing_and_many_end_it(tmp_path: Path) -> None:
+    def broken(number: int) -> dict[str, Tensor]:
+        batch = batch_at(number)
+        return batch | {"y": batch["y"] * math.nan} if number == 7 or number >= 20 else batch
+
+    def none_at_7(number: int) -> dict[str, Tensor]:
+        return batch_at(number if number < 7 else number + 1)
+
+    checkpoint, module, other = tmp_path / "a.pt", Line(), Line()
+    plan = LoopSettings(steps=20, rate=1e-2, warmup=0, decay=0.0, average=0.0)
+    train(module, broken, plan, checkpoint)
+    train(other, none_at_7, replace(plan, steps=19), tmp_path / "b.pt")
+    for ours, theirs in zip(module.parameters(), other.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    with pytest.raises(StudioError, match="come apart") as caught:
+        train(module, broken, replace(plan, steps=1000), checkpoint)
+    assert "lower rate" in caught.value.hint
+    kept = read(checkpoint)
+    assert kept["step"] == 20 and all(torch.isfinite(value).all() for value in kept["module"].values())
 
 
 def test_averages_lie_between_first_and_last_weights(tmp_path: Path) -> None:
