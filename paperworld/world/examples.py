@@ -34,7 +34,7 @@ PROMPT = "prompt"
 COLOUR = "colour"
 """The condition whose drawings decide colours, too."""
 MIX = {
-    "scribble": 0.22, "pose": 0.22, "seg": 0.23, COLOUR: 0.11, PROMPT: 0.08, "canny": 0.03, "softedge": 0.03,
+    "scribble": 0.16, "pose": 0.2, "seg": 0.19, COLOUR: 0.25, PROMPT: 0.07, "canny": 0.03, "softedge": 0.02,
     "lines": 0.02, "lineart": 0.02, "lineart_anime": 0.01, "depth": 0.02, "normal": 0.01,
 }  # fmt: skip
 """Conditions and how often an example shows each; one ControlNet learns them all."""
