@@ -21,7 +21,7 @@ from paperworld.world.scene import Scene
 
 PAPER, PEN = 255, 20
 """Grey levels of paper that says nothing, and of the pen."""
-PALEST = 232
+PALEST = 233
 """No crayon is as light as that in all channels: it would be paper."""
 _LEAST_PX = 24
 
@@ -72,7 +72,7 @@ def drawing(made: Colouring, truth: Rendering, rng: np.random.Generator) -> Rast
     parts = parts_of(made.scene, width, height)
     for part, colour in made.colours.items():
         laid = _laid(parts == part, rng, 1.0 if made.solid else rng.uniform(0.15, 1), max(height, width) / 256)
-        sheet[laid] = np.clip(np.array(colour) + rng.normal(0, 2, 3), 0, PALEST).astype(np.uint8)
+        sheet[laid] = colour
     if made.bare:
         return Raster("rgb", sheet)
     ink = freehand.scribble(made.scene, truth, rng).pixels[..., None].astype(np.float32) / 255
@@ -86,7 +86,9 @@ def _crayon(rng: np.random.Generator) -> Colour:
     else:
         hsv = np.array([[[rng.integers(180), rng.integers(30, 240), rng.integers(60, 250)]]], np.uint8)
         base = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float64)
-    r, g, b = np.clip(np.round(base), 24, PALEST).astype(int).tolist()
+    base = np.clip(np.round(base), 24, 250).astype(int)
+    base[base.argmin()] = min(int(base.min()), PALEST - 2)
+    r, g, b = base.tolist()
     return (r, g, b)
 
 
