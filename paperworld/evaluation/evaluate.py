@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 
+from annotator.colour import INK_BELOW
 from controlnet_core.domain.control import Rgb
 from paperworld.evaluation import measures
 from paperworld.evaluation.benchmark import (
@@ -189,7 +190,7 @@ class Report:
         """Colour strokes: how far colours are off where the drawing says them, and agreement with its ink."""
         test = by_hand(COLOUR, self.scenes)
         said = [colouring.said(control) for control in test.controls]
-        ink = [np.where(control.max(2, keepdims=True) <= 2 * colouring.PEN, 255, 0) for control in test.controls]
+        ink = [np.where(control.max(2, keepdims=True) < INK_BELOW, 255, 0) for control in test.controls]
         lined = [n for n, each in enumerate(ink) if each.any()]
 
         def off(pictures: Sequence[Rgb]) -> float:

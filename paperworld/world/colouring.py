@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from annotator.colour import INK, INK_BELOW, PAPER_FROM
 from controlnet_core.domain.control import Rgb
 from controlnet_core.domain.document import Raster
 from paperworld.world import freehand
@@ -19,10 +20,7 @@ from paperworld.world.palette import NAMED, Colour
 from paperworld.world.rendering import Rendering, parts_of
 from paperworld.world.scene import Scene
 
-PAPER, PEN = 255, 20
-"""Grey levels of paper that says nothing, and of the pen."""
-PALEST = 233
-"""No crayon is as light as that in all channels: it would be paper."""
+PAPER = 255
 _LEAST_PX = 24
 
 
@@ -76,7 +74,7 @@ def drawing(made: Colouring, truth: Rendering, rng: np.random.Generator) -> Rast
     if made.bare:
         return Raster("rgb", sheet)
     ink = freehand.scribble(made.scene, truth, rng).pixels[..., None].astype(np.float32) / 255
-    return Raster("rgb", np.round(sheet * (1 - ink) + PEN * ink).astype(np.uint8))
+    return Raster("rgb", np.round(sheet * (1 - ink) + np.array(INK) * ink).astype(np.uint8))
 
 
 def _crayon(rng: np.random.Generator) -> Colour:
@@ -87,7 +85,7 @@ def _crayon(rng: np.random.Generator) -> Colour:
         hsv = np.array([[[rng.integers(180), rng.integers(30, 240), rng.integers(60, 250)]]], np.uint8)
         base = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float64)
     base = np.clip(np.round(base), 24, 250).astype(int)
-    base[base.argmin()] = min(int(base.min()), PALEST - 2)
+    base[base.argmin()] = min(int(base.min()), PAPER_FROM - 2)
     r, g, b = base.tolist()
     return (r, g, b)
 
@@ -125,5 +123,5 @@ def _laid(region: NDArray[np.bool_], rng: np.random.Generator, share: float, sca
 
 def said(sheet: Rgb) -> NDArray[np.bool_]:
     """H,W: where a drawing says the colour of the picture, a little off its ink."""
-    ink = (sheet.max(2) <= 2 * PEN).astype(np.uint8)
-    return (sheet.min(2) < PALEST) & (cv2.dilate(ink, np.ones((5, 5), np.uint8)) == 0)
+    ink = (sheet.max(2) < INK_BELOW).astype(np.uint8)
+    return (sheet.min(2) < PAPER_FROM) & (cv2.dilate(ink, np.ones((5, 5), np.uint8)) == 0)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 import paperworld
+from annotator.colour import CRAYONS, PAPER_FROM
 from paperworld.world import colouring
 from paperworld.world.examples import COLOUR, HELD_OUT, example
 from paperworld.world.freeform import compose_free
+from paperworld.world.palette import NAMED
 from paperworld.world.rendering import parts_of
 
 SEEDS = range(HELD_OUT, HELD_OUT + 24)
@@ -31,12 +33,12 @@ def test_what_is_not_coloured_in_is_as_it_was(seed: int) -> None:
     before = {shape.part: shape.colour for shape in scene.shapes if shape.part not in made.colours}
     after = {shape.part: shape.colour for shape in made.scene.shapes if shape.part not in made.colours}
     assert before == after
-    assert all(max(colour) <= 250 and min(colour) < colouring.PALEST for colour in made.colours.values())
+    assert all(max(colour) <= 250 and min(colour) < PAPER_FROM for colour in made.colours.values())
     drawn = colouring.drawing(made, paperworld.render(made.scene), np.random.default_rng(seed)).pixels
     parts = parts_of(made.scene, 256, 256)
     for part in set(np.unique(parts)) - set(made.colours):
         inside = drawn[parts == part]
-        grey = np.ptp(inside.astype(int), axis=1) <= 1
+        grey = np.ptp(inside.astype(int), axis=1) <= 4
         assert grey.mean() > 0.6, "white paper and black ink, but for strokes that run a little over their line"
 
 
@@ -55,3 +57,7 @@ def test_a_drawing_without_lines_colours_every_part_in() -> None:
 def test_words_are_not_taught_colours_that_crayons_chose() -> None:
     assert np.isnan(example(COLOUR, HELD_OUT).colours).all()
     assert not np.isnan(example("scribble", HELD_OUT).colours[-1]).any()
+
+
+def test_the_box_of_crayons_holds_the_colours_that_have_words() -> None:
+    assert CRAYONS == NAMED
