@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -24,7 +25,11 @@ COUNT_MAX = 6
 def button(
     studio: Studio, at: GenerationState, make: Callable[[], Recipe], unit: int, acting: Acting, title: str
 ) -> None:
-    """Opens the sheet for control `unit` of the page's recipe, called `title`, whose values `acting` holds."""
+    """Opens the sheet for control `unit` of the page's recipe, called `title`, whose values `acting` holds.
+
+    It is open until somebody closes it: a whole run of the page, as when the worker is warm, leaves it so.
+    """
+    opened = _opened(at)
     if st.button(
         "Compare strengths",
         key=f"{at.key}.sweep",
@@ -32,11 +37,19 @@ def button(
         width="stretch",
         help="One seed at several strengths and end steps, side by side.",
     ):
-        _dialog(studio, at, make, unit, acting, title)
+        remember(opened, True)
+    if remembered(opened, False):
+        dialog = st.dialog(
+            "Compare strengths", width="large", icon=":material/grid_view:", on_dismiss=partial(remember, opened, False)
+        )
+        dialog(_sweep)(studio, at, make, unit, acting, title)
 
 
-@st.dialog("Compare strengths", width="large", icon=":material/grid_view:")
-def _dialog(
+def _opened(at: GenerationState) -> str:
+    return f"{at.key}.sweep.open"
+
+
+def _sweep(
     studio: Studio, at: GenerationState, make: Callable[[], Recipe], unit: int, acting: Acting, title: str
 ) -> None:
     name = f"{at.key}.sweep.{unit}"
@@ -115,6 +128,7 @@ def _show(studio: Studio, at: GenerationState, made: Sweep, acting: Acting, name
         chosen = made.cells[action.cell]
         acting.weight, acting.end, acting.start = chosen.weight, chosen.end, min(acting.start, chosen.end)
         at.round += 1
+        remember(_opened(at), False)
         st.rerun()
     if action.kind == "stop":
         made.stop()
