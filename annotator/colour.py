@@ -27,8 +27,6 @@ CRAYONS = {
     "white": (244, 240, 230),
 }  # fmt: skip
 """The box of crayons: colours that have a name."""
-_GAP_PX = 3
-"""From the outline to where the crayon begins, in a rendered scene."""
 _PEN_PX = 3
 _SPECK_SHARE = 1 / 4000
 _ROUNDS = 12
@@ -60,10 +58,7 @@ def _truth(world: Truth) -> Document:
         of_region = order[starts[number - 1] : starts[number]]
         medians[number] = np.median(world.picture.reshape(-1, 3)[of_region], axis=0)
     sheet = crayon(medians)[regions]
-    near = cv2.distanceTransform((~outlined).astype(np.uint8), cv2.DIST_L2, 3)
-    laid = np.asarray(near) > _GAP_PX
-    laid &= (np.bincount(regions[laid], minlength=count) >= _LEAST_PX)[regions]
-    sheet[~laid] = 255
+    sheet[(np.bincount(regions.ravel(), minlength=count) < _LEAST_PX)[regions]] = 255
     sheet[outlined] = INK
     return Raster("rgb", sheet)
 

@@ -79,8 +79,8 @@ def test_a_scene_is_its_outlines_coloured_in(seed):
     assert np.array_equal(is_ink(sheet), truth.outlines > 127)
     assert (sheet[is_ink(sheet)] == INK).all()
     coloured = ~is_ink(sheet) & ~is_paper(sheet)
-    near = cv2.dilate(truth.outlines, np.ones((3, 3), np.uint8)) > 0
-    assert not (coloured & near).any(), "crayons keep off the lines"
+    near = (cv2.dilate(truth.outlines, np.ones((3, 3), np.uint8)) > 0) & ~is_ink(sheet)
+    assert coloured[near].mean() > 0.5, "as a bucket fills: up to the lines"
     assert coloured.mean() > 0.4
     away = np.abs(sheet[coloured].astype(int) - truth.picture[coloured]).mean()
     assert away < 25, "they are the colours of the picture there"
@@ -126,6 +126,8 @@ def test_flattening_leaves_no_specks():
 )
 def test_a_photographed_drawing_gets_white_paper_ink_and_its_colours(seed, ground, shade):
     drawn = COLOUR.truth_of(world(seed, 320)).pixels
+    near = cv2.dilate(is_ink(drawn).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    drawn[near & ~is_ink(drawn)] = 255  # paper is seen along the lines
     sheet = detected("drawing", photographed(drawn, ground, shade))
     assert (sheet[is_paper(drawn)] == 255).all(axis=1).mean() > 0.6
     lines = cv2.dilate(is_ink(sheet).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0

@@ -1,8 +1,8 @@
 """What to start from: drawings made by hand, for every other condition the truth of a rendered scene, and rendered scenes in place
 of photos.
 
-`examples/scribble.json` holds strokes, lists of [x, y]; `examples/seg.json` areas, a class index and a polygon each; both in a unit
-frame, with a prompt that suits them.
+`examples/scribble.json` holds strokes, lists of [x, y]; `examples/seg.json` areas, a class index and a polygon each;
+`examples/colour.json` which scribble is coloured in, and with which crayon where. All in a unit frame, with a prompt that suits.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 
 import annotator
 import paperworld
-from annotator import detection
+from annotator import colour, detection
 from controlnet_core.domain import picture
-from controlnet_core.domain.control import ControlType, Truth
+from controlnet_core.domain.control import ControlType, Rgb, Truth
 from controlnet_core.domain.document import Document, Raster
 from paperworld.world.portraits import compose_people
 
@@ -61,6 +61,8 @@ def _drawn(path: Path) -> Iterator[Example]:
 def _drawing(entry: dict[str, Any]) -> Callable[[int, int], Document]:
     if "strokes" in entry:
         return lambda width, height: Raster("mask", _strokes(entry["strokes"], width, height))
+    if "fills" in entry:
+        return lambda width, height: Raster("rgb", _coloured_in(entry, width, height))
     return lambda width, height: Raster("classes", _areas(entry["areas"], width, height))
 
 
@@ -125,6 +127,19 @@ def _strokes(strokes: list[list[list[float]]], width: int, height: int) -> np.nd
     for stroke in strokes:
         cv2.polylines(mask, [_fixed(stroke, width, height)], False, 255, thickness, cv2.LINE_AA, _SHIFT)
     return mask
+
+
+def _coloured_in(entry: dict[str, Any], width: int, height: int) -> Rgb:
+    scribbles = json.loads((FOLDER / "scribble.json").read_text(encoding="utf-8"))
+    ink = _strokes(next(one["strokes"] for one in scribbles if one["title"] == entry["of"]), width, height)
+    _, regions = cv2.connectedComponents((ink < 128).astype(np.uint8), connectivity=4)
+    sheet = np.full((height, width, 3), 255, np.uint8)
+    for crayon, points in entry["fills"].items():
+        for x, y in points:
+            region = (regions == regions[int(y * height), int(x * width)]).astype(np.uint8)
+            sheet[cv2.dilate(region, np.ones((3, 3), np.uint8)) > 0] = colour.CRAYONS[crayon]
+    share = ink[..., None] / np.float32(255)
+    return np.round(sheet * (1 - share) + np.array(colour.INK, np.float32) * share).astype(np.uint8)
 
 
 def _areas(areas: list[dict[str, Any]], width: int, height: int) -> np.ndarray:
