@@ -90,7 +90,8 @@ def test_without_a_control_the_words_are_alone(basis: Basis, monkeypatch: pytest
 
 
 def test_the_error_is_that_of_codes_and_of_their_pixels(basis: Basis, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = Batches(basis, 2, 0.0)(0)
+    batch = Batches(basis, 4, 0.0)(0)
+    assert batch["shown"].any()
     worths = {np.float32(1 + sum(more for bit, more in WORTH.items() if why & bit)) for why in range(16)}
     assert set(batch["loud"].unique().tolist()) <= worths
     studio = Studio(SIZES["cpu"], 100)
