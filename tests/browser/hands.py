@@ -36,6 +36,18 @@ def open_page(page: Page, server: Server | Running, path: str) -> None:
     page.wait_for_selector(".studio[data-ready]")
 
 
+def drag_a_box(page: Page) -> None:
+    """A shape over the middle half of the Shapes canvas."""
+    canvas = page.locator("canvas.upper-canvas").first
+    canvas.wait_for()
+    box = canvas.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.25 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.75 * box["height"], steps=8)
+    page.mouse.up()
+
+
 def settled(page: Page) -> None:
     """What was asked for last has been drawn."""
     page.wait_for_timeout(400)

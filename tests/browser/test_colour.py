@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from annotator.colour import CRAYONS, INK, INK_BELOW
 from tests.browser.conftest import Server
-from tests.browser.hands import open_page, saved, settled
+from tests.browser.hands import drag_a_box, open_page, saved, settled
 from tests.browser.test_editors import STUDIO, js
 from tests.browser.test_photo import choose_photo, photo
 
@@ -110,14 +110,7 @@ def test_shapes_are_stamped_as_ink(page: Page, server: Server) -> None:
     saved(page)
     assert (drawn(page) == CRAYONS["green"]).all()
     page.get_by_text("Shapes", exact=True).click()
-    canvas = page.locator("canvas.upper-canvas").first
-    canvas.wait_for()
-    box = canvas.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.25 * box["height"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.75 * box["height"], steps=8)
-    page.mouse.up()
+    drag_a_box(page)
     stamp = page.get_by_role("button", name="Stamp onto the drawing")
     expect(stamp).to_be_enabled()
     stamp.click()

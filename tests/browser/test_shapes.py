@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server
-from tests.browser.hands import clear, open_scribble, saved, sheet_of
+from tests.browser.hands import clear, drag_a_box, open_scribble, saved, sheet_of
 
 pytestmark = pytest.mark.browser
 
@@ -18,16 +18,10 @@ def test_a_box_is_stamped_onto_the_drawing(page: Page, server: Server) -> None:
     saved(page)
     blank = sheet_of(page)
     page.get_by_text("Shapes", exact=True).click()
-    canvas = page.locator("canvas.upper-canvas").first
-    canvas.wait_for()
+    page.locator("canvas.upper-canvas").first.wait_for()
     stamp = page.get_by_role("button", name="Stamp onto the drawing")
     expect(stamp).to_be_disabled()
-    box = canvas.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.25 * box["height"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.75 * box["height"], steps=8)
-    page.mouse.up()
+    drag_a_box(page)
     expect(stamp).to_be_enabled()
     stamp.click()
     expect(stamp).to_be_disabled()

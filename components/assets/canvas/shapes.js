@@ -9,6 +9,15 @@ import { paintCorner, paintOutline } from "./overlay.js";
 import { ellipsePoints } from "./raster.js";
 import { shapeCorners } from "./strokes.js";
 
+/** The tools of every editor that draws shapes, as its shell takes them. */
+export const SHAPE_TOOLS = [
+  { id: "line", label: "Line", icon: "line", keys: ["N"], hint: "Drag a line. Shift: steps of 15°." },
+  { id: "rectangle", label: "Rectangle", icon: "rectangle", keys: ["U"], hint: "Drag a rectangle. Shift: a square." },
+  { id: "ellipse", label: "Ellipse", icon: "ellipse", keys: ["O"], hint: "Drag an ellipse. Shift: a circle." },
+  { id: "polygon", label: "Polygon", icon: "polygon", keys: ["L"], hint: "Click corners, or drag around. Enter closes." },
+];
+/** Those that surround something. */
+export const AREAS = ["rectangle", "ellipse", "polygon"];
 const DRAGGED = ["line", "rectangle", "ellipse"];
 const CLOSE_PX = 10;
 const LASSO_STEP_PX = 4;

@@ -12,7 +12,7 @@ import { addSteadiness, steadiness } from "../../canvas/hand.js";
 import { paintAxis, paintBrush } from "../../canvas/overlay.js";
 import { ERASER } from "../../canvas/pointer.js";
 import { canvasOf, scaled } from "../../canvas/scaled.js";
-import { addPolygonKeys, Shapes } from "../../canvas/shapes.js";
+import { addPolygonKeys, AREAS, SHAPE_TOOLS, Shapes } from "../../canvas/shapes.js";
 import { encodePng } from "../seg/png.js";
 import { canvasFor } from "../seg/scale.js";
 import { rgbOf } from "../view/adjust.js";
@@ -28,12 +28,8 @@ const TOOLS = [
   { id: "eraser", label: "Eraser", icon: "eraser", keys: ["E"], cursor: "none", hint: "Rub out lines and colours." },
   { id: "pick", label: "Take a colour", icon: "eyedropper", keys: ["I"], hint: "Take the colour under the pointer." },
   null,
-  { id: "line", label: "Line", icon: "line", keys: ["N"], hint: "Drag a line. Shift: steps of 15°." },
-  { id: "rectangle", label: "Rectangle", icon: "rectangle", keys: ["U"], hint: "Drag a rectangle. Shift: a square." },
-  { id: "ellipse", label: "Ellipse", icon: "ellipse", keys: ["O"], hint: "Drag an ellipse. Shift: a circle." },
-  { id: "polygon", label: "Polygon", icon: "polygon", keys: ["L"], hint: "Click corners, or drag around. Enter closes." },
+  ...SHAPE_TOOLS,
 ];
-const AREAS = ["rectangle", "ellipse", "polygon"];
 const STROKES = ["pen", "crayon", "eraser"];
 const SIZES_PX = { pen: 4, crayon: 32, eraser: 32 };
 const LIMITS_PX = { pen: [2, 48], crayon: [4, 200], eraser: [2, 200] };

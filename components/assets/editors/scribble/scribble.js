@@ -11,7 +11,7 @@ import { applyPixels, diffPixels, union } from "../../canvas/patch.js";
 import { Coverage, invert, layErase, layInk } from "../../canvas/raster.js";
 import { addSteadiness, steadiness } from "../../canvas/hand.js";
 import { ERASER } from "../../canvas/pointer.js";
-import { addPolygonKeys, outline, Shapes } from "../../canvas/shapes.js";
+import { addPolygonKeys, outline, SHAPE_TOOLS, Shapes } from "../../canvas/shapes.js";
 import { rgba } from "../../canvas/stage.js";
 import { Stroke } from "../../canvas/strokes.js";
 import { fitInto, maskFromRgba, selectionFromRgba } from "../../canvas/transform.js";
@@ -20,10 +20,7 @@ const TOOLS = [
   { id: "brush", label: "Brush", icon: "brush", keys: ["B"], cursor: "none", hint: "Draw. Shift: straight on from the last point." },
   { id: "eraser", label: "Eraser", icon: "eraser", keys: ["E"], cursor: "none", hint: "Rub out, with a width of its own." },
   null,
-  { id: "line", label: "Line", icon: "line", keys: ["N"], hint: "Drag a line. Shift: steps of 15°." },
-  { id: "rectangle", label: "Rectangle", icon: "rectangle", keys: ["U"], hint: "Drag a rectangle. Shift: a square." },
-  { id: "ellipse", label: "Ellipse", icon: "ellipse", keys: ["O"], hint: "Drag an ellipse. Shift: a circle." },
-  { id: "polygon", label: "Polygon", icon: "polygon", keys: ["L"], hint: "Click corners, or drag around. Enter closes." },
+  ...SHAPE_TOOLS,
   { id: "fill", label: "Fill", icon: "fill", keys: ["G"], hint: "Click inside a closed line." },
 ];
 const SIZE_MAX_PX = 64;

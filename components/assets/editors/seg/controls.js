@@ -3,12 +3,11 @@
 import { contextOf } from "../../shared/context.js";
 import { element, iconButton, slider } from "../../shared/controls.js";
 import { addSteadiness } from "../../canvas/hand.js";
-import { addPolygonKeys } from "../../canvas/shapes.js";
+import { addPolygonKeys, AREAS, SHAPE_TOOLS } from "../../canvas/shapes.js";
 import { coloursOf } from "./files.js";
 import { drawLayout, LAYOUTS } from "./layouts.js";
 
 export const SIZE_MAX_PX = 256;
-const AREAS = ["rectangle", "ellipse", "polygon"];
 
 const TOOLS = [
   { id: "brush", label: "Brush", icon: "brush", keys: ["B"], cursor: "none", hint: "Paint. Shift: straight on. Alt: pick a class." },
@@ -17,10 +16,7 @@ const TOOLS = [
   { id: "replace", label: "Replace a class everywhere", icon: "replace", keys: ["R"], hint: "All of a class becomes the one in hand." },
   { id: "pick", label: "Pick a class", icon: "eyedropper", keys: ["I"], hint: "Take the class under the pointer." },
   null,
-  { id: "line", label: "Line", icon: "line", keys: ["N"], hint: "Drag a line. Shift: steps of 15°." },
-  { id: "rectangle", label: "Rectangle", icon: "rectangle", keys: ["U"], hint: "Drag a rectangle. Shift: a square." },
-  { id: "ellipse", label: "Ellipse", icon: "ellipse", keys: ["O"], hint: "Drag an ellipse. Shift: a circle." },
-  { id: "polygon", label: "Polygon", icon: "polygon", keys: ["L"], hint: "Click corners, or drag around. Enter closes." },
+  ...SHAPE_TOOLS,
 ];
 
 /** Puts everything that can be pressed into the editor's shell. */
