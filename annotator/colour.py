@@ -122,10 +122,6 @@ def _from_drawing(picture: Rgb, values: Values) -> Document:
     return Raster("rgb", sheet)
 
 
-def _as_is(picture: Rgb, values: Values) -> Document:
-    return Raster("rgb", picture)
-
-
 CONTROL = ControlType(
     key="colour",
     title="Colour strokes",
@@ -147,7 +143,7 @@ CONTROL = ControlType(
             "A photo as somebody would colour it in: few colours, and lines along its contours.",
             (ink.RESOLUTION, COLOURS, *CONTOUR_PARAMS),
         ),
-        Detector("as_is", "The map itself", _as_is, "Ink and colours on white paper already.", reads="map"),
+        Detector("as_is", "The map itself", depth.itself, "Ink and colours on white paper already.", reads="map"),
         Detector(
             "drawing",
             "A drawing",

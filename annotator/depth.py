@@ -40,6 +40,11 @@ def _anything(picture: Rgb, values: Values) -> Document:
     return Raster("rgb", hwc3(brightness(estimate(picture, "depth-anything-v2-small"))))
 
 
+def itself(picture: Rgb, values: Values) -> Document:
+    """A picture that is a map already, as a document: what `render` gives back."""
+    return Raster("rgb", picture)
+
+
 def _as_is(picture: Rgb, values: Values) -> Document:
     grey = np.asarray(picture.mean(axis=2), np.float32)
     return Raster("rgb", hwc3(brightness(-grey if values["invert"] else grey)))

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from annotator import depth
-from controlnet_core.domain.control import ControlType, Detector, Rgb, Values
-from controlnet_core.domain.document import Document, Raster
-
-
-def _as_is(picture: Rgb, values: Values) -> Document:
-    return Raster("rgb", picture)
-
+from controlnet_core.domain.control import ControlType, Detector
 
 CONTROL = ControlType(
     key="ip2p",
@@ -22,6 +16,8 @@ CONTROL = ControlType(
     editor="view",
     options=lambda: {"adjust": []},
     render=depth.render,
-    detectors=(Detector("as_is", "The picture itself", _as_is, "Nothing is detected: the prompt says what changes."),),
+    detectors=(
+        Detector("as_is", "The picture itself", depth.itself, "Nothing is detected: the prompt says what changes."),
+    ),
     placeholder="make it winter",
 )

@@ -43,10 +43,6 @@ def _shuffle(picture: Rgb, values: Values) -> Document:
     return Raster("rgb", shuffled(picture, int(values["seed"]), int(values["spacing"])))
 
 
-def _as_is(picture: Rgb, values: Values) -> Document:
-    return Raster("rgb", picture)
-
-
 def _truth(world: Truth) -> Document:
     # A seed of the scene's own: a network that always saw the same swirls would learn to undo them.
     return Raster("rgb", shuffled(world.picture, int(world.picture.sum(dtype=np.uint64) % 10_000)))
@@ -66,7 +62,7 @@ CONTROL = ControlType(
     truth=_truth,
     detectors=(
         Detector("shuffle", "Content shuffle", _shuffle, "Moves everything about.", (SPACING, SEED)),
-        Detector("as_is", "The picture as it is", _as_is, "For pictures that are shuffled already.", reads="map"),
+        Detector("as_is", "The picture as it is", depth.itself, "For pictures that are shuffled already.", reads="map"),
     ),
     placeholder="a village by the sea",
 )
