@@ -273,15 +273,16 @@ def _step(
             accelerator.backward(loss)
         total += float(loss.detach())
     parameters = [value for value in running.parameters() if value.requires_grad]
-    norm: Any = accelerator.clip_grad_norm_(parameters, plan.clip or math.inf)
+    clipped: Any = accelerator.clip_grad_norm_(parameters, plan.clip or math.inf)
+    norm = float(clipped)
     # In float16 the scale of the losses looks after that itself, and has to see it.
-    if math.isfinite(float(norm)) or accelerator.scaler is not None:
+    if math.isfinite(norm) or accelerator.scaler is not None:
         optimizer.step()
     optimizer.zero_grad()
     if accelerator.num_processes > 1:
         mean: Any = accelerator.reduce(torch.tensor(total, device=accelerator.device), "mean")
         total = float(mean)
-    return total, float(norm), rate
+    return total, norm, rate
 
 
 def _agreed(value: bool, accelerator: Accelerator) -> bool:

@@ -307,9 +307,8 @@ def _job_and_pictures(studio: Studio, at: GenerationState) -> tuple[str | None, 
     if entry.session == visitor.session():
         return at.job, []
     if not entry.over:
-        studio.events.stream(
-            entry.session, entry.owner
-        )  # a server that was started again does not know whose its events are
+        # A server that was started again does not know whose its events are.
+        studio.events.stream(entry.session, entry.owner)
         return at.job, []
     found = studio.pictures(entry.kept)
     return None, [components.ResultPicture(one.url, one.name, one.seed) for one in found]
